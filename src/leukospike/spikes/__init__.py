@@ -1,0 +1,1 @@
+"""Spiking vision: images become first-spike latencies."""
