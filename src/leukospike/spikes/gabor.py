@@ -1,0 +1,77 @@
+"""S1: oriented edges, by the Gabor kernels of the original system."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+ORIENTATIONS_DEG = (67.5, 112.5, 157.5, 202.5)
+"""The four orientations, degrees."""
+
+RADIUS_PX = 2
+"""The original's "window 4" has radius 4 // 2, and so 5 x 5 pixels."""
+
+_WINDOW = 4
+
+
+def gabor_kernel(orientation_deg: float) -> Float[Tensor, "rows columns"]:
+    r"""Give one Gabor kernel, with mean 0 and maximum 1.
+
+    :math:`\exp(-(u^2 + \gamma^2 v^2) / 2 \sigma^2) \cos(2 \pi u / \lambda)` on the pixel grid, where :math:`u` runs across
+    the preferred edge, :math:`\lambda` is half the window, :math:`\sigma = 0.8 \lambda`, :math:`\gamma = 0.3`. The mean is
+    subtracted, then the kernel is divided by its maximum.
+
+    Parameters
+    ----------
+    orientation_deg : float
+        Direction of :math:`u`, degrees from the row axis (down) towards the column axis (right).
+
+    Returns
+    -------
+    Tensor of shape (5, 5), float32
+
+    References
+    ----------
+    .. [1] Mozafari et al., First-Spike-Based Visual Categorization Using Reward-Modulated STDP, 2018,
+       doi 10.1109/TNNLS.2018.2826721, section II-A.
+
+    Examples
+    --------
+    >>> kernel = gabor_kernel(67.5)
+    >>> float(kernel.max()), abs(float(kernel.mean())) < 1e-7
+    (1.0, True)
+    """
+    wavelength = _WINDOW * 2 / 4
+    sigma, gamma = 0.8 * wavelength, 0.3
+    steps = torch.arange(-RADIUS_PX, RADIUS_PX + 1, dtype=torch.float64)
+    rows, columns = torch.meshgrid(steps, steps, indexing="ij")
+    angle = math.radians(orientation_deg)
+    across = rows * math.cos(angle) + columns * math.sin(angle)
+    along = -rows * math.sin(angle) + columns * math.cos(angle)
+    envelope = torch.exp(-(across**2 + gamma**2 * along**2) / (2 * sigma**2))
+    kernel = envelope * torch.cos(2 * math.pi * across / wavelength)
+    kernel = kernel - kernel.mean()
+    return (kernel / kernel.max()).float()
+
+
+def gabor_bank() -> Float[Tensor, "orientations 1 rows columns"]:
+    """Give the kernels of all four orientations as convolution weights, shape (4, 1, 5, 5)."""
+    return torch.stack([gabor_kernel(degrees) for degrees in ORIENTATIONS_DEG]).unsqueeze(1)
+
+
+def edge_responses(images: Float[Tensor, "batch 1 rows columns"]) -> Float[Tensor, "batch orientations r c"]:
+    """Give the strength of each orientation at each pixel: the absolute value of the valid cross-correlation.
+
+    Parameters
+    ----------
+    images : Tensor of shape (batch, 1, rows, columns), float32
+
+    Returns
+    -------
+    Tensor of shape (batch, 4, rows - 4, columns - 4), float32, not negative
+    """
+    # TF32 would round the products of a GPU to 10 bits, and ranks are decided further down than that.
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        return F.conv2d(images, gabor_bank().to(images.device)).abs_()
