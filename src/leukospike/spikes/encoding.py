@@ -1,7 +1,7 @@
 """From a grey image to first-spike latencies: pointwise inhibition, then intensity to latency.
 
-What the original simulator keeps as a wave of T x C x H x W numbers is held here as two maps of one byte a pixel: when a
-pixel spikes, and which orientation does.
+What the original simulator keeps as a wave of T x C x H x W numbers is held here as two maps of one byte a pixel: when
+a pixel spikes, and which orientation does.
 """
 
 from dataclasses import dataclass
@@ -38,18 +38,20 @@ class LatencyMap:
 def latency_map(images: Float[Tensor, "batch 1 rows columns"]) -> LatencyMap:
     """Give the first-spike latency of every pixel of each image.
 
-    Gabor responses, then at each pixel only the strongest orientation survives (the lower index among equals), then all
-    n non-zero responses of an image are sorted, strongest first, and dealt out to 15 bins of n // 15: the bin is the spike
-    time. The n mod 15 left over never spike.
+    Gabor responses, then at each pixel only the strongest orientation survives (the lower index among equals), then
+    all n non-zero responses of an image are sorted, strongest first, and dealt out to 15 bins of n // 15: the bin is
+    the spike time. The n mod 15 left over never spike.
 
     Equal responses on both sides of a bin's border are dealt out as the original simulator does, whose order is that of
     an unstable sort over (orientation, row, column); it is repeated with the same sort, for the images that need it.
-    A blank image, or one with fewer than 15 responses, is silent.
+    A black image, or one with fewer than 15 responses, is silent. A flat part of another grey is not: the kernels sum
+    to 0 only to rounding, and what is left, 1e-7 of the grey value, counts as a response, as in the original.
 
     Parameters
     ----------
-    images : Tensor of shape (batch, 1, rows, columns), float32
-        Grey values, 0 to 1. Each image is encoded by itself: a batch gives what its images give one by one.
+    images : Tensor of shape (batch, 1, rows, columns)
+        Grey values, 0 to 1; computed in float32 whatever the precision they come in. Each image is encoded by itself:
+        a batch gives what its images give one by one.
 
     Returns
     -------
@@ -72,7 +74,7 @@ def latency_map(images: Float[Tensor, "batch 1 rows columns"]) -> LatencyMap:
     >>> blank.latency.shape, int(blank.latency.min())
     (torch.Size([1, 5, 5]), 15)
     """
-    strength, winner = _inhibited(images, "latency_map")
+    strength, winner = _inhibited(_checked(images, "latency_map"))
     ranked = _sorted_descending(strength.flatten(1))
     per_bin = torch.count_nonzero(strength.flatten(1), dim=1) // BINS
     ends = (torch.arange(1, BINS + 1, device=images.device) * per_bin[:, None]).clamp(min=1)
@@ -82,7 +84,7 @@ def latency_map(images: Float[Tensor, "batch 1 rows columns"]) -> LatencyMap:
     latency = (BINS - earlier).to(torch.uint8).view_as(winner)
     latency[per_bin == 0] = SILENT
     beyond = ranked.gather(1, ends.clamp(max=ranked.shape[1] - 1))
-    tied = (weakest == beyond).any(dim=1) & (ends[:, -1] < ranked.shape[1]) & (per_bin > 0)
+    tied = ((weakest == beyond) & (ends < ranked.shape[1])).any(dim=1) & (per_bin > 0)
     for index in tied.nonzero().flatten().tolist():
         order = _original_order(strength[index], winner[index])
         times = torch.arange(BINS, dtype=torch.uint8, device=images.device).repeat_interleave(int(per_bin[index]))
@@ -96,22 +98,25 @@ def first_wave(images: Float[Tensor, "batch 1 rows columns"]) -> UInt8[Tensor, "
 
     Parameters
     ----------
-    images : Tensor of shape (batch, 1, rows, columns), float32
-        Grey values, 0 to 1.
+    images : Tensor of shape (batch, 1, rows, columns)
+        Grey values, 0 to 1, as for `latency_map`.
 
     Returns
     -------
     Tensor of shape (batch, rows - 4, columns - 4), uint8, 0 or 1
-        The original's "segmentation": the strongest fifteenth of the edges. A blank image gives no spike.
+        The original's "segmentation": the strongest fifteenth of the edges. A black image gives no spike.
 
     Raises
     ------
     ImageError
         If an image is smaller than 5 x 5, or a value is outside 0..1 or not finite.
     """
-    _check(images, "first_wave")
-    waves = [_first_wave_of(image) for image in images.split(1)]
-    return torch.cat(waves) if waves else latency_map(images).latency
+    images = _checked(images, "first_wave")
+    count, _, rows, columns = images.shape
+    waves = torch.empty((count, rows - 2 * RADIUS_PX, columns - 2 * RADIUS_PX), dtype=torch.uint8, device=images.device)
+    for index in range(count):
+        waves[index] = _first_wave_of(images[index : index + 1])[0]
+    return waves
 
 
 def _first_wave_of(image: Float[Tensor, "1 1 rows columns"]) -> UInt8[Tensor, "1 r c"]:
@@ -122,13 +127,13 @@ def _first_wave_of(image: Float[Tensor, "1 1 rows columns"]) -> UInt8[Tensor, "1
         return torch.zeros_like(strength, dtype=torch.uint8)
     wave = (strength >= _largest(strength.flatten(), count)).to(torch.uint8)
     if int(wave.sum(dtype=torch.int64)) > count:  # equals at the border
-        strength, winner = _inhibited(image, "first_wave")
+        strength, winner = _inhibited(image)
         wave.zero_().view(-1)[_original_order(strength[0], winner[0])[:count]] = 1
     return wave
 
 
-def _check(images: Tensor, where: str) -> None:
-    """Refuse images that the encoding has no answer for."""
+def _checked(images: Float[Tensor, "batch 1 rows columns"], where: str) -> Float[Tensor, "batch 1 rows columns"]:
+    """Refuse images that the encoding has no answer for; give the others as bare float32."""
     rows, columns = images.shape[-2:]
     smallest = 2 * RADIUS_PX + 1
     if rows < smallest or columns < smallest:
@@ -137,11 +142,13 @@ def _check(images: Tensor, where: str) -> None:
             " Leave out smaller ones."
         )
         raise ImageError(msg)
+    images = images.detach().float()
     if images.numel():
         low, high = (float(value) for value in torch.aminmax(images))
         if not (low >= 0 and high <= 1):  # written so that NaN is refused
             msg = f"{where}: images must hold values from 0 to 1, got {low:g} to {high:g}. Divide 8-bit values by 255."
             raise ImageError(msg)
+    return images
 
 
 def _strips(images: Tensor) -> list[Tensor]:
@@ -152,10 +159,9 @@ def _strips(images: Tensor) -> list[Tensor]:
 
 
 def _inhibited(
-    images: Float[Tensor, "batch 1 rows columns"], where: str
+    images: Float[Tensor, "batch 1 rows columns"],
 ) -> tuple[Float[Tensor, "batch r c"], UInt8[Tensor, "batch r c"]]:
     """Keep, at each pixel, only the strongest orientation: its response and its index."""
-    _check(images, where)
     rows, columns = (side - 2 * RADIUS_PX for side in images.shape[-2:])
     strength = images.new_empty((len(images), rows, columns))
     winner = torch.zeros((len(images), rows, columns), dtype=torch.uint8, device=images.device)

@@ -3,9 +3,9 @@
 import math
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import conv2d
 
 ORIENTATIONS_DEG = (67.5, 112.5, 157.5, 202.5)
 """The four orientations, degrees."""
@@ -19,9 +19,9 @@ _WINDOW = 4
 def gabor_kernel(orientation_deg: float) -> Float[Tensor, "rows columns"]:
     r"""Give one Gabor kernel, with mean 0 and maximum 1.
 
-    :math:`\exp(-(u^2 + \gamma^2 v^2) / 2 \sigma^2) \cos(2 \pi u / \lambda)` on the pixel grid, where :math:`u` runs across
-    the preferred edge, :math:`\lambda` is half the window, :math:`\sigma = 0.8 \lambda`, :math:`\gamma = 0.3`. The mean is
-    subtracted, then the kernel is divided by its maximum.
+    :math:`\exp(-(u^2 + \gamma^2 v^2) / 2 \sigma^2) \cos(2 \pi u / \lambda)` on the pixel grid, where :math:`u` runs
+    across the preferred edge, :math:`\lambda` is half the window, :math:`\sigma = 0.8 \lambda`, :math:`\gamma = 0.3`.
+    The mean is subtracted, then the kernel is divided by its maximum.
 
     Parameters
     ----------
@@ -74,4 +74,4 @@ def edge_responses(images: Float[Tensor, "batch 1 rows columns"]) -> Float[Tenso
     """
     # TF32 would round the products of a GPU to 10 bits, and ranks are decided further down than that.
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-        return F.conv2d(images, gabor_bank().to(images.device)).abs_()
+        return conv2d(images, gabor_bank().to(images.device)).abs_()
