@@ -1,0 +1,236 @@
+"""Download what may be downloaded, and say how to ask for the rest.
+
+A git commit names every file below it by a hash of its content, so a pinned commit is at once the list of the files
+and their checksums. The listing itself is trusted as far as the encrypted connection to the server is.
+"""
+
+import hashlib
+import importlib
+import os
+import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+import requests
+from pooch import HTTPDownloader
+
+from leukospike.errors import FetchError
+from leukospike.progress import Progress, silent
+
+SOURCES = {
+    "bccd": "fields of blood smears with boxes around the cells, for segmentation; no leukemia labels (MIT, GitHub)",
+    "c-nmc": "some 15,000 single cells of 118 subjects, leukemic and normal (CC BY 3.0, Kaggle)",
+    "all-idb": "108 fields and 260 single cells, leukemic and normal; only on request to the University of Milan",
+}
+"""The names that `fetch` knows, and what each is."""
+
+BCCD_REPOSITORY = "Shenggan/BCCD_Dataset"
+BCCD_COMMIT = "ec96fe4104e9bb329f0d263db95cf1edd8c09909"
+CNMC_HANDLE = "andrewmvd/leukemia-classification"
+
+_LISTING_SERVER = "https://api.github.com"
+_FILE_SERVER = "https://raw.githubusercontent.com"
+_TIMEOUT_SECONDS = 30
+_CONNECTIONS = 4
+
+
+def fetch(name: str, out: Path, *, base_url: str | None = None, progress: Progress = silent) -> Path:
+    """Download a public data set into a folder.
+
+    A file appears under its name only when whole and of the right checksum; until then it ends in ``.part``. Called
+    again after an interruption, ``bccd`` keeps the files that are right and continues the begun ones.
+
+    Parameters
+    ----------
+    name : str
+        One of `SOURCES`. ``bccd`` comes from its public repository at a pinned commit. ``c-nmc`` comes through
+        kagglehub, which the extra ``leukospike[kaggle]`` installs, and needs a folder that is new or empty.
+        ``all-idb`` may not be downloaded by a program.
+    out : Path
+        The folder to fill; made if missing. Nothing is written outside it.
+    base_url : str, optional
+        A mirror of the repository that answers both for GitHub's listing (``/repos/...``) and for its files.
+    progress : Progress
+        Told after each file of ``bccd``.
+
+    Returns
+    -------
+    Path
+        `out`, filled.
+
+    Raises
+    ------
+    FetchError
+        If the name is not known, the data set may not be downloaded, the server does not answer or not as expected,
+        a checksum is wrong, or the folder cannot be written.
+    """
+    sources: dict[str, Callable[[], None]] = {
+        "bccd": lambda: _fetch_bccd(out, base_url=base_url, progress=progress),
+        "c-nmc": lambda: _fetch_cnmc(out),
+        "all-idb": _refuse_all_idb,
+    }
+    if name not in sources:
+        known = "; ".join(f"{known} ({what})" for known, what in SOURCES.items())
+        msg = f"fetch: name must be one of {', '.join(SOURCES)}, got {name!r}. Choose one: {known}."
+        raise FetchError(msg)
+    try:
+        sources[name]()
+    except requests.RequestException as error:
+        raise FetchError(_network_reason(error)) from error
+    except OSError as error:
+        msg = f"fetch: {out} must be writable, got '{error.strerror or error}'. Free space or choose another folder."
+        raise FetchError(msg) from error
+    return out
+
+
+class _Blob(NamedTuple):
+    """One file of a git commit."""
+
+    path: str
+    sha: str
+    size: int
+
+
+def _fetch_bccd(out: Path, *, base_url: str | None, progress: Progress) -> None:
+    """Download images, boxes, lists and licence of BCCD."""
+    listing_server, file_server = (base_url, base_url) if base_url else (_LISTING_SERVER, _FILE_SERVER)
+    blobs = [blob for blob in _listing(listing_server) if blob.path.startswith(("BCCD/", "LICENSE"))]
+    if not blobs:
+        msg = f"fetch: listing of {BCCD_REPOSITORY} must name files in BCCD/, got none. Report this to the project."
+        raise FetchError(msg)
+
+    def fetch_one(blob: _Blob) -> None:
+        _fetch_blob(f"{file_server}/{BCCD_REPOSITORY}/{BCCD_COMMIT}/{blob.path}", out / blob.path, blob)
+
+    pool = ThreadPoolExecutor(max_workers=_CONNECTIONS)
+    try:
+        for done, _ in enumerate(pool.map(fetch_one, blobs), start=1):
+            progress("download bccd", done, len(blobs))
+    finally:
+        # After a first error, or on an interruption, the files still waiting are not begun.
+        pool.shutdown(cancel_futures=True)
+
+
+def _listing(server: str) -> list[_Blob]:
+    """Ask for all files of the pinned commit, and believe no path that leads out of the folder."""
+    address = f"{server}/repos/{BCCD_REPOSITORY}/git/trees/{BCCD_COMMIT}?recursive=1"
+    response = requests.get(address, timeout=_TIMEOUT_SECONDS)
+    response.raise_for_status()
+    try:
+        listing: dict[str, Any] = response.json()
+        truncated = bool(listing["truncated"])
+        blobs = [
+            _Blob(path=str(entry["path"]), sha=str(entry["sha"]), size=int(entry["size"]))
+            for entry in listing["tree"]
+            if entry["type"] == "blob"
+        ]
+    except (ValueError, KeyError, TypeError) as error:
+        msg = f"fetch: {address} must answer with a git tree, got something else. Check for a proxy and try again."
+        raise FetchError(msg) from error
+    if truncated:
+        msg = f"fetch: listing of {BCCD_REPOSITORY} must be whole, got a truncated one. Try again later."
+        raise FetchError(msg)
+    for blob in blobs:
+        if not _is_safe(blob.path) or not re.fullmatch("[0-9a-f]{40}", blob.sha):
+            msg = (
+                f"fetch: listing must name files inside the folder by their SHA-1, got {blob.path!r} ({blob.sha!r})."
+                " Nothing was downloaded; do not trust this server."
+            )
+            raise FetchError(msg)
+    return blobs
+
+
+def _is_safe(path: str) -> bool:
+    """Tell whether a path from a server stays inside the folder, on every system."""
+    parts = PurePosixPath(path).parts
+    return bool(parts) and not path.startswith("/") and ".." not in parts and not set(path) & set("\\:\0")
+
+
+def _fetch_blob(address: str, target: Path, blob: _Blob) -> None:
+    """Download one file unless it is there; continue a part if the server can, else begin again."""
+    if _is_blob(target, blob):
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(target.name + ".part")
+    if part.exists() and 0 < part.stat().st_size < blob.size:
+        try:
+            _download(address, part, start=part.stat().st_size)
+        except requests.HTTPError as error:
+            if error.response.status_code != requests.codes.range_not_satisfiable:
+                raise
+            # The part does not fit the server's file: begin again below.
+    if not _is_blob(part, blob):
+        # Also after a server that took no notice of the wish to continue and sent the whole file once more.
+        part.unlink(missing_ok=True)
+        _download(address, part, start=0)
+    if not _is_blob(part, blob):
+        part.unlink()
+        msg = (
+            f"fetch: {blob.path} must have the content that git calls {blob.sha}, got other content, now removed."
+            " Run the same command again; if it repeats, a proxy changes what it passes on."
+        )
+        raise FetchError(msg)
+    part.replace(target)
+
+
+def _download(address: str, part: Path, *, start: int) -> None:
+    """Append to `part` what the server has from byte `start` on."""
+    # Without "identity", a compressed answer would count its bytes differently from the file.
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
+    transfer = HTTPDownloader(chunk_size=1 << 16, timeout=_TIMEOUT_SECONDS, headers=headers)
+    with part.open("ab") as file:
+        transfer(address, file, None)
+
+
+def _is_blob(path: Path, blob: _Blob) -> bool:
+    """Compare a file with its git hash: the SHA-1 of ``blob <size>``, a zero byte, and the content."""
+    if not path.is_file() or path.stat().st_size != blob.size:
+        return False
+    return hashlib.sha1(b"blob %d\0" % blob.size + path.read_bytes()).hexdigest() == blob.sha
+
+
+def _fetch_cnmc(out: Path) -> None:
+    """Download Kaggle's copy of C-NMC through Kaggle's own client, which unpacks it and checks it."""
+    try:
+        kagglehub: Any = importlib.import_module("kagglehub")
+    except ModuleNotFoundError as error:
+        msg = (
+            "fetch: c-nmc must be fetched with kagglehub, got an installation without it."
+            " Run: pip install 'leukospike[kaggle]'"
+        )
+        raise FetchError(msg) from error
+    if out.exists() and not (out.is_dir() and (not any(out.iterdir()) or (out / ".complete").exists())):
+        msg = f"fetch: output folder for c-nmc must be new or empty, got {out}. Choose another name or empty it."
+        raise FetchError(msg)
+    try:
+        kagglehub.dataset_download(CNMC_HANDLE, output_dir=os.fspath(out))
+    except Exception as error:
+        # kagglehub has its own exceptions for each way to fail; all of them say in one sentence what is wrong.
+        reason = " ".join(str(error).split())[:200]
+        msg = f"fetch: Kaggle must deliver {CNMC_HANDLE}, got '{reason}'. Check the connection and Kaggle's log-in."
+        raise FetchError(msg) from error
+
+
+def _refuse_all_idb() -> None:
+    """Say how to ask for ALL-IDB."""
+    msg = (
+        "fetch: all-idb must be asked for in person, got a download. Fill in and sign the agreement at"
+        " https://scotti.di.unimi.it/all/, send it by e-mail as it says there, and unpack what you are sent as"
+        " ALL_IDB1/ and ALL_IDB2/."
+    )
+    raise FetchError(msg)
+
+
+def _network_reason(error: requests.RequestException) -> str:
+    """Say in one line why a server did not deliver."""
+    address = error.request.url if error.request is not None else "the server"
+    if error.response is not None:
+        status = error.response.status_code
+        advice = "Try again in an hour; GitHub limits requests" if status in {403, 429} else "Try again later"
+        return f"fetch: {address} must answer, got status {status}. {advice}."
+    return (
+        f"fetch: {address} must be reachable, got {type(error).__name__}. Check the network connection, then run the"
+        " same command again: it continues where it stopped."
+    )
