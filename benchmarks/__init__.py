@@ -1,0 +1,1 @@
+"""Speed and memory of leukospike, as ratios measured in one run: `python -m benchmarks --help`."""
