@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -158,7 +159,7 @@ def _fetch_blob(address: str, target: Path, blob: _Blob) -> None:
         try:
             _download(address, part, start=part.stat().st_size)
         except requests.HTTPError as error:
-            if error.response.status_code != requests.codes.range_not_satisfiable:
+            if error.response is None or error.response.status_code != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                 raise
             # The part does not fit the server's file: begin again below.
     if not _is_blob(part, blob):
