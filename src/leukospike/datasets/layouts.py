@@ -192,7 +192,7 @@ def _cnmc_training(root: Path, fold: Path) -> Iterator[Record]:
 
 def _cnmc_preliminary(root: Path, folder: Path) -> Iterator[Record]:
     """List the preliminary test set, whose labels and original names are in a table in or beside its folder."""
-    places = (folder, folder.parent, folder.parent.parent)
+    places = (folder, *folder.absolute().parents[:2])
     table = next((place / _CNMC_LABELS for place in places if (place / _CNMC_LABELS).is_file()), None)
     known = {} if table is None else _cnmc_labels(table)
     for path in _images(folder):

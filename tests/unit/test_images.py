@@ -1,0 +1,446 @@
+"""Every form of image that a camera or program may leave, and every form of damage."""
+
+import os
+import struct
+import zlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFile
+
+from leukospike.errors import ImageError
+from leukospike.images import IMAGE_SUFFIXES, MAX_PIXELS, luma, pixel_digest, read_image, write_png
+
+
+def _noise(rows: int = 20, columns: int = 24, channels: int = 3, dtype: type = np.uint8) -> np.ndarray:
+    values = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, (rows, columns, channels), dtype, endpoint=True)
+    return values[:, :, 0] if channels == 1 else values
+
+
+def _saved(path: Path, image: Image.Image, **options: object) -> Path:
+    image.save(path, **options)
+    return path
+
+
+# --- what is read ---
+
+
+@pytest.mark.parametrize("name", ["a.bmp", "a.png", "a.tif", "a.TIFF", "a.PNG"])
+def test_rgb_comes_back_as_stored(tmp_path: Path, name: str) -> None:
+    pixels = _noise()
+    picture = read_image(_saved(tmp_path / name, Image.fromarray(pixels)))
+    np.testing.assert_array_equal(picture.pixels, pixels)
+    assert (picture.bit_depth, picture.generated) == (8, False)
+    assert picture.pixels.flags.writeable
+
+
+def test_lossless_webp_comes_back_as_stored(tmp_path: Path) -> None:
+    picture = read_image(_saved(tmp_path / "a.webp", Image.fromarray(_noise()), lossless=True))
+    np.testing.assert_array_equal(picture.pixels, _noise())
+    assert picture.format == "WebP"
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.jpeg", "a.JPG"])
+def test_jpeg_is_read_as_pillow_decodes_it(tmp_path: Path, name: str) -> None:
+    path = _saved(tmp_path / name, Image.fromarray(_noise()))
+    picture = read_image(path)
+    np.testing.assert_array_equal(picture.pixels, np.asarray(Image.open(path)))
+    assert picture.format == "JPEG"
+
+
+def test_multi_picture_jpeg_gives_its_first_picture(tmp_path: Path) -> None:
+    first, second = Image.new("RGB", (32, 24), "red"), Image.new("RGB", (16, 16), "blue")
+    first.save(tmp_path / "a.jpg", format="MPO", save_all=True, append_images=[second])
+    picture = read_image(tmp_path / "a.jpg")
+    assert picture.pixels.shape == (24, 32, 3)
+    assert picture.pixels[0, 0, 0] > 200
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.bmp"])
+def test_grey_becomes_three_equal_channels(tmp_path: Path, name: str) -> None:
+    grey = _noise(channels=1)
+    pixels = read_image(_saved(tmp_path / name, Image.fromarray(grey))).pixels
+    np.testing.assert_array_equal(pixels, np.stack([grey] * 3, axis=2))
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.bmp"])
+def test_one_bit_becomes_black_and_white(tmp_path: Path, name: str) -> None:
+    image = Image.fromarray(_noise(channels=1)).convert("1")
+    pixels = read_image(_saved(tmp_path / name, image)).pixels
+    np.testing.assert_array_equal(pixels[:, :, 0], np.asarray(image) * np.uint8(255))
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.bmp"])
+def test_palette_is_looked_up(tmp_path: Path, name: str) -> None:
+    image = Image.fromarray(_noise()).quantize(16)
+    pixels = read_image(_saved(tmp_path / name, image)).pixels
+    np.testing.assert_array_equal(pixels, np.asarray(image.convert("RGB")))
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.jpg"])
+def test_cmyk_becomes_rgb(tmp_path: Path, name: str) -> None:
+    image = Image.new("CMYK", (20, 20), (0, 255, 255, 0))
+    pixels = read_image(_saved(tmp_path / name, image)).pixels
+    np.testing.assert_allclose(pixels[10, 10], (255, 0, 0), atol=2)
+
+
+def test_ycbcr_tiff_becomes_rgb(tmp_path: Path) -> None:
+    image = Image.fromarray(_noise()).convert("YCbCr")
+    pixels = read_image(_saved(tmp_path / "a.tif", image)).pixels
+    np.testing.assert_array_equal(pixels, np.asarray(image.convert("RGB")))
+
+
+@pytest.mark.parametrize(("mode", "name"), [("RGBA", "a.png"), ("RGBA", "a.tif"), ("LA", "a.png"), ("PA", "a.tif")])
+def test_transparency_is_laid_over_white(tmp_path: Path, mode: str, name: str) -> None:
+    image = Image.new("RGBA", (20, 20), (100, 100, 100, 255))
+    image.paste((0, 0, 0, 0), (0, 0, 10, 20))
+    pixels = read_image(_saved(tmp_path / name, image.convert(mode))).pixels
+    assert pixels[:, :10].min() == 255
+    assert set(np.unique(pixels[:, 10:])) == {100}
+
+
+def test_half_transparency_is_mixed_with_white(tmp_path: Path) -> None:
+    image = Image.new("RGBA", (20, 20), (0, 100, 255, 51))
+    pixels = read_image(_saved(tmp_path / "a.webp", image, lossless=True)).pixels
+    np.testing.assert_allclose(pixels[0, 0], np.array([0, 100, 255]) * 0.2 + 255 * 0.8, atol=1)
+
+
+def test_opaque_alpha_changes_nothing(tmp_path: Path) -> None:
+    pixels = _noise()
+    image = Image.fromarray(np.dstack([pixels, np.full(pixels.shape[:2], 255, np.uint8)]))
+    np.testing.assert_array_equal(read_image(_saved(tmp_path / "a.png", image)).pixels, pixels)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "P"])
+def test_a_transparent_colour_of_png_is_laid_over_white(tmp_path: Path, mode: str) -> None:
+    image = Image.new("RGB", (20, 20), "black")
+    image.paste("red", (0, 0, 10, 20))
+    image = image.convert(mode)
+    key = image.getpixel((0, 0))
+    pixels = read_image(_saved(tmp_path / "a.png", image, transparency=key)).pixels
+    assert pixels[0, 0].tolist() == [255, 255, 255]
+    assert pixels[0, 15].tolist() == [0, 0, 0]
+
+
+def test_a_palette_with_degrees_of_transparency_raises_no_warning(tmp_path: Path) -> None:
+    image = Image.fromarray(_noise()).quantize(4)
+    pixels = read_image(_saved(tmp_path / "a.png", image, transparency=bytes([0, 0, 0, 0]))).pixels
+    assert pixels.min() == 255
+
+
+# --- sixteen bits ---
+
+
+@pytest.mark.parametrize(("name", "dtype"), [("a.png", "<u2"), ("a.tif", "<u2"), ("b.tif", ">u2")])
+def test_sixteen_bit_grey_spans_the_full_range(tmp_path: Path, name: str, dtype: str) -> None:
+    grey = np.linspace(0, 65535, 20 * 24).round().astype(dtype).reshape(20, 24)
+    picture = read_image(_saved(tmp_path / name, Image.fromarray(grey)))
+    assert picture.bit_depth == 16
+    np.testing.assert_array_equal(picture.pixels[:, :, 0], grey >> 8)
+    assert np.abs(picture.pixels[:, :, 0] - grey / 257).max() < 1
+
+
+def test_eight_bits_widened_to_sixteen_come_back(tmp_path: Path) -> None:
+    grey = _noise(channels=1)
+    picture = read_image(_saved(tmp_path / "a.png", Image.fromarray(grey.astype(np.uint16) * 257)))
+    np.testing.assert_array_equal(picture.pixels[:, :, 0], grey)
+
+
+def test_sixteen_bit_tiff_with_white_as_zero_is_turned_round(tmp_path: Path) -> None:
+    grey = _noise(channels=1, dtype=np.uint16)
+    path = _saved(tmp_path / "a.tif", Image.fromarray(65535 - grey), tiffinfo={262: 0})
+    np.testing.assert_array_equal(read_image(path).pixels[:, :, 0], grey >> 8)
+
+
+def _png_16(path: Path, values: np.ndarray) -> Path:
+    """Write a 16-bit colour PNG, which Pillow cannot."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    rows, columns, channels = values.shape
+    header = struct.pack(">IIBBBBB", columns, rows, 16, {2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
+    lines = b"".join(b"\0" + line.astype(">u2").tobytes() for line in values)
+    content = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + content)
+    return path
+
+
+def _tiff_16(path: Path, values: np.ndarray, order: str) -> Path:
+    """Write an uncompressed 16-bit RGB TIFF, which Pillow cannot."""
+    rows, columns, _ = values.shape
+    strip = values.astype(f"{order}u2").tobytes()
+    bits_at = 8 + 2 + 9 * 12 + 4
+    entries = [
+        (256, 3, 1, columns),
+        (257, 3, 1, rows),
+        (258, 3, 3, bits_at),
+        (259, 3, 1, 1),
+        (262, 3, 1, 2),
+        (273, 4, 1, bits_at + 6),
+        (277, 3, 1, 3),
+        (278, 3, 1, rows),
+        (279, 4, 1, len(strip)),
+    ]
+    folder = struct.pack(f"{order}H", len(entries))
+    for tag, kind, count, value in entries:
+        inline = struct.pack(f"{order}HH", value, 0) if kind == 3 and count == 1 else struct.pack(f"{order}I", value)
+        folder += struct.pack(f"{order}HHI", tag, kind, count) + inline
+    start = b"II*\0" if order == "<" else b"MM\0*"
+    head = start + struct.pack(f"{order}I", 8) + folder + struct.pack(f"{order}I", 0)
+    path.write_bytes(head + struct.pack(f"{order}HHH", 16, 16, 16) + strip)
+    return path
+
+
+@pytest.mark.parametrize("write", [_png_16, lambda p, v: _tiff_16(p, v, "<"), lambda p, v: _tiff_16(p, v, ">")])
+def test_sixteen_bit_colour_equals_sixteen_bit_grey(tmp_path: Path, write: Callable[[Path, np.ndarray], Path]) -> None:
+    values = _noise(dtype=np.uint16)
+    suffix = ".png" if write is _png_16 else ".tif"
+    picture = read_image(write(tmp_path / f"a{suffix}", values))
+    assert picture.bit_depth == 16
+    np.testing.assert_array_equal(picture.pixels, values >> 8)
+
+
+def test_sixteen_bit_transparency_is_laid_over_white(tmp_path: Path) -> None:
+    values = np.full((20, 20, 4), 25700, np.uint16)
+    values[:, :, 3] = 65535
+    values[:, :10, 3] = 0
+    picture = read_image(_png_16(tmp_path / "a.png", values))
+    assert picture.bit_depth == 16
+    assert set(np.unique(picture.pixels[:, :10])) == {255}
+    assert set(np.unique(picture.pixels[:, 10:])) == {100}
+
+
+# --- orientation ---
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.tif", "a.webp"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_pictures_are_turned_upright(tmp_path: Path, name: str, orientation: int) -> None:
+    stored = np.zeros((16, 32, 3), np.uint8)
+    stored[:8, :16] = 255
+    turned = {
+        1: stored,
+        2: stored[:, ::-1],
+        3: stored[::-1, ::-1],
+        4: stored[::-1],
+        5: stored.transpose(1, 0, 2),
+        6: np.rot90(stored, -1),
+        7: stored.transpose(1, 0, 2)[::-1, ::-1],
+        8: np.rot90(stored),
+    }[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    pixels = read_image(_saved(tmp_path / name, Image.fromarray(stored), exif=exif)).pixels
+    np.testing.assert_array_equal(pixels > 127, turned > 127)
+
+
+def test_sixteen_bit_grey_is_turned_upright_too(tmp_path: Path) -> None:
+    grey = _noise(16, 32, channels=1, dtype=np.uint16)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    pixels = read_image(_saved(tmp_path / "a.png", Image.fromarray(grey), exif=exif)).pixels
+    np.testing.assert_array_equal(pixels[:, :, 0], np.rot90(grey, -1) >> 8)
+
+
+# --- what is refused, and the reason ---
+
+
+def _refused(path: Path, reason: str) -> None:
+    with pytest.raises(ImageError, match=reason) as caught:
+        read_image(path)
+    assert "\n" not in str(caught.value)
+    assert str(path.parent) not in str(caught.value)
+
+
+def test_an_empty_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.png").touch()
+    _refused(tmp_path / "a.png", "must not be empty, got 0 bytes")
+
+
+@pytest.mark.parametrize("name", ["a.bmp", "a.png", "a.jpg", "a.tif", "a.webp"])
+@pytest.mark.parametrize("kept", [0.05, 0.5, 0.95])
+def test_a_truncated_file_is_refused(tmp_path: Path, name: str, kept: float) -> None:
+    path = _saved(tmp_path / name, Image.fromarray(_noise(200, 200)))
+    path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
+    _refused(path, "must be a whole (BMP|PNG|JPEG|TIFF|WebP) image, got one truncated or damaged")
+
+
+@pytest.mark.parametrize("content", [b"a patient list, not an image\n", b"B", b"\0" * 100, b"RIFF1234WAVE"])
+def test_what_is_no_image_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.bmp").write_bytes(content)
+    _refused(tmp_path / "a.bmp", r"must be BMP, PNG, JPEG, TIFF or WebP, got no known image \(it begins with b")
+
+
+@pytest.mark.parametrize(("pillow_name", "name"), [("GIF", "GIF"), ("JPEG2000", "JPEG 2000"), ("PDF", "PDF")])
+def test_another_kind_of_image_is_named(tmp_path: Path, pillow_name: str, name: str) -> None:
+    _saved(tmp_path / "a.png", Image.fromarray(_noise()), format=pillow_name)
+    _refused(tmp_path / "a.png", f"got {name}. Save the picture as PNG")
+
+
+@pytest.mark.parametrize(
+    ("pillow_name", "name", "reason"),
+    [
+        ("JPEG", "a.png", r"got JPEG in a name ending in '\.png'\. Rename it to end in \.jpg"),
+        ("PNG", "a.jpg", r"got PNG in a name ending in '\.jpg'\. Rename it to end in \.png"),
+        ("BMP", "a.tif", r"got BMP in a name ending in '\.tif'\. Rename it to end in \.bmp"),
+        ("TIFF", "a.bmp", r"got TIFF in a name ending in '\.bmp'\. Rename it to end in \.tif"),
+        ("WEBP", "a.dat", r"got WebP in a name ending in '\.dat'\. Rename it to end in \.webp"),
+        ("PNG", "a", r"got PNG in a name without an ending\. Rename it to end in \.png"),
+    ],
+)
+def test_a_renamed_file_is_refused(tmp_path: Path, pillow_name: str, name: str, reason: str) -> None:
+    _refused(_saved(tmp_path / name, Image.fromarray(_noise()), format=pillow_name), reason)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.bmp", "a.tif"])
+def test_an_enormous_image_is_refused_without_decoding(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / name
+    if name == "a.png":
+        header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+        crc = struct.pack(">I", zlib.crc32(b"IHDR" + header))
+        path.write_bytes(b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + b"IHDR" + header + crc + b"\0\0\0\1IDAT")
+    elif name == "a.bmp":
+        header = struct.pack("<IiiHHIIiiII", 40, 60_000, 60_000, 1, 24, 0, 0, 0, 0, 0, 0)
+        path.write_bytes(b"BM" + struct.pack("<IHHI", 54, 0, 0, 54) + header)
+    else:
+        _tiff_16(path, np.zeros((16, 16, 3)), "<")
+        content = bytearray(path.read_bytes())
+        content[18:20] = content[30:32] = struct.pack("<H", 60_000)
+        path.write_bytes(content)
+    decoded: list[Image.Image] = []
+    monkeypatch.setattr(ImageFile.ImageFile, "load", decoded.append)
+    _refused(path, "must have at most 64,000,000 pixels, got 60000 x 60000. Cut it")
+    assert decoded == []
+
+
+def test_the_limit_itself_is_read_and_one_row_more_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert MAX_PIXELS == 64_000_000
+    monkeypatch.setattr("leukospike.images.MAX_PIXELS", 20 * 24)
+    assert read_image(_saved(tmp_path / "a.png", Image.fromarray(_noise()))).pixels.shape == (20, 24, 3)
+    _refused(_saved(tmp_path / "b.png", Image.fromarray(_noise(21))), "at most 480 pixels, got 24 x 21")
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (15, 40), (40, 15)])
+def test_a_tiny_image_is_refused(tmp_path: Path, rows: int, columns: int) -> None:
+    path = _saved(tmp_path / "a.png", Image.fromarray(_noise(rows, columns)))
+    _refused(path, f"must be at least 16 x 16 pixels, got {columns} x {rows}")
+
+
+def test_sixteen_by_sixteen_is_large_enough(tmp_path: Path) -> None:
+    assert read_image(_saved(tmp_path / "a.png", Image.fromarray(_noise(16, 16)))).pixels.shape == (16, 16, 3)
+
+
+@pytest.mark.parametrize(("mode", "name"), [("I", "a.tif"), ("F", "a.tif"), ("LAB", "a.tif")])
+def test_a_mode_without_a_known_range_is_refused(tmp_path: Path, mode: str, name: str) -> None:
+    _refused(_saved(tmp_path / name, Image.new(mode, (20, 20))), f"got mode {mode}. Save it as 8-bit RGB")
+
+
+def test_twelve_bits_are_refused(tmp_path: Path) -> None:
+    content = bytearray(_saved(tmp_path / "a.tif", Image.fromarray(_noise(channels=1, dtype=np.uint16))).read_bytes())
+    at = content.index(struct.pack("<HHI", 258, 3, 1)) + 8
+    content[at : at + 2] = struct.pack("<H", 12)
+    (tmp_path / "a.tif").write_bytes(content)
+    _refused(tmp_path / "a.tif", "must have 8 or 16 bits per channel, got 12")
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.webp", "a.png"])
+def test_several_pages_are_refused(tmp_path: Path, name: str) -> None:
+    first, second = Image.new("RGB", (20, 20), "red"), Image.new("RGB", (20, 20), "blue")
+    _refused(_saved(tmp_path / name, first, save_all=True, append_images=[second]), "must be a single page, got 2")
+
+
+def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
+    _refused(tmp_path / "none.png", "must be readable, got 'No such file or directory'")
+    _refused(tmp_path, "must be readable, got 'Is a directory'")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="the superuser may read everything")
+def test_a_locked_file_is_refused(tmp_path: Path) -> None:
+    path = _saved(tmp_path / "a.png", Image.fromarray(_noise()))
+    path.chmod(0)
+    _refused(path, "must be readable, got 'Permission denied'")
+
+
+def test_permission_denied_is_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def deny(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", deny)
+    _refused(tmp_path / "a.png", "must be readable, got 'Permission denied'. Check")
+
+
+# --- threads ---
+
+
+def test_many_threads_read_what_one_reads(tmp_path: Path) -> None:
+    paths = []
+    for number, suffix in enumerate(sorted(IMAGE_SUFFIXES) * 3):
+        pixels = np.random.default_rng(number).integers(0, 256, (40, 30, 3), np.uint8)
+        paths.append(_saved(tmp_path / f"{number}{suffix}", Image.fromarray(pixels)))
+    alone = [pixel_digest(read_image(path).pixels) for path in paths]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda path: pixel_digest(read_image(path).pixels), paths * 10))
+    assert together == alone * 10
+
+
+# --- grey, digest, writing ---
+
+
+def test_luma_is_pillows_for_every_mixture() -> None:
+    levels = np.arange(0, 256, 5, dtype=np.uint8)
+    pixels = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(-1, levels.size, 3)
+    grey = luma(pixels)
+    assert grey.dtype == np.float32
+    # The formula of Pillow's mode L: weights in 1/65536, rounded half up.
+    expected = (pixels.astype(np.int64) @ np.array([19595, 38470, 7471]) + 32768) >> 16
+    np.testing.assert_array_equal(grey, expected.astype(np.float32) / np.float32(255))
+
+
+def test_luma_of_a_view_is_the_view_of_luma() -> None:
+    pixels = _noise()
+    np.testing.assert_array_equal(luma(pixels[::2, ::-1]), luma(pixels)[::2, ::-1])
+
+
+def test_digest_tells_pixels_and_shapes_apart() -> None:
+    pixels = _noise(20, 24)
+    other = pixels.copy()
+    other[3, 4, 1] ^= 1
+    assert pixel_digest(pixels) == pixel_digest(np.asfortranarray(pixels))
+    assert len({pixel_digest(p) for p in (pixels, other, pixels.reshape(24, 20, 3), pixels.reshape(10, 48, 3))}) == 4
+
+
+def test_digest_is_the_same_in_every_release() -> None:
+    # By hand: printf '1 2 \000\001\002\003\004\005' | sha256sum
+    digest = pixel_digest(np.arange(6, dtype=np.uint8).reshape(1, 2, 3))
+    assert digest == "5fc2fbc30e7cf19f09dafbc1586fde4d133009eff347f2815a5d483150e90262"
+
+
+def test_same_pixels_in_another_format_have_the_same_digest(tmp_path: Path) -> None:
+    image = Image.fromarray(_noise())
+    paths = [_saved(tmp_path / name, image) for name in ("a.bmp", "a.png", "a.tif")]
+    paths.append(_saved(tmp_path / "a.webp", image, lossless=True))
+    assert len({pixel_digest(read_image(path).pixels) for path in paths}) == 1
+
+
+def test_generated_pictures_say_so(tmp_path: Path) -> None:
+    write_png(tmp_path / "new" / "a.png", _noise(), generated=True)
+    write_png(tmp_path / "b.png", _noise())
+    assert read_image(tmp_path / "new" / "a.png").generated
+    assert not read_image(tmp_path / "b.png").generated
+    np.testing.assert_array_equal(read_image(tmp_path / "b.png").pixels, _noise())
+
+
+def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_png(tmp_path / "a.png", _noise())
+    assert list(tmp_path.iterdir()) == []
