@@ -1,1 +1,1 @@
-"""leukospike: blood smears, spikes and leukemia, with figures that can be believed. Research use only, not a diagnosis."""
+"""leukospike: blood smears, spikes and leukemia, with figures to believe. Research use only, not a diagnosis."""

@@ -1,8 +1,9 @@
 """How long work tells how far it is, without the library printing anything."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
+@runtime_checkable
 class Progress(Protocol):
     """Told after each step of long work; the command line draws bars from it."""
 

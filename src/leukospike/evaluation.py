@@ -1,0 +1,374 @@
+"""Figures and how far to believe them: metrics, DeLong's interval, and intervals from resampling subjects."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from scipy.sparse import coo_array
+from scipy.stats import norm, rankdata
+from sklearn.metrics import (
+    accuracy_score,
+    balanced_accuracy_score,
+    brier_score_loss,
+    confusion_matrix,
+    f1_score,
+    precision_score,
+    recall_score,
+    roc_auc_score,
+    roc_curve,
+)
+from torchmetrics.functional.classification import binary_calibration_error
+
+THRESHOLD = 0.5
+"""Probability from which a cell is called leukemic: the original's argmax."""
+
+N_BINS = 15
+"""Bins of the calibration error and of the reliability diagram, as in Guo et al. 2017."""
+
+N_RESAMPLES = 1000
+CONFIDENCE = 0.95
+METRICS = (
+    "accuracy",
+    "balanced_accuracy",
+    "sensitivity",
+    "specificity",
+    "precision",
+    "f1",
+    "weighted_f1",
+    "roc_auc",
+    "brier",
+    "ece",
+)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Two ends of a 95 % interval; NaN where it cannot be had."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class RocBand:
+    """A ROC curve and the band that resampled subjects draw, on a common grid."""
+
+    fpr: Float[np.ndarray, " grid"]
+    tpr: Float[np.ndarray, " grid"]
+    low: Float[np.ndarray, " grid"]
+    high: Float[np.ndarray, " grid"]
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """What was said against what was so, by bins of probability; NaN in an empty bin."""
+
+    edges: Float[np.ndarray, " edges"]
+    counts: Int[np.ndarray, " bins"]
+    mean_probability: Float[np.ndarray, " bins"]
+    observed: Float[np.ndarray, " bins"]
+    """Share of leukemic cells."""
+
+
+def point_metrics(labels: Int[np.ndarray, " n"], probabilities: Float[np.ndarray, " n"]) -> dict[str, float]:
+    """Give every metric once.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (n,), int
+        1 leukemic (the positive class), 0 normal.
+    probabilities : ndarray of shape (n,), float, 0 to 1
+        Of being leukemic.
+
+    Returns
+    -------
+    dict
+        The names of `METRICS`, each a number, or NaN where the metric is not defined: a class that it needs is absent,
+        or, for the precision, nothing was called leukemic.
+    """
+    decisions = (probabilities >= THRESHOLD).astype(np.int64)
+    both = len(np.unique(labels)) == 2
+    nan = float("nan")
+    leukemic, normal = bool((labels == 1).any()), bool((labels == 0).any())
+    return {
+        "accuracy": float(accuracy_score(labels, decisions)),
+        "balanced_accuracy": float(balanced_accuracy_score(labels, decisions)) if both else nan,
+        "sensitivity": float(recall_score(labels, decisions, pos_label=1)) if leukemic else nan,
+        "specificity": float(recall_score(labels, decisions, pos_label=0)) if normal else nan,
+        "precision": float(precision_score(labels, decisions)) if decisions.any() else nan,
+        "f1": float(f1_score(labels, decisions)) if leukemic else nan,
+        "weighted_f1": float(f1_score(labels, decisions, average="weighted", zero_division=0)),  # pyright: ignore[reportArgumentType]
+        "roc_auc": float(roc_auc_score(labels, probabilities)) if both else nan,
+        "brier": float(brier_score_loss(labels, probabilities, pos_label=1)),
+        "ece": calibration_error(labels, probabilities),
+    }
+
+
+def calibration_error(labels: Int[np.ndarray, " n"], probabilities: Float[np.ndarray, " n"]) -> float:
+    """Give the expected calibration error of the probability of being leukemic, in 15 bins of equal width, 0 to 1."""
+    error = binary_calibration_error(
+        torch.from_numpy(np.asarray(probabilities, np.float64)), torch.from_numpy(labels), n_bins=N_BINS, norm="l1"
+    )
+    return float(error)
+
+
+def delong_interval(labels: Int[np.ndarray, " n"], probabilities: Float[np.ndarray, " n"]) -> Interval:
+    r"""Give DeLong's 95 % interval of the area under the ROC curve.
+
+    The variance of the area from its structural components, by mid-ranks [2]_; normal approximation, cut at 0 and 1. It
+    takes cells as independent, which cells of one subject are not: it is printed beside, not in place of, the
+    interval from resampling subjects.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (n,), int, 0 or 1
+    probabilities : ndarray of shape (n,), float
+
+    Returns
+    -------
+    Interval
+        NaN if a class has fewer than two members.
+
+    References
+    ----------
+    .. [1] DeLong, DeLong, Clarke-Pearson, Biometrics 44(3):837-845, 1988, doi 10.2307/2531595.
+    .. [2] Sun, Xu, IEEE Signal Processing Letters 21(11):1389-1393, 2014, doi 10.1109/LSP.2014.2337313.
+    """
+    positive, negative = probabilities[labels == 1], probabilities[labels == 0]
+    m, n = len(positive), len(negative)
+    if m < 2 or n < 2:
+        return Interval(float("nan"), float("nan"))
+    joint = rankdata(np.concatenate([positive, negative]))
+    # Share of the other class that each case is ranked above: its structural component.
+    above = (joint[:m] - rankdata(positive)) / n
+    below = 1 - (joint[m:] - rankdata(negative)) / m
+    area = float(above.mean())
+    error = float(np.sqrt(above.var(ddof=1) / m + below.var(ddof=1) / n))
+    reach = float(norm.ppf(0.5 + CONFIDENCE / 2)) * error
+    return Interval(max(area - reach, 0.0), min(area + reach, 1.0))
+
+
+def resampled_intervals(
+    labels: Int[np.ndarray, " n"],
+    probabilities: Float[np.ndarray, " n"],
+    groups: np.ndarray,
+    *,
+    n_resamples: int = N_RESAMPLES,
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """Give each metric's 95 % percentile interval from drawing whole groups (subjects) with replacement.
+
+    Parameters
+    ----------
+    labels, probabilities : ndarray of shape (n,)
+    groups : ndarray of shape (n,)
+        What is drawn: the subject of each cell, or the image where there are no subjects.
+    n_resamples, seed : int
+
+    Returns
+    -------
+    dict of Interval
+        The names of `METRICS`. Draws in which a metric is not defined are left out of its interval.
+    """
+    weights = _drawn_weights(groups, n_resamples, seed)
+    draws = _weighted_metrics(labels, probabilities, groups, weights)
+    return {name: _percentiles(draws[name]) for name in METRICS}
+
+
+def metric_table(
+    labels: Int[np.ndarray, " n"],
+    probabilities: Float[np.ndarray, " n"],
+    groups: np.ndarray,
+    *,
+    group_name: str,
+    n_resamples: int = N_RESAMPLES,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Give every metric with its intervals, in the form that `metrics.json` holds.
+
+    Parameters
+    ----------
+    labels, probabilities, groups : ndarray of shape (n,)
+        As in `resampled_intervals`.
+    group_name : str
+        What the groups are, in the plural: "subjects" or "images".
+    n_resamples, seed : int
+
+    Returns
+    -------
+    dict
+        `n`, `positives`, one entry a metric with `value`, `low`, `high` (None where not defined; `roc_auc` also has
+        `delong_low` and `delong_high`), `confusion` and a sentence on the `interval`.
+    """
+    values = point_metrics(labels, probabilities)
+    intervals = resampled_intervals(labels, probabilities, groups, n_resamples=n_resamples, seed=seed)
+    table: dict[str, Any] = {"n": len(labels), "positives": int(labels.sum())}
+    for name in METRICS:
+        span = intervals[name]
+        table[name] = _without_nan({"value": values[name], "low": span.low, "high": span.high})
+    delong = delong_interval(labels, probabilities)
+    table["roc_auc"] |= _without_nan({"delong_low": delong.low, "delong_high": delong.high})
+    counts = confusion_matrix(labels, probabilities >= THRESHOLD, labels=[0, 1]).ravel()
+    table["confusion"] = dict(zip(("tn", "fp", "fn", "tp"), (int(count) for count in counts), strict=True))
+    n_groups = len(np.unique(groups))
+    table["interval"] = f"95 %, from resampling {n_groups} {group_name} {n_resamples} times, seed {seed}"
+    return table
+
+
+def per_subject(
+    labels: Int[np.ndarray, " n"], probabilities: Float[np.ndarray, " n"], subjects: np.ndarray
+) -> tuple[Int[np.ndarray, " s"], Float[np.ndarray, " s"], np.ndarray]:
+    """Give each subject's label, mean probability and name.
+
+    A subject is leukemic if any of its cells is labelled so: blasts are found in leukemia only.
+    """
+    names, member = np.unique(subjects, return_inverse=True)
+    counts = np.bincount(member)
+    means = np.bincount(member, weights=probabilities) / counts
+    truth = (np.bincount(member, weights=labels) > 0).astype(np.int64)
+    return truth, means, names
+
+
+def as_published(labels: Int[np.ndarray, " n"], probabilities: Float[np.ndarray, " n"]) -> dict[str, float]:
+    """Give precision and area under the curve by the published, wrong formulas: to be shown as wrong.
+
+    The original computed its precision as TN / (TN + FP), which is the specificity, and its area from decisions in
+    place of probabilities.
+    """
+    decisions = (probabilities >= THRESHOLD).astype(np.int64)
+    both = len(np.unique(labels)) == 2
+    return {
+        "precision": point_metrics(labels, probabilities)["specificity"],
+        "auc": float(roc_auc_score(labels, decisions)) if both else float("nan"),
+    }
+
+
+def roc_band(
+    labels: Int[np.ndarray, " n"],
+    probabilities: Float[np.ndarray, " n"],
+    groups: np.ndarray,
+    *,
+    n_resamples: int = 200,
+    seed: int = 0,
+) -> RocBand:
+    """Give the ROC curve and the 95 % band around it, point by point, from resampling groups.
+
+    Returns
+    -------
+    RocBand
+        Fields of shape (101,): the grid of false positive rates 0, 0.01, ..., 1, and true positive rates on it.
+    """
+    grid = np.linspace(0, 1, 101)
+
+    def curve(weight: np.ndarray) -> np.ndarray:
+        fpr, tpr, _ = roc_curve(labels, probabilities, sample_weight=weight)
+        return np.interp(grid, fpr, tpr)
+
+    _, member = np.unique(groups, return_inverse=True)
+    drawn = [weight[member].astype(np.float64) for weight in _drawn_weights(groups, n_resamples, seed)]
+    # A draw without one of the classes has no curve.
+    curves = [curve(weight) for weight in drawn if all(weight[labels == label].any() for label in (0, 1))]
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(np.array(curves), [tail, 1 - tail], axis=0)
+    return RocBand(grid, curve(np.ones(len(labels))), low, high)
+
+
+def reliability(
+    labels: Int[np.ndarray, " n"], probabilities: Float[np.ndarray, " n"], n_bins: int = N_BINS
+) -> Reliability:
+    """Compare mean probability and share of leukemic cells in bins of equal width."""
+    edges = np.linspace(0, 1, n_bins + 1)
+    place = _bin_of(probabilities, n_bins)
+    counts = np.bincount(place, minlength=n_bins)
+    per_cell = np.where(counts > 0, counts, np.nan)
+    return Reliability(
+        edges=edges,
+        counts=counts.astype(np.int64),
+        mean_probability=np.bincount(place, weights=probabilities, minlength=n_bins) / per_cell,
+        observed=np.bincount(place, weights=labels, minlength=n_bins) / per_cell,
+    )
+
+
+def _bin_of(probabilities: np.ndarray, n_bins: int) -> np.ndarray:
+    """Give each probability's bin of equal width; a border belongs to the bin below it, as torchmetrics has it."""
+    return np.clip(np.ceil(probabilities * n_bins).astype(np.int64) - 1, 0, n_bins - 1)
+
+
+def _drawn_weights(groups: np.ndarray, n_resamples: int, seed: int) -> Int[np.ndarray, "resamples groups"]:
+    """Draw as many groups as there are, with replacement: how often each comes up, in each resample."""
+    n_groups = len(np.unique(groups))
+    return np.random.default_rng(seed).multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=n_resamples)
+
+
+def _weighted_metrics(
+    labels: np.ndarray, probabilities: np.ndarray, groups: np.ndarray, weights: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Give every metric for every resample at once, NaN where not defined.
+
+    Each metric but the area is made of sums over cells, hence of sums over groups: one matrix product gives them for
+    all resamples. The tests hold this against `point_metrics` on the cells written out one by one.
+    """
+    names, member = np.unique(groups, return_inverse=True)
+    called = probabilities >= THRESHOLD
+    truth = labels == 1
+    place = _bin_of(probabilities, N_BINS)
+
+    def sums(values: np.ndarray) -> np.ndarray:
+        """Sum a value a cell over each resample's cells."""
+        return weights @ np.bincount(member, weights=values.astype(np.float64), minlength=len(names))
+
+    tp, fp, fn, tn = (sums(cells) for cells in (truth & called, ~truth & called, truth & ~called, ~truth & ~called))
+    n = tp + fp + fn + tn
+    with np.errstate(divide="ignore", invalid="ignore"):
+        sensitivity, specificity = tp / (tp + fn), tn / (tn + fp)
+        f1 = 2 * tp / (2 * tp + fp + fn)
+        f1_normal = 2 * tn / (2 * tn + fp + fn)
+        weighted_f1 = (np.nan_to_num(f1) * (tp + fn) + np.nan_to_num(f1_normal) * (tn + fp)) / n
+        gaps = [np.abs(sums((truth - probabilities) * (place == index))) for index in range(N_BINS)]
+        return {
+            "accuracy": (tp + tn) / n,
+            "balanced_accuracy": (sensitivity + specificity) / 2,
+            "sensitivity": sensitivity,
+            "specificity": specificity,
+            "precision": tp / (tp + fp),
+            "f1": np.where(tp + fn > 0, f1, np.nan),
+            "weighted_f1": weighted_f1,
+            "roc_auc": _weighted_areas(truth, probabilities, member, weights),
+            "brier": sums((truth - probabilities) ** 2) / n,
+            "ece": np.sum(gaps, axis=0) / n,
+        }
+
+
+def _weighted_areas(
+    truth: np.ndarray, probabilities: np.ndarray, member: np.ndarray, weights: np.ndarray
+) -> np.ndarray:
+    """Give the area under the ROC curve of every resample: pairs rightly ordered, equals counting half."""
+    levels, level = np.unique(probabilities, return_inverse=True)
+    shape = (weights.shape[1], len(levels))
+    areas: list[np.ndarray] = []
+    tables = [coo_array((cells.astype(np.float64), (member, level)), shape=shape).tocsr() for cells in (truth, ~truth)]
+    # In parts: all resamples of 20,000 cells at once would take gigabytes.
+    for part in np.array_split(weights, max(1, weights.shape[0] * len(levels) // 2_000_000)):
+        positive, negative = (part @ table for table in tables)
+        lower = np.cumsum(negative, axis=1) - negative / 2
+        with np.errstate(divide="ignore", invalid="ignore"):
+            areas.append((positive * lower).sum(axis=1) / (positive.sum(axis=1) * negative.sum(axis=1)))
+    return np.concatenate(areas)
+
+
+def _percentiles(values: np.ndarray) -> Interval:
+    """Give the middle 95 % of the values that are defined."""
+    defined = values[np.isfinite(values)]
+    if len(defined) == 0:
+        return Interval(float("nan"), float("nan"))
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(defined, [tail, 1 - tail])
+    return Interval(float(low), float(high))
+
+
+def _without_nan(figures: Mapping[str, float]) -> dict[str, float | None]:
+    """Put None in place of NaN, which JSON does not know."""
+    return {name: value if np.isfinite(value) else None for name, value in figures.items()}

@@ -1,0 +1,149 @@
+"""From files to spike maps on disk: every image is decoded once, and its maps are read from there ever after."""
+
+import json
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.lib.format import open_memmap
+
+from leukospike.datasets import Record
+from leukospike.errors import ImageError
+from leukospike.failures import Failure
+from leukospike.files import write_text
+from leukospike.images import Picture, luma, pixel_digest, read_image
+from leukospike.preprocessing import Augmentation, spike_map
+from leukospike.progress import Progress, silent
+
+_CHUNK = 64  # decoded images held at a time: 40 MB of C-NMC cells
+_WORKERS = 2
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The spike maps of a data set, and what was learned while making them."""
+
+    maps: Float[np.ndarray, "items rows columns"]
+    """float32, 0 to 1, read from disk as needed. The n images first, then their first augmented copies, and so on."""
+    records: tuple[Record, ...]
+    """The n images that could be read."""
+    digests: tuple[str, ...]
+    """Digest of the pixels of each of the n images."""
+    failures: tuple[Failure, ...]
+    generated: bool
+    """True if any image was drawn by `leukospike smears`."""
+
+
+def prepare(
+    records: Sequence[Record],
+    folder: Path,
+    *,
+    size: int,
+    window: int,
+    copies: int,
+    seed: int,
+    progress: Progress = silent,
+) -> Prepared:
+    """Make, or find again, the spike maps of images and of their augmented copies.
+
+    An augmented copy depends on its image, the seed and the image's place in the list, and on no other image.
+
+    Parameters
+    ----------
+    records : sequence of Record
+    folder : Path
+        Where the maps are kept: `maps.npy` and `index.json`. If they are there already, for the same records and
+        settings, nothing is decoded.
+    size : int
+        Side of the maps, pixels.
+    window : int
+        Side of the blur's kernel, pixels.
+    copies : int
+        Augmented copies of each image.
+    seed : int
+        Of the augmentation.
+    progress : Progress
+
+    Returns
+    -------
+    Prepared
+    """
+    settings = {"size": size, "window": window, "copies": copies, "seed": seed, "images": [r.image for r in records]}
+    index, maps_path = folder / "index.json", folder / "maps.npy"
+    if index.exists() and maps_path.exists():
+        kept = json.loads(index.read_text(encoding="utf-8"))
+        if kept["settings"] == settings:
+            return _opened(records, maps_path, kept, copies)
+    folder.mkdir(parents=True, exist_ok=True)
+    index.unlink(missing_ok=True)
+    maps = open_memmap(maps_path, mode="w+", dtype=np.float32, shape=(len(records) * (1 + copies), size, size))
+    digests: list[str] = []
+    images: list[str] = []
+    failures: list[Failure] = []
+    generated = False
+    for done, (record, result) in enumerate(decoded(records), start=1):
+        if isinstance(result, Picture):
+            maps[len(images)] = spike_map(luma(result.pixels), size=size, window=window)
+            images.append(record.image)
+            digests.append(pixel_digest(result.pixels))
+            generated |= result.generated
+        else:
+            failures.append(Failure(record.image, str(result)))
+        progress("decode and spikes", done, len(records))
+    _augment(maps, len(images), copies, seed, progress)
+    maps.flush()
+    kept: dict[str, Any] = {
+        "settings": settings,
+        "images": images,
+        "digests": digests,
+        "failures": [asdict(failure) for failure in failures],
+        "generated": generated,
+    }
+    # Written last: maps without an index are of an interrupted run, and are made again.
+    write_text(index, json.dumps(kept))
+    return _opened(records, maps_path, kept, copies)
+
+
+def decoded(records: Sequence[Record]) -> Iterator[tuple[Record, Picture | ImageError]]:
+    """Decode images on two threads, in order, a few ahead of the reader; an unreadable one gives its error."""
+
+    def read(record: Record) -> Picture | ImageError:
+        try:
+            return read_image(record.path)
+        except ImageError as error:
+            return error
+
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        for first in range(0, len(records), _CHUNK):
+            chunk = records[first : first + _CHUNK]
+            yield from zip(chunk, pool.map(read, chunk), strict=True)
+
+
+def _augment(maps: np.ndarray, n: int, copies: int, seed: int, progress: Progress) -> None:
+    """Fill in the copies, which lie behind the n images."""
+    for copy in range(1, copies + 1):
+        generator = torch.Generator().manual_seed(int(np.random.SeedSequence((seed, copy)).generate_state(1)[0]))
+        augmentation = Augmentation.draw(n, generator=generator)
+        for first in range(0, n, _CHUNK):
+            places = slice(first, min(first + _CHUNK, n))
+            changed = augmentation.part(places).apply(torch.from_numpy(np.array(maps[places])))
+            maps[copy * n + places.start : copy * n + places.stop] = changed.numpy()
+            progress("augment", (copy - 1) * n + places.stop, copies * n)
+
+
+def _opened(records: Sequence[Record], maps_path: Path, kept: dict[str, Any], copies: int) -> Prepared:
+    """Open finished maps for reading."""
+    by_image = {record.image: record for record in records}
+    maps = np.load(maps_path, mmap_mode="r", allow_pickle=False)
+    return Prepared(
+        maps=maps[: len(kept["images"]) * (1 + copies)],
+        records=tuple(by_image[image] for image in kept["images"]),
+        digests=tuple(kept["digests"]),
+        failures=tuple(Failure(**failure) for failure in kept["failures"]),
+        generated=kept["generated"],
+    )

@@ -1,0 +1,550 @@
+"""The whole system, cross-validated: the original's protocol with its flaws, and an honest one.
+
+Both train the same network on the same spike maps, with the same augmented copies. They differ in who is on which side
+of the split, and in what the fitted objects (normalisation, components) have seen.
+"""
+
+import hashlib
+import json
+import shutil
+import time
+from collections import Counter
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Int
+from PIL import Image
+
+from leukospike.components import FittedComponents, fit_components
+from leukospike.datasets import DataSet
+from leukospike.environment import describe_environment, peak_memory_mb
+from leukospike.errors import LeukospikeError, RunError
+from leukospike.evaluation import as_published, metric_table, per_subject
+from leukospike.failures import Failure, read_failures, write_failures
+from leukospike.files import new_folder, write_text, written_whole
+from leukospike.images import luma, read_image
+from leukospike.model import FittedModel, load_model, network_probabilities, save_model
+from leukospike.preparation import Prepared, prepare
+from leukospike.preprocessing import Normalisation
+from leukospike.progress import Progress, silent
+from leukospike.runs import Preset, Protocol, RunConfig, read_config, weights_path, write_config
+from leukospike.spikes import latency_map
+from leukospike.splits import Fold, image_folds, subject_folds
+from leukospike.training import ProjectedCells, TrainingConfig, train_network
+
+PUBLISHED = {
+    Preset.ALL_IDB: {"accuracy": 0.9960, "source": "Noshad and Fallahi, doi 10.1080/21681163.2022.2157748, 10 folds"},
+    Preset.C_NMC: {"accuracy": 0.9894, "source": "Noshad and Fallahi, doi 10.1080/21681163.2022.2157748"},
+}
+"""What the original system reports, by image and with the flaws below."""
+
+_FLAWS = (
+    "Augmented copies of one image fall on both sides of the split.",
+    "The z-score and the principal components are fitted on all images, test images included.",
+    "The learning rate follows the accuracy on the test images.",
+    "The published precision is the specificity's formula, and the published area under the curve is computed from"
+    " decisions in place of probabilities; both are shown here as published and as they should be.",
+)
+_FLAW_SUBJECTS = "Cells of one subject fall on both sides of the split."
+_FLAW_DUPLICATES = "{} images are filed under more than one subject with the same pixels, and fall on both sides."
+_FLAW_ALL_IDB = (
+    "ALL-IDB has no patient ids: all crops of ALL-IDB2 are cut from images of ALL-IDB1, some images overlap, and"
+    " nobody can say which images are of one person."
+)
+_SAMPLES_PER_CLASS = 3
+_LARGEST_SAMPLE_PX = 512
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """What a finished run leaves for its caller to say."""
+
+    run: Path
+    metrics: dict[str, Any]
+    failures: tuple[Failure, ...]
+
+
+@dataclass
+class _Stages:
+    """Seconds of each stage, summed over folds and over the parts of an interrupted run."""
+
+    seconds: dict[str, float] = field(default_factory=dict[str, float])
+
+    @contextmanager
+    def timed(self, stage: str) -> Generator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
+
+
+@dataclass(frozen=True)
+class _Items:
+    """What is split: the images, and behind them their augmented copies."""
+
+    labels: Int[np.ndarray, " items"]
+    subjects: np.ndarray
+    digests: tuple[str, ...]
+    image: Int[np.ndarray, " items"]
+    """Place of the item's image in the list of images."""
+    copy: Int[np.ndarray, " items"]
+    """0: the image itself."""
+
+
+def run_protocol(
+    dataset: DataSet, config: RunConfig, run: Path, *, resume: bool = False, progress: Progress = silent
+) -> RunOutcome:
+    """Cross-validate the original system on a data set and write a run folder.
+
+    Parameters
+    ----------
+    dataset : DataSet
+    config : RunConfig
+    run : Path
+        The run folder: `config.toml`, `metrics.json`, `predictions.csv`, `history.csv`, `components.csv`,
+        `samples.npz`, `weights/fold_*.safetensors`, and `failures.csv` if an image could not be read. The report is
+        made from it by `report.write_report`.
+    resume : bool
+        True: `run` is an interrupted run, and is carried on. It ends with the figures of an uninterrupted one.
+    progress : Progress
+        Told of each image, batch and fold.
+
+    Returns
+    -------
+    RunOutcome
+
+    Raises
+    ------
+    DataError
+        If labels are missing or of one class only.
+    SplitError
+        If the honest protocol is asked for and subjects are unknown or too few.
+    RunError
+        If `run` exists and is not to be resumed, or is to be resumed with other settings.
+    """
+    where = f"reproduce --protocol {config.protocol}"
+    dataset = _chosen(dataset.labelled(), config)
+    dataset.require_labels(where)
+    if config.protocol is Protocol.HONEST:
+        dataset.require_subjects(where)
+        # With the images yet unread; identical ones may join subjects later on.
+        subject_folds(
+            [int(record.label or 0) for record in dataset.records],
+            [str(record.subject) for record in dataset.records],
+            [record.image for record in dataset.records],
+            n_folds=config.n_folds,
+            seed=config.seed,
+        )
+    if resume:
+        _check_resumable(run, config)
+        if (run / "metrics.json").exists():
+            finished = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+            return RunOutcome(run, finished, read_failures(run))
+        return _run(dataset, config, run, progress)
+    new_folder(run, where="reproduce")
+    try:
+        write_config(run, config)
+        return _run(dataset, config, run, progress)
+    except LeukospikeError:
+        # What failed for a reason of its own would fail again: there is nothing to resume.
+        shutil.rmtree(run, ignore_errors=True)
+        raise
+
+
+def _run(dataset: DataSet, config: RunConfig, run: Path, progress: Progress) -> RunOutcome:
+    """Do all the folds that are not done yet, then put everything together."""
+    state = run / "state"
+    stages = _Stages()
+    with stages.timed("decode, spikes, augmentation"):
+        prepared = prepare(
+            dataset.records,
+            state,
+            size=config.image_size,
+            window=config.blur_window,
+            copies=config.augmented_copies,
+            seed=config.seed,
+            progress=progress,
+        )
+    replace(dataset, records=prepared.records).require_labels("reproduce, without the unreadable images")
+    items = _items(prepared, config.augmented_copies)
+    folds = _folds(items, config)
+    numbers = range(1 if config.hold_out else len(folds))
+    shared: tuple[Normalisation, FittedComponents] | None = None
+    for number in numbers:
+        done = state / f"fold_{number}.json"
+        if done.exists() and weights_path(run, number).exists():
+            continue
+        fold_stages = _Stages(stages.seconds if number == 0 else {})
+        if config.protocol is Protocol.PAPER:
+            if shared is None:
+                shared = _fit(prepared.maps, np.arange(len(items.labels)), config, fold_stages, progress)
+            fitted = shared
+        else:
+            fitted = _fit(prepared.maps, folds[number].train, config, fold_stages, progress)
+        result = _run_fold(number, folds[number], fitted, prepared, items, config, run, fold_stages, progress)
+        write_text(done, json.dumps(result))
+    results = [json.loads((state / f"fold_{number}.json").read_text(encoding="utf-8")) for number in numbers]
+    outcome = _put_together(dataset, config, run, prepared, items, [folds[n] for n in numbers], results, progress)
+    shutil.rmtree(state)
+    return outcome
+
+
+def _fit(
+    maps: np.ndarray, places: np.ndarray, config: RunConfig, stages: _Stages, progress: Progress
+) -> tuple[Normalisation, FittedComponents]:
+    """Fit z-score and components on some of the items, and on nothing else."""
+    progress("fit PCA", 0, 1)
+    with stages.timed("PCA"):
+        chosen = maps[places]
+        normalisation = Normalisation.fit(chosen)
+        n_components = min(config.n_components, len(chosen), chosen[0].size)
+        components = fit_components(normalisation.apply(chosen), n_components=n_components, seed=config.seed)
+    progress("fit PCA", 1, 1)
+    return normalisation, components
+
+
+def _run_fold(
+    number: int,
+    fold: Fold,
+    fitted: tuple[Normalisation, FittedComponents],
+    prepared: Prepared,
+    items: _Items,
+    config: RunConfig,
+    run: Path,
+    stages: _Stages,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Train on one fold, keep its model, and give what there is to know of it."""
+    normalisation, components = fitted
+
+    def projected(places: np.ndarray) -> ProjectedCells:
+        parts = [places[first : first + 512] for first in range(0, len(places), 512)]
+        coordinates = [components.project(normalisation.apply(prepared.maps[part])) for part in parts]
+        empty = np.zeros((0, len(components.basis)), np.float32)
+        return ProjectedCells(np.concatenate([empty, *coordinates]), items.labels[places])
+
+    with stages.timed("project"):
+        train, validation, test = projected(fold.train), projected(fold.validation), projected(fold.test)
+
+    def told(stage: str, done: int, total: int) -> None:
+        progress(f"{stage} fold {number + 1}", done, total)
+
+    checkpoint = run / "state" / f"fold_{number}.checkpoint.safetensors"
+    settings = TrainingConfig(
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
+        hidden_units=config.hidden_units,
+        seed=config.seed + number,
+    )
+    with stages.timed("train"):
+        training = train_network(train, validation, components, settings, checkpoint=checkpoint, progress=told)
+    with stages.timed("score"):
+        probabilities = network_probabilities(training.network, components, test.coordinates)
+    model = FittedModel(
+        config.image_size, config.blur_window, config.hidden_units, normalisation, components, training.network
+    )
+    save_model(model, weights_path(run, number))
+    checkpoint.unlink()
+    return {
+        "probabilities": [float(probability) for probability in probabilities],
+        "history": [asdict(record) for record in training.history],
+        "explained_variance_ratio": [float(share) for share in components.explained_variance_ratio],
+        "stages": stages.seconds,
+        "peak_memory_mb": peak_memory_mb(),
+    }
+
+
+def _put_together(
+    dataset: DataSet,
+    config: RunConfig,
+    run: Path,
+    prepared: Prepared,
+    items: _Items,
+    folds: Sequence[Fold],
+    results: Sequence[dict[str, Any]],
+    progress: Progress,
+) -> RunOutcome:
+    """Write everything that is made from all folds; `metrics.json`, the sign of a finished run, last."""
+    predictions = _predictions(prepared, items, folds, results)
+    if config.protocol is Protocol.HONEST:
+        predictions = predictions.drop(columns="copy")
+    _write_table(run / "predictions.csv", predictions)
+    histories = [{"fold": n} | record for n, result in enumerate(results) for record in result["history"]]
+    _write_table(run / "history.csv", pd.DataFrame(histories))
+    shares = [
+        {"fold": n, "component": index, "explained_variance_ratio": share}
+        for n, result in enumerate(results)
+        for index, share in enumerate(result["explained_variance_ratio"], start=1)
+    ]
+    _write_table(run / "components.csv", pd.DataFrame(shares))
+    if prepared.failures:
+        write_failures(run / "failures.csv", prepared.failures)
+    _write_samples(run, prepared, items, folds[0])
+
+    stages = _Stages()
+    per_fold: list[dict[str, Any]] = []
+    with stages.timed("evaluate"):
+        for number, (fold, result) in enumerate(zip(folds, results, strict=True)):
+            progress("evaluate", number, len(folds) + 1)
+            part = predictions.query("fold == @number")
+            ratios = result["explained_variance_ratio"]
+            per_fold.append(
+                {
+                    "fold": number,
+                    "train_cells": len(fold.train),
+                    "validation_cells": len(fold.validation),
+                    "test_cells": len(fold.test),
+                    "train_subjects": _n_subjects(items, fold.train),
+                    "test_subjects": _n_subjects(items, fold.test),
+                    "n_components": len(ratios),
+                    "explained_variance": float(sum(ratios)),
+                }
+                | _tables(part, config.seed)
+            )
+        pooled = _tables(predictions, config.seed)
+        progress("evaluate", len(folds) + 1, len(folds) + 1)
+    for result in results:
+        for stage, seconds in result["stages"].items():
+            stages.seconds[stage] = stages.seconds.get(stage, 0.0) + seconds
+    labels = predictions["label"].to_numpy(np.int64)
+    probabilities = predictions["probability"].to_numpy(np.float64)
+    paper = config.protocol is Protocol.PAPER
+    metrics: dict[str, Any] = {
+        "protocol": config.protocol.value,
+        "dataset": config.dataset.value,
+        "hold_out": config.hold_out,
+        "seed": config.seed,
+        "generated": prepared.generated,
+        "data": _describe(dataset, prepared),
+        "flaws": _flaws(dataset, prepared) if paper else [],
+        "notices": _notices(config, prepared, per_fold),
+        "environment": describe_environment(),
+        "stages": [{"stage": stage, "seconds": round(seconds, 2)} for stage, seconds in stages.seconds.items()],
+        "peak_memory_mb": max(peak_memory_mb(), *(result["peak_memory_mb"] for result in results)),
+        "folds": per_fold,
+        "pooled": pooled,
+        "as_published": as_published(labels, probabilities) if paper else None,
+        "published": PUBLISHED[config.dataset],
+    }
+    versions = {name: metadata.version(name) for name in ("leukospike", "torch", "lightning", "numpy", "scikit-learn")}
+    data = {name: metrics["data"][name] for name in ("name", "layout", "images", "subjects", "digest")}
+    write_config(run, config, data=data, versions=versions)
+    write_text(run / "metrics.json", json.dumps(metrics, indent=1))
+    return RunOutcome(run, metrics, prepared.failures)
+
+
+def _chosen(dataset: DataSet, config: RunConfig) -> DataSet:
+    """Take at most `max_cells` images: a random one of each subject and class in turn, so that none is left out."""
+    if config.max_cells is None or config.max_cells >= len(dataset.records):
+        return dataset
+    rng = np.random.default_rng(config.seed)
+    turn: Counter[tuple[str | None, int | None]] = Counter()
+    ranked: list[tuple[int, int]] = []
+    for place in rng.permutation(len(dataset.records)):
+        record = dataset.records[place]
+        owner = (record.subject, record.label)
+        ranked.append((turn[owner], int(place)))
+        turn[owner] += 1
+    ranked.sort(key=lambda pair: pair[0])  # stable: the random order decides within a turn
+    places = sorted(place for _, place in ranked[: config.max_cells])
+    return replace(dataset, records=tuple(dataset.records[place] for place in places))
+
+
+def _items(prepared: Prepared, copies: int) -> _Items:
+    """List images and copies in the order of the maps."""
+    n = len(prepared.records)
+    image = np.tile(np.arange(n), 1 + copies)
+    labels = np.array([record.label for record in prepared.records], np.int64)
+    # Where there are no subjects, each image stands for itself.
+    subjects = np.array([record.image if record.subject is None else record.subject for record in prepared.records])
+    return _Items(labels[image], subjects[image], prepared.digests, image, np.repeat(np.arange(1 + copies), n))
+
+
+def _folds(items: _Items, config: RunConfig) -> list[Fold]:
+    """Split the items by the protocol."""
+    if config.protocol is Protocol.PAPER:
+        return image_folds(len(items.labels), n_folds=config.n_folds, seed=config.seed)
+    originals = items.copy == 0
+    by_image = subject_folds(
+        items.labels[originals].tolist(),
+        items.subjects[originals].tolist(),
+        items.digests,
+        n_folds=config.n_folds,
+        seed=config.seed,
+    )
+    n = int(originals.sum())
+    copies = int(items.copy.max(initial=0))
+    # Copies follow their image into the training part; nothing is validated or tested on them.
+    return [
+        replace(fold, train=np.concatenate([fold.train + copy * n for copy in range(1 + copies)])) for fold in by_image
+    ]
+
+
+def _predictions(
+    prepared: Prepared, items: _Items, folds: Sequence[Fold], results: Sequence[dict[str, Any]]
+) -> pd.DataFrame:
+    """Give one row a tested item."""
+    parts = [
+        pd.DataFrame(
+            {
+                "image": [prepared.records[place].image for place in items.image[fold.test]],
+                "subject": [prepared.records[place].subject for place in items.image[fold.test]],
+                "fold": number,
+                "label": items.labels[fold.test],
+                "probability": result["probabilities"],
+                "copy": items.copy[fold.test],
+            }
+        )
+        for number, (fold, result) in enumerate(zip(folds, results, strict=True))
+    ]
+    return pd.concat(parts).sort_values(["fold", "image", "copy"], ignore_index=True)
+
+
+def _tables(predictions: pd.DataFrame, seed: int) -> dict[str, Any]:
+    """Give the metric tables by cell and, where there are subjects, by subject."""
+    labels = predictions["label"].to_numpy(np.int64)
+    probabilities = predictions["probability"].to_numpy(np.float64)
+    if bool(predictions["subject"].isna().to_numpy().any()):
+        images = predictions["image"].to_numpy(str)
+        return {"cell": metric_table(labels, probabilities, images, group_name="images", seed=seed), "subject": None}
+    subjects = predictions["subject"].to_numpy(str)
+    cell = metric_table(labels, probabilities, subjects, group_name="subjects", seed=seed)
+    truth, means, names = per_subject(labels, probabilities, subjects)
+    return {"cell": cell, "subject": metric_table(truth, means, names, group_name="subjects", seed=seed)}
+
+
+def _describe(dataset: DataSet, prepared: Prepared) -> dict[str, Any]:
+    """Say what the run was on."""
+    records = prepared.records
+    owners: dict[str, set[str]] = {}
+    for record, digest in zip(records, prepared.digests, strict=True):
+        owners.setdefault(digest, set()).add(str(record.subject))
+    known = all(record.subject is not None for record in records)
+    per_class = [
+        len({record.subject for record in records if record.label == label}) if known else 0 for label in (0, 1)
+    ]
+    counts = Counter(prepared.digests)
+    return {
+        "name": dataset.name,
+        "layout": dataset.layout,
+        "credit": dataset.credit,
+        "images": len(records),
+        "subjects": len({record.subject for record in records}) if known else None,
+        "class_names": list(dataset.class_names),
+        "cells_per_class": [sum(record.label == label for record in records) for label in (0, 1)],
+        "subjects_per_class": per_class if known else None,
+        "failed": len(prepared.failures),
+        "duplicate_images": sum(count for count in counts.values() if count > 1),
+        "cross_subject_duplicates": sum(
+            counts[digest] for digest, subjects in owners.items() if known and len(subjects) > 1
+        ),
+        "digest": hashlib.sha256("\n".join(sorted(prepared.digests)).encode()).hexdigest(),
+    }
+
+
+def _flaws(dataset: DataSet, prepared: Prepared) -> list[str]:
+    """Name what is wrong with the original protocol on these data."""
+    flaws: list[str] = list(_FLAWS)
+    if dataset.no_subject_reason is not None:
+        flaws.append(_FLAW_ALL_IDB if dataset.layout.startswith("all-idb") else "Nobody can say whose the images are.")
+        return flaws
+    flaws.append(_FLAW_SUBJECTS)
+    shared = _describe(dataset, prepared)["cross_subject_duplicates"]
+    if shared:
+        flaws.append(_FLAW_DUPLICATES.format(shared))
+    return flaws
+
+
+def _notices(config: RunConfig, prepared: Prepared, folds: Sequence[dict[str, Any]]) -> list[str]:
+    """Say where the run is not what was asked for."""
+    notices: list[str] = []
+    fewest = min(fold["n_components"] for fold in folds)
+    if fewest < config.n_components:
+        notices.append(
+            f"{config.n_components} components were asked for; {fewest} are possible with so few images, and were used."
+        )
+    if prepared.failures:
+        notices.append(f"{len(prepared.failures)} images could not be used; failures.csv names them with the reason.")
+    if config.max_cells is not None:
+        notices.append(f"At most {config.max_cells} cells were taken, spread over the subjects.")
+    if config.hold_out:
+        notices.append("One fold was held out; there is no cross-validation.")
+    return notices
+
+
+def _write_samples(run: Path, prepared: Prepared, items: _Items, fold: Fold) -> None:
+    """Keep a few test cells of the first fold, with each step that they go through, for the report."""
+    model = load_model(weights_path(run, 0))
+    test = [int(place) for place in fold.test if items.copy[place] == 0]
+    sizes = {place: read_image(prepared.records[place].path).pixels.shape for place in _candidates(items, test)}
+    usual = Counter(sizes.values()).most_common(1)[0][0]
+    chosen: list[int] = []
+    for label in (1, 0):
+        of_class = [place for place, size in sizes.items() if items.labels[place] == label and size == usual]
+        chosen += of_class[:_SAMPLES_PER_CLASS]
+    pictures = [read_image(prepared.records[place].path).pixels for place in chosen]
+    grey = torch.from_numpy(np.stack([luma(pixels) for pixels in pictures]))[:, None]
+    latency = _first_of_blocks(latency_map(grey).latency.numpy())
+    side = min(max(usual[:2]), _LARGEST_SAMPLE_PX)
+    prepared_maps = np.array(prepared.maps[chosen])
+    with written_whole(run / "samples.npz") as part:
+        np.savez_compressed(
+            part,
+            names=np.array([prepared.records[place].image for place in chosen]),
+            labels=items.labels[chosen],
+            cells=np.stack([np.asarray(Image.fromarray(pixels).resize((side, side))) for pixels in pictures]),
+            latency=latency,
+            first_wave=(latency == 0).astype(np.uint8),
+            prepared=prepared_maps,
+            reconstructed=model.reconstructions(prepared_maps),
+        )
+
+
+def _candidates(items: _Items, test: Sequence[int]) -> list[int]:
+    """Take test images of each class, evenly spread over the list."""
+    candidates: list[int] = []
+    for label in (1, 0):
+        of_class = [place for place in test if items.labels[place] == label]
+        candidates += of_class[:: max(1, len(of_class) // (2 * _SAMPLES_PER_CLASS))]
+    return candidates
+
+
+def _first_of_blocks(latency: np.ndarray) -> np.ndarray:
+    """Shrink latency maps of whole fields for show: of each block of pixels the first spike is kept."""
+    step = -(-max(latency.shape[1:]) // _LARGEST_SAMPLE_PX)
+    rows, columns = (length // step * step for length in latency.shape[1:])
+    blocks = latency[:, :rows, :columns].reshape(len(latency), rows // step, step, columns // step, step)
+    return blocks.min(axis=(2, 4))
+
+
+def _check_resumable(run: Path, config: RunConfig) -> None:
+    """Refuse to resume what is not there or was something else."""
+    if not run.is_dir():
+        msg = f"reproduce: --resume must name a run folder, got {run}. Leave --resume out to start it."
+        raise RunError(msg)
+    before = asdict(read_config(run))
+    for name, value in asdict(config).items():
+        if before[name] != value:
+            msg = (
+                f"reproduce: --resume must be given the settings of the run, got {name} {value} in place of"
+                f" {before[name]}. Repeat the first command and add --resume."
+            )
+            raise RunError(msg)
+
+
+def _n_subjects(items: _Items, places: np.ndarray) -> int:
+    """Count the subjects among some items."""
+    return len(np.unique(items.subjects[places]))
+
+
+def _write_table(path: Path, table: pd.DataFrame) -> None:
+    """Write a CSV file, whole or not at all."""
+    with written_whole(path) as part:
+        table.to_csv(part, index=False)

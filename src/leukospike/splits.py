@@ -1,0 +1,148 @@
+"""Who is trained on and who is tested: folds by subject, and the original's folds by image."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from sklearn.model_selection import KFold, StratifiedGroupKFold
+
+from leukospike.errors import SplitError
+
+_VALIDATION_SHARE = 5  # one subject in so many
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Three disjoint sets of places in the list of cells."""
+
+    train: Int[np.ndarray, " n_train"]
+    """Everything is fitted on these."""
+    validation: Int[np.ndarray, " n_validation"]
+    """The learning rate follows these."""
+    test: Int[np.ndarray, " n_test"]
+    """Figures are printed from these."""
+
+
+def linked_groups(subjects: Sequence[str], digests: Sequence[str]) -> Int[np.ndarray, " n"]:
+    """Give each cell the number of the group that a split must keep together.
+
+    Cells of one subject belong together, and so do two subjects that share a pixel-identical image.
+
+    Parameters
+    ----------
+    subjects, digests : sequence of str, one a cell
+        Subject id, and a digest of the pixels.
+
+    Returns
+    -------
+    ndarray of shape (n,), int
+        Group of each cell, from 0.
+
+    Examples
+    --------
+    >>> linked_groups(["A", "A", "B", "C"], ["1", "2", "2", "3"]).tolist()
+    [0, 0, 0, 1]
+    """
+    _, subject = np.unique(np.asarray(subjects), return_inverse=True)
+    _, digest = np.unique(np.asarray(digests), return_inverse=True)
+    # A graph whose nodes are the subjects and the images; each cell joins its subject to its image.
+    n_nodes = int(subject.max() + digest.max()) + 2
+    joins = coo_array((np.ones(len(subject)), (subject, subject.max() + 1 + digest)), shape=(n_nodes, n_nodes))
+    _, component = connected_components(joins, directed=False)
+    return np.unique(component[subject], return_inverse=True)[1].astype(np.int64)
+
+
+def subject_folds(
+    labels: Sequence[int], subjects: Sequence[str], digests: Sequence[str], *, n_folds: int, seed: int
+) -> list[Fold]:
+    """Split cells so that no subject, nor a subject who shares an image with it, is on both sides.
+
+    Stratified: each fold gets about the same share of leukemic cells. One subject in five of the training part is set
+    aside for validation.
+
+    Parameters
+    ----------
+    labels : sequence of int, one a cell
+        1 leukemic, 0 normal.
+    subjects, digests : sequence of str, one a cell
+        Subject id, and a digest of the pixels.
+    n_folds : int
+        At least 2, at most the number of independent groups of subjects.
+    seed : int
+
+    Returns
+    -------
+    list of Fold
+
+    Raises
+    ------
+    SplitError
+        If there are too few subjects for the folds, or a training part would hold one class only.
+    """
+    label = np.asarray(labels)
+    groups = linked_groups(subjects, digests)
+    n_groups = int(groups.max()) + 1
+    if n_folds > n_groups:
+        msg = (
+            f"subject_folds: n_folds must be at most the number of independent subjects ({n_groups}), got {n_folds}."
+            " Lower the number of folds or add subjects."
+        )
+        raise SplitError(msg)
+    folds: list[Fold] = []
+    for rest, test in _stratified(label, groups, n_folds, seed):
+        n_inner = min(_VALIDATION_SHARE, len(np.unique(groups[rest])))
+        train, validation = rest, rest[:0]
+        if n_inner > 1:
+            inner = _stratified(label[rest], groups[rest], n_inner, seed)
+            # The first inner split that leaves both classes to train on.
+            usable = [(t, v) for t, v in inner if len(np.unique(label[rest][t])) == len(np.unique(label[rest]))]
+            if usable:
+                train, validation = rest[usable[0][0]], rest[usable[0][1]]
+        if len(np.unique(label[train])) < 2:
+            msg = (
+                f"subject_folds: each training part must hold both classes, got one class in fold {len(folds)} of"
+                f" {n_folds} ({n_groups} independent subjects). Lower the number of folds or add subjects of the"
+                " rarer class."
+            )
+            raise SplitError(msg)
+        folds.append(Fold(train, validation, test))
+    return folds
+
+
+def image_folds(n: int, *, n_folds: int, seed: int) -> list[Fold]:
+    """Split images as the original did: shuffled, whoever they belong to, the test images also watched in training.
+
+    Parameters
+    ----------
+    n : int
+        Number of images, augmented copies among them.
+    n_folds : int
+        From 2 to `n`.
+    seed : int
+
+    Returns
+    -------
+    list of Fold
+        With `validation` the same as `test`: one of the flaws that the protocol is repeated for.
+
+    Raises
+    ------
+    SplitError
+        If there are fewer images than folds.
+    """
+    if n < n_folds:
+        msg = f"image_folds: n_folds must be at most the number of images ({n}), got {n_folds}. Lower it."
+        raise SplitError(msg)
+    split = KFold(n_folds, shuffle=True, random_state=seed).split(np.zeros(n))
+    return [Fold(train, test, test) for train, test in split]
+
+
+def _stratified(
+    label: np.ndarray, groups: np.ndarray, n_folds: int, seed: int
+) -> list[tuple[Int[np.ndarray, " a"], Int[np.ndarray, " b"]]]:
+    """Split into stratified folds by group, in a reproducible order."""
+    splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
+    return list(splitter.split(np.zeros(len(label)), label, groups))
