@@ -1,6 +1,6 @@
 """Public image sets and the user's own, as records that carry label and subject, or say that there is none."""
 
-from leukospike.datasets.check import DataCheck, Failure, Table, check_dataset, check_tables
+from leukospike.datasets.check import DataCheck, Table, check_dataset, check_tables
 from leukospike.datasets.fetch import SOURCES, fetch
 from leukospike.datasets.layouts import read_dataset, read_datasets
 from leukospike.datasets.records import DataSet, Record
@@ -9,7 +9,6 @@ __all__ = [
     "SOURCES",
     "DataCheck",
     "DataSet",
-    "Failure",
     "Record",
     "Table",
     "check_dataset",

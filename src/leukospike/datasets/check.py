@@ -10,17 +10,9 @@ from typing import NamedTuple
 
 from leukospike.datasets.records import DataSet, Record
 from leukospike.errors import ImageError
+from leukospike.failures import Failure
 from leukospike.images import pixel_digest, read_image
 from leukospike.progress import Progress, silent
-
-
-class Failure(NamedTuple):
-    """An image that cannot be used."""
-
-    image: str
-    """POSIX path relative to the data set's root."""
-    reason: str
-    """One line for the user."""
 
 
 class Table(NamedTuple):
@@ -119,7 +111,11 @@ def check_tables(check: DataCheck) -> list[Table]:
         Table("Classes", ("class", "images", "subjects"), _classes(dataset)),
         Table("Subjects", ("subject", *dataset.class_names, "not labelled"), _subjects(dataset)),
         Table("Sizes", ("rows x columns", "images"), [(f"{r} x {c}", str(n)) for (r, c), n in check.sizes.items()]),
-        Table("Images that cannot be used", ("image", "reason"), [tuple(failure) for failure in check.failures]),
+        Table(
+            "Images that cannot be used",
+            ("image", "reason"),
+            [(failure.image, failure.reason) for failure in check.failures],
+        ),
         Table("Same pixels", ("images", "subjects", "labels"), [_group(dataset, group) for group in check.duplicates]),
         Table("Other files, not used", ("ending", "files"), [(k, str(n)) for k, n in check.other_files.items()]),
     ]
