@@ -1,0 +1,616 @@
+"""Every figure of the reports, each with the caption that says what to look for."""
+
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from jaxtyping import Float, Int64
+from matplotlib import colormaps, font_manager
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import BoundaryNorm, ListedColormap, Normalize
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import MaxNLocator, NullLocator
+from sklearn.metrics import roc_curve
+
+from leukospike.evaluation import N_BINS, THRESHOLD, per_subject, reliability, roc_band
+from leukospike.report.inputs import Analysis, Columns, Metrics, Run
+from leukospike.report.words import copies_sentence, percent, protocol_reminder, with_interval
+
+# Okabe and Ito's colours, told apart with any colour vision; the classes keep theirs through the whole report.
+LEUKEMIC = "#d55e00"
+NORMAL = "#0072b2"
+INK = "#222222"
+MUTED = "#767676"
+FAINT = "#dddddd"
+
+PIXELS_PER_INCH = 100
+"""CSS pixels that one inch of a figure takes on the page."""
+_DOTS_PER_INCH = 170
+
+_FOLD_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9")
+# As many dashes less one, so that twenty folds stay apart.
+_FOLD_DASHES = ("-", (0, (5, 1.5)), (0, (2, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
+
+SILENT = 15
+MAX_SAMPLES = 8
+N_RESAMPLES = 500
+BAND_SEED = 0
+
+
+@dataclass(frozen=True)
+class Illustration:
+    """A drawn figure and its words.
+
+    Attributes
+    ----------
+    name : str
+        File name without suffix, and anchor on the page.
+    title, alt, caption : str
+        Plain text; `alt` describes the picture to those who cannot see it.
+    png : bytes
+    width, height : int
+        Size on the page, CSS pixels.
+    """
+
+    name: str
+    title: str
+    alt: str
+    caption: str
+    png: bytes
+    width: int
+    height: int
+
+
+def run_figures(run: Run) -> dict[str, Illustration]:
+    """Draw all figures that the files of a run allow; the others are absent.
+
+    Parameters
+    ----------
+    run : Run
+
+    Returns
+    -------
+    dict of str to Illustration
+        By name: "samples", "pca_spectrum", "reconstructions", "training", "roc", "confusion", "reliability",
+        "subjects". Without cells kept as samples the first and third are absent, with one class only "roc", and
+        without subjects "subjects".
+    """
+    drawn = [_pca_spectrum(run), _training(run), _confusion(run), _reliability(run)]
+    if len(run.samples.labels):
+        drawn += [_samples(run), _reconstructions(run)]
+    if not run.cell.one_class:
+        drawn.append(_roc(run))
+    if run.has_subjects:
+        drawn.append(_run_subjects(run))
+    return {illustration.name: illustration for illustration in drawn}
+
+
+def analysis_figures(analysis: Analysis) -> dict[str, Illustration]:
+    """Draw "probabilities" if any cell was scored, and "subjects" if it is known of any whose it is."""
+    drawn: list[Illustration] = []
+    if len(analysis.scored["image"]):
+        drawn.append(_probabilities(analysis))
+    if bool((analysis.scored["subject"] != "").any()):
+        drawn.append(_analysis_subjects(analysis))
+    return {illustration.name: illustration for illustration in drawn}
+
+
+# --------------------------------------------------------------------------------------------- steps before the network
+
+
+def _samples(run: Run) -> Illustration:
+    """Draw a few cells at each step, one row a cell."""
+    samples = run.samples
+    shown = _shown_samples(samples.labels)
+    steps = ("as read (RGB)", "spike time", "first wave", "blurred, resized", "after PCA")
+    figure = _figure(9.6, 0.75 + 1.72 * len(shown))
+    panels = figure.subplots(len(shown), len(steps), squeeze=False)
+    colours = [*colormaps["viridis"](np.linspace(0.0, 0.9, SILENT)), (1.0, 1.0, 1.0, 1.0)]
+    palette, bounds = ListedColormap(colours), BoundaryNorm(np.arange(-0.5, SILENT + 1), SILENT + 1)
+    for row, sample in enumerate(shown):
+        low, high = float(samples.prepared[sample].min()), float(samples.prepared[sample].max())
+        panels[row, 0].imshow(samples.cells[sample])
+        panels[row, 1].imshow(samples.latency[sample], cmap=palette, norm=bounds, interpolation="nearest")
+        panels[row, 2].imshow(samples.first_wave[sample], cmap="gray_r", vmin=0, vmax=1)
+        panels[row, 3].imshow(samples.prepared[sample], cmap="gray_r", vmin=low, vmax=high)
+        panels[row, 4].imshow(samples.reconstructed[sample], cmap="gray_r", vmin=low, vmax=high)
+        class_name = _class_words(run)[int(samples.labels[sample])]
+        panels[row, 0].set_ylabel(_drawable(class_name), fontsize=9, color=_class_colour(samples.labels[sample]))
+        panels[row, 0].yaxis.label.set_parse_math(False)
+    for panel, step in zip(panels[0], steps, strict=True):
+        panel.set_title(step, fontsize=10, color=INK)
+    for panel in panels.flat:
+        _bare(panel)
+    bar = figure.colorbar(
+        ScalarMappable(norm=bounds, cmap=palette),
+        ax=panels,
+        location="bottom",
+        shrink=0.55,
+        aspect=40,
+        pad=0.015,
+        ticks=[0, 7, SILENT - 1, SILENT],
+    )
+    bar.ax.xaxis.set_minor_locator(NullLocator())
+    bar.ax.set_xticklabels(["0", "7", "14", "silent"], fontsize=9, color=INK)
+    bar.set_label("spike time (0 first, 14 last)", fontsize=9, color=INK)
+    return _illustration(
+        figure,
+        generated=run.generated,
+        name="samples",
+        title="Sample cells before and after the spike step",
+        alt=f"{len(shown)} cells in rows; columns: colour picture, spike times, first wave, blurred and resized, after"
+        " PCA.",
+        caption="Left to right: the cell as it was read; when each pixel spikes (dark: early, strong edge; white:"
+        " silent, never spikes); the first wave, which is all that is kept of it (black: pixels that spike first);"
+        " the same after blurring and resizing; and what is left of that after PCA, which is what the network sees."
+        " Look for whether nuclear outline and chromatin texture survive into the last column: the network cannot"
+        f" use what is lost here, and colour is lost at the first step. {protocol_reminder(run.protocol)}",
+    )
+
+
+def _reconstructions(run: Run) -> Illustration:
+    """Draw cells before and after PCA with their difference, one column a cell."""
+    samples = run.samples
+    shown = _shown_samples(samples.labels)
+    difference = samples.reconstructed - samples.prepared
+    largest = float(np.abs(difference[shown]).max()) or 1.0
+    figure = _figure(9.6, 0.9 + 3 * 9.2 / max(5, len(shown)))
+    panels = figure.subplots(3, len(shown), squeeze=False)
+    scale = ScalarMappable(norm=Normalize(-largest, largest), cmap="PuOr")
+    for column, sample in enumerate(shown):
+        low, high = float(samples.prepared[sample].min()), float(samples.prepared[sample].max())
+        panels[0, column].imshow(samples.prepared[sample], cmap="gray_r", vmin=low, vmax=high)
+        panels[1, column].imshow(samples.reconstructed[sample], cmap="gray_r", vmin=low, vmax=high)
+        panels[2, column].imshow(difference[sample], cmap=scale.cmap, norm=scale.norm)
+        error = _relative_error(samples.prepared[sample], samples.reconstructed[sample])
+        panels[2, column].set_xlabel(
+            "blank" if error is None else f"lost {percent(error, digits=0)}", fontsize=9, color=INK
+        )
+    for panel, words in zip(panels[:, 0], ("before PCA", "after PCA", "difference"), strict=True):
+        panel.set_ylabel(words, fontsize=9, color=INK)
+    for panel in panels.flat:
+        _bare(panel)
+    bar = figure.colorbar(scale, ax=panels, location="bottom", shrink=0.4, aspect=30, pad=0.02)
+    bar.ax.tick_params(labelsize=8, colors=INK)
+    bar.set_label("difference", fontsize=9, color=INK)
+    return _illustration(
+        figure,
+        generated=run.generated,
+        name="reconstructions",
+        title="Cells rebuilt from their principal components",
+        alt=f"{len(shown)} cells in columns; rows: before PCA, after PCA, and the difference.",
+        caption="Each cell before PCA, rebuilt from its components, and the difference (after minus before, in the"
+        " units of the network's input). “Lost” is the share of the picture's variance that the rebuilt"
+        " one lacks. A difference without structure is noise left out; outlines in it are shape that the network will"
+        f" never see. {protocol_reminder(run.protocol)}",
+    )
+
+
+def _pca_spectrum(run: Run) -> Illustration:
+    """Draw the cumulative explained variance of each fold."""
+    figure = _figure(7.2, 4.2)
+    panel = figure.subplots()
+    reached: list[str] = []
+    folds = _by_fold(run.components, order="component")
+    for index, (name, rows) in enumerate(folds.items()):
+        share = np.cumsum(rows["explained_variance_ratio"])
+        component = rows["component"]
+        colour, dashes = _FOLD_COLOURS[index % len(_FOLD_COLOURS)], _FOLD_DASHES[index % len(_FOLD_DASHES)]
+        panel.plot(component, share, label=name, color=colour, linestyle=dashes, linewidth=1.8)
+        enough = np.flatnonzero(share >= 0.99)
+        last = f"{percent(float(share[-1]))} with all {len(share)}"
+        reached.append(f"{name}: " + (f"99 % with {component[enough[0]]:.0f}" if len(enough) else last))
+    panel.axhline(0.99, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
+    panel.annotate(
+        "99 %", (1.0, 0.99), xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points",
+        va="center", fontsize=9, color=MUTED,
+    )  # fmt: skip
+    panel.set_ylim(0, 1.03)
+    panel.set_xlim(left=0)
+    panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _labelled(panel, "number of components", "cumulative explained variance")
+    _legend(panel, n_columns=1 + len(folds) // 9)
+    return _illustration(
+        figure,
+        generated=run.generated,
+        name="pca_spectrum",
+        title="PCA spectrum",
+        alt="Cumulative explained variance against the number of components, one line a fold, with a line at 99 %.",
+        caption="How much of the variance of the training pictures the first components carry; in "
+        + "; ".join(reached)
+        + ". A curve that is still climbing at its end means that the components kept are too few for the 99 % that the"
+        " original asked for; one that reaches 100 % as the components reach the number of pictures shows nothing but"
+        f" that count. {protocol_reminder(run.protocol)}",
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------- training
+
+
+def _training(run: Run) -> Illustration:
+    """Draw loss, accuracy and, if it changed, learning rate over the epochs; one column of panels a fold."""
+    folds = _by_fold(run.history, order="epoch")
+    rates = np.unique(run.history["learning_rate"])
+    rate_changed = any(len(np.unique(rows["learning_rate"])) > 1 for rows in folds.values())
+    measures = ["loss", "accuracy", *(["learning rate"] if rate_changed else [])]
+    per_block = 5
+    n_columns = max(1, min(len(folds), per_block))
+    blocks = max(1, math.ceil(len(folds) / per_block))
+    figure = _figure(9.6, blocks * (1.65 * len(measures)) + 0.6, gap=0.08)
+    panels = figure.subplots(blocks * len(measures), n_columns, squeeze=False, sharex=True)
+    losses = np.concatenate([run.history["train_loss"], run.history["val_loss"]])
+    top = float(losses[np.isfinite(losses)].max(initial=0.0)) or 1.0
+    for panel in panels.flat:
+        panel.set_visible(False)
+    for index, (name, rows) in enumerate(folds.items()):
+        block, column = divmod(index, per_block)
+        own = panels[block * len(measures) : (block + 1) * len(measures), column]
+        for panel, measure in zip(own, measures, strict=True):
+            panel.set_visible(True)
+            _labelled(panel, "epoch" if panel is own[-1] else "", measure if column == 0 else "")
+            panel.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+            # sharex hides the labels of all but the last row, which a block that is not full leaves invisible.
+            panel.tick_params(labelbottom=panel is own[-1], labelleft=column == 0)
+        for panel, measure in zip(own[:2], ("loss", "accuracy"), strict=True):
+            marker = "o" if len(rows["epoch"]) < 16 else ""
+            panel.plot(rows["epoch"], rows[f"train_{measure}"], color=MUTED, linestyle="--", linewidth=1.4,
+                       marker=marker, markersize=2.5, label="training cells")  # fmt: skip
+            panel.plot(rows["epoch"], rows[f"val_{measure}"], color=NORMAL, linewidth=1.8,
+                       marker=marker, markersize=2.5, label="held-out cells")  # fmt: skip
+        own[0].set_title(name, fontsize=10, color=INK)
+        own[0].set_ylim(0, top * 1.05)
+        own[1].set_ylim(0, 1.03)
+        if rate_changed:
+            own[2].step(rows["epoch"], rows["learning_rate"], where="mid", color=INK, linewidth=1.4)
+            own[2].set_yscale("log")
+            own[2].set_ylim(rates[0] / 2, rates[-1] * 2)
+            own[2].set_yticks(rates, [f"{rate:.2g}" for rate in rates])
+            own[2].yaxis.set_minor_locator(NullLocator())
+    if folds:
+        handles, labels = panels[0, 0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper right", ncols=2, frameon=False, fontsize=9, labelcolor=INK)
+    rate = " The bottom row is the learning rate, lowered when progress stopped." if rate_changed else ""
+    return _illustration(
+        figure,
+        generated=run.generated,
+        name="training",
+        title="Training curves per fold",
+        alt="Loss and accuracy over the epochs for training (dashed) and held-out cells (solid), a column a fold.",
+        caption="Loss (lower is better) and accuracy after each pass over the training cells; dashed: the cells that"
+        " are learned from; solid: cells held out from learning. Look at the gap: a dashed curve that goes on improving"
+        f" while the solid one stops or turns means that the network learns its cells by heart.{rate}"
+        f" {protocol_reminder(run.protocol)}",
+    )
+
+
+# ------------------------------------------------------------------------------------------------------ discrimination
+
+
+def _roc(run: Run) -> Illustration:
+    """Draw the pooled ROC curve with its band, and those of the folds."""
+    band = roc_band(run.labels, run.predictions["probability"], run.groups, n_resamples=N_RESAMPLES, seed=BAND_SEED)
+    figure = _figure(5.8, 5.6)
+    panel = figure.subplots()
+    panel.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
+    panel.annotate("chance", (0.8, 0.8), xytext=(6, -6), textcoords="offset points", fontsize=9, color=MUTED, va="top")
+    folds = _by_fold(run.predictions, order="label").values()
+    for index, rows in enumerate(rows for rows in folds if rows["label"][0] != rows["label"][-1]):
+        false_rate, true_rate, _ = roc_curve(rows["label"], rows["probability"])
+        panel.plot(false_rate, true_rate, color="#9a9a9a", linewidth=0.9, label=None if index else "single folds")
+    panel.fill_between(band.fpr, band.low, band.high, color=NORMAL, alpha=0.2, linewidth=0, label="95 % band")
+    panel.plot(band.fpr, band.tpr, color=NORMAL, linewidth=2.2, label="all folds pooled")
+    panel.set_aspect("equal")
+    panel.set_xlim(-0.01, 1.01)
+    panel.set_ylim(-0.01, 1.01)
+    _labelled(panel, "false positive rate (1 - specificity)", "true positive rate (sensitivity)")
+    _legend(panel)
+    unit = f"{len(set(run.groups.tolist()))} {'subjects' if run.has_subjects else 'images'}"
+    area = run.cell.estimates["roc_auc"]
+    delong = run.cell.delong
+    return _illustration(
+        figure,
+        generated=run.generated,
+        name="roc",
+        title="ROC curve with its band",
+        alt="ROC curve of all folds pooled with a 95 % band, thin curves of single folds, and the diagonal of chance.",
+        caption=f"AUC {with_interval(area)}; interval: {run.cell.interval}. By DeLong's formula, which takes every cell"
+        f" for an independent one, {with_interval(delong)}. Each point is one threshold: how many leukemic"
+        " cells are found (up) for how many normal ones are called leukemic (right). Closer to the upper left corner is"
+        f" better; the diagonal is guessing. The band comes from resampling {unit} {N_RESAMPLES} times (seed"
+        f" {BAND_SEED}); a wide one, or folds far apart, means that other people could have given another curve."
+        f"{copies_sentence(run)} {protocol_reminder(run.protocol)}",
+    )
+
+
+def _confusion(run: Run) -> Illustration:
+    """Draw the confusion matrices: pooled, by subject, and of each fold."""
+    entries: list[tuple[str, Metrics]] = [("all folds, cells", run.cell)]
+    if run.subject is not None:
+        entries.append(("all folds, subjects", run.subject))
+    entries += [(f"fold {fold.fold}, cells", fold.cell) for fold in run.folds]
+    n_columns = min(len(entries), 4)
+    n_rows = math.ceil(len(entries) / n_columns)
+    figure = _figure(2.4 * n_columns, 2.6 * n_rows, gap=0.09)
+    panels = figure.subplots(n_rows, n_columns, squeeze=False)
+    for panel in panels.flat[len(entries) :]:
+        panel.set_visible(False)
+    for index, (panel, (title, metrics)) in enumerate(zip(panels.flat, entries, strict=False)):
+        counts = np.array(
+            [
+                [metrics.confusion["tn"], metrics.confusion["fp"]],
+                [metrics.confusion["fn"], metrics.confusion["tp"]],
+            ]
+        )
+        totals = counts.sum(axis=1, keepdims=True)
+        shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
+        panel.imshow(shares, cmap="Blues", vmin=0, vmax=1.25)
+        for (row, column), count in np.ndenumerate(counts):
+            share = f"\n{percent(float(shares[row, column]), digits=0)}" if totals[row, 0] else ""
+            colour = "white" if shares[row, column] > 0.62 else INK
+            panel.text(column, row, f"{count}{share}", ha="center", va="center", fontsize=10, color=colour)
+        panel.set_title(title, fontsize=10, color=INK, fontweight="bold" if index == 0 else "normal")
+        panel.set_xticks([0, 1], ["normal", "leukemic"])
+        panel.set_yticks([0, 1], ["normal", "leukemic"], rotation=90, va="center")
+        panel.tick_params(length=0, labelsize=9, colors=INK)
+        panel.spines[:].set_visible(False)
+        if index % n_columns == 0:
+            panel.set_ylabel("labelled", fontsize=9, color=MUTED)
+        if index + n_columns >= len(entries):
+            panel.set_xlabel("called", fontsize=9, color=MUTED)
+    return _illustration(
+        figure,
+        generated=run.generated,
+        name="confusion",
+        title="Confusion matrices",
+        alt="Tables of labelled against called class, all folds together and each fold alone.",
+        caption="Rows: the label; columns: what the network calls it when leukemic starts at a probability of 0.5."
+        " Percentages are of the row, so that the lower right is the sensitivity and the upper left the specificity."
+        " Look for errors that lie on one side only, and for folds that differ."
+        f"{copies_sentence(run)} {protocol_reminder(run.protocol)}",
+    )
+
+
+def _reliability(run: Run) -> Illustration:
+    """Draw the reliability diagram over a histogram of the probabilities."""
+    bins = reliability(run.labels, run.predictions["probability"], n_bins=N_BINS)
+    filled = bins.counts > 0
+    figure = _figure(5.8, 6.2)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    upper.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
+    upper.plot(
+        bins.mean_probability[filled], bins.observed[filled], color=NORMAL, linewidth=1.8, marker="o", markersize=5
+    )
+    upper.set_xlim(-0.01, 1.01)
+    upper.set_ylim(-0.02, 1.02)
+    _labelled(upper, "", "share that is leukemic by label")
+    lower.bar(bins.edges[:-1], bins.counts, width=np.diff(bins.edges), align="edge", color=NORMAL, alpha=0.35,
+              edgecolor=NORMAL, linewidth=0.8)  # fmt: skip
+    for left, right, count in zip(bins.edges[:-1], bins.edges[1:], bins.counts, strict=True):
+        if count:
+            lower.annotate(f"{count:.0f}", ((left + right) / 2, count), xytext=(0, 2), textcoords="offset points",
+                           ha="center", fontsize=7, color=INK)  # fmt: skip
+    lower.set_ylim(0, 1.2 * max(1, int(bins.counts.max())))
+    lower.yaxis.set_major_locator(MaxNLocator(nbins=3, integer=True))
+    _labelled(lower, "probability of leukemic, as given by the network", "cells")
+    return _illustration(
+        figure,
+        generated=run.generated,
+        name="reliability",
+        title="Reliability diagram",
+        alt="Observed share of leukemic cells against the given probability, with the number of cells in each bin.",
+        caption="Whether a probability may be taken at its word: of the cells given 0.8, 80 % should be leukemic, and"
+        " the points lie on the diagonal. Points below it: leukemia is claimed too confidently; above it: too"
+        f" timidly. The bars count the cells in each of the {N_BINS} bins; a point over a short bar says little."
+        f" Expected calibration error (mean distance from the diagonal) {with_interval(run.cell.estimates['ece'])},"
+        f" Brier score {with_interval(run.cell.estimates['brier'])}."
+        f"{copies_sentence(run)} {protocol_reminder(run.protocol)}",
+    )
+
+
+# --------------------------------------------------------------------------------------------------------- by subject
+
+
+def _run_subjects(run: Run) -> Illustration:
+    """Draw each subject's probabilities, coloured by label."""
+    labels, _, names = per_subject(run.labels, run.predictions["probability"], run.groups)
+    colours = {str(name): _class_colour(label) for name, label in zip(names, labels, strict=True)}
+    normal, leukemic = _class_words(run)
+    figure = _dot_plot(
+        run.predictions, colours, THRESHOLD, {f"labelled {leukemic}": LEUKEMIC, f"labelled {normal}": NORMAL}
+    )
+    return _illustration(
+        figure,
+        generated=run.generated,
+        name="subjects",
+        title="Cell probabilities, subject by subject",
+        alt="One row of dots a subject: the probabilities of that subject's cells, with their mean, ordered by mean.",
+        caption="Each row is one person, ordered by mean probability; each small dot one of their cells, the diamond"
+        " the mean. The two colours should part at the dashed line. Look for people on the wrong side: cells of one"
+        " person resemble each other, so that errors come by the person, which is why the intervals are made by"
+        f" resampling people.{copies_sentence(run)} {protocol_reminder(run.protocol)}",
+    )
+
+
+def _analysis_subjects(analysis: Analysis) -> Illustration:
+    """Draw each subject's probabilities, coloured by the side of the threshold on which their mean lies."""
+    threshold = float(analysis.summary["decision_threshold"])
+    known = analysis.scored["subject"] != ""
+    cells = {name: column[known] for name, column in analysis.scored.items()}
+    colours = {name: _class_colour(values.mean() >= threshold) for name, values in _by_subject(cells).items()}
+    legend = {f"mean at or above {threshold:g}": LEUKEMIC, f"mean below {threshold:g}": NORMAL}
+    return _illustration(
+        _dot_plot(cells, colours, threshold, legend),
+        generated=bool(analysis.summary["generated"]),
+        name="subjects",
+        title="Cell probabilities, subject by subject",
+        alt="One row of dots a subject: the probabilities of that subject's cells, with their mean, ordered by mean.",
+        caption="Each row is one person, ordered by mean probability; each small dot one of their cells, the diamond"
+        " the mean. Look for rows that are spread over the whole width: the network does not agree with itself about"
+        " that person. A mean of a few dots says little. The colour is the network's answer, not the truth.",
+    )
+
+
+def _probabilities(analysis: Analysis) -> Illustration:
+    """Draw the histogram of the probabilities."""
+    threshold = float(analysis.summary["decision_threshold"])
+    probabilities = analysis.scored["probability"]
+    edges = np.linspace(0, 1, 41)
+    figure = _figure(7.2, 3.0)
+    panel = figure.subplots()
+    counts, _ = np.histogram(probabilities, bins=edges)
+    panel.bar(edges[:-1], counts, width=np.diff(edges), align="edge",
+              color=[_class_colour(left >= threshold) for left in edges[:-1]], alpha=0.75)  # fmt: skip
+    panel.axvline(threshold, color=INK, linewidth=1, linestyle=(0, (4, 3)))
+    panel.set_xlim(0, 1)
+    panel.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
+    _labelled(panel, "probability of leukemic", "cells")
+    return _illustration(
+        figure,
+        generated=bool(analysis.summary["generated"]),
+        name="probabilities",
+        title="How the probabilities are spread",
+        alt="Histogram of the probabilities with a line at the decision threshold.",
+        caption=f"All {len(probabilities)} cells; the dashed line is the threshold {threshold:g}. Two heaps at the ends"
+        " mean that the network is sure of itself, which is not the same as being right; a heap at the line means"
+        " that it cannot tell these cells apart.",
+    )
+
+
+def _dot_plot(cells: Columns, colours: dict[str, str], threshold: float, legend: dict[str, str]) -> Figure:
+    """Draw one row of dots a subject, ordered by mean probability, highest on top."""
+    by_subject = sorted(_by_subject(cells).items(), key=lambda pair: float(pair[1].mean()))
+    # Thousands of subjects still make one picture that can be opened: rows get thinner, then lose their names.
+    row_height = min(0.24, 40 / len(by_subject))
+    named = row_height >= 0.12
+    figure = _figure(9.6, max(1.6, row_height * len(by_subject)) + 1.0)
+    panel = figure.subplots()
+    for row, (subject, values) in enumerate(by_subject):
+        # The golden ratio spreads neighbours apart the same way each time, where chance would need a seed.
+        offset = (np.arange(len(values)) * 0.6180339887 % 1 - 0.5) * 0.62
+        panel.scatter(np.sort(values), row + offset, s=8, color=colours[subject], alpha=0.42, linewidths=0)
+        panel.plot(values.mean(), row, marker="D", markersize=6, color=colours[subject], markeredgecolor="white")
+        if named and row % 2:
+            panel.axhspan(row - 0.5, row + 0.5, color="#f4f4f2", linewidth=0, zorder=0)
+    panel.axvline(threshold, color=INK, linewidth=1, linestyle=(0, (4, 3)))
+    panel.set_xlim(-0.01, 1.01)
+    panel.set_ylim(-0.6, len(by_subject) - 0.4)
+    _labelled(panel, "probability of leukemic", "" if named else f"{len(by_subject)} subjects")
+    panel.grid(visible=False, axis="y")
+    if named:
+        names = [f"{_drawable(subject, longest=18)} ({len(values)})" for subject, values in by_subject]
+        panel.set_yticks(range(len(by_subject)), names, fontsize=8, parse_math=False)
+        panel.tick_params(axis="y", length=0)
+    else:
+        panel.set_yticks([])
+    for words, colour in legend.items():
+        panel.scatter([], [], s=34, marker="D", color=colour, label=_drawable(words))
+    figure.legend(loc="outside upper right", ncols=2, frameon=False, fontsize=9, labelcolor=INK)
+    for text in figure.legends[0].get_texts():
+        text.set_parse_math(False)
+    return figure
+
+
+# --------------------------------------------------------------------------------------------------------- shared look
+
+
+def _figure(width: float, height: float, *, gap: float = 0.04) -> Figure:
+    """Make an empty figure of a size in inches, outside pyplot's global state; `gap` is between rows, inches."""
+    layout = ConstrainedLayoutEngine(h_pad=gap)
+    figure = Figure(figsize=(width, height), dpi=_DOTS_PER_INCH, layout=layout, facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _illustration(figure: Figure, *, generated: bool, name: str, title: str, alt: str, caption: str) -> Illustration:
+    """Render a figure; one of drawn cells says so itself, since figures travel without their page."""
+    if generated:
+        figure.suptitle("cells drawn by a program, not a result", x=0.01, ha="left", fontsize=9, color=LEUKEMIC)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=_DOTS_PER_INCH, facecolor="white")
+    width, height = (round(float(inches) * PIXELS_PER_INCH) for inches in figure.get_size_inches())
+    return Illustration(name, title, alt, caption, buffer.getvalue(), width, height)
+
+
+def _labelled(panel: Axes, horizontal: str, vertical: str) -> None:
+    """Give axes their labels and the look of all axes in the reports."""
+    panel.set_xlabel(horizontal, fontsize=10, color=INK)
+    panel.set_ylabel(vertical, fontsize=10, color=INK)
+    panel.tick_params(labelsize=9, colors=INK, length=3, color=MUTED)
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.spines[["left", "bottom"]].set_color(MUTED)
+    panel.grid(visible=True, color=FAINT, linewidth=0.6)
+    panel.set_axisbelow(True)
+
+
+def _bare(panel: Axes) -> None:
+    """Leave nothing of the axes but a thin frame."""
+    panel.set_xticks([])
+    panel.set_yticks([])
+    panel.spines[:].set_color(FAINT)
+
+
+def _legend(panel: Axes, *, n_columns: int = 1) -> None:
+    """Add a legend in the look of the reports."""
+    panel.legend(
+        loc="lower right", ncols=n_columns, fontsize=9, frameon=True, framealpha=0.9, edgecolor="none", labelcolor=INK
+    )
+
+
+def _by_fold(table: Columns, *, order: str) -> dict[str, Columns]:
+    """Part a table by its folds, which are named as in the files, from 0; each part sorted by the column `order`."""
+    parts: dict[str, Columns] = {}
+    for fold in np.unique(table["fold"]):
+        rows = np.flatnonzero(table["fold"] == fold)
+        rows = rows[np.argsort(table[order][rows], kind="stable")]
+        parts[f"fold {fold:.0f}"] = {name: column[rows] for name, column in table.items()}
+    return parts
+
+
+def _by_subject(cells: Columns) -> dict[str, Float[np.ndarray, " cells"]]:
+    """Part probabilities by subject."""
+    return {str(subject): cells["probability"][cells["subject"] == subject] for subject in np.unique(cells["subject"])}
+
+
+def _class_words(run: Run) -> tuple[str, str]:
+    """Name (normal, leukemic) with the data set's own words for them."""
+    normal, leukemic = run.data.class_names
+    return f"normal ({normal})", f"leukemic ({leukemic})"
+
+
+def _class_colour(leukemic: object) -> str:
+    """Give the colour of a class."""
+    return LEUKEMIC if leukemic else NORMAL
+
+
+def _shown_samples(labels: Int64[np.ndarray, " n"]) -> list[int]:
+    """Choose at most `MAX_SAMPLES` samples, leukemic first, both classes alike where there are enough."""
+    leukemic, normal = (np.flatnonzero(labels == label).tolist() for label in (1, 0))
+    half = MAX_SAMPLES // 2
+    from_leukemic = max(half, MAX_SAMPLES - len(normal))
+    from_normal = max(half, MAX_SAMPLES - len(leukemic))
+    return [*leukemic[:from_leukemic], *normal[:from_normal]]
+
+
+def _relative_error(before: Float[np.ndarray, "size size"], after: Float[np.ndarray, "size size"]) -> float | None:
+    """Give the share of a picture's variance that its reconstruction lacks; None for a blank picture."""
+    variance = float(np.var(before))
+    return float(np.mean((after - before) ** 2)) / variance if variance else None
+
+
+@cache
+def _drawn_characters() -> frozenset[int]:
+    """List the code points that the figures' font can draw."""
+    return frozenset(font_manager.get_font(font_manager.findfont("DejaVu Sans")).get_charmap())
+
+
+def _drawable(text: str, *, longest: int = 40) -> str:
+    """Make a name fit for a figure: short, with "?" for what the font lacks; the tables have it in full."""
+    shortened: Sequence[str] = text if len(text) <= longest else text[: longest - 1] + "…"
+    known = _drawn_characters()
+    return "".join(character if ord(character) in known else "?" for character in shortened)

@@ -1,0 +1,235 @@
+"""Results -> one HTML file that needs nothing but itself."""
+
+import io
+from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int, UInt8
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from PIL import Image
+
+from leukospike.files import write_text, written_whole
+from leukospike.report.figures import analysis_figures, run_figures
+from leukospike.report.inputs import Analysis, Columns, flattened, read_analysis, read_run
+from leukospike.report.tables import (
+    duration,
+    failure_rows,
+    metric_table,
+    number,
+    published_rows,
+    setting_rows,
+    subject_rows,
+)
+from leukospike.report.words import copies_sentence, protocol_sentence, summary, with_interval
+
+_CELLS_A_GROUP = 60
+
+
+@dataclass(frozen=True)
+class Card:
+    """One analysed cell on the page."""
+
+    image: str
+    subject: str
+    probability: str
+    decision: str
+    flags: str
+    thumbnail: bytes | None
+
+
+@dataclass(frozen=True)
+class CardGroup:
+    """Some analysed cells, in the order of their probabilities."""
+
+    title: str
+    words: str
+    cards: list[Card]
+
+
+def write_report(run: Path) -> Path:
+    """Write the report of a run, and its figures as files, from what is in its folder alone.
+
+    Parameters
+    ----------
+    run : Path
+        A run folder as `leukospike reproduce` leaves it.
+
+    Returns
+    -------
+    Path
+        ``run/report.html``: one file with its style and figures inside, without scripts and without anything to be
+        loaded from elsewhere. The figures are in ``run/figures/*.png`` too. Both replace what was there.
+
+    Raises
+    ------
+    RunError
+        If the folder lacks a file, or one does not hold what a run writes.
+    """
+    found = read_run(run)
+    figures = run_figures(found)
+    for name, illustration in figures.items():
+        with written_whole(run / "figures" / f"{name}.png") as part:
+            part.write_bytes(illustration.png)
+    seconds = sum(time for _, time in found.stages)
+    page = _render(
+        "run.html.j2",
+        run=found,
+        figures=figures,
+        summary=summary(found),
+        key_figures=_key_figures(found.cell.estimates, "cell")
+        + (_key_figures(found.subject.estimates, "subject") if found.subject else []),
+        protocol_sentence=protocol_sentence(found.protocol),
+        copies_sentence=copies_sentence(found),
+        cell_table=metric_table(found.cell, [(fold.fold, fold.cell) for fold in found.folds]),
+        subject_table=found.subject
+        and metric_table(found.subject, [(fold.fold, fold.subject) for fold in found.folds]),
+        subjects=subject_rows(found) if found.has_subjects else [],
+        published=published_rows(found),
+        settings=setting_rows(found.settings),
+        environment=setting_rows(flattened(found.environment)),
+        stages=[(stage, duration(time), time / seconds if seconds else 0.0) for stage, time in found.stages],
+        total=duration(seconds),
+        failures=failure_rows(found.failures),
+    )
+    return _written(run / "report.html", page)
+
+
+def write_analysis_report(out: Path) -> Path:
+    """Write the report of analysed cells, from what is in their folder alone.
+
+    Parameters
+    ----------
+    out : Path
+        A folder as `leukospike analyze` leaves it: cells.csv, subjects.csv, summary.json, thumbnails.npz and, if any
+        image failed, failures.csv.
+
+    Returns
+    -------
+    Path
+        ``out/report.html``: one file with its style and pictures inside, without scripts and without anything to be
+        loaded from elsewhere. It replaces what was there.
+
+    Raises
+    ------
+    RunError
+        If the folder lacks a file, or one does not hold what an analysis writes.
+    """
+    found = read_analysis(out)
+    threshold = float(found.summary["decision_threshold"])
+    page = _render(
+        "analysis.html.j2",
+        summary=found.summary,
+        threshold=threshold,
+        leukemic=int((found.scored["probability"] >= threshold).sum()),
+        scored=len(found.scored["image"]),
+        figures=analysis_figures(found),
+        model=setting_rows(flattened(found.summary["model"])),
+        subjects=sorted(_rows(found.subjects), key=lambda row: -row["mean_probability"]),
+        groups=card_groups(found, threshold=threshold),
+        failures=failure_rows(found.failures),
+    )
+    return _written(out / "report.html", page)
+
+
+def card_groups(analysis: Analysis, *, threshold: float) -> list[CardGroup]:
+    """Choose the cells to show: all, or where there are thousands the ends and the middle.
+
+    Parameters
+    ----------
+    analysis : Analysis
+    threshold : float
+        Probability from which a cell is called leukemic.
+
+    Returns
+    -------
+    list of CardGroup
+        Highest probability first within each group. One group of all cells if there are at most 180, else the 60
+        highest, the 60 nearest to the threshold and the 60 lowest.
+    """
+    cells, size = analysis.scored, _CELLS_A_GROUP
+    every = np.arange(len(cells["image"]))
+    if len(every) <= 3 * size:
+        return [_group("All cells, by probability", "Highest probability first.", cells, every, analysis)]
+    nearest = np.sort(np.argsort(np.abs(cells["probability"] - threshold), kind="stable")[:size])
+    return [
+        _group(f"The {size} highest", "Where this network leans most towards leukemic.", cells, every[:size], analysis),
+        _group(
+            f"The {size} nearest to the threshold",
+            f"The network cannot decide about these; a slightly other threshold than {threshold:g} would turn them.",
+            cells,
+            nearest,
+            analysis,
+        ),
+        _group(f"The {size} lowest", "Where this network leans most towards normal.", cells, every[-size:], analysis),
+    ]
+
+
+def _group(title: str, words: str, cells: Columns, places: Int[np.ndarray, " shown"], analysis: Analysis) -> CardGroup:
+    """Make the cards of some cells."""
+    cards: list[Card] = []
+    for row in _rows({name: column[places] for name, column in cells.items()}):
+        thumbnail = analysis.thumbnails.get(row["image"])
+        cards.append(
+            Card(
+                image=row["image"],
+                subject=row["subject"],
+                probability=number(row["probability"]),
+                decision=row["decision"],
+                flags=row["flags"],
+                thumbnail=None if thumbnail is None else _png(thumbnail),
+            )
+        )
+    return CardGroup(title, words, cards)
+
+
+def _rows(table: Columns) -> list[dict[str, Any]]:
+    """Turn a table's columns into its rows."""
+    return [
+        dict(zip(table, row, strict=True)) for row in zip(*(column.tolist() for column in table.values()), strict=True)
+    ]
+
+
+def _key_figures(estimates: Mapping[str, Any], unit: str) -> list[tuple[str, str, str]]:
+    """Give label, figure and interval of what the page shows largest."""
+    titles = {"roc_auc": "ROC AUC", "sensitivity": "sensitivity", "specificity": "specificity"}
+    key: list[tuple[str, str, str]] = []
+    for name, title in titles.items():
+        figure, _, interval = with_interval(estimates[name]).partition(" ")
+        key.append((f"{title}, by {unit}", figure, interval.strip("()")))
+    return key
+
+
+def _png(pixels: UInt8[np.ndarray, "rows columns 3"]) -> bytes:
+    """Encode a small picture."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def _data_uri(png: bytes) -> str:
+    """Put a picture into the page itself."""
+    return f"data:image/png;base64,{b64encode(png).decode('ascii')}"
+
+
+def _render(template: str, **values: object) -> str:
+    """Fill a template; everything put in is escaped, since file names come from anywhere."""
+    environment = Environment(
+        loader=PackageLoader("leukospike.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["data_uri"] = _data_uri
+    environment.filters["number"] = number
+    return environment.get_template(template).render(values)
+
+
+def _written(path: Path, page: str) -> Path:
+    """Write a page; a file name that is no text in any encoding comes out with its bytes spelled."""
+    write_text(path, page.encode("utf-8", "backslashreplace").decode("utf-8"))
+    return path

@@ -1,0 +1,197 @@
+"""What the figures mean, in words for people who read smears rather than programs."""
+
+from leukospike.report.inputs import Interval, Metrics, Run
+
+NONE = "\N{EN DASH}"
+
+METRIC_TITLES = {
+    "roc_auc": ("ROC AUC", "how often a leukemic cell gets a higher probability than a normal one; 0.5 is chance"),
+    "accuracy": ("Accuracy", "share of all calls that are right; compare with always naming the commoner class"),
+    "balanced_accuracy": ("Balanced accuracy", "mean of sensitivity and specificity; 0.5 is chance"),
+    "sensitivity": ("Sensitivity", "share of leukemic that are called leukemic"),
+    "specificity": ("Specificity", "share of normal that are called normal"),
+    "precision": ("Precision", "share of leukemic calls that are leukemic; depends on the mix of the data"),
+    "f1": ("F1", "harmonic mean of precision and sensitivity"),
+    "weighted_f1": ("Weighted F1", "F1 of both classes, weighted by their size; the C-NMC challenge's measure"),
+    "brier": ("Brier score", "mean squared error of the probability; 0 is perfect, 0.25 is always saying 0.5"),
+    "ece": ("Calibration error (ECE)", "mean distance between probability and observed share; 0 is perfect"),
+}
+
+SETTING_MEANINGS = {
+    "dataset": "which data set was named",
+    "protocol": "how training and test cells were kept apart",
+    "n_folds": "parts into which the data are cut; each is the test part once",
+    "epochs": "passes over the training cells",
+    "seed": "start of all random choices; the same seed repeats the run",
+    "max_cells": "cells used at the most",
+    "image_size": "side of the picture that the network sees, pixels",
+    "n_components": "principal components asked for",
+    "blur_window": "side of the Gaussian blur after the spike step, pixels",
+    "augmented_copies": "turned, shifted, zoomed copies of each training picture",
+    "hidden_units": "width of a layer before the output, where one was asked for",
+    "batch_size": "pictures per training step",
+    "learning_rate": "size of the training steps at the start",
+}
+
+PROTOCOL_MEANINGS = {
+    "honest": "Protocol “honest”: no person has cells on both sides of a split, and everything fitted (normalisation,"
+    " PCA, network) is fitted on training cells alone.",
+    "paper": "Protocol “paper”: the original's split by image, in which one person's cells, and altered copies of one"
+    " picture, lie on both sides; figures flatter.",
+}
+
+
+def number(value: float | None, *, digits: int = 3) -> str:
+    """Write a figure, or a dash where there is none.
+
+    Examples
+    --------
+    >>> number(0.98765), number(None) == NONE
+    ('0.988', True)
+    """
+    return NONE if value is None else f"{value:.{digits}f}"
+
+
+def percent(value: float | None, *, digits: int = 1) -> str:
+    """Write a share in percent, or a dash where there is none.
+
+    Examples
+    --------
+    >>> percent(0.98765)
+    '98.8 %'
+    """
+    return NONE if value is None else f"{100 * value:.{digits}f} %"
+
+
+def with_interval(interval: Interval) -> str:
+    """Write a figure with its interval.
+
+    Examples
+    --------
+    >>> with_interval(Interval(0.9, 0.85, 0.95))
+    '0.900 (0.850 to 0.950)'
+    """
+    if interval.low is None or interval.high is None:
+        return number(interval.value)
+    return f"{number(interval.value)} ({number(interval.low)} to {number(interval.high)})"
+
+
+def protocol_sentence(protocol: str) -> str:
+    """Say in one sentence what the protocol keeps apart."""
+    return PROTOCOL_MEANINGS[protocol]
+
+
+def protocol_reminder(protocol: str) -> str:
+    """Say the same in as few words as a caption has room for."""
+    return {
+        "honest": "Protocol “honest”: split by subject.",
+        "paper": "Protocol “paper”: split by image, which flatters.",
+    }[protocol]
+
+
+def copies_sentence(run: Run) -> str:
+    """Say, if it is so, that copies of one picture are counted apart; with a space before."""
+    return " Augmented copies are counted as cells of their own, as the original did." if run.counts_copies else ""
+
+
+def unavailable(metrics: Metrics | None, *, what: str) -> str:
+    """Say why figures of `what` (such as "fold 2") are missing."""
+    if metrics is None:
+        return f"{what}: no figures by subject, because the data do not say whose cell each one is"
+    if metrics.n == 0:
+        return f"{what}: no predictions"
+    if metrics.one_class:
+        only = "leukemic" if metrics.positives else "normal"
+        return f"{what}: all {metrics.n} are {only} by label, so what needs both classes cannot be computed"
+    return f"{what}: cannot be computed from these predictions, for instance because one class is never called"
+
+
+def summary(run: Run) -> list[str]:
+    """Say what a run found, in a few sentences for each of what was done, what came out, and how to read it.
+
+    Parameters
+    ----------
+    run : Run
+
+    Returns
+    -------
+    list of str
+        Paragraphs of plain text.
+    """
+    return [_done(run), _found(run.cell, "cell"), *_found_by_subject(run), _how_to_read(run)]
+
+
+def _done(run: Run) -> str:
+    """Say what was done."""
+    data = run.data
+    drawn = "drawn (not photographed) " if run.generated else ""
+    normal, leukemic = data.class_names
+    people = f" of {data.subjects} {'drawn subjects' if run.generated else 'people'}" if data.subjects else ""
+    each = {
+        "honest": "Each cell was judged by a network that had seen no cell of the same person.",
+        "paper": "Each cell was judged by a network that may have learned from other cells of the same person, or from"
+        " an altered copy of the very same picture.",
+    }[run.protocol]
+    return (
+        f"{data.images} {drawn}images{people} ({data.cells_per_class[1]} leukemic, “{leukemic}”, and"
+        f" {data.cells_per_class[0]} normal, “{normal}”) were cut into {len(run.folds)} parts; a network was trained"
+        f" {len(run.folds)} times, each time leaving one part out, and tested on that part. {each}"
+    )
+
+
+def _found(metrics: Metrics, unit: str) -> str:
+    """Say how well cells or subjects were told apart."""
+    if metrics.one_class:
+        return f"By {unit}, nothing can be said: {unavailable(metrics, what='all folds')}."
+    area, sensitivity, specificity, accuracy = (
+        metrics.estimates[name] for name in ("roc_auc", "sensitivity", "specificity", "accuracy")
+    )
+    commoner = max(metrics.positives, metrics.n - metrics.positives) / metrics.n
+    words = (
+        f"By {unit}: shown one leukemic and one normal {unit}, the network gives the leukemic one the higher"
+        f" probability in {_of_hundred(area)} of 100 such pairs, where guessing would in 50: the ROC AUC is"
+        f" {with_interval(area)}. Calling leukemic everything from a probability of 0.5, it finds"
+        f" {_of_hundred(sensitivity)} of 100 leukemic {unit}s and leaves {_of_hundred(specificity)} of 100 normal ones"
+        " alone."
+        f" {percent(accuracy.value)} of its calls are right{_percent_interval(accuracy)}; always giving the commoner"
+        f" answer would be right in {percent(commoner)}."
+    )
+    if area.low is not None and area.low <= 0.5:
+        words += " The interval of the AUC includes 0.5: on these data the network cannot be told from guessing."
+    return words
+
+
+def _found_by_subject(run: Run) -> list[str]:
+    """Say how well subjects were told apart, or why that is unknown."""
+    if run.subject is None:
+        return ["By subject nothing can be said: the data do not say whose cell each one is."]
+    return [_found(run.subject, "subject")]
+
+
+def _how_to_read(run: Run) -> str:
+    """Say what the intervals mean and what the figures do not."""
+    words = (
+        f"How to read this: the range in brackets is an interval ({run.cell.interval}); with other samples of the"
+        " same kind, the figure would mostly have fallen within such a range. Where the interval is wide, the figure in"
+        " front of it means little."
+    )
+    if run.generated:
+        return f"{words} Since the cells are drawn, all of this says only that the program runs."
+    if run.protocol == "paper":
+        return f"{words} Under this protocol no figure says how well the method would do on a person it has not seen."
+    return (
+        f"{words} They hold for data from these laboratories, prepared in this way; another microscope, stain or"
+        " patient mix can give other figures."
+    )
+
+
+def _of_hundred(interval: Interval) -> str:
+    """Write a share as a count of 100."""
+    return NONE if interval.value is None else f"{100 * interval.value:.0f}"
+
+
+def _percent_interval(interval: Interval) -> str:
+    """Write an interval of a share in percent, in brackets after a space."""
+    if interval.low is None or interval.high is None:
+        return ""
+    return f" ({100 * interval.low:.1f} to {100 * interval.high:.1f} %)"
