@@ -157,6 +157,7 @@ def build_run(
             {
                 "fold": fold,
                 "train_cells": int((~here).sum()),
+                "validation_cells": 20,
                 "test_cells": int(here.sum()),
                 "train_subjects": n_subjects - n_subjects // n_folds if with_subjects else None,
                 "test_subjects": n_subjects // n_folds if with_subjects else None,
@@ -172,6 +173,7 @@ def build_run(
     metrics = {
         "protocol": protocol,
         "dataset": "c-nmc",
+        "hold_out": False,
         "generated": generated,
         "data": {
             "name": "C-NMC 2019",
@@ -413,6 +415,8 @@ def test_research_banner_is_on_the_page_and_the_drawn_one_only_where_due(honest:
     assert "Research use only, not a diagnosis." in drawn
     assert "drawn by a program" not in real
     assert "These cells are drawn by a program. No patient is behind them." in drawn
+    assert "0.9894" in real
+    assert "0.9894" not in drawn
 
 
 def test_paper_report_names_flaws_and_labels_wrong_formulas(paper: Path, honest: Path) -> None:
@@ -469,6 +473,15 @@ def test_interval_down_to_chance_is_called_guessing(tmp_path: Path) -> None:
     metrics["pooled"]["cell"]["roc_auc"]["low"] = 0.49
     (run / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
     assert any(words in paragraph for paragraph in summary(read_run(run)))
+
+
+def test_one_fold_held_out_is_not_called_cross_validation(tmp_path: Path) -> None:
+    run = build_run(tmp_path, n_subjects=6, n_folds=3)
+    metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+    assert "cut into 3 parts. A network was trained 3 times" in summary(read_run(run))[0]
+    metrics |= {"hold_out": True, "folds": metrics["folds"][:1]}
+    (run / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
+    assert "cut into 3 parts. A network was trained once" in summary(read_run(run))[0]
 
 
 def test_subject_names_are_not_read_as_numbers(tmp_path: Path) -> None:
@@ -559,6 +572,7 @@ def test_analysis_of_drawn_cells_with_hostile_names(tmp_path: Path) -> None:
     assert "<script" not in page.html
     assert HOSTILE in page.text
     assert "no picture" in page.text
+    assert "1 more could be read but got no probability" in page.text
     assert "These cells are drawn by a program." in page.text
 
 

@@ -20,7 +20,7 @@ from sklearn.metrics import roc_curve
 
 from leukospike.evaluation import N_BINS, THRESHOLD, per_subject, reliability, roc_band
 from leukospike.report.inputs import Analysis, Columns, Metrics, Run
-from leukospike.report.words import copies_sentence, percent, protocol_reminder, with_interval
+from leukospike.report.words import copies_sentence, held_out_words, percent, protocol_reminder, with_interval
 
 # Okabe and Ito's colours, told apart with any colour vision; the classes keep theirs through the whole report.
 LEUKEMIC = "#d55e00"
@@ -186,7 +186,7 @@ def _reconstructions(run: Run) -> Illustration:
         title="Cells rebuilt from their principal components",
         alt=f"{len(shown)} cells in columns; rows: before PCA, after PCA, and the difference.",
         caption="Each cell before PCA, rebuilt from its components, and the difference (after minus before, in the"
-        " units of the network's input). “Lost” is the share of the picture's variance that the rebuilt"
+        " units of the blurred map). “Lost” is the share of the picture's variance that the rebuilt"
         " one lacks. A difference without structure is noise left out; outlines in it are shape that the network will"
         f" never see. {protocol_reminder(run.protocol)}",
     )
@@ -283,8 +283,8 @@ def _training(run: Run) -> Illustration:
         title="Training curves per fold",
         alt="Loss and accuracy over the epochs for training (dashed) and held-out cells (solid), a column a fold.",
         caption="Loss (lower is better) and accuracy after each pass over the training cells; dashed: the cells that"
-        " are learned from; solid: cells held out from learning. Look at the gap: a dashed curve that goes on improving"
-        f" while the solid one stops or turns means that the network learns its cells by heart.{rate}"
+        f" are learned from; solid: {held_out_words(run.protocol)}. Look at the gap: a dashed curve that goes on"
+        f" improving while the solid one stops or turns means that the network learns its cells by heart.{rate}"
         f" {protocol_reminder(run.protocol)}",
     )
 

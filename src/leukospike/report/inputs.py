@@ -67,6 +67,7 @@ class Fold:
 
     fold: int
     train_cells: int
+    validation_cells: int
     test_cells: int
     train_subjects: int | None
     test_subjects: int | None
@@ -125,6 +126,7 @@ class Run:
 
     settings: dict[str, Any]
     protocol: str
+    hold_out: bool
     generated: bool
     data: Data
     flaws: tuple[str, ...]
@@ -221,6 +223,7 @@ def read_run(folder: Path) -> Run:
         return Run(
             settings=_settings(folder / "config.toml", where),
             protocol=_one_of(metrics["protocol"], ("honest", "paper")),
+            hold_out=bool(metrics["hold_out"]),
             generated=bool(metrics["generated"]),
             data=_data(metrics["data"]),
             flaws=tuple(metrics["flaws"]),
@@ -421,6 +424,7 @@ def _fold(entry: dict[str, Any]) -> Fold:
     return Fold(
         fold=int(entry["fold"]),
         train_cells=int(entry["train_cells"]),
+        validation_cells=int(entry["validation_cells"]),
         test_cells=int(entry["test_cells"]),
         train_subjects=_count(entry["train_subjects"]),
         test_subjects=_count(entry["test_subjects"]),

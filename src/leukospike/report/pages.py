@@ -126,6 +126,7 @@ def write_analysis_report(out: Path) -> Path:
         threshold=threshold,
         leukemic=int((found.scored["probability"] >= threshold).sum()),
         scored=len(found.scored["image"]),
+        unscored=len(found.cells["image"]) - len(found.scored["image"]),
         figures=analysis_figures(found),
         model=setting_rows(flattened(found.summary["model"])),
         subjects=sorted(_rows(found.subjects), key=lambda row: -row["mean_probability"]),

@@ -128,14 +128,16 @@ def subject_rows(run: Run) -> list[SubjectRow]:
 
 def published_rows(run: Run) -> list[PublishedRow]:
     """Put the published figures beside ours, and ours by the paper's own formulas."""
+    # What was published on photographs has no business beside drawn cells.
+    published = {} if run.generated else run.published
     rows: list[PublishedRow] = []
-    for name in dict.fromkeys([*run.published, *run.as_published]):
+    for name in dict.fromkeys([*published, *run.as_published]):
         ours = run.cell.estimates.get(_PUBLISHED_NAMES.get(name, name))
         title, _ = METRIC_TITLES.get(_PUBLISHED_NAMES.get(name, name), (name.replace("_", " "), ""))
         rows.append(
             PublishedRow(
                 title=title,
-                published=number(run.published.get(name), digits=4),
+                published=number(published.get(name), digits=4),
                 ours=with_interval(ours) if ours else NONE,
                 by_their_formula=number(run.as_published.get(name)),
             )
@@ -175,6 +177,8 @@ def _class_name(*, leukemic: bool) -> str:
 
 def _written(value: object) -> str:
     """Write a setting as a person would, not as Python does."""
+    if value is None:
+        return "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):

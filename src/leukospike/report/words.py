@@ -24,6 +24,7 @@ SETTING_MEANINGS = {
     "epochs": "passes over the training cells",
     "seed": "start of all random choices; the same seed repeats the run",
     "max_cells": "cells used at the most",
+    "hold_out": "whether only one fold was run",
     "image_size": "side of the picture that the network sees, pixels",
     "n_components": "principal components asked for",
     "blur_window": "side of the Gaussian blur after the spike step, pixels",
@@ -89,6 +90,14 @@ def protocol_reminder(protocol: str) -> str:
     }[protocol]
 
 
+def held_out_words(protocol: str) -> str:
+    """Say what the solid curves of the training figure are computed on."""
+    return {
+        "honest": "cells of people held out from learning, which set the learning rate; the test cells are others",
+        "paper": "the test cells, by which the learning rate is set, one of this protocol's flaws",
+    }[protocol]
+
+
 def copies_sentence(run: Run) -> str:
     """Say, if it is so, that copies of one picture are counted apart; with a space before."""
     return " Augmented copies are counted as cells of their own, as the original did." if run.counts_copies else ""
@@ -132,10 +141,15 @@ def _done(run: Run) -> str:
         "paper": "Each cell was judged by a network that may have learned from other cells of the same person, or from"
         " an altered copy of the very same picture.",
     }[run.protocol]
+    trained = (
+        "A network was trained once, leaving one part out, and tested on that part; the others were not tested on."
+        if run.hold_out
+        else f"A network was trained {len(run.folds)} times, each time leaving one part out, and tested on that part."
+    )
     return (
         f"{data.images} {drawn}images{people} ({data.cells_per_class[1]} leukemic, “{leukemic}”, and"
-        f" {data.cells_per_class[0]} normal, “{normal}”) were cut into {len(run.folds)} parts; a network was trained"
-        f" {len(run.folds)} times, each time leaving one part out, and tested on that part. {each}"
+        f" {data.cells_per_class[0]} normal, “{normal}”) were cut into {run.settings['n_folds']} parts. {trained}"
+        f" {each}"
     )
 
 
@@ -156,7 +170,7 @@ def _found(metrics: Metrics, unit: str) -> str:
         f" {percent(accuracy.value)} of its calls are right{_percent_interval(accuracy)}; always giving the commoner"
         f" answer would be right in {percent(commoner)}."
     )
-    if area.low is not None and area.low <= 0.5:
+    if area.low is not None and area.high is not None and area.low <= 0.5 <= area.high:
         words += " The interval of the AUC includes 0.5: on these data the network cannot be told from guessing."
     return words
 
@@ -180,7 +194,7 @@ def _how_to_read(run: Run) -> str:
     if run.protocol == "paper":
         return f"{words} Under this protocol no figure says how well the method would do on a person it has not seen."
     return (
-        f"{words} They hold for data from these laboratories, prepared in this way; another microscope, stain or"
+        f"{words} The figures hold for data from these laboratories, prepared in this way; another microscope, stain or"
         " patient mix can give other figures."
     )
 
