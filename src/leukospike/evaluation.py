@@ -232,7 +232,7 @@ def per_subject(
     return truth, means, names
 
 
-def as_published(labels: Int[np.ndarray, " n"], probabilities: Float[np.ndarray, " n"]) -> dict[str, float]:
+def as_published(labels: Int[np.ndarray, " n"], probabilities: Float[np.ndarray, " n"]) -> dict[str, float | None]:
     """Give precision and area under the curve by the published, wrong formulas: to be shown as wrong.
 
     The original computed its precision as TN / (TN + FP), which is the specificity, and its area from decisions in
@@ -240,10 +240,9 @@ def as_published(labels: Int[np.ndarray, " n"], probabilities: Float[np.ndarray,
     """
     decisions = (probabilities >= THRESHOLD).astype(np.int64)
     both = len(np.unique(labels)) == 2
-    return {
-        "precision": point_metrics(labels, probabilities)["specificity"],
-        "auc": float(roc_auc_score(labels, decisions)) if both else float("nan"),
-    }
+    specificity = point_metrics(labels, probabilities)["specificity"]
+    area = float(roc_auc_score(labels, decisions)) if both else float("nan")
+    return _without_nan({"precision": specificity, "auc": area})
 
 
 def roc_band(

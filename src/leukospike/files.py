@@ -6,6 +6,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pandas as pd
+
 from leukospike.errors import RunError
 
 
@@ -44,6 +46,12 @@ def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text to `path`, whole or not at all."""
     with written_whole(path) as part:
         part.write_text(text, encoding="utf-8")
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """Write a CSV file to `path`, whole or not at all."""
+    with written_whole(path) as part:
+        table.to_csv(part, index=False)
 
 
 def new_folder(path: Path, *, where: str) -> Path:

@@ -28,7 +28,7 @@ from leukospike.environment import describe_environment, peak_memory_mb
 from leukospike.errors import LeukospikeError, RunError
 from leukospike.evaluation import as_published, metric_table, per_subject
 from leukospike.failures import Failure, read_failures, write_failures
-from leukospike.files import new_folder, write_text, written_whole
+from leukospike.files import new_folder, write_table, write_text, written_whole
 from leukospike.images import luma, read_image
 from leukospike.model import FittedModel, load_model, network_probabilities, save_model
 from leukospike.preparation import Prepared, prepare
@@ -129,7 +129,7 @@ def run_protocol(
         If `run` exists and is not to be resumed, or is to be resumed with other settings.
     """
     where = f"reproduce --protocol {config.protocol}"
-    dataset = _chosen(dataset.labelled(), config)
+    dataset = _chosen(_training_part(dataset), config)
     dataset.require_labels(where)
     if config.protocol is Protocol.HONEST:
         dataset.require_subjects(where)
@@ -275,15 +275,15 @@ def _put_together(
     predictions = _predictions(prepared, items, folds, results)
     if config.protocol is Protocol.HONEST:
         predictions = predictions.drop(columns="copy")
-    _write_table(run / "predictions.csv", predictions)
+    write_table(run / "predictions.csv", predictions)
     histories = [{"fold": n} | record for n, result in enumerate(results) for record in result["history"]]
-    _write_table(run / "history.csv", pd.DataFrame(histories))
+    write_table(run / "history.csv", pd.DataFrame(histories))
     shares = [
         {"fold": n, "component": index, "explained_variance_ratio": share}
         for n, result in enumerate(results)
         for index, share in enumerate(result["explained_variance_ratio"], start=1)
     ]
-    _write_table(run / "components.csv", pd.DataFrame(shares))
+    write_table(run / "components.csv", pd.DataFrame(shares))
     if prepared.failures:
         write_failures(run / "failures.csv", prepared.failures)
     _write_samples(run, prepared, items, folds[0])
@@ -301,8 +301,8 @@ def _put_together(
                     "train_cells": len(fold.train),
                     "validation_cells": len(fold.validation),
                     "test_cells": len(fold.test),
-                    "train_subjects": _n_subjects(items, fold.train),
-                    "test_subjects": _n_subjects(items, fold.test),
+                    "train_subjects": _n_subjects(prepared, items, fold.train),
+                    "test_subjects": _n_subjects(prepared, items, fold.test),
                     "n_components": len(ratios),
                     "explained_variance": float(sum(ratios)),
                 }
@@ -338,6 +338,12 @@ def _put_together(
     write_config(run, config, data=data, versions=versions)
     write_text(run / "metrics.json", json.dumps(metrics, indent=1))
     return RunOutcome(run, metrics, prepared.failures)
+
+
+def _training_part(dataset: DataSet) -> DataSet:
+    """Leave out what has no label, and C-NMC's preliminary test set, which its publishers keep apart for testing."""
+    records = tuple(record for record in dataset.records if record.partition != "preliminary")
+    return replace(dataset, records=records or dataset.records).labelled()
 
 
 def _chosen(dataset: DataSet, config: RunConfig) -> DataSet:
@@ -539,12 +545,8 @@ def _check_resumable(run: Path, config: RunConfig) -> None:
             raise RunError(msg)
 
 
-def _n_subjects(items: _Items, places: np.ndarray) -> int:
-    """Count the subjects among some items."""
+def _n_subjects(prepared: Prepared, items: _Items, places: np.ndarray) -> int | None:
+    """Count the subjects among some items; None where they are unknown."""
+    if any(record.subject is None for record in prepared.records):
+        return None
     return len(np.unique(items.subjects[places]))
-
-
-def _write_table(path: Path, table: pd.DataFrame) -> None:
-    """Write a CSV file, whole or not at all."""
-    with written_whole(path) as part:
-        table.to_csv(part, index=False)

@@ -460,6 +460,24 @@ def _images_below(folder: Path) -> Iterator[Path]:
             yield from _images_below(path)
 
 
+def visible_files(folder: Path) -> Iterator[Path]:
+    """List all files at any depth, in order, without what file managers leave behind.
+
+    Parameters
+    ----------
+    folder : Path
+
+    Yields
+    ------
+    Path
+    """
+    for path in _visible(folder):
+        if path.is_dir():
+            yield from visible_files(path)
+        else:
+            yield path
+
+
 def _name(path: Path, root: Path) -> str:
     """Name a file by its place below the root, alike on every system."""
     return path.relative_to(root).as_posix()

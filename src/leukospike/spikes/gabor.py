@@ -1,11 +1,12 @@
 """S1: oriented edges, by the Gabor kernels of the original system."""
 
 import math
+from functools import cache
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import conv2d
+from torch.nn.functional import conv2d, pad
 
 ORIENTATIONS_DEG = (67.5, 112.5, 157.5, 202.5)
 """The four orientations, degrees."""
@@ -72,6 +73,47 @@ def edge_responses(images: Float[Tensor, "batch 1 rows columns"]) -> Float[Tenso
     -------
     Tensor of shape (batch, 4, rows - 4, columns - 4), float32, not negative
     """
+    return _correlate(images, gabor_bank())
+
+
+def edge_responses_by_row_pairs(
+    images: Float[Tensor, "batch 1 rows columns"],
+) -> Float[Tensor, "batch 2 orientations half_r c"]:
+    """Give the same responses, even rows apart from odd ones: twice as fast on a CPU, to the same last bit.
+
+    A processor's vector unit works out eight channels of a convolution at a time, and there are only four kernels. So
+    each is there twice, for a row and for the row below, and the convolution takes two rows in a step. The row of zeros
+    that this adds to a kernel changes no sum.
+
+    Parameters
+    ----------
+    images : Tensor of shape (batch, 1, rows, columns), float32
+
+    Returns
+    -------
+    Tensor of shape (batch, 2, 4, half_r, columns - 4), float32, not negative
+        Index 0 of the second axis holds rows 0, 2, 4, ... and index 1 rows 1, 3, 5, ... of `edge_responses`. Where the
+        number of rows is odd, the last row at index 1 stands for a row that is not there.
+    """
+    if images.shape[-2] % 2:
+        images = pad(images, (0, 0, 0, 1))
+    return _correlate(images, _row_pair_bank(), stride=(2, 1)).unflatten(1, (2, -1))
+
+
+@cache
+def _row_pair_bank() -> Float[Tensor, "channels 1 rows columns"]:
+    """Give each kernel for an even row, then each for the odd row below it."""
+    bank = gabor_bank()
+    return torch.cat([pad(bank, (0, 0, 0, 1)), pad(bank, (0, 0, 1, 0))])
+
+
+def _correlate(
+    images: Float[Tensor, "batch 1 rows columns"],
+    kernels: Float[Tensor, "channels 1 height width"],
+    *,
+    stride: tuple[int, int] = (1, 1),
+) -> Float[Tensor, "batch channels r c"]:
+    """Take the absolute value of the valid cross-correlation."""
     # TF32 would round the products of a GPU to 10 bits, and ranks are decided further down than that.
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-        return conv2d(images, gabor_bank().to(images.device)).abs_()
+        return conv2d(images, kernels.to(images.device), stride=stride).abs_()

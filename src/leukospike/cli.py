@@ -1,0 +1,382 @@
+"""The command line: thin doors to the library, and the only place that prints."""
+
+import errno
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+# Two networks side by side share the cores; a waiting thread that spins takes them from the other.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+from rich.table import Table
+
+from leukospike import datasets
+from leukospike.errors import LeukospikeError
+from leukospike.failures import Failure, write_failures
+from leukospike.files import new_folder
+from leukospike.runs import Preset, Protocol, RunConfig, load_models, read_settings
+
+_INTERRUPTED = 130
+
+app = typer.Typer(
+    name="leukospike",
+    help="Read blood smears for acute lymphoblastic leukemia with spikes and a residual network."
+    " Research use only, not a diagnosis.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+data_app = typer.Typer(help="Look at image data sets, or fetch public ones.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+out_console = Console()
+error_console = Console(stderr=True)
+
+
+class Method(StrEnum):
+    """How `segment` finds cells."""
+
+    FIRST_WAVE = "first-wave"
+
+
+DataOption = Annotated[Path, typer.Option("--data", help="Folder or CSV manifest of the images.", show_default=False)]
+OutOption = Annotated[Path, typer.Option("--out", help="New folder for the results.", show_default=False)]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random.")]
+PathsArgument = Annotated[list[Path], typer.Argument(help="Images, or folders of images.", show_default=False)]
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", help="TOML file of settings, such as another run's config.toml.", show_default=False),
+]
+EpochsOption = Annotated[int | None, typer.Option("--epochs", help="Passes over the training images. Default: 10.")]
+MaxCellsOption = Annotated[
+    int | None, typer.Option("--max-cells", help="Take so many cells at the most. Default: all.")
+]
+ResumeOption = Annotated[bool, typer.Option("--resume", help="Carry on an interrupted run.")]
+
+
+class _Bars:
+    """Draws one bar a stage on a terminal, or one line a stage elsewhere."""
+
+    def __init__(self, bars: RichProgress) -> None:
+        self._bars = bars
+        self._tasks: dict[str, TaskID] = {}
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        if stage not in self._tasks:
+            self._tasks[stage] = self._bars.add_task(stage, total=total)
+            if not error_console.is_terminal:
+                error_console.print(f"{stage} ({total})", highlight=False, soft_wrap=True)
+        self._bars.update(self._tasks[stage], completed=done, total=total)
+
+
+@contextmanager
+def _progress() -> Generator[_Bars]:
+    """Show progress on standard error while the block runs."""
+    columns = (
+        TextColumn("{task.description:<22}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with RichProgress(*columns, console=error_console, disable=not error_console.is_terminal) as bars:
+        yield _Bars(bars)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="New folder for cohort, run and report.")] = Path("demo"),
+    seed: SeedOption = 0,
+) -> None:
+    """Generate a small cohort, cross-validate the whole system on it, and write a report.
+
+    The cells are drawn by a program: the figures mean nothing about patients.
+
+    Example: leukospike demo
+    """
+    from leukospike.demo import run_demo
+
+    with _progress() as progress:
+        report = run_demo(out, seed=seed, progress=progress)
+    out_console.print(f"Report: {report}", soft_wrap=True, highlight=False)
+
+
+@data_app.command("check")
+def data_check(
+    folder: Annotated[Path, typer.Argument(help="Folder or CSV manifest.", show_default=False)],
+) -> None:
+    """Say what a folder of images is, and what is wrong with it.
+
+    Counts by class and subject, sizes, unreadable files, pixel-identical images, and those under several subjects.
+
+    Example: leukospike data check C-NMC_Leukemia
+    """
+    failures: list[Failure] = []
+    for dataset in datasets.read_datasets(folder):
+        with _progress() as progress:
+            check = datasets.check_dataset(dataset, progress=progress)
+        for table in datasets.check_tables(check):
+            _print_table(table)
+        failures += check.failures
+    _end(failures, "named above")
+
+
+@data_app.command("fetch")
+def data_fetch(
+    name: Annotated[str, typer.Argument(help=f"One of {', '.join(datasets.SOURCES)}.", show_default=False)],
+    out: Annotated[Path | None, typer.Option("--out", help="Folder to fill. Default: the name.")] = None,
+) -> None:
+    """Download a public data set; called again, it resumes.
+
+    bccd: fields with boxes. c-nmc: single cells, through Kaggle. all-idb: only on request, and this says how.
+
+    Example: leukospike data fetch bccd --out bccd
+    """
+    with _progress() as progress:
+        folder = datasets.fetch(name, out or Path(name), progress=progress)
+    out_console.print(f"Data: {folder}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def smears(
+    out: OutOption,
+    subjects: Annotated[int, typer.Option("--subjects", help="Subjects, half of them leukemic.")] = 12,
+    seed: SeedOption = 0,
+) -> None:
+    """Draw a generated cohort of blood smears: cells, and fields with masks and boxes.
+
+    A stand-in for people without data: figures on it are no results.
+
+    Example: leukospike smears --subjects 12 --out cohort --seed 0
+    """
+    from leukospike.smears import SmearConfig, generate_cohort
+
+    with _progress() as progress:
+        generate_cohort(SmearConfig(n_subjects=subjects, seed=seed), out, progress=progress)
+    out_console.print(f"Cohort: {out}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def segment(
+    paths: PathsArgument,
+    out: OutOption,
+    method: Annotated[Method, typer.Option("--method", help="How cells are found.")] = Method.FIRST_WAVE,
+) -> None:
+    """Write the first spike wave and the spike latencies of images, as images.
+
+    first-wave is the published "segmentation". It is a map of edges: see the documentation for its Dice.
+
+    Example: leukospike segment cells --method first-wave --out waves
+    """
+    from leukospike.segmentation import segment_by_first_wave
+
+    methods = {Method.FIRST_WAVE: segment_by_first_wave}
+    records = datasets.collect_images(paths)
+    new_folder(out, where="segment")
+    with _progress() as progress:
+        written, failures = methods[method](records, out, progress=progress)
+    if failures:
+        write_failures(out / "failures.csv", failures)
+    out_console.print(f"{len(written)} images: {out}", soft_wrap=True, highlight=False)
+    _end(failures, f"named in {out / 'failures.csv'}")
+
+
+@app.command()
+def analyze(
+    paths: PathsArgument,
+    model: Annotated[
+        Path, typer.Option("--model", help="Run folder, or one of its weights/*.safetensors.", show_default=False)
+    ],
+    out: OutOption,
+) -> None:
+    """Give images of single cells their probability of being leukemic, and each subject its mean.
+
+    Writes cells.csv, subjects.csv, summary.json and report.html. Research use only, not a diagnosis.
+
+    Example: leukospike analyze cells --model run --out analysis
+    """
+    from leukospike.report import write_analysis_report
+    from leukospike.scoring import analyze_cells
+
+    models = load_models(model)
+    records = datasets.collect_images(paths)
+    new_folder(out, where="analyze")
+    with _progress() as progress:
+        analysis = analyze_cells(records, models, out, model_name=model.name, progress=progress)
+    out_console.print(f"Report: {write_analysis_report(out)}", soft_wrap=True, highlight=False)
+    _end(analysis.failures, f"named in {out / 'failures.csv'}")
+
+
+@app.command()
+def train(
+    data: DataOption,
+    out: OutOption,
+    preset: Annotated[Preset, typer.Option("--preset", help="Whose sizes to take.")] = Preset.C_NMC,
+    protocol: Annotated[
+        Protocol, typer.Option("--protocol", help="honest: hold out subjects. paper: hold out images, flaws included.")
+    ] = Protocol.HONEST,
+    epochs: EpochsOption = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of everything random. Default: 0.")] = None,
+    max_cells: MaxCellsOption = None,
+    config: ConfigOption = None,
+    resume: ResumeOption = False,  # noqa: FBT002 - a flag
+) -> None:
+    """Train one network on four fifths of the subjects, test it on the others, and keep it for `analyze`.
+
+    Example: leukospike train --data my-cells --out run
+    """
+    settings = {"protocol": protocol, "epochs": epochs, "seed": seed, "max_cells": max_cells}
+    _run(data, out, preset, settings, config, resume=resume, fixed={"hold_out": True, "n_folds": 5})
+
+
+@app.command()
+def reproduce(
+    dataset: Annotated[Preset, typer.Argument(help="Which of the original's experiments.", show_default=False)],
+    data: DataOption,
+    out: OutOption,
+    protocol: Annotated[
+        Protocol,
+        typer.Option("--protocol", help="honest: split by subject. paper: the original's protocol, flaws included."),
+    ] = Protocol.HONEST,
+    folds: Annotated[int | None, typer.Option("--folds", help="Folds of the cross-validation. Default: 4.")] = None,
+    epochs: EpochsOption = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of everything random. Default: 0.")] = None,
+    max_cells: MaxCellsOption = None,
+    config: ConfigOption = None,
+    resume: ResumeOption = False,  # noqa: FBT002 - a flag
+) -> None:
+    """Cross-validate the original system on a data set and write a run folder with a report.
+
+    Example: leukospike reproduce c-nmc --data C-NMC_Leukemia --protocol honest --out runs/honest
+    """
+    settings = {"protocol": protocol, "n_folds": folds, "epochs": epochs, "seed": seed, "max_cells": max_cells}
+    _run(data, out, dataset, settings, config, resume=resume, fixed={})
+
+
+def _run(
+    data: Path,
+    out: Path,
+    preset: Preset,
+    options: dict[str, Any],
+    config: Path | None,
+    *,
+    resume: bool,
+    fixed: dict[str, Any],
+) -> None:
+    """Run a protocol: options go before the file's settings, and those before the preset's."""
+    from leukospike.protocols import run_protocol
+    from leukospike.report import write_report
+
+    from_file = read_settings(config) if config is not None else {}
+    # The data set and the protocol are said on the command line, so that the command shows what it does.
+    from_file = {name: value for name, value in from_file.items() if name not in {"dataset", "protocol", "hold_out"}}
+    given = {name: value for name, value in options.items() if value is not None}
+    settings = RunConfig.preset(preset, from_file | given | fixed)
+    with _progress() as progress:
+        outcome = run_protocol(datasets.read_dataset(data), settings, out, resume=resume, progress=progress)
+    cell = outcome.metrics["pooled"]["cell"]
+    area = cell["roc_auc"]
+    if area["value"] is not None:
+        out_console.print(
+            f"{settings.protocol} protocol, {cell['n']} cells: accuracy {cell['accuracy']['value']:.3f},"
+            f" ROC AUC {area['value']:.3f} (interval {area['low']:.3f} to {area['high']:.3f}, {cell['interval']})",
+            soft_wrap=True,
+            highlight=False,
+        )
+    out_console.print(f"Report: {write_report(out)}", soft_wrap=True, highlight=False)
+    _end(outcome.failures, f"named in {out / 'failures.csv'}")
+
+
+def _print_table(table: datasets.Table) -> None:
+    """Print one table of a check; a pipe gets it at full width."""
+    shown = Table(title=table.title, title_justify="left", title_style="bold")
+    for column in table.header:
+        shown.add_column(column, overflow="fold")
+    for row in table.rows:
+        shown.add_row(*row)
+    out_console.print(shown, width=None if out_console.is_terminal else 200, markup=False)
+
+
+def _end(failures: tuple[Failure, ...] | list[Failure], where: str) -> None:
+    """End with status 1 if some files failed while the rest went through."""
+    if failures:
+        _say(f"leukospike: {len(failures)} files could not be used, {where}; the rest went through.")
+        raise typer.Exit(1)
+
+
+def _say(message: str) -> None:
+    """Put one line on standard error."""
+    error_console.print(" ".join(message.split()), soft_wrap=True, markup=False, highlight=False)
+
+
+def main() -> None:
+    """Run the command line and turn every error into one line and an exit status."""
+    warnings.filterwarnings("ignore")  # a user can do nothing about a library's deprecations
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command and give its exit status: 0, 1 (some files failed), 2 (it could not be done), 130 (interrupted).
+
+    Parameters
+    ----------
+    arguments : list of str
+        What stands behind `leukospike` on the command line.
+    """
+    try:
+        status = app(arguments, standalone_mode=False)
+    except typer.Exit as stop:
+        return stop.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        _say("leukospike: interrupted. A run is carried on by the same command with --resume.")
+        return _INTERRUPTED
+    except LeukospikeError as error:
+        _say(f"leukospike: {error}")
+        return 2
+    except typer.TyperException as error:
+        if not error.format_message():  # no arguments at all: the help has been shown
+            return error.exit_code
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "leukospike"
+        reason = error.format_message().rstrip(".")
+        _say(f"{command}: command line must be as --help says, got '{reason}'. See {command} --help.")
+        return error.exit_code
+    except OSError as error:
+        _say(f"leukospike: {_system_reason(error)}")
+        return 2
+    except MemoryError:
+        _say("leukospike: memory must suffice, got too little. Close other programs or give fewer images.")
+        return 2
+    except Exception as error:
+        if os.environ.get("LEUKOSPIKE_TRACEBACK"):
+            raise
+        _say(
+            f"leukospike: a mistake of ours: {type(error).__name__}: {error}."
+            " Set LEUKOSPIKE_TRACEBACK=1, repeat the command, and report what it prints."
+        )
+        return 2
+    return status if isinstance(status, int) else 0
+
+
+def _system_reason(error: OSError) -> str:
+    """Say what the system refused, and what to do."""
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return "disk must have room, got 'no space left'. Free some and repeat the command, a run with --resume."
+    place = f" for {error.filename}" if error.filename else ""
+    return f"files must be accessible, got '{error.strerror or error}'{place}. Check path and permissions."
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""The original's "segmentation": first spike waves, written as images."""
+
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from PIL import Image
+
+from leukospike.datasets import Record
+from leukospike.failures import Failure
+from leukospike.files import written_whole
+from leukospike.images import Picture, luma
+from leukospike.preparation import decoded
+from leukospike.progress import Progress, silent
+from leukospike.spikes import SILENT, latency_map
+
+GREY_PER_STEP = 17
+"""Grey levels between one spike time and the next: 255 spikes first, 17 last, 0 is silent."""
+
+
+def segment_by_first_wave(
+    records: Sequence[Record], out: Path, *, progress: Progress = silent
+) -> tuple[list[Path], list[Failure]]:
+    """Write, for each image, its first spike wave and its latencies, at the image's own size.
+
+    `<image without suffix>_first_wave.png` holds 255 where a pixel spikes first, else 0;
+    `<image without suffix>_latency.png` holds 255 for the first spike time, 17 less for each later one, and 0 for
+    silent pixels. The two rows and columns at each border, which the 5 x 5 kernels cannot reach, are silent.
+
+    Parameters
+    ----------
+    records : sequence of Record
+    out : Path
+        An existing folder; sub-folders are made as the images have them.
+    progress : Progress
+
+    Returns
+    -------
+    written : list of Path
+        The first-wave images.
+    failures : list of Failure
+    """
+    written: list[Path] = []
+    failures: list[Failure] = []
+    names: set[str] = set()
+    for done, (record, result) in enumerate(decoded(records), start=1):
+        if isinstance(result, Picture):
+            latency = latency_map(torch.from_numpy(luma(result.pixels))[None, None]).latency[0].numpy()
+            latency = np.pad(latency, 2, constant_values=SILENT)
+            stem = _unused(str(PurePosixPath(record.image).with_suffix("")), record.image, names)
+            _write_grey(out / f"{stem}_first_wave.png", np.where(latency == 0, 255, 0).astype(np.uint8))
+            _write_grey(out / f"{stem}_latency.png", ((SILENT - latency) * GREY_PER_STEP).astype(np.uint8))
+            written.append(out / f"{stem}_first_wave.png")
+        else:
+            failures.append(Failure(record.image, str(result)))
+        progress("segment", done, len(records))
+    return written, failures
+
+
+def _unused(stem: str, image: str, names: set[str]) -> str:
+    """Keep the suffix in the name where two images differ in nothing else, so that neither is written over."""
+    chosen = image if stem in names else stem
+    names.add(chosen)
+    return chosen
+
+
+def _write_grey(path: Path, pixels: UInt8[np.ndarray, "rows columns"]) -> None:
+    """Write a grey PNG, whole or not at all."""
+    with written_whole(path) as part:
+        Image.fromarray(pixels).save(part, format="PNG")
