@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from leukospike.spikes.gabor import ORIENTATIONS_DEG, RADIUS_PX, edge_responses, gabor_bank, gabor_kernel
+from leukospike.spikes.gabor import (
+    ORIENTATIONS_DEG,
+    RADIUS_PX,
+    edge_responses,
+    edge_responses_by_row_pairs,
+    gabor_bank,
+    gabor_kernel,
+)
 
 
 @pytest.mark.parametrize("degrees", [*ORIENTATIONS_DEG, 0.0, 45.0])
@@ -73,3 +80,12 @@ def test_the_image_is_not_modified():
     before = image.clone()
     edge_responses(image)
     assert torch.equal(image, before)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(5, 5), (6, 5), (40, 33), (41, 60), (224, 224), (450, 450)])
+def test_responses_by_row_pairs_are_the_same_to_the_last_bit(rows, columns):
+    images = torch.rand(2, 1, rows, columns, generator=torch.Generator().manual_seed(0))
+    images[1, :, : rows // 2] = 0
+    whole, pairs = edge_responses(images), edge_responses_by_row_pairs(images)
+    assert torch.equal(pairs[:, 0], whole[:, :, 0::2])
+    assert torch.equal(pairs[:, 1, :, : whole.shape[2] // 2], whole[:, :, 1::2])

@@ -23,7 +23,7 @@ BINS = 15
 SILENT = 15
 """Latency of a pixel that never spikes."""
 
-# Strips of about so many pixels, whose responses stay in a processor's cache: measured, a whole field in one piece takes
+# Strips of about so many pixels, whose responses stay in a cache: measured, a whole field in one piece takes
 # four times the time and ten times the memory, and smaller strips lose to the cost of each call.
 _STRIP_PIXELS = 2**17
 
