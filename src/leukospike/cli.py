@@ -323,7 +323,8 @@ def _say(message: str) -> None:
 def main() -> None:
     """Run the command line and turn every error into one line and an exit status."""
     warnings.filterwarnings("ignore")  # a user can do nothing about a library's deprecations
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    # Set on the one that speaks, since Lightning sets its parents when it is imported, later.
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.ERROR)
     sys.exit(run(sys.argv[1:]))
 
 
