@@ -123,8 +123,8 @@ def _first_wave_of(image: Float[Tensor, "1 1 rows columns"]) -> UInt8[Tensor, "1
     count = int(torch.count_nonzero(strength)) // BINS
     if count == 0:
         return torch.zeros_like(strength, dtype=torch.uint8)
-    wave = (strength >= _largest(strength.flatten(), count)).to(torch.uint8)
-    if int(wave.sum(dtype=torch.int64)) > count:  # equals at the border
+    wave = (strength >= _largest(strength.flatten(), count)).view(torch.uint8)
+    if int(torch.count_nonzero(wave)) > count:  # equals at the border
         strength, winner = _inhibited(image)
         wave.zero_().view(-1)[_original_order(strength[0], winner[0], count)] = 1
     return wave
@@ -179,11 +179,12 @@ def _inhibited(
 
 def _responses_in_strips(images: Tensor) -> Iterator[tuple[tuple[slice, slice], Tensor]]:
     """Give the responses, by row pairs, of strips of rows that together are the whole, and what part each is."""
-    # One image at a time on a CPU, where the responses of a batch would not fit the cache; all at once on a GPU.
-    group = 1 if images.device.type == "cpu" else len(images)
-    rows = images.shape[-2] - 2 * RADIUS_PX
-    height = 2 * max(_STRIP_PIXELS // images.shape[-1] // 2, 1)
-    for first, top in product(range(0, len(images), max(group, 1)), range(0, rows, height)):
+    count, _, rows, columns = images.shape
+    # On a CPU as many images at a time as fill a strip; on a GPU all.
+    group = max(_STRIP_PIXELS // (rows * columns), 1) if images.device.type == "cpu" else max(count, 1)
+    height = 2 * max(_STRIP_PIXELS // columns // 2, 1)
+    rows -= 2 * RADIUS_PX
+    for first, top in product(range(0, count, group), range(0, rows, height)):
         below = min(top + height, rows)
         strip = images[first : first + group, :, top : below + 2 * RADIUS_PX]
         yield (slice(first, first + group), slice(top, below)), edge_responses_by_row_pairs(strip)
@@ -234,10 +235,9 @@ def _deal_out_as_original(
     def deal_out(index: int) -> None:
         per_bin = int(torch.count_nonzero(strength[index])) // BINS
         order = _original_order(strength[index], winner[index], BINS * per_bin)
+        times = torch.arange(BINS, dtype=torch.uint8, device=latency.device)
         latency[index] = SILENT
-        latency[index].view(-1)[order] = torch.arange(BINS, dtype=torch.uint8, device=latency.device).repeat_interleave(
-            per_bin
-        )
+        latency[index].view(-1)[order] = times.repeat_interleave(per_bin)
 
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # torch sorts one row with one thread
         list(pool.map(deal_out, indices))
