@@ -11,7 +11,7 @@ from itertools import product
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64, Shaped, UInt8
+from jaxtyping import Bool, Float, Int64, Shaped, UInt8
 from torch import Tensor
 
 from leukospike.errors import ImageError
@@ -47,8 +47,9 @@ def latency_map(images: Float[Tensor, "batch 1 rows columns"]) -> LatencyMap:
 
     Equal responses on both sides of a bin's border are dealt out as the original simulator does, whose order is that of
     an unstable sort over (orientation, row, column); it is repeated with the same sort, for the images that need it.
-    A black image, or one with fewer than 15 responses, is silent. A flat part of another grey is not: the kernels sum
-    to 0 only to rounding, and what is left, 1e-7 of the grey value, counts as a response, as in the original.
+    An image with fewer than 15 responses is silent, and so is a blank one, whatever its grey. A flat part of an image
+    that is not blank is silent only where it is black: the kernels sum to 0 only to rounding, and what is left, 1e-7 of
+    the grey value, counts as a response, as in the original.
 
     Parameters
     ----------
@@ -77,9 +78,10 @@ def latency_map(images: Float[Tensor, "batch 1 rows columns"]) -> LatencyMap:
     >>> blank.latency.shape, int(blank.latency.min())
     (torch.Size([1, 5, 5]), 15)
     """
-    strength, winner = _inhibited(_checked(images, "latency_map"))
+    images = _checked(images, "latency_map")
+    strength, winner = _inhibited(images)
     values = strength.flatten(1)
-    per_bin = torch.count_nonzero(values, dim=1) // BINS
+    per_bin = torch.count_nonzero(values, dim=1) // BINS * ~_blank(images)
     ranked = _sorted(values)
     ends = (torch.arange(1, BINS + 1, device=images.device) * per_bin[:, None]).clamp(min=1)
     weakest = ranked.gather(1, ranked.shape[1] - ends)  # of each bin
@@ -102,7 +104,7 @@ def first_wave(images: Float[Tensor, "batch 1 rows columns"]) -> UInt8[Tensor, "
     Returns
     -------
     Tensor of shape (batch, rows - 4, columns - 4), uint8, 0 or 1
-        The original's "segmentation": the strongest fifteenth of the edges. A black image gives no spike.
+        The original's "segmentation": the strongest fifteenth of the edges. A blank image gives no spike.
 
     Raises
     ------
@@ -121,7 +123,7 @@ def _first_wave_of(image: Float[Tensor, "1 1 rows columns"]) -> UInt8[Tensor, "1
     """Select the strongest fifteenth of one image's responses."""
     strength = _strongest(image)
     count = int(torch.count_nonzero(strength)) // BINS
-    if count == 0:
+    if count == 0 or bool(_blank(image)):
         return torch.zeros_like(strength, dtype=torch.uint8)
     wave = (strength >= _largest(strength.flatten(), count)).view(torch.uint8)
     if int(torch.count_nonzero(wave)) > count:  # equals at the border
@@ -147,6 +149,12 @@ def _checked(images: Float[Tensor, "batch 1 rows columns"], where: str) -> Float
             msg = f"{where}: images must hold values from 0 to 1, got {low:g} to {high:g}. Divide 8-bit values by 255."
             raise ImageError(msg)
     return images
+
+
+def _blank(images: Float[Tensor, "batch 1 rows columns"]) -> Bool[Tensor, " batch"]:
+    """Tell which images are of one grey all over: what is left of their responses is rounding."""
+    values = images.flatten(1)
+    return values.amin(dim=1) == values.amax(dim=1)
 
 
 def _strongest(images: Float[Tensor, "batch 1 rows columns"]) -> Float[Tensor, "batch r c"]:
