@@ -15,6 +15,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $(STAMP)
 
 demo: setup
+	@rm -rf demo
 	$(BIN)/leukospike demo
 
 test: setup
