@@ -2,8 +2,6 @@
 
 import importlib
 import json
-import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -15,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from leukospike.environment import describe_environment
 from leukospike.files import write_text
 
 RESULTS = Path("bench-results")
@@ -83,23 +82,10 @@ def peak_mb() -> float:
     return kilobytes / (2**20 if sys.platform == "darwin" else 2**10)
 
 
-def machine() -> dict[str, Any]:
-    """Describe what the numbers were measured on."""
-    import torch
-
-    cpuinfo = Path("/proc/cpuinfo")
-    names = (
-        [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
-        if cpuinfo.exists()
-        else []
-    )
-    return {
-        "processor": names[0] if names else platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-    }
+def machine_line() -> str:
+    """Describe in one line what the numbers are measured on."""
+    about = describe_environment()
+    return f"{about['processor']}, {about['cores']} cores, {about['threads']} threads, torch {about['torch']}"
 
 
 def table(title: str, rows: Sequence[Mapping[str, str]], *, notes: Sequence[str] = ()) -> str:
@@ -114,7 +100,7 @@ def table(title: str, rows: Sequence[Mapping[str, str]], *, notes: Sequence[str]
 
 def save(name: str, results: Mapping[str, Any]) -> None:
     """Write results, with the machine, to bench-results/NAME.json."""
-    write_text(RESULTS / f"{name}.json", json.dumps({"machine": machine(), **results}, indent=1) + "\n")
+    write_text(RESULTS / f"{name}.json", json.dumps({"machine": describe_environment(), **results}, indent=1) + "\n")
 
 
 def _run_case(case: str, arguments: str, answer: str) -> None:
