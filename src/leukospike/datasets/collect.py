@@ -1,5 +1,6 @@
 """The user's files and folders, as records: whatever they are, and whether or not they are a known data set."""
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,30 +24,34 @@ def collect_images(paths: Sequence[Path]) -> tuple[Record, ...]:
     Returns
     -------
     tuple of Record
-        `image` is relative to the path that it was found under. Where two of those collide, the name of that path is
-        put in front of all.
+        Sorted by `image`, which is relative to the path that it was found under. Where two of those collide, all are
+        relative to the folder that holds them all.
 
     Raises
     ------
     DataError
-        If a path does not exist, or no file is found.
+        If a path does not exist, no file is found, or one comes twice; or if a folder's manifest cannot be used.
     """
-    found: list[tuple[Path, Record]] = []
+    found: list[Record] = []
     for path in paths:
         if not path.exists():
             msg = f"collect_images: PATHS must exist, got {path}. Check its spelling."
             raise DataError(msg)
-        found += [(path, record) for record in _records_of(path)]
+        found += _records_of(path)
     if not found:
         msg = f"collect_images: PATHS must hold images, got none in {', '.join(map(str, paths))}. Give their folder."
         raise DataError(msg)
-    if len({record.image for _, record in found}) < len(found):
-        found = [(path, replace(record, image=f"{path.resolve().name}/{record.image}")) for path, record in found]
-    unique = {record.image: record for _, record in found}
-    if len(unique) < len(found):
-        msg = f"collect_images: PATHS must not overlap, got {len(found) - len(unique)} files twice. Give each one once."
+    # Links are not followed: a folder may hold several to one file, or one that leads nowhere.
+    files = [Path(os.path.abspath(record.path)) for record in found]  # noqa: PTH100
+    twice = len(files) - len(set(files))
+    if twice:
+        msg = f"collect_images: PATHS must not overlap, got {twice} files twice. Give each one once."
         raise DataError(msg)
-    return tuple(unique[image] for image in sorted(unique))
+    if len({record.image for record in found}) < len(found):
+        above = os.path.commonpath(files)
+        images = [file.relative_to(above).as_posix() for file in files]
+        found = [replace(record, image=image) for record, image in zip(found, images, strict=True)]
+    return tuple(sorted(found, key=lambda record: record.image))
 
 
 def _records_of(path: Path) -> Iterator[Record]:
@@ -57,7 +62,7 @@ def _records_of(path: Path) -> Iterator[Record]:
     try:
         yield from read_dataset(path).records
     except DataError:
-        if path.is_file():
+        if path.is_file() or (path / "manifest.csv").is_file():
             raise
         for file in visible_files(path):
             parts = file.relative_to(path).parts
