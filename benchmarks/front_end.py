@@ -46,9 +46,9 @@ class Case:
 
 
 CASES = (
-    Case("first_wave", 1, 450, 450, 15),
-    Case("first_wave", 1, 1944, 2592, 5),
-    Case("latency_map", 32, 224, 224, 7),
+    Case("first_wave", 1, 450, 450, 9),
+    Case("first_wave", 1, 1944, 2592, 3),
+    Case("latency_map", 32, 224, 224, 5),
 )
 
 
