@@ -109,10 +109,9 @@ def point_metrics(labels: Int[np.ndarray, " n"], probabilities: Float[np.ndarray
 
 def calibration_error(labels: Int[np.ndarray, " n"], probabilities: Float[np.ndarray, " n"]) -> float:
     """Give the expected calibration error of the probability of being leukemic, in 15 bins of equal width, 0 to 1."""
-    error = binary_calibration_error(
-        torch.from_numpy(np.asarray(probabilities, np.float64)), torch.from_numpy(labels), n_bins=N_BINS, norm="l1"
-    )
-    return float(error)
+    # Copied, since a column of a table cannot be written to, and torch wants it so.
+    said, truth = torch.tensor(probabilities, dtype=torch.float64), torch.tensor(labels)
+    return float(binary_calibration_error(said, truth, n_bins=N_BINS, norm="l1"))
 
 
 def delong_interval(labels: Int[np.ndarray, " n"], probabilities: Float[np.ndarray, " n"]) -> Interval:

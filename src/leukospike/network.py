@@ -9,8 +9,8 @@ from leukospike.errors import ConfigError
 STAGES = (((32, 32, 64), 1), ((64, 64, 128), 2), ((64, 64, 256), 2))
 """Channels of the three convolutions of a block, and the stride of the stage's first block."""
 
-SMALLEST_SIZE_PX = 47
-"""Below this the last stage has nothing left to pool."""
+SMALLEST_SIZE_PX = 21
+"""Below this the last stage leaves one pixel, and the average-pool has nothing to pool."""
 
 
 class ResidualBlock(nn.Module):
@@ -62,7 +62,7 @@ class ResidualNetwork(nn.Module):
     Parameters
     ----------
     image_size : int
-        Side of the square input, pixels; at least 47.
+        Side of the square input, pixels; at least 21.
     in_channels : int
         1 (the original) or 3.
     hidden_units : int or None

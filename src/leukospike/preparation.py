@@ -13,7 +13,7 @@ from jaxtyping import Float
 from numpy.lib.format import open_memmap
 
 from leukospike.datasets import Record
-from leukospike.errors import ImageError
+from leukospike.errors import ImageError, RunError
 from leukospike.failures import Failure
 from leukospike.files import write_text
 from leukospike.images import Picture, luma, pixel_digest, read_image
@@ -57,8 +57,7 @@ def prepare(
     ----------
     records : sequence of Record
     folder : Path
-        Where the maps are kept: `maps.npy` and `index.json`. If they are there already, for the same records and
-        settings, nothing is decoded.
+        Where the maps are kept: `maps.npy` and `index.json`. If they are there already, nothing is decoded.
     size : int
         Side of the maps, pixels.
     window : int
@@ -72,13 +71,23 @@ def prepare(
     Returns
     -------
     Prepared
+
+    Raises
+    ------
+    RunError
+        If `folder` keeps the maps of other images, or of other settings.
     """
     settings = {"size": size, "window": window, "copies": copies, "seed": seed, "images": [r.image for r in records]}
     index, maps_path = folder / "index.json", folder / "maps.npy"
     if index.exists() and maps_path.exists():
         kept = json.loads(index.read_text(encoding="utf-8"))
-        if kept["settings"] == settings:
-            return _opened(records, maps_path, kept, copies)
+        if kept["settings"] != settings:
+            msg = (
+                f"prepare: images must be those that the run was begun with, got others than {folder} keeps."
+                " Give the first data again or start a new run."
+            )
+            raise RunError(msg)
+        return _opened(records, maps_path, kept, copies)
     folder.mkdir(parents=True, exist_ok=True)
     index.unlink(missing_ok=True)
     maps = open_memmap(maps_path, mode="w+", dtype=np.float32, shape=(len(records) * (1 + copies), size, size))

@@ -1,7 +1,6 @@
 """Blur, size, normalisation and augmentation, as the original system has them between the spikes and the PCA."""
 
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 import torch
@@ -87,7 +86,7 @@ class Normalisation:
     std: float
 
     @classmethod
-    def fit(cls, maps: Float[np.ndarray, "n rows columns"]) -> Self:
+    def fit(cls, maps: Float[np.ndarray, "n rows columns"]) -> "Normalisation":
         """Measure mean and standard deviation over every pixel of `maps`.
 
         Raises
@@ -125,7 +124,7 @@ class Augmentation:
     """Rotation, degrees, at most 30 either way."""
 
     @classmethod
-    def draw(cls, n: int, *, generator: torch.Generator) -> Self:
+    def draw(cls, n: int, *, generator: torch.Generator) -> "Augmentation":
         """Draw uniformly within the original's limits, from `generator` alone."""
 
         def uniform(low: float, high: float, *shape: int) -> Tensor:

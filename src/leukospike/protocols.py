@@ -488,7 +488,8 @@ def _notices(config: RunConfig, prepared: Prepared, folds: Sequence[dict[str, An
 def _write_samples(run: Path, prepared: Prepared, items: _Items, fold: Fold) -> None:
     """Keep a few test cells of the first fold, with each step that they go through, for the report."""
     model = load_model(weights_path(run, 0))
-    test = [int(place) for place in fold.test if items.copy[place] == 0]
+    # A small fold of the paper's protocol may hold augmented copies only: then their images are shown.
+    test = sorted({int(place) for place in items.image[fold.test]})
     sizes = {place: read_image(prepared.records[place].path).pixels.shape for place in _candidates(items, test)}
     usual = Counter(sizes.values()).most_common(1)[0][0]
     chosen: list[int] = []

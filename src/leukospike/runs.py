@@ -13,6 +13,7 @@ import tomli_w
 from leukospike.errors import ConfigError, RunError, WeightsError
 from leukospike.files import write_text
 from leukospike.model import FittedModel, load_model
+from leukospike.network import SMALLEST_SIZE_PX
 
 
 class Preset(StrEnum):
@@ -62,7 +63,7 @@ class RunConfig:
             "epochs": 1,
             "seed": 0,
             "max_cells": 4,
-            "image_size": 47,
+            "image_size": SMALLEST_SIZE_PX,
             "n_components": 1,
             "augmented_copies": 0,
             "hidden_units": 1,
@@ -71,8 +72,10 @@ class RunConfig:
         }
         for name, low in lowest.items():
             value = getattr(self, name)
-            if value is not None and not value >= low:
-                msg = f"settings: {name} must be at least {low:g}, got {value}. Change it."
+            whole = isinstance(value, int) or name == "learning_rate"
+            if value is not None and not (whole and value >= low):
+                kind = "a number" if name == "learning_rate" else "a whole number"
+                msg = f"settings: {name} must be {kind} of at least {low:g}, got {value}. Change it."
                 raise ConfigError(msg)
 
     @classmethod

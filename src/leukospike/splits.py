@@ -70,7 +70,7 @@ def subject_folds(
     subjects, digests : sequence of str, one a cell
         Subject id, and a digest of the pixels.
     n_folds : int
-        At least 2, at most the number of independent groups of subjects.
+        At least 2, at most the number of independent groups of subjects and of the cells of the rarer class.
     seed : int
 
     Returns
@@ -80,7 +80,7 @@ def subject_folds(
     Raises
     ------
     SplitError
-        If there are too few subjects for the folds, or a training part would hold one class only.
+        If there are too few subjects or cells for the folds, or a training part would hold one class only.
     """
     label = np.asarray(labels)
     groups = linked_groups(subjects, digests)
@@ -91,9 +91,22 @@ def subject_folds(
             " Lower the number of folds or add subjects."
         )
         raise SplitError(msg)
+    rarer = _rarer_class(label)
+    if n_folds > rarer:
+        msg = (
+            f"subject_folds: n_folds must be at most the number of images of the rarer class ({rarer}), got {n_folds}."
+            " Lower the number of folds or add images of that class."
+        )
+        raise SplitError(msg)
     folds: list[Fold] = []
     for rest, test in _stratified(label, groups, n_folds, seed):
-        n_inner = min(_VALIDATION_SHARE, len(np.unique(groups[rest])))
+        if len(test) == 0:
+            msg = (
+                f"subject_folds: each fold must hold a subject, got none in fold {len(folds)} of {n_folds}: the"
+                f" {n_groups} independent subjects differ too much. Lower the number of folds or change the seed."
+            )
+            raise SplitError(msg)
+        n_inner = min(_VALIDATION_SHARE, len(np.unique(groups[rest])), _rarer_class(label[rest]))
         train, validation = rest, rest[:0]
         if n_inner > 1:
             inner = _stratified(label[rest], groups[rest], n_inner, seed)
@@ -138,6 +151,11 @@ def image_folds(n: int, *, n_folds: int, seed: int) -> list[Fold]:
         raise SplitError(msg)
     split = KFold(n_folds, shuffle=True, random_state=seed).split(np.zeros(n))
     return [Fold(train, test, test) for train, test in split]
+
+
+def _rarer_class(label: np.ndarray) -> int:
+    """Count the cells of the rarest class that is there."""
+    return int(np.unique(label, return_counts=True)[1].min())
 
 
 def _stratified(

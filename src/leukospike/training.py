@@ -1,6 +1,7 @@
 """Fit one network on one fold: Adam, cross-entropy, a learning rate that falls when validation stops improving."""
 
 import json
+import signal
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from lightning import LightningModule, Trainer
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
@@ -137,7 +138,13 @@ def train_network(
             enable_progress_bar=False,
             enable_model_summary=False,
         )
-        trainer.fit(module)
+        on_interrupt = signal.getsignal(signal.SIGINT)
+        try:
+            trainer.fit(module)
+        except SystemExit as stop:
+            # Lightning turns an interruption into an exit, and then is deaf to the next.
+            signal.signal(signal.SIGINT, on_interrupt or signal.SIG_DFL)
+            raise KeyboardInterrupt from stop
     return Training(network.cpu().eval(), tuple(module.history))
 
 
@@ -146,9 +153,6 @@ class _Batches(IterableDataset[tuple[Tensor, Tensor]]):
 
     def __init__(self, cells: ProjectedCells, components: FittedComponents, order: np.ndarray, size: int) -> None:
         self._cells, self._components, self._order, self._size = cells, components, order, size
-
-    def __len__(self) -> int:
-        return -(-len(self._order) // self._size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         for first in range(0, len(self._order), self._size):
@@ -294,15 +298,25 @@ class _Classifier(LightningModule):
 
     def _restore(self, path: Path) -> None:
         """Take up the state that `_keep` wrote."""
-        with safe_open(path, framework="pt") as file:
-            state = json.loads(file.metadata()["state"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        where = "train_network"
+        try:
+            with safe_open(path, framework="pt") as file:
+                state = json.loads(file.metadata()["state"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            msg = f"{where}: checkpoint must be readable, got {path.name} ({error}). Remove it to train this fold anew."
+            raise WeightsError(msg) from error
         if state["config"] != asdict(self._config):
-            msg = f"train_network: checkpoint must be of the same settings, got {path.name} of others. Remove it."
+            msg = f"{where}: checkpoint must be of the same settings, got {path.name} of others. Remove it."
             raise WeightsError(msg)
-        self.network.load_state_dict(
-            {name.removeprefix("network."): tensor for name, tensor in tensors.items() if name.startswith("network.")}
-        )
+        network = {
+            name.removeprefix("network."): tensor for name, tensor in tensors.items() if name.startswith("network.")
+        }
+        try:
+            self.network.load_state_dict(network)
+        except RuntimeError as error:
+            msg = f"{where}: checkpoint must be of the same size of image, got {path.name} of another. Remove it."
+            raise WeightsError(msg) from error
         self._resumed = {name: tensor for name, tensor in tensors.items() if name.startswith("adam.")}
         self._plateau_state = state["plateau"]
         self.history = [EpochRecord(**record) for record in state["history"]]

@@ -1,0 +1,121 @@
+"""Folds on cases small enough to be checked by eye."""
+
+import numpy as np
+import pytest
+
+from leukospike.errors import SplitError
+from leukospike.splits import image_folds, linked_groups, subject_folds
+
+# Six subjects of three cells, three of them leukemic.
+SUBJECTS = [f"S{subject}" for subject in range(6) for _ in range(3)]
+LABELS = [int(subject >= 3) for subject in range(6) for _ in range(3)]
+DIGESTS = [str(cell) for cell in range(18)]
+
+
+def _sides(fold) -> tuple[set[str], set[str], set[str]]:
+    return tuple({SUBJECTS[place] for place in places} for places in (fold.train, fold.validation, fold.test))
+
+
+def test_one_subject_one_group():
+    assert linked_groups(["B", "A", "B"], ["1", "2", "3"]).tolist() == [1, 0, 1]
+
+
+def test_shared_image_joins_subjects_through_others():
+    # A and B share image 1, B and C share image 2: all three belong together, D does not.
+    subjects = ["A", "B", "B", "C", "D", "A"]
+    digests = ["1", "1", "2", "2", "3", "4"]
+    assert linked_groups(subjects, digests).tolist() == [0, 0, 0, 0, 1, 0]
+
+
+def test_duplicate_within_a_subject_joins_nobody():
+    assert linked_groups(["A", "A", "B"], ["1", "1", "2"]).tolist() == [0, 0, 1]
+
+
+def test_no_subject_is_on_two_sides():
+    folds = subject_folds(LABELS, SUBJECTS, DIGESTS, n_folds=3, seed=0)
+    assert len(folds) == 3
+    for fold in folds:
+        train, validation, test = _sides(fold)
+        assert train
+        assert validation
+        assert test
+        assert not train & validation
+        assert not train & test
+        assert not validation & test
+    assert sorted(np.concatenate([fold.test for fold in folds])) == list(range(18))
+
+
+def test_folds_are_stratified():
+    for fold in subject_folds(LABELS, SUBJECTS, DIGESTS, n_folds=3, seed=0):
+        assert np.mean(np.array(LABELS)[fold.test]) == 0.5
+
+
+def test_subjects_with_the_same_picture_stay_together():
+    digests = DIGESTS.copy()
+    digests[0] = digests[3]  # S0 and S1
+    for fold in subject_folds(LABELS, SUBJECTS, digests, n_folds=3, seed=0):
+        for side in _sides(fold):
+            assert len(side & {"S0", "S1"}) != 1
+
+
+def test_seed_decides_the_folds():
+    def tests(seed: int) -> list[list[int]]:
+        return [fold.test.tolist() for fold in subject_folds(LABELS, SUBJECTS, DIGESTS, n_folds=3, seed=seed)]
+
+    assert tests(1) == tests(1)
+    assert len({str(tests(seed)) for seed in range(5)}) > 1
+
+
+def test_smallest_case_has_no_validation():
+    # One subject of each class in training: nobody can be spared.
+    subjects, labels = ["A", "A", "B", "B", "C", "C", "D", "D"], [0, 0, 0, 0, 1, 1, 1, 1]
+    for fold in subject_folds(labels, subjects, [str(cell) for cell in range(8)], n_folds=2, seed=0):
+        assert len(fold.train) == 4
+        assert len(fold.validation) == 0
+
+
+def test_fewer_subjects_than_folds():
+    message = r"n_folds must be at most the number of independent subjects \(6\), got 7\. Lower the number of folds"
+    with pytest.raises(SplitError, match=message):
+        subject_folds(LABELS, SUBJECTS, DIGESTS, n_folds=7, seed=0)
+
+
+def test_subjects_joined_by_a_picture_count_once():
+    digests = DIGESTS.copy()
+    digests[0] = digests[3]
+    with pytest.raises(SplitError, match=r"independent subjects \(5\), got 6\."):
+        subject_folds(LABELS, SUBJECTS, digests, n_folds=6, seed=0)
+
+
+def test_fewer_cells_of_a_class_than_folds():
+    labels = [1, 1, 0, 0]
+    with pytest.raises(SplitError, match=r"number of images of the rarer class \(2\), got 3\."):
+        subject_folds(labels, ["A", "B", "C", "D"], ["1", "2", "3", "4"], n_folds=3, seed=0)
+
+
+def test_one_class_only():
+    message = r"each training part must hold both classes, got one class in fold 0 of 2 \(6 independent subjects\)\."
+    with pytest.raises(SplitError, match=message):
+        subject_folds([1] * 18, SUBJECTS, DIGESTS, n_folds=2, seed=0)
+
+
+def test_class_of_a_single_subject_cannot_be_tested():
+    labels = [int(subject == "S0") for subject in SUBJECTS]
+    with pytest.raises(SplitError, match="each training part must hold both classes, got one class in fold"):
+        subject_folds(labels, SUBJECTS, DIGESTS, n_folds=3, seed=0)
+
+
+def test_image_folds_are_shuffled_and_watch_their_test_images():
+    folds = image_folds(20, n_folds=4, seed=0)
+    for fold in folds:
+        assert len(fold.test) == 5
+        assert fold.validation.tolist() == fold.test.tolist()
+        assert sorted([*fold.train, *fold.test]) == list(range(20))
+    assert sorted(np.concatenate([fold.test for fold in folds])) == list(range(20))
+    assert folds[0].test.tolist() != list(range(5))
+    assert folds[0].test.tolist() == image_folds(20, n_folds=4, seed=0)[0].test.tolist()
+
+
+def test_fewer_images_than_folds():
+    with pytest.raises(SplitError, match=r"n_folds must be at most the number of images \(3\), got 4\."):
+        image_folds(3, n_folds=4, seed=0)
