@@ -1,13 +1,16 @@
 """The command line: thin doors to the library, and the only place that prints."""
 
 import errno
+import io
 import logging
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
 from enum import StrEnum
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,17 +24,15 @@ from rich.progress import Progress as RichProgress
 from rich.table import Table
 
 from leukospike import datasets
-from leukospike.errors import LeukospikeError
+from leukospike.errors import LeukospikeError, RunError
 from leukospike.failures import Failure, write_failures
-from leukospike.files import new_folder
+from leukospike.files import whole_folder
 from leukospike.runs import Preset, Protocol, RunConfig, load_models, read_settings
 
 _INTERRUPTED = 130
 
 app = typer.Typer(
     name="leukospike",
-    help="Read blood smears for acute lymphoblastic leukemia with spikes and a residual network."
-    " Research use only, not a diagnosis.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
@@ -40,8 +41,9 @@ app = typer.Typer(
 data_app = typer.Typer(help="Look at image data sets, or fetch public ones.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
-out_console = Console()
-error_console = Console(stderr=True)
+# What is printed are names of files and folders, and "[red]" or ":smile:" in those is no markup.
+out_console = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
+error_console = Console(markup=False, emoji=False, highlight=False, soft_wrap=True, stderr=True)
 
 
 class Method(StrEnum):
@@ -50,10 +52,32 @@ class Method(StrEnum):
     FIRST_WAVE = "first-wave"
 
 
+def _show_version(value: bool) -> None:  # noqa: FBT001 - as the framework calls it
+    """Print the version and end."""
+    if value:
+        out_console.print(f"leukospike {metadata.version('leukospike')}")
+        raise typer.Exit
+
+
+@app.callback()
+def leukospike(
+    version: Annotated[  # noqa: FBT002 - a flag
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Read blood smears for acute lymphoblastic leukemia with spikes and a residual network.
+
+    Research use only, not a diagnosis.
+    """
+
+
 DataOption = Annotated[Path, typer.Option("--data", help="Folder or CSV manifest of the images.", show_default=False)]
 OutOption = Annotated[Path, typer.Option("--out", help="New folder for the results.", show_default=False)]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random.")]
-PathsArgument = Annotated[list[Path], typer.Argument(help="Images, or folders of images.", show_default=False)]
+PathsArgument = Annotated[
+    list[Path],
+    typer.Argument(metavar="PATHS", help="Images, folders of images, or CSV manifests.", show_default=False),
+]
 ConfigOption = Annotated[
     Path | None,
     typer.Option("--config", help="TOML file of settings, such as another run's config.toml.", show_default=False),
@@ -76,7 +100,7 @@ class _Bars:
         if stage not in self._tasks:
             self._tasks[stage] = self._bars.add_task(stage, total=total)
             if not error_console.is_terminal:
-                error_console.print(f"{stage} ({total})", highlight=False, soft_wrap=True)
+                error_console.print(f"{stage} ({total})")
         self._bars.update(self._tasks[stage], completed=done, total=total)
 
 
@@ -103,49 +127,59 @@ def demo(
 
     The cells are drawn by a program: the figures mean nothing about patients.
 
-    Example: leukospike demo
+    Example:
+
+    leukospike demo
     """
     from leukospike.demo import run_demo
 
     with _progress() as progress:
         report = run_demo(out, seed=seed, progress=progress)
-    out_console.print(f"Report: {report}", soft_wrap=True, highlight=False)
+    out_console.print(f"Report: {report}")
 
 
 @data_app.command("check")
 def data_check(
-    folder: Annotated[Path, typer.Argument(help="Folder or CSV manifest.", show_default=False)],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder or CSV manifest.", show_default=False)],
 ) -> None:
     """Say what a folder of images is, and what is wrong with it.
 
     Counts by class and subject, sizes, unreadable files, pixel-identical images, and those under several subjects.
 
-    Example: leukospike data check C-NMC_Leukemia
+    Example:
+
+    leukospike data check C-NMC_Leukemia
     """
     failures: list[Failure] = []
+    n_images = 0
     for dataset in datasets.read_datasets(folder):
         with _progress() as progress:
             check = datasets.check_dataset(dataset, progress=progress)
         for table in datasets.check_tables(check):
             _print_table(table)
         failures += check.failures
-    _end(failures, "named above")
+        n_images += len(dataset.records)
+    _end(failures, n_images, see="the table above")
 
 
 @data_app.command("fetch")
 def data_fetch(
-    name: Annotated[str, typer.Argument(help=f"One of {', '.join(datasets.SOURCES)}.", show_default=False)],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help=f"One of {', '.join(datasets.SOURCES)}.", show_default=False)
+    ],
     out: Annotated[Path | None, typer.Option("--out", help="Folder to fill. Default: the name.")] = None,
 ) -> None:
     """Download a public data set; called again, it resumes.
 
     bccd: fields with boxes. c-nmc: single cells, through Kaggle. all-idb: only on request, and this says how.
 
-    Example: leukospike data fetch bccd --out bccd
+    Example:
+
+    leukospike data fetch bccd --out bccd
     """
     with _progress() as progress:
         folder = datasets.fetch(name, out or Path(name), progress=progress)
-    out_console.print(f"Data: {folder}", soft_wrap=True, highlight=False)
+    out_console.print(f"Data: {folder}")
 
 
 @app.command()
@@ -158,13 +192,15 @@ def smears(
 
     A stand-in for people without data: figures on it are no results.
 
-    Example: leukospike smears --subjects 12 --out cohort --seed 0
+    Example:
+
+    leukospike smears --subjects 12 --out cohort --seed 0
     """
     from leukospike.smears import SmearConfig, generate_cohort
 
     with _progress() as progress:
         generate_cohort(SmearConfig(n_subjects=subjects, seed=seed), out, progress=progress)
-    out_console.print(f"Cohort: {out}", soft_wrap=True, highlight=False)
+    out_console.print(f"Cohort: {out}")
 
 
 @app.command()
@@ -177,19 +213,22 @@ def segment(
 
     first-wave is the published "segmentation". It is a map of edges: see the documentation for its Dice.
 
-    Example: leukospike segment cells --method first-wave --out waves
+    Example:
+
+    leukospike segment cells --method first-wave --out waves
     """
     from leukospike.segmentation import segment_by_first_wave
 
     methods = {Method.FIRST_WAVE: segment_by_first_wave}
     records = datasets.collect_images(paths)
-    new_folder(out, where="segment")
-    with _progress() as progress:
-        written, failures = methods[method](records, out, progress=progress)
-    if failures:
-        write_failures(out / "failures.csv", failures)
-    out_console.print(f"{len(written)} images: {out}", soft_wrap=True, highlight=False)
-    _end(failures, f"named in {out / 'failures.csv'}")
+    _refuse_inside(out, paths)
+    with whole_folder(out, where="segment") as part:
+        with _progress() as progress:
+            written, failures = methods[method](records, part, progress=progress)
+        if failures:
+            write_failures(part / "failures.csv", failures)
+    out_console.print(f"{len(written)} images: {out}")
+    _end(failures, len(records), see=out / "failures.csv")
 
 
 @app.command()
@@ -204,18 +243,22 @@ def analyze(
 
     Writes cells.csv, subjects.csv, summary.json and report.html. Research use only, not a diagnosis.
 
-    Example: leukospike analyze cells --model run --out analysis
+    Example:
+
+    leukospike analyze cells --model run --out analysis
     """
     from leukospike.report import write_analysis_report
     from leukospike.scoring import analyze_cells
 
     models = load_models(model)
     records = datasets.collect_images(paths)
-    new_folder(out, where="analyze")
-    with _progress() as progress:
-        analysis = analyze_cells(records, models, out, model_name=model.name, progress=progress)
-    out_console.print(f"Report: {write_analysis_report(out)}", soft_wrap=True, highlight=False)
-    _end(analysis.failures, f"named in {out / 'failures.csv'}")
+    _refuse_inside(out, paths)
+    with whole_folder(out, where="analyze") as part:
+        with _progress() as progress:
+            analysis = analyze_cells(records, models, part, model_name=model.resolve().name, progress=progress)
+        report = write_analysis_report(part).name
+    out_console.print(f"Report: {out / report}")
+    _end(analysis.failures, len(records), see=out / "failures.csv")
 
 
 @app.command()
@@ -232,17 +275,24 @@ def train(
     config: ConfigOption = None,
     resume: ResumeOption = False,  # noqa: FBT002 - a flag
 ) -> None:
-    """Train one network on four fifths of the subjects, test it on the others, and keep it for `analyze`.
+    """Train one network on four fifths of the subjects, test it on the others, and keep it for analyze.
 
-    Example: leukospike train --data my-cells --out run
+    Another n_folds than 5 in the settings of --config holds out another share.
+
+    Example:
+
+    leukospike train --data my-cells --out run
     """
     settings = {"protocol": protocol, "epochs": epochs, "seed": seed, "max_cells": max_cells}
-    _run(data, out, preset, settings, config, resume=resume, fixed={"hold_out": True, "n_folds": 5})
+    _run(data, out, preset, settings, config, resume=resume, hold_out=True)
 
 
 @app.command()
 def reproduce(
-    dataset: Annotated[Preset, typer.Argument(help="Which of the original's experiments.", show_default=False)],
+    dataset: Annotated[
+        Preset,
+        typer.Argument(metavar="DATASET", help="Which of the original's experiments.", show_default=False),
+    ],
     data: DataOption,
     out: OutOption,
     protocol: Annotated[
@@ -258,10 +308,12 @@ def reproduce(
 ) -> None:
     """Cross-validate the original system on a data set and write a run folder with a report.
 
-    Example: leukospike reproduce c-nmc --data C-NMC_Leukemia --protocol honest --out runs/honest
+    Example:
+
+    leukospike reproduce c-nmc --data C-NMC_Leukemia --out runs/honest
     """
     settings = {"protocol": protocol, "n_folds": folds, "epochs": epochs, "seed": seed, "max_cells": max_cells}
-    _run(data, out, dataset, settings, config, resume=resume, fixed={})
+    _run(data, out, dataset, settings, config, resume=resume, hold_out=False)
 
 
 def _run(
@@ -272,52 +324,68 @@ def _run(
     config: Path | None,
     *,
     resume: bool,
-    fixed: dict[str, Any],
+    hold_out: bool,
 ) -> None:
     """Run a protocol: options go before the file's settings, and those before the preset's."""
     from leukospike.protocols import run_protocol
     from leukospike.report import write_report
 
-    from_file = read_settings(config) if config is not None else {}
-    # The data set and the protocol are said on the command line, so that the command shows what it does.
-    from_file = {name: value for name, value in from_file.items() if name not in {"dataset", "protocol", "hold_out"}}
-    given = {name: value for name, value in options.items() if value is not None}
-    settings = RunConfig.preset(preset, from_file | given | fixed)
+    _refuse_inside(out, [data])
+    settings: dict[str, Any] = {"n_folds": 5} if hold_out else {}
+    if config is not None:
+        # The command says what is run; the file says how.
+        settings |= {name: value for name, value in read_settings(config).items() if name != "dataset"}
+    settings |= {name: value for name, value in options.items() if value is not None}
+    settings["hold_out"] = hold_out
+    run_config = RunConfig.preset(preset, settings)
     with _progress() as progress:
-        outcome = run_protocol(datasets.read_dataset(data), settings, out, resume=resume, progress=progress)
+        outcome = run_protocol(datasets.read_dataset(data), run_config, out, resume=resume, progress=progress)
     cell = outcome.metrics["pooled"]["cell"]
     area = cell["roc_auc"]
     if area["value"] is not None:
         out_console.print(
-            f"{settings.protocol} protocol, {cell['n']} cells: accuracy {cell['accuracy']['value']:.3f},"
+            f"{run_config.protocol} protocol, {cell['n']} cells: accuracy {cell['accuracy']['value']:.3f},"
             f" ROC AUC {area['value']:.3f} (interval {area['low']:.3f} to {area['high']:.3f}, {cell['interval']})",
-            soft_wrap=True,
-            highlight=False,
         )
-    out_console.print(f"Report: {write_report(out)}", soft_wrap=True, highlight=False)
-    _end(outcome.failures, f"named in {out / 'failures.csv'}")
+    out_console.print(f"Report: {write_report(out)}")
+    _end(outcome.failures, outcome.metrics["data"]["images"] + len(outcome.failures), see=out / "failures.csv")
+
+
+def _refuse_inside(out: Path, paths: list[Path]) -> None:
+    """Refuse results among the images, where the next command would take them for images."""
+    for path in paths:
+        # A manifest says itself what belongs to it.
+        listed = not (path / "manifest.csv").is_file()
+        if listed and Path(os.path.realpath(out)).is_relative_to(os.path.realpath(path)):
+            msg = f"command line: --out must lie outside {path}, got {out}. Choose another folder."
+            raise RunError(msg)
 
 
 def _print_table(table: datasets.Table) -> None:
     """Print one table of a check; a pipe gets it at full width."""
-    shown = Table(title=table.title, title_justify="left", title_style="bold")
+    shown = Table(title=_visible(table.title), title_justify="left", title_style="bold")
     for column in table.header:
-        shown.add_column(column, overflow="fold")
+        shown.add_column(_visible(column), overflow="fold")
     for row in table.rows:
-        shown.add_row(*row)
-    out_console.print(shown, width=None if out_console.is_terminal else 200, markup=False)
+        shown.add_row(*map(_visible, row))
+    out_console.print(shown, width=None if out_console.is_terminal else 200, soft_wrap=False)
 
 
-def _end(failures: tuple[Failure, ...] | list[Failure], where: str) -> None:
-    """End with status 1 if some files failed while the rest went through."""
+def _end(failures: tuple[Failure, ...] | list[Failure], n_files: int, *, see: Path | str) -> None:
+    """End with status 1 if some files failed."""
     if failures:
-        _say(f"leukospike: {len(failures)} files could not be used, {where}; the rest went through.")
+        _say(f"files must be readable images, got {len(failures)} of {n_files} that are not. See {see}.")
         raise typer.Exit(1)
 
 
 def _say(message: str) -> None:
     """Put one line on standard error."""
-    error_console.print(" ".join(message.split()), soft_wrap=True, markup=False, highlight=False)
+    error_console.print(f"leukospike: {_visible(' '.join(message.split()))}")
+
+
+def _visible(text: str) -> str:
+    """Spell out what is no character for a terminal, such as a line break or a colour code in the name of a file."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def main() -> None:
@@ -325,6 +393,9 @@ def main() -> None:
     warnings.filterwarnings("ignore")  # a user can do nothing about a library's deprecations
     # Set on the one that speaks, since Lightning sets its parents when it is imported, later.
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.ERROR)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # to clean up as on Ctrl-C
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may have no spelling on this terminal
     sys.exit(run(sys.argv[1:]))
 
 
@@ -336,15 +407,16 @@ def run(arguments: list[str]) -> int:
     arguments : list of str
         What stands behind `leukospike` on the command line.
     """
+    again = "Repeat it with --resume to carry on." if {"train", "reproduce"} & set(arguments[:1]) else "Repeat it."
     try:
-        status = app(arguments, standalone_mode=False)
+        status = app(arguments, prog_name="leukospike", standalone_mode=False)
     except typer.Exit as stop:
         return stop.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        _say("leukospike: interrupted. A run is carried on by the same command with --resume.")
+        _say(f"command must run to its end, got an interruption. {again}")
         return _INTERRUPTED
     except LeukospikeError as error:
-        _say(f"leukospike: {error}")
+        _say(str(error))
         return 2
     except typer.TyperException as error:
         if not error.format_message():  # no arguments at all: the help has been shown
@@ -352,31 +424,27 @@ def run(arguments: list[str]) -> int:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "leukospike"
         reason = error.format_message().rstrip(".")
-        _say(f"{command}: command line must be as --help says, got '{reason}'. See {command} --help.")
+        _say(f"command line must be as --help says, got '{reason}'. See {command} --help.")
         return error.exit_code
     except OSError as error:
-        _say(f"leukospike: {_system_reason(error)}")
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            _say(f"disk must have room, got '{error.strerror}'. Free some. {again}")
+        else:
+            place = f" for {error.filename}" if error.filename else ""
+            _say(f"files must be accessible, got '{error.strerror or error}'{place}. Check path and permissions.")
         return 2
     except MemoryError:
-        _say("leukospike: memory must suffice, got too little. Close other programs or give fewer images.")
+        _say("memory must suffice, got too little. Close other programs or give fewer images.")
         return 2
     except Exception as error:
         if os.environ.get("LEUKOSPIKE_TRACEBACK"):
             raise
         _say(
-            f"leukospike: a mistake of ours: {type(error).__name__}: {error}."
+            f"program must not fail by itself, got {type(error).__name__}: {error}."
             " Set LEUKOSPIKE_TRACEBACK=1, repeat the command, and report what it prints."
         )
         return 2
     return status if isinstance(status, int) else 0
-
-
-def _system_reason(error: OSError) -> str:
-    """Say what the system refused, and what to do."""
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return "disk must have room, got 'no space left'. Free some and repeat the command, a run with --resume."
-    place = f" for {error.filename}" if error.filename else ""
-    return f"files must be accessible, got '{error.strerror or error}'{place}. Check path and permissions."
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ class Failure:
 def write_failures(path: Path, failures: Sequence[Failure]) -> None:
     """Write `failures.csv`: which image could not be used, and why."""
     with written_whole(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
+        writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["image", "reason"])
         writer.writerows((failure.image, failure.reason) for failure in failures)
 

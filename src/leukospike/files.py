@@ -3,7 +3,7 @@
 import os
 import tempfile
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pandas as pd
@@ -45,7 +45,8 @@ def written_whole(path: Path) -> Generator[Path]:
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text to `path`, whole or not at all."""
     with written_whole(path) as part:
-        part.write_text(text, encoding="utf-8")
+        # Names of files may hold bytes that are no text in any encoding; they come out spelled.
+        part.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
@@ -67,3 +68,36 @@ def new_folder(path: Path, *, where: str) -> Path:
         raise RunError(msg)
     path.mkdir(parents=True, exist_ok=True)
     return path
+
+
+@contextmanager
+def whole_folder(path: Path, *, where: str) -> Generator[Path]:
+    """Give a hidden folder in the new folder `path`, and move its content up when the block ends without an error.
+
+    Parameters
+    ----------
+    path : Path
+        The output folder, new or empty.
+    where : str
+        Who asks; the message begins with it.
+
+    Yields
+    ------
+    Path
+        The folder to write to. On an error it is removed, and `path` too, so that results are whole or absent.
+
+    Raises
+    ------
+    RunError
+        As for `new_folder`.
+    """
+    new_folder(path, where=where)
+    try:
+        with tempfile.TemporaryDirectory(dir=path, prefix=".part-") as hidden:
+            yield Path(hidden)
+            for entry in sorted(Path(hidden).iterdir()):
+                entry.replace(path / entry.name)
+    except BaseException:
+        with suppress(OSError):
+            path.rmdir()
+        raise

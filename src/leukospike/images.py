@@ -117,6 +117,9 @@ def read_image(path: Path) -> Picture:
         reason alone, without the path.
     """
     try:
+        if path.is_fifo():  # opening it would wait for its other end for ever
+            msg = "image must be a file, got a pipe. Leave it out."
+            raise ImageError(msg)
         with path.open("rb") as file:
             kind = _kind(file, path.suffix)
             return _decode(file, kind)

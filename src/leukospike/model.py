@@ -11,10 +11,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from leukospike.components import FittedComponents
-from leukospike.errors import LeukospikeError, WeightsError
+from leukospike.errors import WeightsError
 from leukospike.files import written_whole
 from leukospike.network import ResidualNetwork
-from leukospike.preprocessing import Normalisation
+from leukospike.preprocessing import BLUR_KERNELS, Normalisation
 
 _FORMAT = "leukospike-model-1"
 _BATCH = 128
@@ -120,9 +120,10 @@ def load_model(path: Path) -> FittedModel:
             f"{where}: weights must be a readable safetensors file, got {path.name} ({error}). Copy or train it again."
         )
         raise WeightsError(msg) from error
-    if settings.get("format") != _FORMAT:
+    written_as = settings.get("format") if isinstance(settings, dict) else None
+    if written_as != _FORMAT:
         msg = (
-            f"{where}: weights must be of the form {_FORMAT}, got {settings.get('format')} in {path.name}."
+            f"{where}: weights must be of the form {_FORMAT}, got {written_as} in {path.name}."
             " Use weights that leukospike train or reproduce wrote."
         )
         raise WeightsError(msg)
@@ -135,7 +136,7 @@ def load_model(path: Path) -> FittedModel:
         network.load_state_dict(
             {name.removeprefix("network."): tensor for name, tensor in tensors.items() if name.startswith("network.")}
         )
-        return FittedModel(
+        model = FittedModel(
             image_size=settings["image_size"],
             blur_window=settings["blur_window"],
             hidden_units=settings["hidden_units"],
@@ -147,7 +148,26 @@ def load_model(path: Path) -> FittedModel:
             ),
             network=network.eval(),
         )
-    except (KeyError, TypeError, RuntimeError, LeukospikeError) as error:
-        reason = str(error).splitlines()[0]
-        msg = f"{where}: weights must hold a whole model, got {path.name} with a part missing ({reason}). Train again."
+        _check_fitted(model)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:160]
+        msg = f"{where}: weights must hold a whole model, got {path.name} with a wrong part ({reason}). Train again."
         raise WeightsError(msg) from error
+    return model
+
+
+def _check_fitted(model: FittedModel) -> None:
+    """Refuse parts that do not fit each other, which would fail with the first image or give nonsense."""
+    mean, basis, pixels = model.components.mean, model.components.basis, model.image_size**2
+    if mean.shape != (pixels,) or basis.ndim != 2 or basis.shape[1] != pixels:
+        msg = f"components of shape {basis.shape} for {pixels} pixels"
+        raise ValueError(msg)
+    if {mean.dtype, basis.dtype} != {np.dtype(np.float32)}:
+        msg = f"components of type {basis.dtype}"
+        raise ValueError(msg)
+    if model.blur_window not in BLUR_KERNELS:
+        msg = f"a blur window of {model.blur_window}"
+        raise ValueError(msg)
+    if not (np.isfinite(model.normalisation.mean) and 0 < model.normalisation.std < np.inf):
+        msg = f"a standard deviation of {model.normalisation.std}"
+        raise ValueError(msg)

@@ -159,9 +159,9 @@ def load_models(source: Path) -> list[FittedModel]:
     """
     if source.is_dir():
         paths = sorted((source / "weights").glob("fold_*.safetensors"))
-        if not paths:
+        if not paths or not (source / "metrics.json").is_file():
             msg = (
-                f"load_models: run folder must hold weights/fold_*.safetensors, got none in {source}."
+                f"load_models: model must be the folder of a finished run, got {source}, which is none."
                 " Finish the run with --resume or give a weights file."
             )
             raise WeightsError(msg)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from leukospike.datasets.layouts import read_dataset, visible_files
+from leukospike.datasets.layouts import name_below, read_dataset, visible_files
 from leukospike.datasets.records import Record
 from leukospike.errors import DataError
 
@@ -49,7 +49,7 @@ def collect_images(paths: Sequence[Path]) -> tuple[Record, ...]:
         raise DataError(msg)
     if len({record.image for record in found}) < len(found):
         above = os.path.commonpath(files)
-        images = [file.relative_to(above).as_posix() for file in files]
+        images = [name_below(file, Path(above)) for file in files]
         found = [replace(record, image=image) for record, image in zip(found, images, strict=True)]
     return tuple(sorted(found, key=lambda record: record.image))
 
@@ -57,7 +57,7 @@ def collect_images(paths: Sequence[Path]) -> tuple[Record, ...]:
 def _records_of(path: Path) -> Iterator[Record]:
     """List one path."""
     if path.is_file() and path.suffix.lower() != ".csv":
-        yield Record(path=path, image=path.name, label=None, subject=None)
+        yield Record(path=path, image=name_below(path, path.parent), label=None, subject=None)
         return
     try:
         yield from read_dataset(path).records
@@ -65,6 +65,6 @@ def _records_of(path: Path) -> Iterator[Record]:
         if path.is_file() or (path / "manifest.csv").is_file():
             raise
         for file in visible_files(path):
-            parts = file.relative_to(path).parts
-            subject = parts[0] if len(parts) > 1 else None
-            yield Record(path=file, image=file.relative_to(path).as_posix(), label=None, subject=subject)
+            image = name_below(file, path)
+            subject, *inner = image.split("/")
+            yield Record(path=file, image=image, label=None, subject=subject if inner else None)

@@ -125,7 +125,7 @@ def _read_cnmc(root: Path) -> DataSet | None:
         records += _cnmc_preliminary(root, part)
     for part in final:
         records += [
-            Record(path=path, image=_name(path, root), label=None, subject=None, partition="final")
+            Record(path=path, image=name_below(path, root), label=None, subject=None, partition="final")
             for path in _images(part)
         ]
     kaggle = any(_KAGGLE_FOLDERS & {root.absolute().name, *part.relative_to(root).parts} for part in parts)
@@ -187,7 +187,7 @@ def _cnmc_training(root: Path, fold: Path) -> Iterator[Record]:
                 raise DataError(msg)
             partition = fold.absolute().name
             label = int(class_name == "all")
-            yield Record(path=path, image=_name(path, root), label=label, subject=subject, partition=partition)
+            yield Record(path=path, image=name_below(path, root), label=label, subject=subject, partition=partition)
 
 
 def _cnmc_preliminary(root: Path, folder: Path) -> Iterator[Record]:
@@ -198,7 +198,7 @@ def _cnmc_preliminary(root: Path, folder: Path) -> Iterator[Record]:
     for path in _images(folder):
         # The WebP copies keep the table's names but for the ending.
         label, subject = known.get(path.stem, (None, None))
-        yield Record(path=path, image=_name(path, root), label=label, subject=subject, partition="preliminary")
+        yield Record(path=path, image=name_below(path, root), label=label, subject=subject, partition="preliminary")
 
 
 def _cnmc_labels(table: Path) -> dict[str, tuple[int, str]]:
@@ -242,7 +242,7 @@ def _read_all_idb1(root: Path) -> DataSet | None:
     records = [
         Record(
             path=path,
-            image=_name(path, folder),
+            image=name_below(path, folder),
             label=_all_idb_label(path),
             subject=None,
             centroids=_centroids(folder / "xyc" / f"{path.stem}.xyc"),
@@ -258,7 +258,7 @@ def _read_all_idb2(root: Path) -> DataSet | None:
     if folder is None:
         return None
     records = [
-        Record(path=path, image=_name(path, folder), label=_all_idb_label(path), subject=None)
+        Record(path=path, image=name_below(path, folder), label=_all_idb_label(path), subject=None)
         for path in _images(folder / "img")
     ]
     return _all_idb(folder, records, name="ALL-IDB2", layout="all-idb2")
@@ -338,10 +338,10 @@ def _read_folder(root: Path) -> DataSet:
     records = [
         Record(
             path=path,
-            image=_name(path, root),
+            image=name_below(path, root),
             label=labels[folder],
             # The first folder below the class; whatever lies deeper, such as slides, is the same person's.
-            subject=inner[0] if len(inner := path.relative_to(folder).parts) > 1 else None,
+            subject=inner[0] if len(inner := name_below(path, folder).split("/")) > 1 else None,
         )
         for folder in folders
         for path in _images_below(folder)
@@ -478,9 +478,19 @@ def visible_files(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _name(path: Path, root: Path) -> str:
-    """Name a file by its place below the root, alike on every system."""
-    return path.relative_to(root).as_posix()
+def name_below(path: Path, root: Path) -> str:
+    """Name a file by its place below a folder, alike on every system.
+
+    Parameters
+    ----------
+    path, root : Path
+
+    Returns
+    -------
+    str
+        POSIX path. Bytes that are no text in any encoding come out spelled, so that every table can hold the name.
+    """
+    return path.relative_to(root).as_posix().encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _unwrapped(folder: Path) -> Path:
