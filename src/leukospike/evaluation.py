@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int
 from scipy.sparse import coo_array
 from scipy.stats import norm, rankdata
@@ -20,7 +19,6 @@ from sklearn.metrics import (
     roc_auc_score,
     roc_curve,
 )
-from torchmetrics.functional.classification import binary_calibration_error
 
 THRESHOLD = 0.5
 """Probability from which a cell is called leukemic: the original's argmax."""
@@ -108,10 +106,12 @@ def point_metrics(labels: Int[np.ndarray, " n"], probabilities: Float[np.ndarray
 
 
 def calibration_error(labels: Int[np.ndarray, " n"], probabilities: Float[np.ndarray, " n"]) -> float:
-    """Give the expected calibration error of the probability of being leukemic, in 15 bins of equal width, 0 to 1."""
-    # Copied, since a column of a table cannot be written to, and torch wants it so.
-    said, truth = torch.tensor(probabilities, dtype=torch.float64), torch.tensor(labels)
-    return float(binary_calibration_error(said, truth, n_bins=N_BINS, norm="l1"))
+    """Give the expected calibration error of the probability of being leukemic, 0 to 1, from `reliability`'s bins.
+
+    Not torchmetrics', which puts probabilities of exactly 1 into a bin of their own.
+    """
+    bins = reliability(labels, probabilities)
+    return float(np.nansum(bins.counts * np.abs(bins.observed - bins.mean_probability)) / len(labels))
 
 
 def delong_interval(labels: Int[np.ndarray, " n"], probabilities: Float[np.ndarray, " n"]) -> Interval:
@@ -291,7 +291,7 @@ def reliability(
 
 
 def _bin_of(probabilities: np.ndarray, n_bins: int) -> np.ndarray:
-    """Give each probability's bin of equal width; a border belongs to the bin below it, as torchmetrics has it."""
+    """Give each probability's bin of equal width; a border belongs to the bin below it, as in Guo et al. 2017."""
     return np.clip(np.ceil(probabilities * n_bins).astype(np.int64) - 1, 0, n_bins - 1)
 
 
