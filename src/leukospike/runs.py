@@ -14,6 +14,7 @@ from leukospike.errors import ConfigError, RunError, WeightsError
 from leukospike.files import write_text
 from leukospike.model import FittedModel, load_model
 from leukospike.network import SMALLEST_SIZE_PX
+from leukospike.preprocessing import BLUR_KERNELS
 
 
 class Preset(StrEnum):
@@ -58,25 +59,32 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         """Refuse impossible values."""
-        lowest = {
-            "n_folds": 2,
-            "epochs": 1,
-            "seed": 0,
-            "max_cells": 4,
-            "image_size": SMALLEST_SIZE_PX,
-            "n_components": 1,
-            "augmented_copies": 0,
-            "hidden_units": 1,
-            "batch_size": 2,
-            "learning_rate": 1e-12,
+        many = 1_000_000
+        limits: dict[str, tuple[float, float]] = {
+            "n_folds": (2, many),
+            "epochs": (1, many),
+            "seed": (0, 2**32 - 1),  # as scikit-learn has it
+            "max_cells": (4, many),
+            "image_size": (SMALLEST_SIZE_PX, 1024),
+            "n_components": (1, many),
+            "augmented_copies": (0, many),
+            "hidden_units": (1, many),
+            "batch_size": (2, many),
+            "learning_rate": (1e-12, 1),
         }
-        for name, low in lowest.items():
-            value = getattr(self, name)
-            whole = isinstance(value, int) or name == "learning_rate"
-            if value is not None and not (whole and value >= low):
-                kind = "a number" if name == "learning_rate" else "a whole number"
-                msg = f"settings: {name} must be {kind} of at least {low:g}, got {value}. Change it."
+        for name, (low, high) in limits.items():
+            if name in {"max_cells", "hidden_units"} and getattr(self, name) is None:
+                continue
+            value: Any = getattr(self, name)
+            types = (int, float) if name == "learning_rate" else (int,)
+            if type(value) not in types or not low <= value <= high:
+                kind = "a whole number" if len(types) == 1 else "a number"
+                msg = f"settings: {name} must be {kind} from {low:.10g} to {high:.10g}, got {value}. Change it."
                 raise ConfigError(msg)
+        if self.blur_window not in tuple(BLUR_KERNELS):
+            windows = ", ".join(map(str, BLUR_KERNELS))
+            msg = f"settings: blur_window must be one of {windows}, got {self.blur_window}. The original uses 9."
+            raise ConfigError(msg)
 
     @classmethod
     def preset(cls, dataset: Preset, settings: Mapping[str, Any] = MappingProxyType({})) -> "RunConfig":
@@ -93,11 +101,7 @@ class RunConfig:
             known = ", ".join(field.name for field in fields(cls))
             msg = f"settings: name must be one of {known}, got {unknown[0]}. Correct its spelling."
             raise ConfigError(msg)
-        try:
-            return cls(dataset=dataset, **(sizes | dict(settings)))
-        except TypeError as error:
-            msg = f"settings: values must be of the documented types, got {dict(settings)} ({error}). Correct them."
-            raise ConfigError(msg) from error
+        return cls(dataset=dataset, **(sizes | dict(settings)))
 
 
 def read_settings(path: Path) -> dict[str, Any]:
@@ -113,8 +117,8 @@ def read_settings(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         msg = f"settings: --config must be a readable TOML file, got {path} ({error}). Correct the file."
         raise ConfigError(msg) from error
-    # Tables describe the run that wrote the file; they are no settings.
-    return {name: value for name, value in settings.items() if not isinstance(value, dict)}
+    # These describe the run that wrote the file; they are no settings.
+    return {name: value for name, value in settings.items() if name not in {"data", "versions"}}
 
 
 def write_config(run: Path, config: RunConfig, **tables: dict[str, Any]) -> None:
