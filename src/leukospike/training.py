@@ -229,7 +229,7 @@ class _Classifier(LightningModule):
         for metric in (self._train_accuracy, self._val_accuracy, self._val_auc):
             metric.reset()
 
-    def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
+    def training_step(self, batch: list[Tensor], index: int) -> Tensor:
         """Give the loss of one batch."""
         images, labels = batch
         logits = self.network(images)
@@ -241,7 +241,7 @@ class _Classifier(LightningModule):
         self._progress("train", epoch * n_batches + index + 1, self._config.epochs * n_batches)
         return loss
 
-    def validation_step(self, batch: tuple[Tensor, Tensor]) -> None:
+    def validation_step(self, batch: list[Tensor]) -> None:
         """Add one batch to the validation figures."""
         images, labels = batch
         logits = self.network(images)
