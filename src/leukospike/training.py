@@ -190,7 +190,11 @@ class _Classifier(LightningModule):
         """Make the optimiser and the schedule, in the state of the checkpoint if there is one."""
         self._adam = torch.optim.Adam(self.network.parameters(), lr=self._config.learning_rate)
         self._plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
-            self._adam, mode="max", factor=PLATEAU_FACTOR, patience=PLATEAU_EPOCHS, min_lr=SMALLEST_LEARNING_RATE
+            self._adam,
+            mode="max",
+            factor=PLATEAU_FACTOR,
+            patience=PLATEAU_EPOCHS - 1,  # of these torch takes no notice; it acts after one more
+            min_lr=SMALLEST_LEARNING_RATE,
         )
         if self._resumed:
             for index, parameter in enumerate(self.network.parameters()):
