@@ -122,9 +122,10 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 
 def write_config(run: Path, config: RunConfig, **tables: dict[str, Any]) -> None:
-    """Write `config.toml`: the settings (without those that are None), then the tables."""
-    settings = {name: value for name, value in asdict(config).items() if value is not None}
-    write_text(run / "config.toml", tomli_w.dumps(settings | tables))
+    """Write `config.toml`: the settings, then the tables; TOML has no null, so what is None is left out."""
+    content = {"": asdict(config)} | tables
+    said = {name: {key: value for key, value in table.items() if value is not None} for name, table in content.items()}
+    write_text(run / "config.toml", tomli_w.dumps(said.pop("") | said))
 
 
 def read_config(run: Path) -> RunConfig:

@@ -1,0 +1,48 @@
+"""A run that is interrupted, anywhere, ends with the figures of one that is not."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from leukospike.datasets import read_dataset
+from leukospike.protocols import run_protocol
+from leukospike.runs import Protocol, RunConfig
+
+UNREPEATABLE = ("stages", "peak_memory_mb")
+
+
+class _Cut(BaseException):
+    """An interruption that no handler takes for an error."""
+
+
+@pytest.mark.parametrize("protocol", list(Protocol))
+@pytest.mark.parametrize(
+    ("stage", "done"), [("decode and spikes", 5), ("train fold 1", 5), ("train fold 2", 1), ("evaluate", 1)]
+)
+def test_resumed_run_ends_the_same(
+    protocol: Protocol, stage: str, done: int, discs: Path, tiny: RunConfig, tmp_path: Path
+) -> None:
+    config = replace(tiny, protocol=protocol, n_folds=2, epochs=2)
+    dataset = read_dataset(discs)
+    whole = run_protocol(dataset, config, tmp_path / "whole")
+
+    def cut(at: str, steps: int, _total: int) -> None:
+        if (at, steps) == (stage, done):
+            raise _Cut
+
+    with pytest.raises(_Cut):
+        run_protocol(dataset, config, tmp_path / "cut", progress=cut)
+    assert not (tmp_path / "cut" / "metrics.json").exists()
+    resumed = run_protocol(dataset, config, tmp_path / "cut", resume=True)
+
+    for name in ("predictions.csv", "history.csv", "components.csv"):
+        assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    for fold in range(2):
+        ours, theirs = (load_file(tmp_path / run / f"weights/fold_{fold}.safetensors") for run in ("cut", "whole"))
+        assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    for name in whole.metrics.keys() - set(UNREPEATABLE):
+        assert resumed.metrics[name] == whole.metrics[name]
+    assert not (tmp_path / "cut" / "state").exists()
