@@ -260,7 +260,11 @@ def test_folders_of_class_and_subject(tmp_path: Path, normal: str, leukemic: str
     assert (dataset.name, dataset.layout) == (tmp_path.name, "folder")
     assert dataset.class_names == (normal, leukemic)
     assert sorted(_seen(dataset)) == sorted(
-        [(f"{normal}/p1/a.png", 0, "p1", ""), (f"{leukemic}/p2/slide 1/b.tif", 1, "p2", "")]
+        [
+            (f"{normal}/p1/a.png", 0, "p1", ""),
+            (f"{leukemic}/p2/readme.txt", 1, "p2", ""),  # to be named as no image when it is opened
+            (f"{leukemic}/p2/slide 1/b.tif", 1, "p2", ""),
+        ]
     )
     assert dataset.no_subject_reason is None
     assert dataset.credit == ""

@@ -17,7 +17,7 @@ def _draw(path: Path, seed: int, *, rows: int = 20) -> None:
 
 @pytest.fixture
 def check(tmp_path: Path) -> DataCheck:
-    """Check seven images: three pairs of equal pictures, one of them in two formats, and one damaged file."""
+    """Check seven images: three pairs of equal pictures, one of them in two formats, one damaged file and a note."""
     _draw(tmp_path / "hem/n1/a.png", 1)
     _draw(tmp_path / "hem/n1/b.bmp", 1)
     _draw(tmp_path / "hem/n2/c.png", 2)
@@ -26,7 +26,7 @@ def check(tmp_path: Path) -> DataCheck:
     _draw(tmp_path / "all/p2/f.tif", 3)
     _draw(tmp_path / "all/p2/g.png", 4, rows=30)
     (tmp_path / "all/p2/h.png").write_bytes(b"")
-    (tmp_path / "all/p2/notes.txt").touch()
+    (tmp_path / "all/p2/notes.txt").write_text("pale")
     (tmp_path / "LICENSE").touch()
     (tmp_path / ".hidden").touch()
     return check_dataset(read_dataset(tmp_path))
@@ -46,21 +46,26 @@ def test_equal_pixels_are_found_across_formats_subjects_and_labels(check: DataCh
 
 def test_failures_sizes_and_other_files_are_counted(check: DataCheck) -> None:
     assert [(failure.image, failure.reason) for failure in check.failures] == [
-        ("all/p2/h.png", "file must not be empty, got 0 bytes. Copy it again from its source.")
+        ("all/p2/h.png", "file must not be empty, got 0 bytes. Copy it again from its source."),
+        (
+            "all/p2/notes.txt",
+            "content must be BMP, PNG, JPEG, TIFF or WebP, got no known image (it begins with b'pale')."
+            " Copy it again from its source or leave it out.",
+        ),
     ]
     assert list(check.sizes.items()) == [((20, 24), 6), ((30, 24), 1)]
-    assert check.other_files == {".txt": 1, "LICENSE": 1}
+    assert check.other_files == {"LICENSE": 1}
     assert check.generated == 0
 
 
 def test_tables_say_it_in_words(check: DataCheck) -> None:
     tables = {table.title: table.rows for table in check_tables(check)}
-    assert tables["Classes"] == [("hem", "3", "2"), ("all", "5", "2")]
+    assert tables["Classes"] == [("hem", "3", "2"), ("all", "6", "2")]
     assert tables["Subjects"] == [
         ("n1", "2", "0", "0"),
         ("n2", "1", "0", "0"),
         ("p1", "0", "2", "0"),
-        ("p2", "0", "3", "0"),
+        ("p2", "0", "4", "0"),
     ]
     assert tables["Sizes"] == [("20 x 24", "6"), ("30 x 24", "1")]
     assert ("all/p1/d.png, hem/n2/c.png", "n2, p1", "all, hem") in tables["Same pixels"]

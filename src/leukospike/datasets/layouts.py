@@ -344,8 +344,11 @@ def _read_folder(root: Path) -> DataSet:
             subject=inner[0] if len(inner := name_below(path, folder).split("/")) > 1 else None,
         )
         for folder in folders
-        for path in _images_below(folder)
+        # Whatever lies among the cells: what is no image is named by whoever opens it, not left out in silence.
+        for path in visible_files(folder)
     ]
+    if not any(record.path.suffix.lower() in IMAGE_SUFFIXES for record in records):
+        records = []
     return _dataset(
         root,
         records,
@@ -450,14 +453,6 @@ def _visible(folder: Path) -> list[Path]:
 def _images(folder: Path) -> list[Path]:
     """List the files of a folder that are named as images."""
     return [path for path in _visible(folder) if path.suffix.lower() in IMAGE_SUFFIXES and not path.is_dir()]
-
-
-def _images_below(folder: Path) -> Iterator[Path]:
-    """List the files named as images at any depth."""
-    yield from _images(folder)
-    for path in _visible(folder):
-        if path.is_dir():
-            yield from _images_below(path)
 
 
 def visible_files(folder: Path) -> Iterator[Path]:
