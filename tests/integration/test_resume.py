@@ -20,7 +20,7 @@ class _Cut(BaseException):
 
 @pytest.mark.parametrize("protocol", list(Protocol))
 @pytest.mark.parametrize(
-    ("stage", "done"), [("decode and spikes", 5), ("train fold 1", 5), ("train fold 2", 1), ("evaluate", 1)]
+    ("stage", "done"), [("decode and spikes", 5), ("train fold 1", 3), ("train fold 2", 1), ("evaluate", 1)]
 )
 def test_resumed_run_ends_the_same(
     protocol: Protocol, stage: str, done: int, discs: Path, tiny: RunConfig, tmp_path: Path
