@@ -26,7 +26,7 @@ from leukospike.progress import Progress, silent
 
 DECISIONS = ("normal", "leukemic")
 BLANK = "blank"
-"""Flag of an image without an edge, and so without a spike that means anything: it gets no probability."""
+"""Flag of an image without a single spike, such as one of an even grey: it gets no probability."""
 
 LARGE = "large"
 """Flag of an image with a side over 1,024 pixels: probably a whole field, where single cells are expected."""
@@ -52,9 +52,9 @@ class _Cell:
     """One image that was read."""
 
     record: Record
-    map: Float[np.ndarray, "rows columns"]
+    map: Float[np.ndarray, "size size"]
     flags: tuple[str, ...]
-    thumbnail: UInt8[np.ndarray, "rows columns 3"]
+    thumbnail: UInt8[np.ndarray, "64 64 3"]
 
 
 def analyze_cells(
@@ -150,10 +150,8 @@ def analyze_cells(
 
 def _cell(record: Record, picture: Picture, size: int, window: int) -> _Cell:
     """Take one image through the spike front end, and note what is unusual about it."""
-    grey = luma(picture.pixels)
-    spikes = spike_map(grey, size=size, window=window)
-    # On an even grey, the kernels' rounding errors spike.
-    flags = [BLANK] if grey.min() == grey.max() or not spikes.any() else []
+    spikes = spike_map(luma(picture.pixels), size=size, window=window)
+    flags = [BLANK] if not spikes.any() else []
     if max(picture.pixels.shape) > _LARGE_PX:
         flags.append(LARGE)
     thumbnail = Image.fromarray(picture.pixels)

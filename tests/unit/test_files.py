@@ -1,0 +1,122 @@
+"""Whole or absent: what happens to a file when its writing fails."""
+
+import os
+import stat
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from leukospike.errors import RunError
+from leukospike.files import new_folder, whole_folder, write_table, write_text, written_whole
+
+
+def _fail(path: Path, error: BaseException) -> None:
+    """Begin to write `path` and fail half-way."""
+    with written_whole(path) as part:
+        part.write_text("half")
+        raise error
+
+
+@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
+def test_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path, error: BaseException):
+    path = tmp_path / "metrics.json"
+    path.write_text("old")
+    with pytest.raises(type(error)):
+        _fail(path, error)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_failure_leaves_no_new_file(tmp_path: Path):
+    with pytest.raises(OSError, match="disk full"):
+        _fail(tmp_path / "metrics.json", OSError("disk full"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_file_appears_when_it_is_whole_in_a_folder_that_is_made(tmp_path: Path):
+    path = tmp_path / "weights" / "fold_0.safetensors"
+    with written_whole(path) as part:
+        part.write_text("new")
+        assert not path.exists()
+        assert (part.parent, part.suffix) == (path.parent, path.suffix)
+    assert path.read_text() == "new"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_old_file_is_replaced(tmp_path: Path):
+    path = tmp_path / "report.html"
+    write_text(path, "a longer old text")
+    write_text(path, "µm")
+    assert path.read_bytes() == "µm".encode()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions as POSIX has them")
+def test_result_is_as_readable_as_any_other_file(tmp_path: Path):
+    plain = tmp_path / "plain.txt"
+    plain.touch()
+    write_text(tmp_path / "ours.txt", "")
+    assert stat.S_IMODE((tmp_path / "ours.txt").stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)
+
+
+def test_names_that_are_no_text_come_out_spelled(tmp_path: Path):
+    write_text(tmp_path / "page.html", "cell_\udcff.png")
+    assert (tmp_path / "page.html").read_text(encoding="utf-8") == "cell_\\udcff.png"
+
+
+def test_table_is_written_without_its_index(tmp_path: Path):
+    write_table(tmp_path / "cells.csv", pd.DataFrame({"image": ["a,b.png"], "probability": [0.25]}))
+    assert (tmp_path / "cells.csv").read_text() == 'image,probability\n"a,b.png",0.25\n'
+
+
+# --- folders ---
+
+
+def test_new_folder_is_made_with_its_parents(tmp_path: Path):
+    assert new_folder(tmp_path / "a" / "b", where="analyze") == tmp_path / "a" / "b"
+    assert (tmp_path / "a" / "b").is_dir()
+
+
+def test_empty_folder_may_exist(tmp_path: Path):
+    new_folder(tmp_path, where="analyze")
+
+
+def test_results_are_not_written_over(tmp_path: Path):
+    (tmp_path / "metrics.json").touch()
+    message = r"analyze: output folder must be new or empty, got .*\. Choose another name or remove it\."
+    for path in (tmp_path, tmp_path / "metrics.json"):
+        with pytest.raises(RunError, match=message):
+            new_folder(path, where="analyze")
+
+
+def test_whole_folder_holds_its_content_when_the_block_has_ended(tmp_path: Path):
+    out = tmp_path / "out"
+    with whole_folder(out, where="segment") as hidden:
+        (hidden / "sub").mkdir()
+        (hidden / "sub" / "a.png").touch()
+        (hidden / "b.png").touch()
+        assert not (out / "b.png").exists()
+    assert sorted(path.relative_to(out).as_posix() for path in out.rglob("*")) == ["b.png", "sub", "sub/a.png"]
+
+
+@pytest.mark.parametrize("existed", [False, True])
+def test_failure_leaves_things_as_they_were(tmp_path: Path, existed: bool):
+    out = tmp_path / "out"
+    if existed:
+        out.mkdir()
+
+    def fail() -> None:
+        with whole_folder(out, where="segment") as hidden:
+            (hidden / "a.png").touch()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert [path.name for path in tmp_path.rglob("*")] == (["out"] if existed else [])
+
+
+def test_whole_folder_is_not_written_over(tmp_path: Path):
+    (tmp_path / "old.txt").touch()
+    with pytest.raises(RunError, match="must be new or empty"), whole_folder(tmp_path, where="segment"):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["old.txt"]

@@ -1,0 +1,135 @@
+"""Settings, and the folder of a run."""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from leukospike.components import fit_components
+from leukospike.errors import ConfigError, RunError, WeightsError
+from leukospike.model import FittedModel, save_model
+from leukospike.network import SMALLEST_SIZE_PX, ResidualNetwork
+from leukospike.preprocessing import Normalisation
+from leukospike.runs import (
+    Preset,
+    Protocol,
+    RunConfig,
+    load_models,
+    read_config,
+    read_settings,
+    weights_path,
+    write_config,
+)
+
+
+def test_presets_are_the_originals():
+    cnmc, idb = RunConfig.preset(Preset.C_NMC), RunConfig.preset(Preset.ALL_IDB)
+    assert (cnmc.image_size, cnmc.n_components, cnmc.augmented_copies) == (100, 500, 1)
+    assert (idb.image_size, idb.n_components, idb.augmented_copies) == (224, 1200, 10)
+    for config in (cnmc, idb):
+        assert (config.n_folds, config.epochs, config.batch_size, config.blur_window) == (4, 10, 32, 9)
+        assert config.learning_rate == 1e-3
+        assert config.protocol is Protocol.HONEST
+
+
+def test_settings_go_before_the_preset():
+    config = RunConfig.preset(Preset.ALL_IDB, {"image_size": 64, "epochs": 3})
+    assert (config.image_size, config.epochs, config.n_components) == (64, 3, 1200)
+
+
+def test_misspelt_setting_is_refused_and_the_right_ones_are_named():
+    with pytest.raises(ConfigError, match=r"settings: name must be one of dataset, .*epochs.*, got epoch\. Correct"):
+        RunConfig.preset(Preset.C_NMC, {"epoch": 3})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("n_folds", 1),
+        ("epochs", 0),
+        ("epochs", True),
+        ("seed", -1),
+        ("max_cells", 3),
+        ("image_size", SMALLEST_SIZE_PX - 1),
+        ("n_components", 0),
+        ("augmented_copies", -1),
+        ("hidden_units", 0),
+        ("batch_size", 1),
+        ("learning_rate", 0.0),
+        ("learning_rate", float("nan")),
+        ("blur_window", 8),
+    ],
+)
+def test_impossible_setting_is_refused(name, value):
+    with pytest.raises(ConfigError, match=rf"settings: {name} must be .* got {value}\. ") as caught:
+        RunConfig.preset(Preset.C_NMC, {name: value})
+    assert "\n" not in str(caught.value)
+
+
+def test_written_config_is_read_again(tmp_path: Path):
+    config = RunConfig(dataset=Preset.ALL_IDB, protocol=Protocol.PAPER, hidden_units=1200, learning_rate=3e-4, seed=7)
+    write_config(tmp_path, config, data={"name": "ALL-IDB2", "subjects": None}, versions={"torch": "2.13.0"})
+    assert read_config(tmp_path) == config
+    # None stands for what is not said.
+    write_config(tmp_path, replace(config, hidden_units=None))
+    assert read_config(tmp_path).hidden_units is None
+
+
+def test_config_of_a_run_can_be_given_to_another(tmp_path: Path):
+    config = RunConfig(dataset=Preset.C_NMC, epochs=3)
+    write_config(tmp_path, config, data={"name": "cells"}, versions={"torch": "2.13.0"})
+    settings = read_settings(tmp_path / "config.toml")
+    assert settings == {name: value for name, value in asdict(config).items() if value is not None}
+
+
+@pytest.mark.parametrize("content", [None, "epochs = three", "\x00\xff"])
+def test_unreadable_settings_file(tmp_path: Path, content: str | None):
+    path = tmp_path / "config.toml"
+    if content is not None:
+        path.write_bytes(content.encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"settings: --config must be a readable TOML file, got .*config\.toml \("):
+        read_settings(path)
+
+
+def test_folder_without_config_is_no_run(tmp_path: Path):
+    with pytest.raises(RunError, match=r"run folder: config\.toml must be in it, got .* without\. Give a folder that"):
+        read_config(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["", 'dataset = "mars"\nprotocol = "honest"', 'dataset = "c-nmc"'])
+def test_config_of_something_else_is_no_run(tmp_path: Path, content: str):
+    (tmp_path / "config.toml").write_text(content)
+    with pytest.raises(
+        RunError, match=r"run folder: config\.toml must hold a run's settings, got .*\. Use another run\."
+    ):
+        read_config(tmp_path)
+
+
+def _save(path: Path, seed: int) -> None:
+    maps = np.random.default_rng(seed).random((6, SMALLEST_SIZE_PX, SMALLEST_SIZE_PX), dtype=np.float32)
+    normalisation = Normalisation.fit(maps)
+    components = fit_components(normalisation.apply(maps), n_components=2, seed=0)
+    network = ResidualNetwork(image_size=SMALLEST_SIZE_PX, generator=torch.Generator().manual_seed(seed))
+    save_model(FittedModel(SMALLEST_SIZE_PX, 9, None, normalisation, components, network), path)
+
+
+def test_models_of_a_run_and_of_one_file(tmp_path: Path):
+    for fold in range(2):
+        _save(weights_path(tmp_path, fold), fold)
+    (tmp_path / "metrics.json").touch()  # the sign of a finished run
+    models = load_models(tmp_path)
+    assert len(models) == 2
+    assert models[0].normalisation != models[1].normalisation
+    [second] = load_models(weights_path(tmp_path, 1))
+    assert second.normalisation == models[1].normalisation
+
+
+def test_unfinished_run_is_no_model(tmp_path: Path):
+    message = r"load_models: model must be the folder of a finished run, got .* which is none\. Finish the run with"
+    with pytest.raises(WeightsError, match=message):
+        load_models(tmp_path)
+    _save(weights_path(tmp_path, 0), 0)
+    with pytest.raises(WeightsError, match=message):
+        load_models(tmp_path)
