@@ -84,13 +84,14 @@ def whole_folder(path: Path, *, where: str) -> Generator[Path]:
     Yields
     ------
     Path
-        The folder to write to. On an error it is removed, and `path` too, so that results are whole or absent.
+        The folder to write to. On an error it is removed, and `path` if it is new, so that results are whole or absent.
 
     Raises
     ------
     RunError
         As for `new_folder`.
     """
+    is_new = not path.exists()
     new_folder(path, where=where)
     try:
         with tempfile.TemporaryDirectory(dir=path, prefix=".part-") as hidden:
@@ -98,6 +99,7 @@ def whole_folder(path: Path, *, where: str) -> Generator[Path]:
             for entry in sorted(Path(hidden).iterdir()):
                 entry.replace(path / entry.name)
     except BaseException:
-        with suppress(OSError):
-            path.rmdir()
+        if is_new:
+            with suppress(OSError):
+                path.rmdir()
         raise

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from leukospike.components import FittedComponents
 from leukospike.errors import WeightsError
@@ -86,7 +86,8 @@ def save_model(model: FittedModel, path: Path) -> None:
         "std": model.normalisation.std,
     }
     with written_whole(path) as part:
-        save_file(tensors, part, metadata={"leukospike": json.dumps(settings)})
+        # Not with save_file, whose error for a full disk is not the system's.
+        part.write_bytes(save(tensors, metadata={"leukospike": json.dumps(settings)}))
 
 
 def load_model(path: Path) -> FittedModel:

@@ -1,6 +1,7 @@
 """From files to spike maps on disk: every image is decoded once, and its maps are read from there ever after."""
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -91,6 +92,10 @@ def prepare(
     folder.mkdir(parents=True, exist_ok=True)
     index.unlink(missing_ok=True)
     maps = open_memmap(maps_path, mode="w+", dtype=np.float32, shape=(len(records) * (1 + copies), size, size))
+    if hasattr(os, "posix_fallocate"):
+        # A full disk is an error now, and not the death of the process when a page of the map is first written.
+        with maps_path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, maps_path.stat().st_size)
     digests: list[str] = []
     images: list[str] = []
     failures: list[Failure] = []

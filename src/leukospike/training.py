@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from lightning import LightningModule, Trainer
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, IterableDataset
@@ -294,11 +294,9 @@ class _Classifier(LightningModule):
             },
         }
         with written_whole(path) as part:
-            save_file(
-                {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
-                part,
-                metadata={"state": json.dumps(state)},
-            )
+            # Not with save_file, whose error for a full disk is not the system's.
+            kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+            part.write_bytes(save(kept, metadata={"state": json.dumps(state)}))
 
     def _restore(self, path: Path) -> None:
         """Take up the state that `_keep` wrote."""

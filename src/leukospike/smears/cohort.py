@@ -5,13 +5,12 @@ import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 from PIL import Image
 
 from leukospike.errors import ConfigError
-from leukospike.files import new_folder, write_text, written_whole
+from leukospike.files import whole_folder, write_text, written_whole
 from leukospike.images import write_png
 from leukospike.progress import Progress, silent
 from leukospike.smears.cells import CellKind, check_size_px, draw_cell
@@ -106,8 +105,7 @@ def generate_cohort(config: SmearConfig, out: Path, *, progress: Progress = sile
 
     ``cells/{all,hem}/<subject>/*.png``, ``manifest.csv`` (path, label, subject, generated), ``fields/images/*.png``,
     ``fields/masks/*.png`` under the same names, ``fields/boxes.csv``, and ``README.txt``, which says that this is a
-    stand-in. Each PNG says within itself that it was generated. All is drawn in a hidden folder inside `out` and moved
-    to its place at the end, so that a cohort is whole or absent.
+    stand-in. Each PNG says within itself that it was generated. A cohort is whole or absent.
 
     Parameters
     ----------
@@ -128,10 +126,8 @@ def generate_cohort(config: SmearConfig, out: Path, *, progress: Progress = sile
     RunError
         If `out` holds something already.
     """
-    new_folder(out, where="generate_cohort")
     subjects = [_Subject(number, config.seed) for number in range(config.n_subjects)]
-    with TemporaryDirectory(dir=out, prefix=".part-") as hidden:
-        part = Path(hidden)
+    with whole_folder(out, where="generate_cohort") as part:
         _write_cells(config, subjects, part, progress)
         _write_fields(config, subjects, part / "fields", progress)
         command = f"leukospike smears --subjects {config.n_subjects} --out {shlex.quote(out.name)} --seed {config.seed}"
@@ -140,9 +136,6 @@ def generate_cohort(config: SmearConfig, out: Path, *, progress: Progress = sile
             for name in ("n_subjects", "cells_per_subject", "fields_per_subject", "cell_size_px")
         }
         write_text(part / "README.txt", _README.format(command=command, **settings))
-        # The manifest goes last: while it is missing, the folder is no data set.
-        for name in ("README.txt", "fields", "cells", "manifest.csv"):
-            (part / name).replace(out / name)
     return out
 
 
