@@ -9,11 +9,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from leukospike.datasets import DataSet, read_dataset
 from leukospike.errors import DataError, RunError, SplitError
+from leukospike.images import luma, read_image
+from leukospike.model import load_model
+from leukospike.preprocessing import spike_map
 from leukospike.protocols import RunOutcome, run_protocol
-from leukospike.runs import Protocol, RunConfig
+from leukospike.runs import Preset, Protocol, RunConfig, weights_path
 
 
 @pytest.fixture(scope="module")
@@ -194,3 +198,90 @@ def test_samples_can_be_read_without_pickle(honest: RunOutcome) -> None:
         assert samples["latency"].dtype == np.uint8
         assert ((samples["latency"] == 0) == (samples["first_wave"] == 1)).all()
         assert samples["reconstructed"].shape == samples["prepared"].shape
+
+
+def test_resuming_with_other_images_is_refused(
+    draw_discs: Callable[..., Path], tiny: RunConfig, tmp_path: Path
+) -> None:
+    dataset = read_dataset(draw_discs(tmp_path / "data"))
+
+    def cut(stage: str, _done: int, _total: int) -> None:
+        if stage == "train fold 2":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_protocol(dataset, tiny, tmp_path / "run", progress=cut)
+    fewer = replace(dataset, records=dataset.records[1:])
+    with pytest.raises(RunError, match=r"images must be those that the run was begun with, got others than"):
+        run_protocol(fewer, tiny, tmp_path / "run", resume=True)
+    # The run is as it was, and can still be carried on.
+    assert run_protocol(dataset, tiny, tmp_path / "run", resume=True).metrics["data"]["images"] == 24
+
+
+def test_honest_refuses_all_idb_and_says_what_to_use(
+    draw_discs: Callable[..., Path], tiny: RunConfig, tmp_path: Path
+) -> None:
+    dataset = read_dataset(_all_idb2(draw_discs(tmp_path / "data", cells=2), tmp_path / "idb"))
+    assert dataset.layout == "all-idb2"
+    config = replace(tiny, dataset=Preset.ALL_IDB)
+    with pytest.raises(SplitError, match=r"every image must have a subject, got 12 of 12 without .*--protocol paper"):
+        run_protocol(dataset, config, tmp_path / "run")
+    outcome = run_protocol(dataset, replace(config, protocol=Protocol.PAPER, hold_out=True), tmp_path / "run")
+    assert any("ALL-IDB has no patient ids" in flaw for flaw in outcome.metrics["flaws"])
+    assert outcome.metrics["published"]["accuracy"] == 0.9960
+
+
+def _all_idb2(discs: Path, root: Path) -> Path:
+    """Copy drawn cells to where ALL-IDB2 has its own."""
+    (root / "img").mkdir(parents=True)
+    for number, path in enumerate(sorted(discs.rglob("*.png")), start=1):
+        label = int(path.parent.parent.name == "all")
+        with Image.open(path) as image:
+            image.save(root / "img" / f"Im{number:03}_{label}.tif")
+    return root
+
+
+def test_smallest_paper_run_goes_through(discs: Path, tiny: RunConfig, tmp_path: Path) -> None:
+    # Two items a fold: with some seed, both are augmented copies.
+    config = replace(tiny, protocol=Protocol.PAPER, max_cells=4, n_folds=4, hold_out=True)
+    copies: list[list[int]] = []
+    for seed in range(4):
+        run_protocol(read_dataset(discs), replace(config, seed=seed), tmp_path / str(seed))
+        copies.append(pd.read_csv(tmp_path / str(seed) / "predictions.csv")["copy"].tolist())
+    assert [1, 1] in copies
+
+
+def test_hold_out_runs_one_fold_and_says_so(honest: RunOutcome, discs: Path, tiny: RunConfig, tmp_path: Path) -> None:
+    outcome = run_protocol(read_dataset(discs), replace(tiny, hold_out=True), tmp_path / "run")
+    assert [path.name for path in (tmp_path / "run" / "weights").iterdir()] == ["fold_0.safetensors"]
+    assert "One fold was held out; there is no cross-validation." in outcome.metrics["notices"]
+    assert outcome.metrics["folds"] == honest.metrics["folds"][:1]
+    assert outcome.metrics["pooled"]["cell"] == outcome.metrics["folds"][0]["cell"]
+
+
+def test_figures_of_each_fold_are_those_of_its_predictions(honest: RunOutcome) -> None:
+    table = pd.read_csv(honest.run / "predictions.csv")
+    for fold in honest.metrics["folds"]:
+        part = table[table["fold"] == fold["fold"]]
+        right = ((part["probability"] >= 0.5) == (part["label"] == 1)).mean()
+        assert fold["cell"]["accuracy"]["value"] == pytest.approx(right)
+        assert fold["test_cells"] == len(part)
+        assert fold["test_subjects"] == part["subject"].nunique()
+        # Copies are trained on, and neither validated nor tested on.
+        assert fold["train_cells"] / 2 + fold["validation_cells"] + fold["test_cells"] == 24
+
+
+def test_history_has_a_line_an_epoch_and_fold(honest: RunOutcome) -> None:
+    history = pd.read_csv(honest.run / "history.csv")
+    assert history[["fold", "epoch"]].to_numpy().tolist() == [[0, 1], [1, 1], [2, 1]]
+    assert list(history.columns) == [
+        "fold", "epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_auc", "learning_rate",
+    ]  # fmt: skip
+
+
+def test_models_of_the_run_give_its_predictions(honest: RunOutcome, discs: Path) -> None:
+    table = pd.read_csv(honest.run / "predictions.csv")
+    for fold, part in table.groupby("fold"):
+        model = load_model(weights_path(honest.run, int(fold)))
+        maps = [spike_map(luma(read_image(discs / image).pixels), size=24, window=9) for image in part["image"]]
+        assert model.probabilities(np.stack(maps)) == pytest.approx(part["probability"].to_numpy(), abs=1e-5)
