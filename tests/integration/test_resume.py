@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from leukospike.datasets import read_dataset
-from leukospike.protocols import run_protocol
+from leukospike.protocols import RunOutcome, run_protocol
 from leukospike.runs import Protocol, RunConfig
 
 UNREPEATABLE = ("stages", "peak_memory_mb")
@@ -18,16 +18,21 @@ class _Cut(BaseException):
     """An interruption that no handler takes for an error."""
 
 
-@pytest.mark.parametrize("protocol", list(Protocol))
+@pytest.fixture(scope="module", params=list(Protocol))
+def whole(request: pytest.FixtureRequest, discs: Path, tiny: RunConfig, tmp_path_factory: pytest.TempPathFactory):
+    """Give an uninterrupted run by each protocol, and its settings."""
+    config = replace(tiny, protocol=request.param, n_folds=2, epochs=2)
+    return run_protocol(read_dataset(discs), config, tmp_path_factory.mktemp("whole") / "run"), config
+
+
 @pytest.mark.parametrize(
     ("stage", "done"), [("decode and spikes", 5), ("train fold 1", 3), ("train fold 2", 1), ("evaluate", 1)]
 )
 def test_resumed_run_ends_the_same(
-    protocol: Protocol, stage: str, done: int, discs: Path, tiny: RunConfig, tmp_path: Path
+    whole: tuple[RunOutcome, RunConfig], stage: str, done: int, discs: Path, tmp_path: Path
 ) -> None:
-    config = replace(tiny, protocol=protocol, n_folds=2, epochs=2)
+    uninterrupted, config = whole
     dataset = read_dataset(discs)
-    whole = run_protocol(dataset, config, tmp_path / "whole")
 
     def cut(at: str, steps: int, _total: int) -> None:
         if (at, steps) == (stage, done):
@@ -39,10 +44,11 @@ def test_resumed_run_ends_the_same(
     resumed = run_protocol(dataset, config, tmp_path / "cut", resume=True)
 
     for name in ("predictions.csv", "history.csv", "components.csv"):
-        assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+        assert (tmp_path / "cut" / name).read_bytes() == (uninterrupted.run / name).read_bytes()
     for fold in range(2):
-        ours, theirs = (load_file(tmp_path / run / f"weights/fold_{fold}.safetensors") for run in ("cut", "whole"))
+        weights = f"weights/fold_{fold}.safetensors"
+        ours, theirs = load_file(tmp_path / "cut" / weights), load_file(uninterrupted.run / weights)
         assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-    for name in whole.metrics.keys() - set(UNREPEATABLE):
-        assert resumed.metrics[name] == whole.metrics[name]
+    for name in uninterrupted.metrics.keys() - set(UNREPEATABLE):
+        assert resumed.metrics[name] == uninterrupted.metrics[name]
     assert not (tmp_path / "cut" / "state").exists()
