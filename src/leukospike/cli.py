@@ -269,6 +269,7 @@ def train(
     protocol: Annotated[
         Protocol, typer.Option("--protocol", help="honest: hold out subjects. paper: hold out images, flaws included.")
     ] = Protocol.HONEST,
+    folds: Annotated[int | None, typer.Option("--folds", help="Hold out one part of so many. Default: 5.")] = None,
     epochs: EpochsOption = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of everything random. Default: 0.")] = None,
     max_cells: MaxCellsOption = None,
@@ -277,13 +278,13 @@ def train(
 ) -> None:
     """Train one network on four fifths of the subjects, test it on the others, and keep it for analyze.
 
-    Another n_folds than 5 in the settings of --config holds out another share.
+    With fewer than 5 subjects of a class, hold out a larger share: --folds 3 holds out a third.
 
     Example:
 
     leukospike train --data my-cells --out run
     """
-    settings = {"protocol": protocol, "epochs": epochs, "seed": seed, "max_cells": max_cells}
+    settings = {"protocol": protocol, "n_folds": folds, "epochs": epochs, "seed": seed, "max_cells": max_cells}
     _run(data, out, preset, settings, config, resume=resume, hold_out=True)
 
 
@@ -391,8 +392,7 @@ def _visible(text: str) -> str:
 def main() -> None:
     """Run the command line and turn every error into one line and an exit status."""
     warnings.filterwarnings("ignore")  # a user can do nothing about a library's deprecations
-    # Set on the one that speaks, since Lightning sets its parents when it is imported, later.
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.ERROR)
+    logging.disable(logging.WARNING)  # nor with what Lightning and matplotlib tell of themselves
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # to clean up as on Ctrl-C
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may have no spelling on this terminal
@@ -410,11 +410,11 @@ def run(arguments: list[str]) -> int:
     again = "Repeat it with --resume to carry on." if {"train", "reproduce"} & set(arguments[:1]) else "Repeat it."
     try:
         status = app(arguments, prog_name="leukospike", standalone_mode=False)
-    except typer.Exit as stop:
-        return stop.exit_code
-    except (KeyboardInterrupt, typer.Abort):
-        _say(f"command must run to its end, got an interruption. {again}")
-        return _INTERRUPTED
+    except (KeyboardInterrupt, typer.Exit) as stop:
+        status = stop.exit_code if isinstance(stop, typer.Exit) else _INTERRUPTED
+        if status == _INTERRUPTED:
+            _say(f"command must run to its end, got an interruption. {again}")
+        return status
     except LeukospikeError as error:
         _say(str(error))
         return 2
@@ -445,7 +445,3 @@ def run(arguments: list[str]) -> int:
         )
         return 2
     return status if isinstance(status, int) else 0
-
-
-if __name__ == "__main__":
-    main()
