@@ -29,7 +29,7 @@ from leukospike.failures import Failure, write_failures
 from leukospike.files import whole_folder
 from leukospike.runs import Preset, Protocol, RunConfig, load_models, read_settings
 
-_INTERRUPTED = 130
+_INTERRUPTED = 130  # as the framework has it
 
 app = typer.Typer(
     name="leukospike",
@@ -410,11 +410,6 @@ def run(arguments: list[str]) -> int:
     again = "Repeat it with --resume to carry on." if {"train", "reproduce"} & set(arguments[:1]) else "Repeat it."
     try:
         status = app(arguments, prog_name="leukospike", standalone_mode=False)
-    except (KeyboardInterrupt, typer.Exit) as stop:
-        status = stop.exit_code if isinstance(stop, typer.Exit) else _INTERRUPTED
-        if status == _INTERRUPTED:
-            _say(f"command must run to its end, got an interruption. {again}")
-        return status
     except LeukospikeError as error:
         _say(str(error))
         return 2
@@ -444,4 +439,6 @@ def run(arguments: list[str]) -> int:
             " Set LEUKOSPIKE_TRACEBACK=1, repeat the command, and report what it prints."
         )
         return 2
+    if status == _INTERRUPTED:
+        _say(f"command must run to its end, got an interruption. {again}")
     return status if isinstance(status, int) else 0
