@@ -6,9 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from leukospike.images import write_png
 from leukospike.runs import Preset, RunConfig
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Keep torch to one thread: on tensors as small as here, threads that wait for each other cost minutes."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
