@@ -2,8 +2,9 @@
 
 import json
 import os
+from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ from leukospike.images import Picture, luma, pixel_digest, read_image
 from leukospike.preprocessing import Augmentation, spike_map
 from leukospike.progress import Progress, silent
 
-_CHUNK = 64  # decoded images held at a time: 40 MB of C-NMC cells
+_CHUNK = 64  # maps augmented at a time
+_AHEAD = 8  # decoded images held at a time: 120 MB of ALL-IDB1's fields
 _WORKERS = 2
 
 
@@ -133,9 +135,14 @@ def decoded(records: Sequence[Record]) -> Iterator[tuple[Record, Picture | Image
             return error
 
     with ThreadPoolExecutor(_WORKERS) as pool:
-        for first in range(0, len(records), _CHUNK):
-            chunk = records[first : first + _CHUNK]
-            yield from zip(chunk, pool.map(read, chunk), strict=True)
+        ahead: deque[tuple[Record, Future[Picture | ImageError]]] = deque()
+        for record in records:
+            ahead.append((record, pool.submit(read, record)))
+            if len(ahead) == _AHEAD:
+                first, result = ahead.popleft()
+                yield first, result.result()
+        for record, result in ahead:
+            yield record, result.result()
 
 
 def _augment(maps: np.ndarray, n: int, copies: int, seed: int, progress: Progress) -> None:
