@@ -25,7 +25,7 @@ from PIL import Image
 from leukospike.components import FittedComponents, fit_components
 from leukospike.datasets import DataSet
 from leukospike.environment import describe_environment, peak_memory_mb
-from leukospike.errors import LeukospikeError, RunError
+from leukospike.errors import LeukospikeError, RunError, SplitError
 from leukospike.evaluation import as_published, metric_table, per_subject
 from leukospike.failures import Failure, read_failures, write_failures
 from leukospike.files import new_folder, write_table, write_text, written_whole
@@ -134,20 +134,24 @@ def run_protocol(
     if config.protocol is Protocol.HONEST:
         dataset.require_subjects(where)
         # With the images yet unread; identical ones may join subjects later on.
-        subject_folds(
-            [int(record.label or 0) for record in dataset.records],
-            [str(record.subject) for record in dataset.records],
-            [record.image for record in dataset.records],
-            n_folds=config.n_folds,
-            seed=config.seed,
-        )
+        labels = [int(record.label or 0) for record in dataset.records]
+        subjects = [str(record.subject) for record in dataset.records]
+        images = [record.image for record in dataset.records]
+        folds = subject_folds(labels, subjects, images, n_folds=config.n_folds, seed=config.seed)
+        if config.hold_out:
+            _held_out(folds, np.array(labels))
     if resume:
         _check_resumable(run, config)
         if (run / "metrics.json").exists():
             finished = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
             return RunOutcome(run, finished, read_failures(run))
         return _run(dataset, config, run, progress)
-    new_folder(run, where="reproduce")
+    if (run / "config.toml").exists():
+        msg = (
+            f"run folder: --out must be new or empty, got the run {run}. Add --resume to carry it on, or name another."
+        )
+        raise RunError(msg)
+    new_folder(run, where="run folder")
     try:
         write_config(run, config)
         return _run(dataset, config, run, progress)
@@ -174,7 +178,7 @@ def _run(dataset: DataSet, config: RunConfig, run: Path, progress: Progress) -> 
     replace(dataset, records=prepared.records).require_labels("reproduce, without the unreadable images")
     items = _items(prepared, config.augmented_copies)
     folds = _folds(items, config)
-    numbers = range(1 if config.hold_out else len(folds))
+    numbers = range(len(folds))
     shared: tuple[Normalisation, FittedComponents] | None = None
     for number in numbers:
         done = state / f"fold_{number}.json"
@@ -190,7 +194,7 @@ def _run(dataset: DataSet, config: RunConfig, run: Path, progress: Progress) -> 
         result = _run_fold(number, folds[number], fitted, prepared, items, config, run, fold_stages, progress)
         write_text(done, json.dumps(result))
     results = [json.loads((state / f"fold_{number}.json").read_text(encoding="utf-8")) for number in numbers]
-    outcome = _put_together(dataset, config, run, prepared, items, [folds[n] for n in numbers], results, progress)
+    outcome = _put_together(dataset, config, run, prepared, items, folds, results, progress)
     shutil.rmtree(state)
     return outcome
 
@@ -289,6 +293,9 @@ def _put_together(
     _write_samples(run, prepared, items, folds[0])
 
     stages = _Stages()
+    for result in results:
+        for stage, seconds in result["stages"].items():
+            stages.seconds[stage] = stages.seconds.get(stage, 0.0) + seconds
     per_fold: list[dict[str, Any]] = []
     with stages.timed("evaluate"):
         for number, (fold, result) in enumerate(zip(folds, results, strict=True)):
@@ -310,9 +317,6 @@ def _put_together(
             )
         pooled = _tables(predictions, config.seed)
         progress("evaluate", len(folds) + 1, len(folds) + 1)
-    for result in results:
-        for stage, seconds in result["stages"].items():
-            stages.seconds[stage] = stages.seconds.get(stage, 0.0) + seconds
     labels = predictions["label"].to_numpy(np.int64)
     probabilities = predictions["probability"].to_numpy(np.float64)
     paper = config.protocol is Protocol.PAPER
@@ -331,7 +335,8 @@ def _put_together(
         "folds": per_fold,
         "pooled": pooled,
         "as_published": as_published(labels, probabilities) if paper else None,
-        "published": PUBLISHED[config.dataset],
+        # Beside other people's cells the published figure would be no comparison.
+        "published": PUBLISHED[config.dataset] if dataset.layout.startswith(config.dataset) else None,
     }
     versions = {name: metadata.version(name) for name in ("leukospike", "torch", "lightning", "numpy", "scikit-learn")}
     data = {name: metrics["data"][name] for name in ("name", "layout", "images", "subjects", "digest")}
@@ -376,9 +381,10 @@ def _items(prepared: Prepared, copies: int) -> _Items:
 
 
 def _folds(items: _Items, config: RunConfig) -> list[Fold]:
-    """Split the items by the protocol."""
+    """Split the items by the protocol; where one part is held out, give that fold alone."""
     if config.protocol is Protocol.PAPER:
-        return image_folds(len(items.labels), n_folds=config.n_folds, seed=config.seed)
+        folds = image_folds(len(items.labels), n_folds=config.n_folds, seed=config.seed)
+        return folds[:1] if config.hold_out else folds
     originals = items.copy == 0
     by_image = subject_folds(
         items.labels[originals].tolist(),
@@ -387,12 +393,26 @@ def _folds(items: _Items, config: RunConfig) -> list[Fold]:
         n_folds=config.n_folds,
         seed=config.seed,
     )
+    if config.hold_out:
+        by_image = _held_out(by_image, items.labels[originals])
     n = int(originals.sum())
     copies = int(items.copy.max(initial=0))
     # Copies follow their image into the training part; nothing is validated or tested on them.
     return [
         replace(fold, train=np.concatenate([fold.train + copy * n for copy in range(1 + copies)])) for fold in by_image
     ]
+
+
+def _held_out(folds: Sequence[Fold], labels: np.ndarray) -> list[Fold]:
+    """Give the first fold that can be tested: one with both classes in its test part."""
+    for fold in folds:
+        if len(np.unique(labels[fold.test])) == 2:
+            return [fold]
+    msg = (
+        f"train: the held-out part must hold both classes, got one class in each of {len(folds)} parts."
+        " Lower --folds or give more subjects of the rarer class."
+    )
+    raise SplitError(msg)
 
 
 def _predictions(

@@ -324,6 +324,8 @@ def _roc(run: Run) -> Illustration:
         " cells are found (up) for how many normal ones are called leukemic (right). Closer to the upper left corner is"
         f" better; the diagonal is guessing. The band comes from resampling {unit} {N_RESAMPLES} times (seed"
         f" {BAND_SEED}); a wide one, or folds far apart, means that other people could have given another curve."
+        " Each fold has a network of its own, with its own scale of probabilities: pooled, they may rank worse than"
+        " each does alone."
         f"{copies_sentence(run)} {protocol_reminder(run.protocol)}",
     )
 
