@@ -125,7 +125,7 @@ class ResidualNetwork(nn.Module):
                 nn.init.xavier_uniform_(module.weight, generator=generator)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
-        # Channels last is twice as fast on a CPU (make bench) and what tensor cores want on a GPU.
+        # Channels last is faster on a CPU (make bench: by a third and more) and what tensor cores want on a GPU.
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     def forward(self, images: Float[Tensor, "batch channels rows columns"]) -> Float[Tensor, "batch 2"]:
