@@ -52,11 +52,12 @@ class Method(StrEnum):
     FIRST_WAVE = "first-wave"
 
 
-def _show_version(value: bool) -> None:  # noqa: FBT001 - as the framework calls it
+def _show_version(value: bool) -> bool:  # noqa: FBT001 - as the framework calls it
     """Print the version and end."""
     if value:
         out_console.print(f"leukospike {metadata.version('leukospike')}")
         raise typer.Exit
+    return value
 
 
 @app.callback()

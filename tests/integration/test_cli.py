@@ -1,0 +1,295 @@
+"""Every command from end to end, as a person calls it."""
+
+import csv
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from leukospike import demo as demo_module
+from leukospike import protocols
+from leukospike.images import write_png
+from leukospike.runs import RunConfig, read_config
+
+COMMANDS = ("demo", "data check", "data fetch", "smears", "segment", "analyze", "train", "reproduce")
+FINISHED_RUN = {
+    "components.csv",
+    "config.toml",
+    "figures",
+    "history.csv",
+    "metrics.json",
+    "predictions.csv",
+    "report.html",
+    "samples.npz",
+    "weights",
+}
+
+
+def _rows(table: Path) -> list[dict[str, str]]:
+    with table.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def _draw_cell(path: Path, seed: int = 0) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_png(path, np.random.default_rng(seed).integers(0, 256, (32, 40, 3), np.uint8))
+    return path
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+# --- help ---
+
+
+def test_help_in_a_process_of_its_own():
+    ended = subprocess.run([sys.executable, "-m", "leukospike", "--help"], capture_output=True, text=True, check=True)
+    assert "not a diagnosis" in ended.stdout
+    assert all(command.split()[0] in ended.stdout for command in COMMANDS)
+    assert ended.stderr == ""
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_a_command_ends_with_an_example_that_its_options_allow(leukospike, command: str):
+    ended = leukospike(*command.split(), "--help")
+    assert ended.status == 0
+    lines = [line.strip() for line in ended.out.splitlines()]
+    example = lines[lines.index("Example:") + 2]
+    assert example.startswith(f"leukospike {command}")
+    assert all(option in ended.out for option in re.findall(r"--\S+", example))
+
+
+def test_version(leukospike):
+    assert leukospike("--version") == (0, f"leukospike {metadata.version('leukospike')}\n", "")
+
+
+def test_no_command_shows_the_help(leukospike):
+    ended = leukospike()
+    assert ended.status == 2
+    assert "reproduce" in ended.out
+
+
+# --- runs ---
+
+
+def test_reproduce_leaves_a_whole_run(finished: Path, discs: Path):
+    assert {path.name for path in finished.iterdir()} == FINISHED_RUN
+    predictions = _rows(finished / "predictions.csv")
+    assert list(predictions[0]) == ["image", "subject", "fold", "label", "probability"]
+    assert sorted(row["image"] for row in predictions) == _names(discs)
+    assert len(list((finished / "weights").iterdir())) == 2
+    metrics = json.loads((finished / "metrics.json").read_text())
+    assert (metrics["protocol"], metrics["data"]["images"], metrics["data"]["failed"]) == ("honest", 24, 0)
+
+
+def test_finished_run_can_be_resumed_and_gets_its_report_again(leukospike, finished: Path, discs: Path, settings: Path):
+    before = (finished / "predictions.csv").read_bytes()
+    (finished / "report.html").unlink()
+    arguments = ("reproduce", "c-nmc", "--data", discs, "--folds", 2, "--config", settings, "--out", finished)
+    ended = leukospike(*arguments, "--resume")
+    assert (ended.status, ended.error) == (0, "")
+    assert re.search(r"honest protocol, 24 cells: accuracy 0\.\d+, ROC AUC 0\.\d+ \(interval .* 6 subjects", ended.out)
+    assert ended.out.endswith(f"Report: {finished / 'report.html'}\n")
+    assert (finished / "report.html").is_file()
+    assert (finished / "predictions.csv").read_bytes() == before
+
+    ended = leukospike(*arguments, "--resume", "--seed", 1)
+    assert ended.status == 2
+    assert "got seed 1 in place of 0" in ended.reason
+
+
+def test_interrupted_run_says_how_to_go_on_and_ends_the_same(
+    leukospike, finished: Path, discs: Path, settings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    arguments = ("reproduce", "c-nmc", "--data", discs, "--folds", 2, "--config", settings, "--out", tmp_path / "run")
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(protocols, "network_probabilities", interrupt)
+        ended = leukospike(*arguments)
+    assert ended.status == 130
+    assert ended.reason.endswith("got an interruption. Repeat it with --resume to carry on.")
+
+    ended = leukospike("analyze", discs, "--model", tmp_path / "run", "--out", tmp_path / "analysis")
+    assert ended.status == 2
+    assert "model must be the folder of a finished run" in ended.reason
+    assert not (tmp_path / "analysis").exists()
+
+    assert leukospike(*arguments, "--resume").status == 0
+    for name in ("predictions.csv", "history.csv"):
+        assert (tmp_path / "run" / name).read_bytes() == (finished / name).read_bytes()
+
+
+def test_train_holds_out_a_share_and_its_weights_analyze(leukospike, discs: Path, tmp_path: Path, settings: Path):
+    three = tmp_path / "three.toml"
+    three.write_text(settings.read_text() + "n_folds = 3\n")
+    run = tmp_path / "run"
+    assert leukospike("train", "--data", discs, "--config", three, "--out", run).status == 0
+    assert (read_config(run).hold_out, read_config(run).n_folds) == (True, 3)
+    assert _names(run / "weights") == ["fold_0.safetensors"]
+    assert 0 < len(_rows(run / "predictions.csv")) < 24
+    weights = run / "weights" / "fold_0.safetensors"
+    assert leukospike("analyze", discs, "--model", weights, "--out", tmp_path / "analysis").status == 0
+    assert len(_rows(tmp_path / "analysis" / "cells.csv")) == 24
+
+
+def test_options_go_before_the_file_and_the_file_before_the_preset(
+    leukospike, discs: Path, settings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    asked: list[RunConfig] = []
+
+    def note(_dataset: object, config: RunConfig, *_: object, **__: object) -> None:
+        asked.append(config)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(protocols, "run_protocol", note)
+    file = tmp_path / "settings.toml"
+    file.write_text(settings.read_text() + 'seed = 5\nprotocol = "paper"\ndataset = "c-nmc"\n[data]\nname = "x"\n')
+    leukospike("reproduce", "all-idb", "--data", discs, "--config", file, "--epochs", 3, "--out", tmp_path / "run")
+    [config] = asked
+    # The command says what is run, the file how.
+    assert (config.dataset, config.protocol, config.hold_out) == ("all-idb", "honest", False)
+    assert (config.epochs, config.seed, config.image_size, config.n_folds) == (3, 5, 24, 4)
+
+
+# --- analyze ---
+
+
+def test_analyze_gives_tables_summary_and_report(leukospike, finished: Path, discs: Path, tmp_path: Path):
+    out = tmp_path / "new" / "analysis"
+    ended = leukospike("analyze", discs, "--model", finished, "--out", out)
+    assert (ended.status, ended.out) == (0, f"Report: {out / 'report.html'}\n")
+    assert ended.error == "analyze (24)\n"
+    assert _names(out) == ["cells.csv", "report.html", "subjects.csv", "summary.json", "thumbnails.npz"]
+    cells = _rows(out / "cells.csv")
+    assert list(cells[0])[:5] == ["image", "subject", "probability", "decision", "flags"]
+    assert [row["image"] for row in cells] == _names(discs)
+    for row in cells:
+        assert row["subject"] == row["image"].split("/")[1]
+        assert row["decision"] == ("leukemic" if float(row["probability"]) >= 0.5 else "normal")
+    subjects = {row["subject"]: row for row in _rows(out / "subjects.csv")}
+    assert subjects.keys() == {row["subject"] for row in cells}
+    for subject, row in subjects.items():
+        own = [float(cell["probability"]) for cell in cells if cell["subject"] == subject]
+        assert float(row["mean_probability"]) == pytest.approx(np.mean(own))
+        assert int(row["cells"]) == 4
+    summary = json.loads((out / "summary.json").read_text())
+    assert (summary["images"], summary["scored"], summary["failed"]) == (24, 24, 0)
+    assert summary["model"]["networks"] == 2
+    report = (out / "report.html").read_text()
+    assert "not a diagnosis" in report
+    assert "hem-0" in report
+
+
+def test_analyze_tells_cells_of_the_same_name_apart(leukospike, finished: Path, tmp_path: Path):
+    for folder in ("one/cells", "two/cells"):
+        _draw_cell(tmp_path / folder / "a.png")
+    paths = (tmp_path / "one" / "cells", tmp_path / "two" / "cells")
+    assert leukospike("analyze", *paths, "--model", finished, "--out", tmp_path / "out").status == 0
+    assert [row["image"] for row in _rows(tmp_path / "out" / "cells.csv")] == ["one/cells/a.png", "two/cells/a.png"]
+
+
+def test_names_of_any_kind_come_through(leukospike, finished: Path, tmp_path: Path):
+    names = [
+        "-x.png",
+        "<b>ü 漢.png",
+        "=cmd().png",
+        "UPPER.PNG",
+        "[red]x[b].png",
+        ":smile:.png",
+        'a,"b".png',
+        "new\nline.png",
+        "x" * 251 + ".png",
+    ]
+    for name in names:
+        _draw_cell(tmp_path / "cells" / name)
+    ended = leukospike("analyze", tmp_path / "cells", "--model", finished, "--out", tmp_path / "[/out]")
+    assert (ended.status, ended.out) == (0, f"Report: {tmp_path / '[/out]' / 'report.html'}\n")
+    assert sorted(row["image"] for row in _rows(tmp_path / "[/out]" / "cells.csv")) == sorted(names)
+    assert "<b>ü" not in (tmp_path / "[/out]" / "report.html").read_text()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are text on this system")
+def test_name_that_is_no_text_is_spelled(leukospike, finished: Path, tmp_path: Path):
+    _draw_cell(tmp_path / "cells" / "lat\udcfcn.png")
+    assert leukospike("analyze", tmp_path / "cells", "--model", finished, "--out", tmp_path / "out").status == 0
+    assert [row["image"] for row in _rows(tmp_path / "out" / "cells.csv")] == ["lat\\udcfcn.png"]
+
+
+# --- segment ---
+
+
+def test_segment_writes_both_maps_of_each_image(leukospike, tmp_path: Path):
+    _draw_cell(tmp_path / "cells" / "P1" / "a.png")
+    Image.open(_draw_cell(tmp_path / "cells" / "b.png")).save(tmp_path / "cells" / "b.jpg")
+    ended = leukospike("segment", tmp_path / "cells", "--method", "first-wave", "--out", tmp_path / "out")
+    assert (ended.status, ended.out) == (0, f"3 images: {tmp_path / 'out'}\n")
+    stems = ["P1/a", "b", "b.png"]
+    assert _names(tmp_path / "out") == sorted(
+        f"{stem}_{what}.png" for stem in stems for what in ("first_wave", "latency")
+    )
+    wave = np.asarray(Image.open(tmp_path / "out" / "P1" / "a_first_wave.png"))
+    assert wave.shape == (32, 40)
+    assert set(np.unique(wave)) == {0, 255}
+
+
+def test_segment_stays_in_its_folder_wherever_a_manifest_leads(leukospike, tmp_path: Path):
+    _draw_cell(tmp_path / "images" / "a.png")
+    absolute = _draw_cell(tmp_path / "far" / "b.png")
+    (tmp_path / "tables").mkdir()
+    manifest = tmp_path / "tables" / "my.csv"
+    manifest.write_text(f"path,label\n../images/a.png,1\n{absolute},0\n")
+    before = set(_names(tmp_path))
+    assert leukospike("segment", manifest, "--out", tmp_path / "tables" / "out").status == 0
+    written = set(_names(tmp_path)) - before
+    assert len(written) == 4
+    assert all(name.startswith("tables/out/") for name in written)
+
+
+# --- data, smears, demo ---
+
+
+def test_data_check_prints_what_it_found(leukospike, discs: Path, draw_discs: Callable[..., Path], tmp_path: Path):
+    ended = leukospike("data", "check", discs)
+    assert ended.status == 0
+    for found in (r"layout +│ folder", r"hem +│ 12 +│ 3", r"hem-0 +│ 4 +│ 0", r"40 x 40 +│ 24"):
+        assert re.search(found, ended.out)
+
+    data = draw_discs(tmp_path / "data", subjects=(1, 1), cells=2)
+    shutil.copy(data / "hem" / "hem-0" / "0.png", data / "all" / "all-0" / "[b]2.png")
+    (data / "all" / "all-0" / "0.png").write_bytes(b"")
+    ended = leukospike("data", "check", data)
+    assert ended.status == 1
+    assert "files must be readable images, got 1 of 5 that are not. See the table above." in ended.reason
+    for found in (r"all/all-0/0\.png +│ file must not be empty", r"all/all-0/\[b\]2\.png, hem/hem-0/0\.png"):
+        assert re.search(found, ended.out)
+
+
+def test_smears_draws_a_cohort_that_data_check_knows(leukospike, tmp_path: Path):
+    ended = leukospike("smears", "--subjects", 2, "--seed", 3, "--out", tmp_path / "cohort")
+    assert (ended.status, ended.out) == (0, f"Cohort: {tmp_path / 'cohort'}\n")
+    ended = leukospike("data", "check", tmp_path / "cohort")
+    assert ended.status == 0
+    assert re.search(r"generated, not a patient +│ 80", ended.out)
+
+
+def test_demo_ends_with_the_path_of_its_report(leukospike, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    small = {"n_subjects": 8, "cells_per_subject": 2, "fields_per_subject": 0}
+    monkeypatch.setattr(demo_module, "COHORT", small)
+    monkeypatch.setattr(demo_module, "SETTINGS", demo_module.SETTINGS | {"image_size": 24, "epochs": 1})
+    ended = leukospike("demo", "--out", tmp_path / "demo")
+    report = tmp_path / "demo" / "run" / "report.html"
+    assert (ended.status, ended.out) == (0, f"Report: {report}\n")
+    assert "drawn by a program" in report.read_text()
+    assert json.loads((report.parent / "metrics.json").read_text())["generated"] is True
