@@ -1,0 +1,283 @@
+"""Train the spiking segmenter by surrogate gradients, on images whose pixels have a class."""
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64, UInt8
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+from torch import Tensor
+from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from leukospike.errors import ConfigError, DataError
+from leukospike.progress import Progress, silent
+from leukospike.segmentation.network import CLASSES, SpikingSegmenter, at_working_size, input_spikes, working_scale
+
+CELL = len(CLASSES)
+"""Label of a pixel that is of a cell, whether cytoplasm or nucleus."""
+
+UNKNOWN = 255
+"""Label of a pixel that nothing is known of; it teaches nothing."""
+
+_MARGIN_PX = 60  # beyond an image, so that turned crops do not end at once
+_AVERAGED = 0.995
+_DICE_SMOOTHING_PX = 30.0
+
+
+@dataclass(frozen=True)
+class LabelledImage:
+    """An image and what each pixel of it is."""
+
+    group: str
+    """Where it comes from; groups are drawn in given shares."""
+    pixels: UInt8[np.ndarray, "rows columns 3"]
+    """RGB, 0-255."""
+    classes: UInt8[np.ndarray, "rows columns"]
+    """0 rest, 1 cytoplasm, 2 nucleus, `CELL` or `UNKNOWN`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmenterTraining:
+    """How the segmenter is trained."""
+
+    iterations: int = 4000
+    batch_size: int = 8
+    crop_px: int = 192
+    """Side of what is cut out of an image, at working size."""
+    learning_rate: float = 5e-3
+    """The highest; it rises over the first seventh and then falls to 0."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse impossible values."""
+        for name, low in (
+            ("iterations", 10),
+            ("batch_size", 1),
+            ("crop_px", 64),
+            ("learning_rate", 1e-12),
+            ("seed", 0),
+        ):
+            if not getattr(self, name) >= low:
+                msg = f"SegmenterTraining: {name} must be at least {low:g}, got {getattr(self, name)}. Raise it."
+                raise ConfigError(msg)
+
+
+def train_segmenter(
+    images: Sequence[LabelledImage],
+    shares: Mapping[str, float],
+    config: SegmenterTraining,
+    *,
+    progress: Progress = silent,
+) -> SpikingSegmenter:
+    """Train a segmenter on crops of the images, changed as other laboratories would change them.
+
+    Cross-entropy of each pixel and the Dice losses of nucleus and cell; AdamW on one cycle of the learning rate; the
+    network given back is the running mean of the weights. Convolutions are computed in bfloat16.
+
+    Parameters
+    ----------
+    images : sequence of LabelledImage
+    shares : mapping of str to float
+        How often an image of each group is drawn; every group of `images` must have its share.
+    config : SegmenterTraining
+    progress : Progress
+
+    Returns
+    -------
+    SpikingSegmenter
+        Folded.
+
+    Raises
+    ------
+    DataError
+        If the groups of the images are not those of `shares`.
+    """
+    groups = sorted({image.group for image in images})
+    if groups != sorted(shares):
+        wanted, given = ", ".join(groups), ", ".join(sorted(shares))
+        msg = f"train_segmenter: shares must name the groups {wanted}, got {given}. Correct the shares."
+        raise DataError(msg)
+    by_group = {name: [_at_working_size(image) for image in images if image.group == name] for name in groups}
+    odds = np.array([shares[name] for name in groups]) / sum(shares.values())
+
+    def batch(number: int) -> tuple[Tensor, Tensor]:
+        rng = np.random.default_rng((config.seed, number))
+        crops: list[tuple[np.ndarray, np.ndarray]] = []
+        for name in rng.choice(groups, config.batch_size, p=odds):
+            crops.append(_changed_crop(by_group[name][rng.integers(len(by_group[name]))], config.crop_px, rng))
+        spikes = torch.from_numpy(np.stack([input_spikes(pixels) for pixels, _ in crops]))
+        labels = torch.from_numpy(np.stack([classes for _, classes in crops]).astype(np.int64))
+        return spikes.contiguous(memory_format=torch.channels_last), labels
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)  # layers draw their first weights from the global generator only
+        network = SpikingSegmenter(folded=False)
+    network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    network.train()
+    averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(_AVERAGED), use_buffers=True)
+    adam = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=1e-4)
+    cycle = torch.optim.lr_scheduler.OneCycleLR(
+        adam, config.learning_rate, total_steps=config.iterations, pct_start=0.15
+    )
+    with ThreadPoolExecutor(1) as ahead:
+        following = ahead.submit(batch, 0)
+        for number in range(config.iterations):
+            spikes, labels = following.result()
+            following = ahead.submit(batch, number + 1)
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                potentials = network(spikes)
+            loss = segmentation_loss(potentials.float(), labels)
+            adam.zero_grad()
+            loss.backward()
+            adam.step()
+            cycle.step()
+            averaged.update_parameters(network)
+            progress("train segmenter", number + 1, config.iterations)
+        following.cancel()
+    trained = averaged.module
+    if not isinstance(trained, SpikingSegmenter):
+        raise TypeError(type(trained))
+    return trained.eval().fold()
+
+
+def segmentation_loss(
+    potentials: Float[Tensor, "batch classes rows columns"], labels: Int64[Tensor, "batch rows columns"]
+) -> Float[Tensor, ""]:
+    """Give the mean cross-entropy of the known pixels, plus half of each image's Dice loss of cell and of nucleus.
+
+    A pixel labelled `CELL` asks only that it be cytoplasm or nucleus; images with such labels
+    have no say on the nucleus.
+    """
+    log_shares = functional.log_softmax(potentials, dim=1)
+    log_cell = torch.logsumexp(log_shares[:, 1:], dim=1)
+    known = labels != UNKNOWN
+    exact = known & (labels != CELL)
+    entropy = -log_shares.gather(1, torch.where(exact, labels, 0)[:, None])[:, 0]
+    entropy = torch.where(labels == CELL, -log_cell, entropy) * known
+    loss = entropy.sum() / known.sum().clamp(min=1)
+    shares = log_shares.exp() * known[:, None]
+    loss = loss + 0.5 * _dice_loss(shares[:, 1] + shares[:, 2], known & (labels > 0))
+    parted = (labels != CELL).flatten(1).all(dim=1)
+    if bool(parted.any()):
+        loss = loss + 0.5 * _dice_loss(shares[parted, 2], labels[parted] == 2)
+    return loss
+
+
+def _dice_loss(shares: Float[Tensor, "n rows columns"], truth: Tensor) -> Float[Tensor, ""]:
+    """Give 1 - Dice, mean over images, smoothed so that an image without the class counts little."""
+    truth = truth.float()
+    both, sum_of_both = (shares * truth).flatten(1).sum(1), (shares + truth).flatten(1).sum(1)
+    return (1 - (2 * both + _DICE_SMOOTHING_PX) / (sum_of_both + _DICE_SMOOTHING_PX)).mean()
+
+
+def _at_working_size(image: LabelledImage) -> LabelledImage:
+    """Halve an image and its labels as often as for use; what is doubled for use, is so by the crops."""
+    scale = working_scale(*image.classes.shape)
+    if scale >= 1:
+        return image
+    pixels = at_working_size(image.pixels)
+    size = (pixels.shape[1], pixels.shape[0])
+    values = np.unique(image.classes)
+    shares = [
+        np.asarray(Image.fromarray((image.classes == value).astype(np.uint8) * 255).resize(size, Image.Resampling.BOX))
+        for value in values
+    ]
+    return LabelledImage(image.group, pixels, values[np.argmax(shares, axis=0)])
+
+
+def _changed_crop(
+    image: LabelledImage, side: int, rng: np.random.Generator
+) -> tuple[UInt8[np.ndarray, "side side 3"], UInt8[np.ndarray, "side side"]]:
+    """Cut a square out of an image, turned, mirrored and scaled, and change its look."""
+    rows, columns = image.classes.shape
+    doubled = max(working_scale(rows, columns), 1.0)
+    scale = doubled * math.exp(np.clip(rng.normal(0, 0.28), -0.8, 0.6))
+    stretch = math.exp(rng.normal(0, 0.06))
+    angle = rng.uniform(-math.pi, math.pi) if rng.random() < 0.5 else 0.0
+    mirror = rng.choice((-1, 1))
+    row, column = _centre(image.classes, side / scale, rng)
+    along, across = math.cos(angle) / scale, math.sin(angle) / scale
+    to_source = np.array(
+        [
+            [along * mirror * stretch, -across / stretch, column + _MARGIN_PX],
+            [across * mirror * stretch, along / stretch, row + _MARGIN_PX],
+        ]
+    )
+    to_source[:, 2] -= to_source[:, :2].sum(axis=1) * side / 2
+    affine = tuple(to_source.ravel().tolist())
+    mode = "reflect" if rng.random() < 0.5 and min(rows, columns) > _MARGIN_PX else "edge"
+    margins = ((_MARGIN_PX, _MARGIN_PX), (_MARGIN_PX, _MARGIN_PX))
+    pixels = np.pad(image.pixels, (*margins, (0, 0)), mode=mode)
+    background = tuple(np.median(image.pixels[::10, ::10].reshape(-1, 3), axis=0).astype(int).tolist())
+    crop = Image.fromarray(pixels).transform(
+        (side, side), Image.Transform.AFFINE, affine, Image.Resampling.BILINEAR, fillcolor=background
+    )
+    labels = Image.fromarray(np.pad(image.classes, margins, constant_values=UNKNOWN)).transform(
+        (side, side), Image.Transform.AFFINE, affine, Image.Resampling.NEAREST, fillcolor=UNKNOWN
+    )
+    return _changed_look(np.asarray(crop), rng), np.asarray(labels)
+
+
+def _centre(classes: UInt8[np.ndarray, "rows columns"], side: float, rng: np.random.Generator) -> tuple[float, float]:
+    """Draw the centre of a crop of `side` source pixels: near a cell, three times in four."""
+    rows, columns = np.nonzero((classes > 0) & (classes != UNKNOWN))
+    if len(rows) and rng.random() < 0.75:
+        place = rng.integers(len(rows))
+        spread = side / 8
+        centre = (rows[place] + rng.normal(0, spread), columns[place] + rng.normal(0, spread))
+    else:
+        centre = (rng.uniform(0, classes.shape[0]), rng.uniform(0, classes.shape[1]))
+
+    def inside(value: float, length: int) -> float:
+        return length / 2 if length <= side else min(max(value, side / 2), length - side / 2)
+
+    return inside(centre[0], classes.shape[0]), inside(centre[1], classes.shape[1])
+
+
+def _changed_look(
+    pixels: UInt8[np.ndarray, "side side 3"], rng: np.random.Generator
+) -> UInt8[np.ndarray, "side side 3"]:
+    """Change focus, exposure, colour, noise and compression, each now and then."""
+    look = pixels.astype(np.float32) / 255
+    if rng.random() < 0.35:
+        blur = rng.uniform(0.3, 1.8)
+        look = gaussian_filter(look, (blur, blur, 0))
+    if rng.random() < 0.6:
+        look = np.clip(look, 1e-4, 1) ** math.exp(rng.uniform(-0.45, 0.45))
+    if rng.random() < 0.6:
+        look = look * rng.uniform(0.7, 1.3)
+    if rng.random() < 0.5:
+        look = look @ _hue_rotation(rng.uniform(-18, 18)).T
+    if rng.random() < 0.4:
+        grey = look.mean(axis=2, keepdims=True)
+        look = grey + (look - grey) * rng.uniform(0.5, 1.5)
+    if rng.random() < 0.4:
+        look = look * rng.uniform(0.88, 1.12, 3)
+    if rng.random() < 0.3:
+        look = look + rng.normal(0, rng.uniform(0.005, 0.04), look.shape)
+    changed = (np.clip(look, 0, 1) * 255 + 0.5).astype(np.uint8)
+    if rng.random() < 0.3:
+        file = io.BytesIO()
+        Image.fromarray(changed).save(file, "JPEG", quality=int(rng.integers(30, 90)))
+        changed = np.asarray(Image.open(file))
+    return changed
+
+
+def _hue_rotation(degrees: float) -> Float[np.ndarray, "3 3"]:
+    """Turn colours about the grey axis."""
+    cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    mean, swap = (1 - cosine) / 3, sine / math.sqrt(3)
+    return np.array(
+        [
+            [cosine + mean, mean - swap, mean + swap],
+            [mean + swap, cosine + mean, mean - swap],
+            [mean - swap, mean + swap, cosine + mean],
+        ],
+        np.float32,
+    )

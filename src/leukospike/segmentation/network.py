@@ -1,0 +1,301 @@
+"""A spiking network that gives every pixel a class: the class neuron that spikes first.
+
+Every signal in it is the latency of one spike, of `STEPS` times (`STEPS` itself: silent). A layer has two phases. While
+it integrates, an input spike of latency l drives the neuron with its weight from step l on, and a constant current from
+the start, so that after all steps the potential is
+
+    V = sum_j w_j (STEPS - l_j) + STEPS b.
+
+Then it fires: the threshold falls evenly from STEPS to 0, and the neuron spikes when it meets V; what is over the
+threshold spikes at once, what is at most 0 never. With activations a = (STEPS - l) / STEPS both phases are a convolution,
+a clamp to 0..1, and a rounding to 1 / STEPS, which is how they are computed; the tests hold that against the steps one
+by one. The code is that of Stanojevic et al. 2024 (doi 10.1038/s41467-024-51110-5), with whole numbers as latencies.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from functools import cache
+from importlib import resources
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
+from torch.nn import functional
+
+from leukospike.errors import WeightsError
+from leukospike.files import written_whole
+
+STEPS = 63
+"""Spike times between layers; a latency of so many steps is silence."""
+
+CHANNELS = (16, 24, 32, 48, 64)
+"""Features at half, a quarter, ... of the working size."""
+
+CLASSES = ("rest", "cytoplasm", "nucleus")
+"""What a pixel can be, by the number that stands for it in a class map."""
+
+INPUTS = 6
+"""Spike channels of a pixel: darkness and rank of red, green and blue."""
+
+WORKING_PX = 360
+"""An image is halved or doubled until its longer side is at most this, and more than half of it."""
+
+MOST_HALVINGS = 2
+"""A whole field is halved so often at the most: its cells would become too small otherwise."""
+
+_MOST_DOUBLINGS = 2
+_FORMAT = "leukospike-segmenter-1"
+_HIDDEN = 16
+_BATCH = 8
+
+
+class _Fire(torch.autograd.Function):
+    """From potentials to spikes; the surrogate gradient is 1 between silence and the first step, else 0."""
+
+    @staticmethod
+    def forward(ctx: Any, potential: Tensor) -> Tensor:  # noqa: ANN401 - torch's context has no type
+        """Clamp to 0..1 and round to whole steps."""
+        ctx.save_for_backward(potential)
+        return potential.clamp(0, 1).mul_(STEPS).round_().div_(STEPS)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:  # noqa: ANN401
+        """Let through what could still move a spike."""
+        (potential,) = ctx.saved_tensors
+        return gradients[0] * ((potential > 0) & (potential < 1))
+
+
+class SpikingLayer(nn.Module):
+    """Integrate and fire: a convolution over spikes, then one spike a neuron, the earlier the higher the potential.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+    kernel_size, stride : int
+    folded : bool
+        False: with the batch norm that training needs. True: with that folded into weights and current.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, *, kernel_size: int = 3, stride: int = 1, folded: bool
+    ) -> None:
+        super().__init__()
+        padding = (kernel_size - 1) // 2
+        self.integrate = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, bias=folded)
+        self.norm = nn.Identity() if folded else nn.BatchNorm2d(out_channels)
+        if isinstance(self.norm, nn.BatchNorm2d):
+            # Potentials begin between silence and the first step, where the surrogate gradient passes.
+            nn.init.constant_(self.norm.weight, 0.35)
+            nn.init.constant_(self.norm.bias, 0.2)
+
+    def forward(self, spikes: Float[Tensor, "batch in rows columns"]) -> Float[Tensor, "batch out r c"]:
+        """Give the layer's spikes as activations, 0 (silent) to 1 (first step), multiples of 1 / STEPS."""
+        potential = self.norm(self.integrate(spikes))
+        if torch.is_grad_enabled():
+            return _Fire.apply(potential)  # pyright: ignore[reportReturnType] - torch does not say what apply gives
+        return potential.clamp_(0, 1).mul_(STEPS).round_().div_(STEPS)
+
+
+class SpikingSegmenter(nn.Module):
+    """From input spikes to the potentials of three class neurons a pixel.
+
+    A pyramid of spiking layers: on the way down, the first spike of each 2 x 2 is passed on; on the way up, each spike
+    is passed to 2 x 2 neurons and joins what was kept of that size.
+
+    Parameters
+    ----------
+    folded : bool
+        As for `SpikingLayer`.
+    """
+
+    def __init__(self, *, folded: bool) -> None:
+        super().__init__()
+        below = (CHANNELS[0], *CHANNELS[:-1])
+        self.stem = SpikingLayer(INPUTS, CHANNELS[0], kernel_size=4, stride=2, folded=folded)
+        self.down = nn.ModuleList(SpikingLayer(a, b, folded=folded) for a, b in zip(below, CHANNELS, strict=True))
+        self.deep = nn.ModuleList(SpikingLayer(c, c, folded=folded) for c in CHANNELS[2:])
+        self.up = nn.ModuleList(SpikingLayer(fine + coarse, fine, folded=folded) for fine, coarse in pairwise(CHANNELS))
+        self.last = SpikingLayer(CHANNELS[0], _HIDDEN, folded=folded)
+        # Four neurons of each class for the four pixels that a place of half the size stands for.
+        self.classes = nn.Conv2d(_HIDDEN, 4 * len(CLASSES), 3, padding=1)
+
+    def forward(
+        self, spikes: Float[Tensor, "batch inputs rows columns"]
+    ) -> Float[Tensor, "batch classes rows columns"]:
+        """Give the class neurons' potentials; the highest meets the falling threshold first.
+
+        Parameters
+        ----------
+        spikes : Tensor of shape (batch, 6, rows, columns), float32, 0 to 1
+            As `input_spikes` gives them.
+
+        Returns
+        -------
+        Tensor of shape (batch, 3, rows, columns), float32
+        """
+        rows, columns = spikes.shape[-2:]
+        multiple = 2 ** len(CHANNELS)
+        spikes = functional.pad(spikes, (0, -columns % multiple, 0, -rows % multiple), mode="replicate")
+        features = self.stem(spikes)
+        kept: list[Tensor] = []
+        for level, layer in enumerate(self.down):
+            features = layer(features if level == 0 else functional.max_pool2d(features, 2))
+            if level >= 2:
+                features = self.deep[level - 2](features)
+            kept.append(features)
+        for level in reversed(range(len(self.up))):
+            passed_on = functional.interpolate(features, scale_factor=2.0, mode="nearest")
+            features = self.up[level](torch.cat([kept[level], passed_on], dim=1))
+        return functional.pixel_shuffle(self.classes(self.last(features)), 2)[..., :rows, :columns]
+
+    def fold(self) -> "SpikingSegmenter":
+        """Give the same network without batch norm, ready for use: each norm folded into weights and current."""
+        folded = SpikingSegmenter(folded=True)
+        layers = dict(self.named_modules())
+        for name, layer in folded.named_modules():
+            if isinstance(layer, SpikingLayer):
+                own: Any = layers[name]
+                layer.integrate = torch.nn.utils.fuse_conv_bn_eval(own.integrate.eval(), own.norm.eval())
+        folded.classes.load_state_dict(self.classes.state_dict())
+        return folded.eval().requires_grad_(requires_grad=False)
+
+
+def input_spikes(pixels: UInt8[np.ndarray, "rows columns 3"]) -> Float[np.ndarray, "6 rows columns"]:
+    """Code each colour channel twice: the darker, and the higher in rank, the earlier the spike.
+
+    Darkness is 1 - value / 255. Rank is the share of the image's pixels that are darker, half of the equal ones
+    counted in; any change of brightness or gamma that keeps the order of the values keeps the ranks.
+
+    Parameters
+    ----------
+    pixels : ndarray of shape (rows, columns, 3)
+        RGB, uint8, 0-255.
+
+    Returns
+    -------
+    ndarray of shape (6, rows, columns), float32, 0 to 1
+        Darkness of red, green, blue, then their ranks, as activations: 1 spikes at once, 0 never.
+    """
+    spikes = np.empty((INPUTS, *pixels.shape[:2]), np.float32)
+    for channel in range(3):
+        values = pixels[..., channel]
+        counts = np.bincount(values.reshape(-1), minlength=256)
+        rank = ((np.cumsum(counts) - counts / 2) / values.size).astype(np.float32)
+        darkness = 1 - np.arange(256, dtype=np.float32) / 255
+        spikes[channel], spikes[3 + channel] = darkness[values], rank[values]
+    return spikes
+
+
+def working_scale(rows: int, columns: int) -> float:
+    """Give the power of two that brings an image to its working size: 1/4 to 4.
+
+    Examples
+    --------
+    >>> working_scale(450, 450), working_scale(120, 120), working_scale(1944, 2592)
+    (0.5, 2.0, 0.25)
+    """
+    halvings = math.ceil(math.log2(max(rows, columns) / WORKING_PX))
+    return 2.0 ** -min(max(halvings, -_MOST_DOUBLINGS), MOST_HALVINGS)
+
+
+def at_working_size(pixels: UInt8[np.ndarray, "rows columns 3"]) -> UInt8[np.ndarray, "r c 3"]:
+    """Halve (mean of the pixels) or double (bicubic) an image until it has its working size."""
+    rows, columns = pixels.shape[:2]
+    scale = working_scale(rows, columns)
+    if scale == 1:
+        return pixels
+    size = (max(round(columns * scale), 1), max(round(rows * scale), 1))
+    method = Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC
+    return np.asarray(Image.fromarray(pixels).resize(size, method))
+
+
+def class_maps(
+    network: SpikingSegmenter, images: Sequence[UInt8[np.ndarray, "_ _ 3"]]
+) -> list[UInt8[np.ndarray, "_ _"]]:
+    """Give every pixel of each image its class.
+
+    Parameters
+    ----------
+    network : SpikingSegmenter
+        Folded.
+    images : sequence of ndarray of shape (rows, columns, 3)
+        RGB, uint8, 0-255; neighbours of the same working size are computed together.
+
+    Returns
+    -------
+    list of ndarray of shape (rows, columns)
+        uint8: 0 rest, 1 cytoplasm, 2 nucleus; where two class neurons spike together, the lower number.
+    """
+    small = [at_working_size(image) for image in images]
+    maps: list[UInt8[np.ndarray, "_ _"]] = []
+    with torch.inference_mode():
+        while len(maps) < len(images):
+            first = len(maps)
+            end = first + 1
+            while end < len(images) and end - first < _BATCH and small[end].shape == small[first].shape:
+                end += 1
+            spikes = torch.from_numpy(np.stack([input_spikes(image) for image in small[first:end]]))
+            potentials = network(spikes.contiguous(memory_format=torch.channels_last))
+            for potential, image in zip(potentials, images[first:end], strict=True):
+                maps.append(_winners(potential, image.shape[0], image.shape[1]))
+    return maps
+
+
+def _winners(potential: Float[Tensor, "classes r c"], rows: int, columns: int) -> UInt8[np.ndarray, "rows columns"]:
+    """Bring the potentials to the image's size and give the class that spikes first."""
+    if potential.shape[1:] != (rows, columns):
+        potential = functional.interpolate(potential[None], (rows, columns), mode="bilinear", align_corners=False)[0]
+    rest, cytoplasm, nucleus = potential
+    # Three comparisons in bytes: measured, several times as fast as argmax, which writes 64-bit indices.
+    cell = cytoplasm > rest
+    return torch.where(nucleus > torch.maximum(rest, cytoplasm), 2, cell.view(torch.uint8)).to(torch.uint8).numpy()
+
+
+def save_segmenter(network: SpikingSegmenter, path: Path) -> None:
+    """Write a folded network to `path`, whole or not at all."""
+    tensors = {name: tensor.detach().contiguous() for name, tensor in network.state_dict().items()}
+    about = {"format": _FORMAT, "steps": STEPS, "channels": CHANNELS, "classes": CLASSES}
+    with written_whole(path) as part:
+        part.write_bytes(save(tensors, metadata={"leukospike": json.dumps(about)}))
+
+
+def load_segmenter(path: Path) -> SpikingSegmenter:
+    """Read a network that `save_segmenter` wrote.
+
+    Raises
+    ------
+    WeightsError
+        If the file is missing, not safetensors, of another network, or holds a value that is not finite.
+    """
+    try:
+        tensors = load(path.read_bytes())
+    except (OSError, SafetensorError) as error:
+        msg = f"load_segmenter: weights must be a readable safetensors file, got {path.name} ({error}). Copy it again."
+        raise WeightsError(msg) from error
+    broken = [name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]
+    if broken:
+        msg = f"load_segmenter: weights must be finite, got NaN or infinity in {broken[0]} of {path.name}. Train again."
+        raise WeightsError(msg)
+    network = SpikingSegmenter(folded=True)
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        msg = f"load_segmenter: weights must be of a segmenter, got {path.name} of another network. Train again."
+        raise WeightsError(msg) from error
+    network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    return network.eval().requires_grad_(requires_grad=False)
+
+
+@cache
+def default_segmenter() -> SpikingSegmenter:
+    """Give the network whose weights are part of the package."""
+    with resources.as_file(resources.files("leukospike") / "weights" / "segmenter.safetensors") as path:
+        return load_segmenter(path)
