@@ -13,7 +13,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 from torch.nn import functional
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from leukospike.errors import ConfigError, DataError
 from leukospike.progress import Progress, silent
@@ -26,7 +26,7 @@ UNKNOWN = 255
 """Label of a pixel that nothing is known of; it teaches nothing."""
 
 _MARGIN_PX = 60  # beyond an image, so that turned crops do not end at once
-_AVERAGED = 0.995
+_LONGEST_MEAN = 0.995
 _DICE_SMOOTHING_PX = 30.0
 
 
@@ -120,7 +120,7 @@ def train_segmenter(
         network = SpikingSegmenter(folded=False)
     network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     network.train()
-    averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(_AVERAGED), use_buffers=True)
+    averaged = AveragedModel(network, multi_avg_fn=_average, use_buffers=True)
     adam = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=1e-4)
     cycle = torch.optim.lr_scheduler.OneCycleLR(
         adam, config.learning_rate, total_steps=config.iterations, pct_start=0.15
@@ -144,6 +144,15 @@ def train_segmenter(
     if not isinstance(trained, SpikingSegmenter):
         raise TypeError(type(trained))
     return trained.eval().fold()
+
+
+@torch.no_grad()
+def _average(means: list[Tensor], current: list[Tensor], count: Tensor | int) -> None:
+    """Move the running means on; the first weights, which are drawn, are soon forgotten."""
+    kept = min(_LONGEST_MEAN, (1 + int(count)) / (10 + int(count)))
+    for mean, value in zip(means, current, strict=True):
+        if mean.is_floating_point():
+            mean.lerp_(value, 1 - kept)
 
 
 def segmentation_loss(

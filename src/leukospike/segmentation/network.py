@@ -7,9 +7,10 @@ the start, so that after all steps the potential is
     V = sum_j w_j (STEPS - l_j) + STEPS b.
 
 Then it fires: the threshold falls evenly from STEPS to 0, and the neuron spikes when it meets V; what is over the
-threshold spikes at once, what is at most 0 never. With activations a = (STEPS - l) / STEPS both phases are a convolution,
-a clamp to 0..1, and a rounding to 1 / STEPS, which is how they are computed; the tests hold that against the steps one
-by one. The code is that of Stanojevic et al. 2024 (doi 10.1038/s41467-024-51110-5), with whole numbers as latencies.
+threshold spikes at once, what is at most 0 never. With activations a = (STEPS - l) / STEPS both phases together are a
+convolution, a clamp to 0..1 and a rounding to 1 / STEPS. So they are computed, and the tests hold that against the
+steps one by one. The code is that of Stanojevic et al. 2024 (doi 10.1038/s41467-024-51110-5), with latencies that are
+whole numbers.
 """
 
 import json

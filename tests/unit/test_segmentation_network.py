@@ -1,0 +1,192 @@
+"""The spiking segmenter against its own description: one spike a neuron, step by step."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import conv2d
+
+from leukospike.errors import WeightsError
+from leukospike.segmentation.network import (
+    STEPS,
+    SpikingLayer,
+    SpikingSegmenter,
+    at_working_size,
+    class_maps,
+    input_spikes,
+    load_segmenter,
+    save_segmenter,
+    working_scale,
+)
+
+
+def segmenter(seed: int = 0) -> SpikingSegmenter:
+    """Give a folded network of random weights whose layers neither fall silent nor saturate."""
+    torch.manual_seed(seed)
+    network = SpikingSegmenter(folded=False)
+    network.train()
+    with torch.no_grad():
+        for _ in range(20):  # so that batch norm has seen something
+            network(torch.rand(2, 6, 64, 64))
+    return network.eval().fold()
+
+
+def noise(shape: tuple[int, int], seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (*shape, 3), np.uint8)
+
+
+def test_layer_is_what_integrating_and_firing_step_by_step_gives():
+    torch.manual_seed(0)
+    layer = SpikingLayer(3, 5, folded=True).double().eval()
+    layer.integrate.weight.data.mul_(4)
+    latency = torch.randint(0, STEPS + 1, (2, 3, 9, 8))
+    weight, current = layer.integrate.weight.detach(), layer.integrate.bias.detach()[:, None, None]
+
+    potential = torch.zeros(2, 5, 9, 8, dtype=torch.float64)
+    for step in range(STEPS):
+        flowing = (latency <= step).double()
+        potential += conv2d(flowing, weight, padding=1) + current
+    expected = torch.full(potential.shape, STEPS)
+    for step in reversed(range(STEPS)):  # the earliest is written last
+        # In the middle between this step's threshold and the next: rounding to the nearer.
+        expected[potential >= STEPS - step - 0.5] = step
+
+    with torch.no_grad():
+        activation = layer((STEPS - latency).double() / STEPS)
+    undecided = ((potential - potential.floor() - 0.5).abs() < 1e-9) & (potential > 0)
+    assert not undecided.any()
+    assert torch.equal(STEPS - (activation * STEPS).round().long(), expected)
+    assert 0.2 < (expected == STEPS).float().mean() < 0.8  # neither all silent nor none
+
+
+def test_every_layer_sends_whole_steps():
+    seen: list[torch.Tensor] = []
+    network = segmenter()
+    for layer in network.modules():
+        if isinstance(layer, SpikingLayer):
+            layer.register_forward_hook(lambda _layer, _given, spikes: seen.append(spikes.detach() * STEPS))
+    with torch.no_grad():
+        network(torch.rand(1, 6, 40, 40))
+    assert len(seen) == 14
+    for steps in seen:
+        torch.testing.assert_close(steps, steps.round(), rtol=0, atol=1e-4)
+        assert steps.min() >= 0
+        assert steps.max() <= STEPS
+
+
+def test_surrogate_gradient_passes_between_silence_and_the_first_step_only():
+    layer = SpikingLayer(1, 1, kernel_size=1, folded=True)
+    layer.integrate.weight.data.fill_(1)
+    layer.integrate.bias.data.fill_(0)
+    spikes = torch.tensor([-0.5, 0.25, 0.75, 1.5]).view(1, 1, 1, 4).requires_grad_()
+    layer(spikes).sum().backward()
+    assert spikes.grad is not None
+    assert spikes.grad.flatten().tolist() == [0, 1, 1, 0]
+
+
+def test_folding_changes_no_potential():
+    torch.manual_seed(1)
+    network = SpikingSegmenter(folded=False).double()
+    network.train()
+    with torch.no_grad():
+        for _ in range(5):
+            network(torch.rand(2, 6, 64, 64).double())
+        network.eval()
+        spikes = torch.rand(2, 6, 50, 70).double()
+        torch.testing.assert_close(network.fold().double()(spikes), network(spikes), rtol=0, atol=1e-3)
+
+
+def test_rank_survives_brightness_and_gamma_where_darkness_does_not():
+    pixels = noise((30, 40)) // 8 * 4 + 8  # far enough apart that no two values fall together; none is clipped
+    changed = np.round(1.25 * 255 * (pixels / 255) ** 0.7).astype(np.uint8)
+    assert len(np.unique(changed)) == len(np.unique(pixels))
+    before, after = input_spikes(pixels), input_spikes(changed)
+    np.testing.assert_array_equal(before[3:], after[3:])
+    assert np.abs(before[:3] - after[:3]).mean() > 0.05
+
+
+def test_input_spikes_by_hand():
+    pixels = np.zeros((1, 4, 3), np.uint8)
+    pixels[0, :, 0] = (0, 51, 51, 255)
+    spikes = input_spikes(pixels)
+    np.testing.assert_allclose(spikes[0, 0], (1, 0.8, 0.8, 0), atol=1e-6)
+    np.testing.assert_allclose(spikes[3, 0], (0.125, 0.5, 0.5, 0.875))
+
+
+@pytest.mark.parametrize(
+    ("shape", "scale"),
+    [
+        ((120, 120), 2),
+        ((60, 60), 4),
+        ((20, 20), 4),
+        ((300, 300), 1),
+        ((360, 10), 1),
+        ((361, 10), 0.5),
+        ((480, 640), 0.5),
+        ((1944, 2592), 0.25),
+        ((8000, 8000), 0.25),
+    ],
+)
+def test_working_scale(shape, scale):
+    assert working_scale(*shape) == scale
+
+
+def test_half_and_double_size_come_to_the_same_working_size():
+    for side in (120, 300, 450, 640):
+        sizes = {at_working_size(noise((factor, factor))).shape for factor in (side // 2, side, side * 2)}
+        assert len(sizes) == 1
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (17, 33), (120, 121), (333, 500), (1, 1), (3, 700)])
+def test_class_map_has_the_size_of_the_image(shape):
+    (found,) = class_maps(segmenter(), [noise(shape)])
+    assert found.shape == shape
+    assert found.dtype == np.uint8
+    assert found.max() <= 2
+
+
+def test_batch_equals_one_by_one():
+    network = segmenter()
+    images = [noise((100, 90), 1), noise((100, 90), 2), noise((64, 64), 3), noise((100, 90), 4)]
+    together = class_maps(network, images)
+    for image, found in zip(images, together, strict=True):
+        (alone,) = class_maps(network, [image])
+        assert (alone != found).mean() < 1e-3  # a sum may round otherwise where a potential lies between two steps
+
+
+def test_no_images():
+    assert class_maps(segmenter(), []) == []
+
+
+def test_save_and_load(tmp_path: Path):
+    network = segmenter()
+    save_segmenter(network, tmp_path / "weights.safetensors")
+    loaded = load_segmenter(tmp_path / "weights.safetensors")
+    np.testing.assert_array_equal(*(class_maps(one, [noise((80, 80))])[0] for one in (network, loaded)))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"", "readable safetensors"), (b"no weights", "readable safetensors"), (None, "readable safetensors")],
+)
+def test_refuses_what_is_no_weights_file(tmp_path: Path, content, message):
+    path = tmp_path / "weights.safetensors"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(WeightsError, match=message):
+        load_segmenter(path)
+
+
+def test_refuses_nan(tmp_path: Path):
+    network = segmenter()
+    network.classes.weight.data[0, 0, 0, 0] = float("nan")
+    save_segmenter(network, tmp_path / "weights.safetensors")
+    with pytest.raises(WeightsError, match=r"finite, got NaN or infinity in classes\.weight"):
+        load_segmenter(tmp_path / "weights.safetensors")
+
+
+def test_refuses_another_network(tmp_path: Path):
+    save_segmenter(SpikingSegmenter(folded=False), tmp_path / "weights.safetensors")
+    with pytest.raises(WeightsError, match="another network"):
+        load_segmenter(tmp_path / "weights.safetensors")
