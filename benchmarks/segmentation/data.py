@@ -4,7 +4,7 @@ import csv
 import os
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +60,8 @@ class AnnotatedImage:
     """Int, (cells, 4), white cells as top, left, bottom, right, half open; (0, 4) where the set has no boxes."""
     subject: str
     """Whom the cell is of; empty where the set does not say."""
+    group: int = 0
+    """Number, within the set, of the images that must stay on one side of a split: see `groups`."""
 
     @property
     def nucleus_drawn(self) -> bool:
@@ -132,11 +134,11 @@ def load(name: str, folder: Path, *, seed: int = 0) -> list[AnnotatedImage]:
     if not images:
         msg = f"load: {name} must hold images, got none in {folder}. Set LEUKOSPIKE_DATA to the public images."
         raise DataError(msg)
-    return images
+    return [replace(image, group=int(group)) for image, group in zip(images, groups(images), strict=True)]
 
 
 def folds(images: Sequence[AnnotatedImage], *, n_folds: int = 4, seed: int = 0) -> list[Fold]:
-    """Split images so that those of one subject, and near copies of one set, stay together; each set is spread evenly.
+    """Split images so that those of one group stay together, and each set is spread evenly.
 
     An image's fold depends on the images of its own set and the seed, not on which other sets are there.
 
@@ -156,15 +158,15 @@ def folds(images: Sequence[AnnotatedImage], *, n_folds: int = 4, seed: int = 0) 
     Raises
     ------
     SplitError
-        If a set has fewer independent images than folds.
+        If a set has fewer groups than folds.
     """
     fold_of = np.empty(len(images), np.int64)
     for name in sorted({image.set for image in images}):
         places = np.array([place for place, image in enumerate(images) if image.set == name])
-        group = groups([images[place] for place in places])
-        if group.max() + 1 < n_folds:
+        group = [images[place].group for place in places]
+        if (n_groups := len(set(group))) < n_folds:
             msg = (
-                f"folds: n_folds must be at most the number of independent images of {name} ({group.max() + 1}),"
+                f"folds: n_folds must be at most the number of independent images of {name} ({n_groups}),"
                 f" got {n_folds}. Lower it."
             )
             raise SplitError(msg)

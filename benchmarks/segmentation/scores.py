@@ -174,26 +174,26 @@ def box_iou(truth: np.ndarray, found: np.ndarray) -> np.ndarray:
     return common / np.maximum(areas[0] + areas[1] - common, 1)
 
 
-def mean(values: Sequence[float], *, subjects: Sequence[str] = (), seed: int = 0) -> Estimate:
+def mean(values: Sequence[float], *, groups: Sequence[int] = (), seed: int = 0) -> Estimate:
     """Average over images, with the percentile interval of resampled images.
 
     Parameters
     ----------
     values : sequence of float
         One an image, at least one.
-    subjects : sequence of str
-        Where given, one an image, whole subjects are resampled.
+    groups : sequence of int
+        Where given, one an image, whole groups are resampled.
     seed : int
 
     Returns
     -------
     Estimate
     """
-    return ratio(values, np.ones(len(values)), subjects=subjects, seed=seed)
+    return ratio(values, np.ones(len(values)), groups=groups, seed=seed)
 
 
 def ratio(
-    above: Sequence[float], below: Sequence[float] | np.ndarray, *, subjects: Sequence[str] = (), seed: int = 0
+    above: Sequence[float], below: Sequence[float] | np.ndarray, *, groups: Sequence[int] = (), seed: int = 0
 ) -> Estimate:
     """Sum over images over another sum, such as cells found over cells drawn, with an interval as in `mean`.
 
@@ -201,8 +201,8 @@ def ratio(
     ----------
     above, below : sequence of float
         One an image.
-    subjects : sequence of str
-        Where given, one an image, whole subjects are resampled.
+    groups : sequence of int
+        Where given, one an image, whole groups are resampled.
     seed : int
 
     Returns
@@ -211,7 +211,7 @@ def ratio(
         NaN where `below` sums to 0.
     """
     parts = np.stack([np.asarray(above, np.float64), np.asarray(below, np.float64)])
-    _, unit = np.unique(subjects if len(subjects) else np.arange(parts.shape[1]), return_inverse=True)
+    _, unit = np.unique(groups if len(groups) else np.arange(parts.shape[1]), return_inverse=True)
     by_unit = np.stack([np.bincount(unit, weights=part) for part in parts])
     n_units = by_unit.shape[1]
     drawn = np.random.default_rng(seed).integers(n_units, size=(N_RESAMPLES, n_units))

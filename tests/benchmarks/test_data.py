@@ -16,8 +16,19 @@ def texture(seed: int, shape: tuple[int, int] = (120, 120)) -> np.ndarray:
     return np.clip(128 + 40 * noise / noise.std(), 0, 255).astype(np.uint8)
 
 
-def image(name: str, pixels: np.ndarray, *, set: str = "tecom", subject: str = "") -> AnnotatedImage:  # noqa: A002
-    return AnnotatedImage(set, name, pixels, np.zeros(pixels.shape[:2], np.uint8), np.zeros((0, 4), int), subject)
+def image(
+    pixels: np.ndarray,
+    *,
+    set: str = "tecom",  # noqa: A002
+    subject: str = "",
+    group: int = 0,
+) -> AnnotatedImage:
+    nothing = np.zeros(pixels.shape[:2], np.uint8)
+    return AnnotatedImage(set, "any", pixels, nothing, np.zeros((0, 4), int), subject, group)
+
+
+def blank(*, set: str = "tecom", group: int = 0) -> AnnotatedImage:  # noqa: A002
+    return image(np.zeros((20, 20, 3), np.uint8), set=set, group=group)
 
 
 def write(path: Path, pixels: np.ndarray) -> None:
@@ -68,7 +79,7 @@ def test_a_set_that_is_not_there_is_named(tmp_path):
 
 
 def test_every_image_is_tested_once_and_never_trained_on():
-    images = [image(str(seed), texture(seed)) for seed in range(13)]
+    images = [blank(group=group) for group in range(13)]
     split = folds(images, n_folds=4, seed=0)
     assert sorted(np.concatenate([fold.test for fold in split]).tolist()) == list(range(13))
     for fold in split:
@@ -77,60 +88,60 @@ def test_every_image_is_tested_once_and_never_trained_on():
 
 
 def test_the_seed_decides():
-    images = [image(str(seed), texture(seed)) for seed in range(12)]
+    images = [blank(group=group) for group in range(12)]
     first, again, other = (folds(images, seed=seed)[0].test.tolist() for seed in (0, 0, 1))
     assert first == again
     assert first != other
+
+
+def test_a_group_stays_together():
+    images = [blank(group=group) for group in [*range(7), *range(7), *range(3)]]
+    for fold in folds(images, n_folds=3):
+        assert not {images[place].group for place in fold.train} & {images[place].group for place in fold.test}
+
+
+def test_a_set_is_split_the_same_beside_another():
+    tecom = [blank(group=group) for group in range(8)]
+    other = [blank(set="cellavision", group=group) for group in range(8)]
+    alone, beside = folds(tecom), folds([*other, *tecom])
+    for one, two in zip(alone, beside, strict=True):
+        assert one.test.tolist() == [place - 8 for place in two.test if place >= 8]
+
+
+def test_more_folds_than_groups_are_refused():
+    with pytest.raises(SplitError, match=r"independent images of tecom \(2\), got 3"):
+        folds([blank(group=0), blank(group=1), blank(group=1)], n_folds=3)
 
 
 @pytest.mark.parametrize("change", ["same", "shifted", "smaller"])
 def test_near_copies_are_one_group(change):
     large = texture(0, (140, 140))
     copy = {"same": large[10:130, 10:130], "shifted": large[14:134, 3:123], "smaller": large[14:120, 12:126]}[change]
-    images = [image("a", large[10:130, 10:130]), *(image(str(n), texture(n)) for n in range(1, 9)), image("b", copy)]
-    group = groups(images)
+    group = groups([image(pixels) for pixels in (large[10:130, 10:130], *map(texture, range(1, 9)), copy)])
     assert group[0] == group[-1]
     assert len(set(group)) == 9
 
 
 def test_overlapping_fields_are_one_group():
     large = texture(0, (700, 900))
-    images = [
-        image("a", large[:480, :640], set="bccd"),
-        image("b", large[180:660, 240:880], set="bccd"),
-        image("c", texture(1, (480, 640)), set="bccd"),
-    ]
-    group = groups(images)
+    fields = (large[:480, :640], large[180:660, 240:880], texture(1, (480, 640)))
+    group = groups([image(pixels, set="bccd") for pixels in fields])
     assert group[0] == group[1] != group[2]
 
 
 def test_uniform_images_are_no_copies():
-    assert len(set(groups([image(str(n), np.full((50, 50, 3), 200, np.uint8)) for n in range(3)]))) == 3
+    assert len(set(groups([image(np.full((50, 50, 3), 200, np.uint8)) for _ in range(3)]))) == 3
 
 
-def test_cells_of_a_subject_stay_together():
-    images = [image(f"{s}{n}", texture(10 * s + n), set="c-nmc", subject=str(s)) for s in range(6) for n in range(3)]
-    for fold in folds(images, n_folds=3):
-        assert not {images[place].subject for place in fold.train} & {images[place].subject for place in fold.test}
-
-
-def test_a_set_is_split_the_same_beside_another():
-    tecom = [image(str(seed), texture(seed)) for seed in range(8)]
-    other = [image(str(seed), texture(50 + seed), set="cellavision") for seed in range(8)]
-    alone, beside = folds(tecom), folds([*other, *tecom])
-    for one, two in zip(alone, beside, strict=True):
-        assert one.test.tolist() == [place - 8 for place in two.test if place >= 8]
-
-
-def test_more_folds_than_images_are_refused():
-    with pytest.raises(SplitError, match=r"independent images of tecom \(2\), got 3"):
-        folds([image("0", texture(0)), image("1", texture(1)), image("2", texture(1))], n_folds=3)
+def test_cells_of_a_subject_are_one_group_and_alike_cells_of_others_are_not():
+    group = groups([image(texture(0), set="c-nmc", subject=subject) for subject in ("a", "b", "a")])
+    assert group[0] == group[2] != group[1]
 
 
 @pytest.mark.data
 def test_the_known_copies_of_the_public_sets_are_found(real_data):
     tecom = load("tecom", real_data)
-    group = dict(zip((one.name for one in tecom), groups(tecom), strict=True))
+    group = {one.name: one.group for one in tecom}
     for one, other in (("021", "082"), ("026", "089"), ("030", "086"), ("060", "090"), ("157", "158"), ("166", "171")):
         assert group[one] == group[other]
     assert len(set(group.values())) >= 190

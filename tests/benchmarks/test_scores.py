@@ -104,9 +104,9 @@ def test_the_interval_of_a_mean_is_the_normal_one_where_there_are_many_images():
     assert mean(values) == estimate
 
 
-def test_images_of_one_subject_are_one_draw():
-    values, subjects = np.repeat([0.0, 1.0, 0.5, 0.7], 50), np.repeat(["a", "b", "c", "d"], 50)
-    alone, together = mean(values), mean(values, subjects=subjects)
+def test_images_of_one_group_are_one_draw():
+    values, groups = np.repeat([0.0, 1.0, 0.5, 0.7], 50), np.repeat([4, 2, 7, 0], 50)
+    alone, together = mean(values), mean(values, groups=groups)
     assert together.value == alone.value
     assert together.high - together.low > 4 * (alone.high - alone.low)
 
