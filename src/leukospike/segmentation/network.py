@@ -43,6 +43,9 @@ CHANNELS = (16, 24, 32, 48, 64)
 CLASSES = ("rest", "cytoplasm", "nucleus")
 """What a pixel can be, by the number that stands for it in a class map."""
 
+MASK_VALUES = np.array([0, 128, 255], np.uint8)
+"""Grey values that stand for the classes in a mask that is written."""
+
 INPUTS = 6
 """Spike channels of a pixel: darkness and rank of red, green and blue."""
 
