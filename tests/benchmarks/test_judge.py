@@ -62,7 +62,8 @@ def test_the_drawn_mask_scores_one_everywhere(images):
 
 def test_a_set_without_boxes_has_no_recall(images):
     judged = judge(Method(lambda _: remember(images)), images, folds(images, n_folds=4), shifts=())
-    assert np.isnan(figures([one for one in judged if one.set == "tecom"]).recall.value)
+    of_set = figures([one for one in judged if one.set == "tecom"])
+    assert np.isnan([of_set.recall.value, of_set.precision.value, of_set.false_per_field.value]).all()
 
 
 def test_a_cell_that_is_drawn_but_not_boxed_is_false_but_not_invented():
