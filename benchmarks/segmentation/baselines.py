@@ -23,7 +23,7 @@ BLUR_WINDOW_PX = 9
 SCALES_PX = (0, 1, 2, 4, 8)
 """Sigmas of the Gaussians through which the boosted pixels see each of seven colour channels; 0 is the pixel itself."""
 
-PIXELS_PER_IMAGE = 300
+PIXELS_PER_IMAGE = 1000
 ITERATIONS = 60
 SEED = 0
 

@@ -1,5 +1,6 @@
 """How well a mask or a set of boxes agrees with what was drawn."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -211,14 +212,17 @@ def ratio(
         NaN where `below` sums to 0.
     """
     parts = np.stack([np.asarray(above, np.float64), np.asarray(below, np.float64)])
+    if not parts[1].any():
+        return Estimate(math.nan, math.nan, math.nan)
     _, unit = np.unique(groups if len(groups) else np.arange(parts.shape[1]), return_inverse=True)
     by_unit = np.stack([np.bincount(unit, weights=part) for part in parts])
     n_units = by_unit.shape[1]
     drawn = np.random.default_rng(seed).integers(n_units, size=(N_RESAMPLES, n_units))
     sums = by_unit[:, drawn].sum(axis=2)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        low, high = np.nanquantile(sums[0] / sums[1], (0.025, 0.975)) if parts[1].any() else (np.nan, np.nan)
-        return Estimate(float(parts[0].sum() / parts[1].sum()), float(low), float(high))
+    # A draw of images that all have nothing below the line tells nothing.
+    told = sums[:, sums[1] > 0]
+    low, high = np.quantile(told[0] / told[1], (0.025, 0.975))
+    return Estimate(float(parts[0].sum() / parts[1].sum()), float(low), float(high))
 
 
 def _overlap(truth: np.ndarray, found: np.ndarray) -> tuple[int, int]:

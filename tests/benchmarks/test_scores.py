@@ -113,4 +113,5 @@ def test_images_of_one_group_are_one_draw():
 
 def test_a_ratio_is_of_sums_and_not_a_mean_of_ratios():
     assert ratio([1, 3], [1, 9]).value == pytest.approx(0.4)
-    assert np.isnan(ratio([0, 0], [0, 0]).value)
+    assert np.isnan(ratio([0, 2], [0, 0]).value)
+    assert ratio([0, 1], [0, 1]).low == 1  # half of the draws of two images have nothing to tell
