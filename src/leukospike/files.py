@@ -5,10 +5,12 @@ import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from leukospike.errors import RunError
+
+if TYPE_CHECKING:
+    import pandas  # slow to load, and most commands write no table
 
 
 @contextmanager
@@ -49,7 +51,7 @@ def write_text(path: Path, text: str) -> None:
         part.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
-def write_table(path: Path, table: pd.DataFrame) -> None:
+def write_table(path: Path, table: "pandas.DataFrame") -> None:
     """Write a CSV file to `path`, whole or not at all."""
     with written_whole(path) as part:
         table.to_csv(part, index=False)

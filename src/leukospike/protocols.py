@@ -34,7 +34,8 @@ from leukospike.model import FittedModel, load_model, network_probabilities, sav
 from leukospike.preparation import Prepared, prepare
 from leukospike.preprocessing import Normalisation
 from leukospike.progress import Progress, silent
-from leukospike.runs import Preset, Protocol, RunConfig, read_config, weights_path, write_config
+from leukospike.runs import read_config, weights_path, write_config
+from leukospike.settings import Preset, Protocol, RunConfig
 from leukospike.spikes import latency_map
 from leukospike.splits import Fold, image_folds, subject_folds
 from leukospike.training import ProjectedCells, TrainingConfig, train_network

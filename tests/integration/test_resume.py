@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from leukospike.datasets import read_dataset
 from leukospike.protocols import RunOutcome, run_protocol
-from leukospike.runs import Protocol, RunConfig
+from leukospike.settings import Protocol, RunConfig
 
 UNREPEATABLE = ("stages", "peak_memory_mb")
 
