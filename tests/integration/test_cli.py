@@ -310,3 +310,14 @@ def test_demo_ends_with_the_path_of_its_report(leukospike, tmp_path: Path, monke
     assert (ended.status, ended.out) == (0, f"Report: {report}\n")
     assert "drawn by a program" in report.read_text()
     assert json.loads((report.parent / "metrics.json").read_text())["generated"] is True
+
+
+def test_analyze_reads_subjects_out_of_cnmc_names(leukospike, finished: Path, tmp_path: Path):
+    for number, name in enumerate(("UID_7_1_1_all", "UID_7_1_2_all", "UID_H4_1_1_hem")):
+        _draw_cell(tmp_path / "flat" / f"{name}.png", seed=number)
+    assert leukospike("analyze", tmp_path / "flat", "--model", finished, "--out", tmp_path / "out").status == 0
+    assert [row["subject"] for row in _rows(tmp_path / "out" / "cells.csv")] == ["7", "7", "H4"]
+    assert [(row["subject"], row["cells"]) for row in _rows(tmp_path / "out" / "subjects.csv")] == [
+        ("7", "2"),
+        ("H4", "1"),
+    ]
