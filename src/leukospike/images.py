@@ -287,7 +287,10 @@ def _bit_depth(image: Image.Image) -> int:
 
 def _um_per_px(image: Image.Image) -> float | None:
     """Read the resolution that a file states, if a microscope could have it and pixels are square."""
-    sides = _stated_um_per_px(image)
+    try:
+        sides = _stated_um_per_px(image)
+    except (TypeError, ValueError, ZeroDivisionError, OverflowError):
+        return None  # a malformed note is no reason to refuse the picture
     if not all(isfinite(side) and PLAUSIBLE_UM_PER_PX[0] <= side <= PLAUSIBLE_UM_PER_PX[1] for side in sides):
         return None
     return sum(sides) / 2 if max(sides) <= 1.02 * min(sides) else None
@@ -302,7 +305,7 @@ def _stated_um_per_px(image: Image.Image) -> tuple[float, float]:
         if note.startswith("ImageJ=") and re.search(r"^unit=(micron|um|\xb5m|\\u00B5m)$", note, re.MULTILINE):
             per_um = stored  # ImageJ keeps its unit in the note, and pixels per unit as the resolution
         else:
-            um = {2: 25_400, 3: 10_000}.get(image.tag_v2.get(RESOLUTION_UNIT, 1))  # inch, centimetre
+            um = {2: 25_400, 3: 10_000}.get(image.tag_v2.get(RESOLUTION_UNIT, 2))  # inch, centimetre
             if um is None:
                 return unknown
             per_um = (stored[0] / um, stored[1] / um)
