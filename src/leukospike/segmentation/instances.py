@@ -13,7 +13,7 @@ REST, CYTOPLASM, NUCLEUS = 0, 1, 2
 """The classes of a class map."""
 
 MIN_RED_CELLS = 0.5
-"""Least area of a white cell, in areas of a red cell: platelets reach 0.4, the smallest lymphocytes begin at 0.8."""
+"""Least area of a white cell, in areas of a red cell: no white cell is smaller than a red one, platelets mostly are."""
 
 _MIN_OF_LARGEST = 0.1  # without red cells to compare with: least area, in areas of the largest cell of the image
 _MIN_OF_IMAGE = 0.0005  # ... and in areas of the image, so that a lone speck is no cell
