@@ -1,4 +1,4 @@
-"""`python -m benchmarks.segmentation.fit`: train the segmenter that ships, as those are trained that it is judged by."""
+"""`python -m benchmarks.segmentation.fit`: train the segmenter that ships, as those that it is judged by."""
 
 import argparse
 import hashlib
@@ -35,7 +35,7 @@ def fit(images: Sequence[AnnotatedImage], config: SegmenterTraining = CONFIG) ->
 
 
 def fit_once(images: Sequence[AnnotatedImage]) -> Predictor:
-    """Train on a fold's training images, or find again the network that was trained on just these, and give its masks."""
+    """Train on a fold's training images, or find the network that was trained on just these, and give its masks."""
     about = [CONFIG, SHARES, [(image.set, image.name) for image in images]]
     kept = measure.RESULTS / "segmenters" / f"{hashlib.sha256(repr(about).encode()).hexdigest()[:16]}.safetensors"
     if not kept.exists():

@@ -109,7 +109,12 @@ def segmented(
         maps = class_maps([picture.pixels for _, _, picture in waiting])
         for (record, stem, picture), class_map in zip(waiting, maps, strict=True):
             size = pixel_size or stored_pixel_size(picture)
-            yield record, stem, picture.pixels, segmentation_of(record.image, picture.pixels, class_map, pixel_size=size)
+            yield (
+                record,
+                stem,
+                picture.pixels,
+                segmentation_of(record.image, picture.pixels, class_map, pixel_size=size),
+            )
         waiting.clear()
 
     for done, (record, result) in enumerate(decoded(records), start=1):
