@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from leukospike.spikes.plasticity import Reinforcement, reward_modulated_stdp
+from leukospike.spikes.plasticity import Reinforcement, reward_modulated_stdp, winner_times
 
 pytestmark = pytest.mark.data
 
@@ -37,6 +37,7 @@ def test_the_winners_weights_after_one_step(golden, index, reinforcement, name):
     winner = torch.from_numpy(golden[f"s2_{index}_winner_feature_row_col"])
     weight = torch.from_numpy(golden["s2_weight"])
     spikes = torch.from_numpy(golden[f"s2_{index}_latency"])[None]
-    changed = reward_modulated_stdp(weight, inputs, spikes, winner[None, None], [reinforcement])
+    times = winner_times(spikes, winner[None, None])
+    changed = reward_modulated_stdp(weight, inputs, winner[None, None], times, [reinforcement])
     expected = golden[f"s2_{index}_{name}_weight"]
     np.testing.assert_allclose(changed[winner[0]], expected, rtol=0, atol=1e-6)

@@ -11,7 +11,7 @@ SILENT = 15
 
 @st.composite
 def steps(draw: st.DrawFn) -> dict[str, torch.Tensor]:
-    """Draw weights, latencies, spikes, winners (several of one feature, some missing) and reinforcements."""
+    """Draw weights, latencies, winners, their times (several of one feature, some missing) and reinforcements."""
     chance = torch.Generator().manual_seed(draw(st.integers(0, 2**32 - 1)))
     batch, k, features = draw(st.integers(1, 6)), draw(st.integers(1, 3)), draw(st.integers(1, 3))
     channels, height, width = draw(st.integers(1, 3)), draw(st.integers(1, 4)), draw(st.integers(1, 4))
@@ -23,7 +23,7 @@ def steps(draw: st.DrawFn) -> dict[str, torch.Tensor]:
         "latency": torch.randint(
             SILENT + 1, (batch, channels, r + height - 1, c + width - 1), generator=chance, dtype=torch.uint8
         ),
-        "spikes": torch.randint(SILENT, (batch, features, r, c), generator=chance, dtype=torch.uint8),
+        "times": torch.randint(SILENT, (batch, k), generator=chance, dtype=torch.uint8),
         "winners": pick.long().masked_fill(missing, -1),
         "reinforcement": torch.randint(-1, 2, (batch,), generator=chance),
     }
@@ -37,8 +37,8 @@ def learn(weight: torch.Tensor, step: dict[str, torch.Tensor], part: slice) -> t
     return reward_modulated_stdp(
         weight,
         step["latency"][part],
-        step["spikes"][part],
         step["winners"][part],
+        step["times"][part],
         step["reinforcement"][part].tolist(),
         rates=RATES,
     )

@@ -9,6 +9,7 @@ from leukospike.spikes.plasticity import (
     kept_features,
     reward_modulated_stdp,
     stdp,
+    winner_times,
 )
 
 SILENT = 15
@@ -21,9 +22,9 @@ def uint8(values: object) -> torch.Tensor:
 
 def one_step(weight: float, *, input_latency: int, winner_latency: int = 5, rates: StdpRates = RATES) -> float:
     """Learn with one synapse of one neuron."""
-    latency, spikes = uint8([[[[input_latency]]]]), uint8([[[[winner_latency]]]])
+    latency, times = uint8([[[[input_latency]]]]), uint8([[winner_latency]])
     winners = torch.zeros((1, 1, 3), dtype=torch.int64)
-    return stdp(torch.full((1, 1, 1, 1), weight), latency, spikes, winners, rates=rates).item()
+    return stdp(torch.full((1, 1, 1, 1), weight), latency, winners, times, rates=rates).item()
 
 
 @pytest.mark.parametrize("input_latency", [0, 4, 5])
@@ -48,46 +49,51 @@ def test_a_large_rate_stops_at_the_bounds():
 
 @pytest.fixture
 def drawn() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Give weights of 3 features of 2 x 2 x 3, two images' latencies of 2 x 5 x 7, and spikes of 3 x 4 x 5."""
+    """Give weights of 3 features of 2 x 2 x 3, two images' latencies of 2 x 5 x 7, and times of a winner each."""
     chance = torch.Generator().manual_seed(0)
     weight = torch.rand((3, 2, 2, 3), generator=chance)
     latency = torch.randint(SILENT + 1, (2, 2, 5, 7), generator=chance, dtype=torch.uint8)
-    spikes = torch.randint(SILENT, (2, 3, 4, 5), generator=chance, dtype=torch.uint8)
-    return weight, latency, spikes
+    return weight, latency, uint8([[6], [9]])
 
 
 def test_only_the_winners_feature_changes_and_by_its_own_field(drawn):
-    weight, latency, spikes = drawn
+    weight, latency, times = drawn
     winners = torch.tensor([[[1, 2, 4]], [[-1, -1, -1]]])
-    changed = stdp(weight, latency, spikes, winners, rates=RATES)
-    rate = torch.where(latency[0, :, 2:4, 4:7] <= spikes[0, 1, 2, 4], 0.4, -0.2)
+    changed = stdp(weight, latency, winners, times, rates=RATES)
+    rate = torch.where(latency[0, :, 2:4, 4:7] <= 6, 0.4, -0.2)
     torch.testing.assert_close(changed[1], weight[1] + rate * weight[1] * (1 - weight[1]))
     assert torch.equal(changed[[0, 2]], weight[[0, 2]])
 
 
 def test_the_weights_given_are_not_modified(drawn):
-    weight, latency, spikes = drawn
+    weight, latency, times = drawn
     before = weight.clone()
-    stdp(weight, latency, spikes, torch.zeros((2, 1, 3), dtype=torch.int64), rates=RATES)
+    stdp(weight, latency, torch.zeros((2, 1, 3), dtype=torch.int64), times, rates=RATES)
     assert torch.equal(weight, before)
 
 
 def test_inputs_in_the_padding_never_spike():
-    latency, spikes = uint8([[[[0]]]]), uint8([[[[14], [14], [14]]]])
+    latency, times = uint8([[[[0]]]]), uint8([[14]])
     weight = torch.full((1, 1, 1, 3), 0.5)
     middle = torch.tensor([[[0, 1, 0]]])
-    changed = stdp(weight, latency, spikes, middle, rates=RATES, padding=1)
+    changed = stdp(weight, latency, middle, times, rates=RATES, padding=1)
     torch.testing.assert_close(changed.flatten(), torch.tensor([0.45, 0.6, 0.45]))
 
 
+def test_times_of_winners():
+    spikes = torch.arange(24, dtype=torch.uint8).view(1, 2, 3, 4)
+    winners = torch.tensor([[[1, 2, 3], [0, 1, 0], [-1, -1, -1]]])
+    assert winner_times(spikes, winners)[0, :2].tolist() == [23, 4]
+
+
 def test_reward_punishment_and_nothing(drawn):
-    weight, latency, spikes = drawn
+    weight, latency, times = drawn
     winners = torch.tensor([[[1, 2, 4]], [[0, 0, 0]]])
     rates = RewardRates(reward=RATES, punishment=StdpRates(causal=-0.1, acausal=0.3))
-    changed = reward_modulated_stdp(weight, latency, spikes, winners, [1, -1], rates=rates)
-    assert torch.equal(changed[1], stdp(weight, latency, spikes, winners, rates=rates.reward)[1])
-    assert torch.equal(changed[0], stdp(weight, latency, spikes, winners, rates=rates.punishment)[0])
-    assert torch.equal(reward_modulated_stdp(weight, latency, spikes, winners, [0, 0], rates=rates), weight)
+    changed = reward_modulated_stdp(weight, latency, winners, times, [1, -1], rates=rates)
+    assert torch.equal(changed[1], stdp(weight, latency, winners, times, rates=rates.reward)[1])
+    assert torch.equal(changed[0], stdp(weight, latency, winners, times, rates=rates.punishment)[0])
+    assert torch.equal(reward_modulated_stdp(weight, latency, winners, times, [0, 0], rates=rates), weight)
 
 
 def test_the_default_rates_are_the_originals():
@@ -126,20 +132,14 @@ def test_dropout_outside_its_range(dropout):
         kept_features(3, dropout=dropout, generator=torch.Generator())
 
 
-def test_maps_of_another_convolution(drawn):
-    weight, latency, spikes = drawn
-    with pytest.raises(ConfigError, match=r"stdp: spikes must be of shape \(2, 3, 4, 5\).* got \(2, 3, 4, 4\)"):
-        stdp(weight, latency, spikes[..., 1:], torch.zeros((2, 1, 3), dtype=torch.int64), rates=RATES)
-
-
-@pytest.mark.parametrize("winner", [[3, 0, 0], [0, 4, 0], [0, 0, 5]])
+@pytest.mark.parametrize("winner", [[3, 0, 0], [0, 4, 0], [0, 0, 5], [0, -1, 0]])
 def test_winners_outside_the_map(drawn, winner):
-    weight, latency, spikes = drawn
+    weight, latency, times = drawn
     with pytest.raises(ConfigError, match=r"stdp: winners must lie on a map of \(3, 4, 5\), got \["):
-        stdp(weight, latency, spikes, torch.tensor([[winner], [[0, 0, 0]]]), rates=RATES)
+        stdp(weight, latency, torch.tensor([[winner], [[0, 0, 0]]]), times, rates=RATES)
 
 
 def test_one_reinforcement_an_image(drawn):
-    weight, latency, spikes = drawn
+    weight, latency, times = drawn
     with pytest.raises(ConfigError, match=r"reinforcement must hold one value an image \(2\), got 1"):
-        reward_modulated_stdp(weight, latency, spikes, torch.zeros((2, 1, 3), dtype=torch.int64), [1])
+        reward_modulated_stdp(weight, latency, torch.zeros((2, 1, 3), dtype=torch.int64), times, [1])

@@ -94,8 +94,8 @@ class RewardRates:
 def stdp(
     weight: Float[Tensor, "features channels height width"],
     latency: UInt8[Tensor, "batch channels rows columns"],
-    spikes: UInt8[Tensor, "batch features r c"],
     winners: Int64[Tensor, "batch k 3"],
+    times: UInt8[Tensor, "batch k"],
     *,
     rates: StdpRates,
     padding: int = 0,
@@ -117,10 +117,10 @@ def stdp(
         Before the step; not modified.
     latency : Tensor of shape (batch, channels, rows, columns), uint8
         When the inputs spike; the largest value of the coding stands for never.
-    spikes : Tensor of shape (batch, features, r, c), uint8
-        When the neurons spike.
     winners : Tensor of shape (batch, k, 3), int64
         Feature, row and column of each winner, as `k_winners` gives them; -1 where there is none.
+    times : Tensor of shape (batch, k), uint8
+        When each winner spikes, as `winner_times` gives it; without meaning where there is none.
     rates : StdpRates
         Both rates.
     padding : int
@@ -133,7 +133,7 @@ def stdp(
     Raises
     ------
     ConfigError
-        If the maps do not belong to one batch, or a winner lies outside.
+        If a winner lies outside of the map that these weights make of these inputs.
 
     References
     ----------
@@ -144,19 +144,19 @@ def stdp(
     --------
     >>> import torch
     >>> weight = torch.full((1, 1, 1, 2), 0.5)
-    >>> inputs, outputs = torch.tensor([[[[3, 7]]]], dtype=torch.uint8), torch.tensor([[[[5]]]], dtype=torch.uint8)
-    >>> stdp(weight, inputs, outputs, torch.tensor([[[0, 0, 0]]]), rates=StdpRates(causal=0.4, acausal=-0.2)).tolist()
-    [[[[0.6000000238418579, 0.44999998807907104]]]]
+    >>> inputs, times = torch.tensor([[[[3, 7]]]], dtype=torch.uint8), torch.tensor([[5]], dtype=torch.uint8)
+    >>> stdp(weight, inputs, torch.tensor([[[0, 0, 0]]]), times, rates=StdpRates(causal=0.4, acausal=-0.2))
+    tensor([[[[0.6000, 0.4500]]]])
     """
     each = [rates] * len(latency)
-    return _applied("stdp", weight, latency, spikes, winners, each, padding)
+    return _applied("stdp", weight, latency, winners, times, each, padding)
 
 
 def reward_modulated_stdp(
     weight: Float[Tensor, "features channels height width"],
     latency: UInt8[Tensor, "batch channels rows columns"],
-    spikes: UInt8[Tensor, "batch features r c"],
     winners: Int64[Tensor, "batch k 3"],
+    times: UInt8[Tensor, "batch k"],
     reinforcement: Sequence[int],
     *,
     rates: RewardRates | None = None,
@@ -168,7 +168,7 @@ def reward_modulated_stdp(
 
     Parameters
     ----------
-    weight, latency, spikes, winners, padding
+    weight, latency, winners, times, padding
         As for `stdp`.
     reinforcement : sequence of int, of length batch
         Values of `Reinforcement`: 1 where the decision was right, -1 where it was wrong, 0 to learn nothing.
@@ -197,7 +197,29 @@ def reward_modulated_stdp(
         )
         raise ConfigError(msg)
     chosen = rates or RewardRates()
-    return _applied(where, weight, latency, spikes, winners, [chosen.of(value) for value in reinforcement], padding)
+    return _applied(where, weight, latency, winners, times, [chosen.of(value) for value in reinforcement], padding)
+
+
+def winner_times(
+    spikes: UInt8[Tensor, "batch features r c"], winners: Int64[Tensor, "batch k 3"]
+) -> UInt8[Tensor, "batch k"]:
+    """Look up when the winners spike.
+
+    Parameters
+    ----------
+    spikes : Tensor of shape (batch, features, r, c), uint8
+        When the neurons spike: `Spikes.latency`.
+    winners : Tensor of shape (batch, k, 3), int64
+        Feature, row and column of each winner; -1 where there is none.
+
+    Returns
+    -------
+    Tensor of shape (batch, k), uint8
+        Without meaning where there is no winner.
+    """
+    _, _, rows, columns = spikes.shape
+    feature, row, column = winners.clamp(min=0).unbind(dim=2)
+    return spikes.flatten(1).gather(1, (feature * rows + row) * columns + column)
 
 
 def kept_features(n_features: int, *, dropout: float, generator: torch.Generator) -> Bool[Tensor, " n_features"]:
@@ -237,45 +259,32 @@ def _applied(
     where: str,
     weight: Tensor,
     latency: Tensor,
-    spikes: Tensor,
     winners: Tensor,
+    times: Tensor,
     rates: Sequence[StdpRates | None],
     padding: int,
 ) -> Tensor:
     """Apply the winners of each image in order, with that image's rates; None leaves the weights as they are."""
-    _check(where, weight, latency, spikes, winners, padding)
-    height, width = weight.shape[2:]
+    features, _, height, width = weight.shape
     if padding:
         latency = pad(latency, (padding,) * 4, value=_NEVER)
+    places = (features, latency.shape[2] - height + 1, latency.shape[3] - width + 1)
     changed = weight.clone()
-    for index, (its_winners, its_rates) in enumerate(zip(winners.tolist(), rates, strict=True)):
+    for inputs, its_winners, its_times, its_rates in zip(latency, winners.tolist(), times.tolist(), rates, strict=True):
         if its_rates is None:
             continue
-        for feature, row, column in its_winners:
+        for winner, time in zip(its_winners, its_times, strict=True):
+            feature, row, column = winner
             if feature < 0:
                 continue
-            inputs = latency[index, :, row : row + height, column : column + width]
-            rate = torch.where(inputs <= spikes[index, feature, row, column], its_rates.causal, its_rates.acausal)
+            if any(not 0 <= place < end for place, end in zip(winner, places, strict=True)):
+                msg = (
+                    f"{where}: winners must lie on a map of {places}, got {winner}."
+                    " Give what k_winners found with these weights on these inputs."
+                )
+                raise ConfigError(msg)
+            in_window = inputs[:, row : row + height, column : column + width]
+            rate = torch.where(in_window <= time, its_rates.causal, its_rates.acausal)
             synapses = changed[feature]
             synapses.addcmul_(rate, synapses - synapses * synapses).clamp_(0, 1)
     return changed
-
-
-def _check(where: str, weight: Tensor, latency: Tensor, spikes: Tensor, winners: Tensor, padding: int) -> None:
-    """Refuse maps that do not come from one convolution of one batch, and winners that are not on its map."""
-    features, channels, height, width = weight.shape
-    rows, columns = (side + 2 * padding for side in latency.shape[2:])
-    expected = (len(latency), features, rows - height + 1, columns - width + 1)
-    if latency.shape[1] != channels or tuple(spikes.shape) != expected:
-        msg = (
-            f"{where}: spikes must be of shape {expected}, what weights of {tuple(weight.shape)} make of"
-            f" {tuple(latency.shape)} inputs, got {tuple(spikes.shape)}. Give the maps of one convolution."
-        )
-        raise ConfigError(msg)
-    beyond = winners >= torch.tensor(expected[1:], device=winners.device)
-    if bool(beyond.any()):
-        msg = (
-            f"{where}: winners must lie on a map of {expected[1:]}, got {winners[beyond.any(dim=-1)][0].tolist()}."
-            " Give what k_winners found on these spikes."
-        )
-        raise ConfigError(msg)
