@@ -8,6 +8,7 @@ from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import BoundaryNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 from torch.nn.functional import conv_transpose2d
 
@@ -138,7 +139,9 @@ def plot_latency(latency: UInt8[Tensor, "channels rows columns"], *, bins: int =
         drawn.append(axes.imshow(panel, cmap=colours, norm=norm, interpolation="nearest"))
         axes.set_title(title, fontsize=8)
         axes.set_axis_off()
-    figure.colorbar(drawn[0], ax=figure.axes, extend="max", label="time step of the first spike")
+    bar = figure.colorbar(drawn[0], ax=figure.axes, extend="max", label="time step of the first spike")
+    bar.set_ticks(MaxNLocator(6, integer=True).tick_values(0, bins - 1))
+    bar.minorticks_off()
     return figure
 
 
@@ -168,9 +171,10 @@ def plot_raster(latency: UInt8[Tensor, "channels rows columns"], *, bins: int = 
     FigureCanvasAgg(figure)
     raster, counts = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     size = channels[0].size
+    dot = np.clip(8000 / channels.size, 1, 20)
     for index, channel in enumerate(channels):
         spikes = np.flatnonzero(channel < bins)
-        raster.scatter(channel.flat[spikes], index * size + spikes, s=2, linewidths=0, label=f"channel {index}")
+        raster.scatter(channel.flat[spikes], index * size + spikes, s=dot, linewidths=0, label=f"channel {index}")
     raster.set_ylabel("neuron")
     raster.set_ylim(-0.5, len(channels) * size - 0.5)
     counts.bar(np.arange(bins), np.bincount(channels[channels < bins], minlength=bins), color="#767676")
