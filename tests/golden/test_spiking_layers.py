@@ -7,7 +7,18 @@ import numpy as np
 import pytest
 import torch
 
-from leukospike.spikes import SILENT, Spikes, SpikingConv2d, k_winners, lateral_inhibition
+from leukospike.spikes import (
+    SILENT,
+    Spikes,
+    SpikingConv2d,
+    edge_responses,
+    gabor_bank,
+    k_winners,
+    lateral_inhibition,
+    pointwise_inhibition,
+    pool_intensity,
+    rank_order_latency,
+)
 
 pytestmark = pytest.mark.data
 
@@ -23,7 +34,7 @@ def golden() -> dict[str, torch.Tensor]:
     if not path.is_file():
         pytest.skip(f"no stored results at {path}; set LEUKOSPIKE_REFERENCE to their folder")
     with np.load(path, allow_pickle=False) as stored:
-        return {name: torch.from_numpy(stored[name]) for name in stored.files if name.startswith(("s1_", "c1_", "s2_"))}
+        return {name: torch.from_numpy(stored[name]) for name in stored.files}
 
 
 def c1_spikes(golden: dict[str, torch.Tensor], index: int) -> torch.Tensor:
@@ -37,6 +48,27 @@ def s2(golden: dict[str, torch.Tensor]) -> SpikingConv2d:
     layer = SpikingConv2d(4, 20, 17, threshold=float(golden["s2_threshold"]))
     layer.weight.copy_(golden["s2_weight"])
     return layer
+
+
+def test_kernels_of_s1(golden):
+    np.testing.assert_array_equal(gabor_bank(window=5), golden["s1_kernels"])
+
+
+@pytest.mark.parametrize("index", IMAGES)
+def test_pooled_responses(golden, index):
+    responses = edge_responses(golden[f"seed_{index}_gray"][None, None], gabor_bank(window=5))
+    pooled = pool_intensity(responses, kernel=5, stride=4, padding=2)
+    np.testing.assert_array_equal(pooled[0], golden[f"c1_{index}_before_inhibition"])
+
+
+@pytest.mark.parametrize("index", IMAGES)
+def test_latency_and_survivor_of_c1(golden, index):
+    strength = golden[f"c1_{index}_after_inhibition"][None]
+    spikes = pointwise_inhibition(Spikes(rank_order_latency(strength), strength))
+    np.testing.assert_array_equal(spikes.latency.amin(dim=1)[0], golden[f"c1_{index}_latency"])
+    spiking = golden[f"c1_{index}_latency"] < SILENT
+    winner = spikes.latency[0].argmin(dim=0)
+    np.testing.assert_array_equal(winner[spiking], golden[f"c1_{index}_winner"][spiking])
 
 
 @pytest.mark.parametrize("index", IMAGES)

@@ -8,8 +8,8 @@ from torch import Generator, Tensor, nn
 from torch.nn.functional import conv2d, pad
 
 from leukospike.errors import ConfigError, ImageError
-from leukospike.spikes.encoding import BINS
-from leukospike.spikes.waves import Spikes, check_bins
+from leukospike.spikes.encoding import BINS, check_bins
+from leukospike.spikes.waves import Spikes
 
 
 class SpikingConv2d(nn.Module):

@@ -6,11 +6,8 @@ import torch
 from jaxtyping import Float, Float32, UInt8
 from torch import Tensor
 
-from leukospike.errors import ConfigError, ImageError
-from leukospike.spikes.encoding import BINS
-
-MOST_BINS = 255
-"""Latencies are one byte, and one value must be left for silence."""
+from leukospike.errors import ImageError
+from leukospike.spikes.encoding import BINS, check_bins
 
 
 @dataclass(frozen=True)
@@ -101,10 +98,3 @@ def from_wave(
         )
         raise ImageError(msg)
     return (bins - spiked.sum(dim=1)).to(torch.uint8)
-
-
-def check_bins(bins: int, where: str) -> None:
-    """Refuse a number of time steps that a byte cannot hold."""
-    if not 1 <= bins <= MOST_BINS:
-        msg = f"{where}: bins must be from 1 to {MOST_BINS}, got {bins}. Choose fewer time steps; 15 is the original's."
-        raise ConfigError(msg)
