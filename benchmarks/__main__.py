@@ -4,9 +4,9 @@ import argparse
 import subprocess
 import sys
 
-from benchmarks import front_end, measure, network, pca, pipeline
+from benchmarks import front_end, measure, network, pca, pipeline, plasticity
 
-TABLES = {"front-end": front_end, "network": network, "pipeline": pipeline, "pca": pca}
+TABLES = {"front-end": front_end, "network": network, "pipeline": pipeline, "pca": pca, "plasticity": plasticity}
 
 
 def main() -> int:

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import BoundaryNorm
+from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
@@ -130,8 +130,8 @@ def plot_latency(latency: UInt8[Tensor, "channels rows columns"], *, bins: int =
     panels = [("first of all", channels.min(axis=0))] if len(channels) > 1 else []
     panels += [(f"channel {index}", channel) for index, channel in enumerate(channels)]
     figure = _figure(len(panels), 1)
-    colours = colormaps["viridis"].resampled(bins)
-    colours.set_over(_SILENT_COLOUR)
+    colours = ListedColormap(colormaps["viridis"](np.linspace(0, 1, bins)))
+    colours = colours.with_extremes(over=_SILENT_COLOUR)
     norm = BoundaryNorm(np.arange(bins + 1) - 0.5, bins)
     drawn = []
     for index, (title, panel) in enumerate(panels):
