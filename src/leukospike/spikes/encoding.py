@@ -372,8 +372,13 @@ def _dealt_out(
         latency[index] = bins
         latency[index][original_order(index, bins * count)] = times.repeat_interleave(count)
 
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # torch sorts one row with one thread
-        list(pool.map(deal_out, tied.nonzero().flatten().tolist()))
+    indices = tied.nonzero().flatten().tolist()
+    if len(indices) == 1 or torch.get_num_threads() == 1:  # or each would wait for a thread to start
+        for index in indices:
+            deal_out(index)
+    else:
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # torch sorts one row with one thread
+            list(pool.map(deal_out, indices))
     return latency
 
 

@@ -1,6 +1,7 @@
 """Inhibition: among features at one position, among neighbours by strength, and of whole features."""
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 
 import torch
 from jaxtyping import Bool, Float, UInt8
@@ -77,6 +78,10 @@ def lateral_inhibition(
     reach = len(factors)
     rows, columns = intensity.shape[-2:]
     padded = pad(intensity, (reach,) * 4)
+    if intensity.device.type == "cpu" and intensity.dtype == torch.float32 and find_spec("numba"):
+        from leukospike.spikes import compiled_inhibition  # half a second to import, which not every command needs
+
+        return compiled_inhibition.lateral_inhibition(intensity.contiguous(), padded, factors)
     gain, stronger = torch.zeros_like(intensity), torch.empty_like(intensity)
     # One after the other, row by row: in float32 the order of a sum decides its last bit, and the golden has this one.
     for down in range(-reach, reach + 1):
