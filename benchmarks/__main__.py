@@ -4,9 +4,16 @@ import argparse
 import subprocess
 import sys
 
-from benchmarks import front_end, measure, network, pca, pipeline, plasticity
+from benchmarks import front_end, measure, network, pca, pipeline, plasticity, spikes
 
-TABLES = {"front-end": front_end, "network": network, "pipeline": pipeline, "pca": pca, "plasticity": plasticity}
+TABLES = {
+    "front-end": front_end,
+    "spikes": spikes,
+    "plasticity": plasticity,
+    "network": network,
+    "pipeline": pipeline,
+    "pca": pca,
+}
 
 
 def main() -> int:
@@ -19,7 +26,7 @@ def main() -> int:
         epilog=f"tables:\n{about}\n\nWithout a name: all but pca, which takes ten minutes and settled a choice once.",
     )
     parser.add_argument("tables", nargs="*", metavar="TABLE", help="any of: " + ", ".join(TABLES))
-    names = parser.parse_args().tables or ["front-end", "network", "pipeline"]
+    names = parser.parse_args().tables or ["front-end", "spikes", "plasticity", "network", "pipeline"]
     if unknown := set(names) - set(TABLES):
         parser.error(f"unknown table {min(unknown)}; choose from {', '.join(TABLES)}")
     if len(names) == 1:

@@ -1,4 +1,4 @@
-"""The front end as the original simulator has it: one image a call, dense responses, waves of T x C x H x W numbers.
+"""Front end and layers as the original simulator has them: one image a call, waves of T x C x H x W numbers.
 
 Written from the published description, as the other side of the comparison. It is not the simulator itself: it leaves
 out what that spends on checks and copies, so that a ratio against it flatters nobody.
@@ -6,7 +6,7 @@ out what that spends on checks and copies, so that a ratio against it flatters n
 
 import torch
 from torch import Tensor
-from torch.nn.functional import conv2d
+from torch.nn.functional import conv2d, threshold_
 
 from leukospike.spikes import BINS, gabor_bank
 
@@ -36,3 +36,19 @@ def first_wave(images: Tensor) -> Tensor:
 def latency(images: Tensor) -> Tensor:
     """Give each pixel's spike time, by counting the waves that it is silent in."""
     return torch.stack([BINS - waves(image).sum(dim=(0, 1)) for image in images]).to(torch.uint8)
+
+
+def integrate_and_fire(wave: Tensor, weight: Tensor, *, threshold: float, padding: int) -> tuple[Tensor, Tensor]:
+    """Give, for each time step, who has spiked so far, and the potentials above the threshold; (T, out, r, c) each.
+
+    Every time step is a convolution of all that has spiked by then, in float32.
+    """
+    potentials = threshold_(conv2d(wave, weight, padding=padding), threshold, 0.0)
+    return potentials.sign(), potentials
+
+
+def first_spikes(spikes: Tensor, potentials: Tensor) -> tuple[Tensor, Tensor]:
+    """Read latency and potential at the first spike off the waves of a layer, (out, r, c) each."""
+    times = len(spikes) - spikes.sum(dim=0)
+    at_first = potentials.gather(0, times.clamp(max=len(spikes) - 1).long()[None])[0]
+    return times.to(torch.uint8), at_first

@@ -4,16 +4,14 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 
-import numpy as np
 import torch
-from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from benchmarks import dense_reference, measure
+from benchmarks.pictures import KINDS, NOTE, pictures
 from leukospike.spikes import BINS, first_wave, latency_map
 
 SEED = 0
-INPUTS = ("cells on black", "noise")
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ CASES = (
 
 def run() -> None:
     """Measure every case on every kind of input, and print and save the table."""
-    results = {f"{case.title}, {kind}": _measured(index, kind) for index, case in enumerate(CASES) for kind in INPUTS}
+    results = {f"{case.title}, {kind}": _measured(index, kind) for index, case in enumerate(CASES) for kind in KINDS}
     rows = [
         {
             "case": name,
@@ -74,7 +72,7 @@ def run() -> None:
         "copies; equal results were checked. Median of so many turns, ours and dense alternating in one process, as",
         f"there are sizes: {repetitions};",
         "ratio of the medians, in brackets the quartiles of the turns' own ratios.",
-        f"Inputs generated, seed {SEED}: smooth grey blobs in 256 levels, half of the image black; independent noise.",
+        f"Inputs generated, seed {SEED}: {NOTE}",
         "Peak: of a process that does the one call, over its peak after the imports; dense drops each image's waves.",
         "Held: the result for one image; ours one byte a pixel for each map, dense 15 x 4 float32 a pixel.",
     )
@@ -119,19 +117,4 @@ def _latency(images: Tensor) -> Tensor:
 
 def _images(kind: str, case: Case) -> Tensor:
     """Draw the images of a case, (batch, 1, rows, columns)."""
-    chance = np.random.default_rng(SEED)
-    draw = _cells if kind == "cells on black" else _noise
-    return torch.from_numpy(np.stack([draw(chance, (case.rows, case.columns)) for _ in range(case.batch)])[:, None])
-
-
-def _noise(chance: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
-    """Draw independent grey values."""
-    return chance.random(shape, np.float32)
-
-
-def _cells(chance: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
-    """Draw smooth blobs with texture on black, in 256 levels as a file holds them."""
-    blobs = gaussian_filter(chance.standard_normal(shape, np.float32), 40)
-    texture = gaussian_filter(chance.standard_normal(shape, np.float32), 2)
-    grey = np.clip(0.5 + 0.15 * texture / texture.std(), 0, 1)
-    return np.where(blobs > np.median(blobs), np.round(grey * 255) / 255, 0).astype(np.float32)
+    return pictures(kind, case.batch, case.rows, case.columns, seed=SEED)

@@ -42,6 +42,8 @@ def cases(draw: st.DrawFn) -> Case:
     weight *= draw(st.sampled_from([1.0, 1e-6, 1e6]))
     if draw(st.booleans()):
         weight = weight.sign() / 4
+    if draw(st.booleans()):
+        weight = weight.abs()  # potentials only rise
     threshold = draw(st.sampled_from([None, 0.0, 0.75, 3.0, 1e-6, 1e6]))
     return Case(latency, weight, threshold, bins, padding)
 

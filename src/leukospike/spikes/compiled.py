@@ -43,6 +43,7 @@ def integrate_and_fire(
     table = np.zeros((kernel_rows * kernel_columns * channels + 1, padded_features))
     table[:-1, :features] = weight.permute(2, 3, 1, 0).reshape(-1, features).cpu().numpy()
     inputs = latency.contiguous().numpy()
+    only_rises = bool((weight >= 0).all())
 
     def work(task: tuple[int, int]) -> None:
         image, top = task
@@ -52,6 +53,7 @@ def integrate_and_fire(
             kernel_rows,
             kernel_columns,
             np.inf if threshold is None else threshold,
+            only_rises,
             bins,
             padding,
             top,
@@ -105,7 +107,18 @@ def _sort_spikes(latency, bins, above, below):
 @njit(cache=True, nogil=True, fastmath={"reassoc", "nsz"})
 @no_type_check
 def _integrate_band(
-    latency, table, kernel_rows, kernel_columns, threshold, bins, padding, top, bottom, first, potential
+    latency,
+    table,
+    kernel_rows,
+    kernel_columns,
+    threshold,
+    only_rises,
+    bins,
+    padding,
+    top,
+    bottom,
+    first,
+    potential,
 ):
     """Work out the output rows from top to bottom of one image."""
     channels, rows, columns = latency.shape
@@ -154,6 +167,12 @@ def _integrate_band(
                         for k in range(len(rising)):
                             rising[k] += ((a[k] + b[k]) + (c[k] + d[k])) + ((e[k] + f[k]) + (g[k] + h[k]))
                         done += 8
+                        if only_rises and len(potential) == 0:
+                            reached = 0
+                            for k in range(len(rising)):
+                                reached += rising[k] > threshold
+                            if reached == waiting:
+                                break  # the rest of the step changes potentials alone
                     for k in range(features):
                         if rising[k] > threshold:
                             its_first[k] = time
