@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import max_pool2d
 
-from leukospike.spikes import lateral_inhibition, pool_intensity
+from leukospike.spikes import Spikes, lateral_inhibition, pointwise_inhibition, pool_intensity
 
 
 @st.composite
@@ -28,6 +28,19 @@ def test_compiled_lateral_inhibition_is_the_plain_one(values, factors):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("leukospike.spikes.inhibition.find_spec", lambda _: None)
         assert torch.equal(compiled, lateral_inhibition(values, factors))
+
+
+@settings(deadline=None)
+@given(intensities(), st.integers(1, 5), st.integers(0, 2**32 - 1))
+def test_compiled_pointwise_inhibition_is_the_plain_one(values, bins, seed):
+    latency = torch.randint(bins + 1, values.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
+    spikes = Spikes(latency, values, bins)
+    compiled = pointwise_inhibition(spikes)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("leukospike.spikes.inhibition.find_spec", lambda _: None)
+        plain = pointwise_inhibition(spikes)
+    assert torch.equal(compiled.latency, plain.latency)
+    assert torch.equal(compiled.potential, plain.potential)
 
 
 @settings(deadline=None)

@@ -1,11 +1,11 @@
-"""Lateral inhibition on a CPU, compiled by numba: a row at a time, its gain in the cache."""
+"""Inhibition on a CPU, compiled by numba."""
 
 from collections.abc import Sequence
 from typing import no_type_check
 
 import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt8
 from numba import njit  # the extra `fast`
 from torch import Tensor
 
@@ -44,3 +44,33 @@ def _inhibit(strength, around, table, inhibited):
                     gain[column] += np.float32(here[column] > neighbour[column]) * factor
         for column in range(columns):
             inhibited[row, column] = here[column] + here[column] * gain[column]
+
+
+def pointwise_inhibition(
+    latency: UInt8[Tensor, "batch channels rows columns"],
+    potential: Float32[Tensor, "batch channels rows columns"],
+    bins: int,
+) -> tuple[UInt8[Tensor, "batch channels rows columns"], Float32[Tensor, "batch channels rows columns"]]:
+    """Give the latency and potential of `inhibition.pointwise_inhibition`."""
+    shape = tuple(latency.shape)
+    kept, strength = np.full(shape, bins, np.uint8), np.zeros(shape, np.float32)
+    for image in range(len(latency)):
+        _keep_first(latency[image].numpy(), potential[image].numpy(), bins, kept[image], strength[image])
+    return torch.from_numpy(kept), torch.from_numpy(strength)
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _keep_first(latency, potential, bins, kept, strength):
+    """Work out one image."""
+    channels, rows, columns = latency.shape
+    for row in range(rows):
+        for column in range(columns):
+            best = 0
+            for channel in range(1, channels):
+                time, first = latency[channel, row, column], latency[best, row, column]
+                if time < first or (time == first and potential[channel, row, column] > potential[best, row, column]):
+                    best = channel
+            if latency[best, row, column] < bins:
+                kept[best, row, column] = latency[best, row, column]
+                strength[best, row, column] = potential[best, row, column]

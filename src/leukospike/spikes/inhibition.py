@@ -37,6 +37,10 @@ def pointwise_inhibition(spikes: Spikes) -> Spikes:
     tensor([15, 15,  2], dtype=torch.uint8)
     """
     latency, potential = spikes.latency, spikes.potential
+    if latency.device.type == "cpu" and find_spec("numba"):
+        from leukospike.spikes import compiled_inhibition  # half a second to import, which not every command needs
+
+        return Spikes(*compiled_inhibition.pointwise_inhibition(latency, potential, spikes.bins), spikes.bins)
     earliest = latency.amin(dim=1, keepdim=True)
     strength = potential.masked_fill(latency != earliest, -torch.inf)
     winner = strength.argmax(dim=1, keepdim=True)  # the first among equals
