@@ -5,6 +5,7 @@ spikes of a step, all features side by side, are added up eight spikes at a time
 for a band of rows the spikes in their order.
 """
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from typing import no_type_check
@@ -15,7 +16,7 @@ from jaxtyping import Float32, UInt8
 from numba import njit  # the extra `fast`
 from torch import Tensor
 
-# Rows that are worked on at a time by one thread: measured, fewer sort too many rows twice, more leave the cache.
+# At most so many rows are worked on at a time: measured, fewer sort too many rows twice, more leave the cache.
 _BAND_ROWS = 32
 
 # A cache line of potentials.
@@ -45,6 +46,11 @@ def integrate_and_fire(
     inputs = latency.contiguous().numpy()
     only_rises = bool((weight >= 0).all())
 
+    # As many bands as keep all threads busy to the end.
+    threads = torch.get_num_threads()
+    bands = threads * math.ceil(shape[2] / (threads * _BAND_ROWS))
+    height = math.ceil(shape[2] / bands)
+
     def work(task: tuple[int, int]) -> None:
         image, top = task
         _integrate_band(
@@ -57,17 +63,17 @@ def integrate_and_fire(
             bins,
             padding,
             top,
-            min(top + _BAND_ROWS, shape[2]),
+            min(top + height, shape[2]),
             first[image],
             potential[image],
         )
 
-    tasks = product(range(batch), range(0, shape[2], _BAND_ROWS))
-    if torch.get_num_threads() == 1:
+    tasks = product(range(batch), range(0, shape[2], height))
+    if threads == 1:
         for task in tasks:
             work(task)
     else:
-        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        with ThreadPoolExecutor(threads) as pool:
             list(pool.map(work, tasks))
     return torch.from_numpy(first), torch.from_numpy(potential)
 
