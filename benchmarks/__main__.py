@@ -4,12 +4,13 @@ import argparse
 import subprocess
 import sys
 
-from benchmarks import front_end, measure, network, pca, pipeline, spikes
+from benchmarks import front_end, measure, network, pca, pipeline, plasticity, spikes
 from benchmarks.segmentation import table as segmentation
 
 TABLES = {
     "front-end": front_end,
     "spikes": spikes,
+    "plasticity": plasticity,
     "network": network,
     "pipeline": pipeline,
     "pca": pca,
@@ -36,7 +37,7 @@ def main() -> int:
         help="for segmentation alone: judge this one, and any others so named",
     )
     arguments = parser.parse_args()
-    names = arguments.tables or ["front-end", "spikes", "network", "pipeline"]
+    names = arguments.tables or ["front-end", "spikes", "plasticity", "network", "pipeline"]
     if unknown := set(names) - set(TABLES):
         parser.error(f"unknown table {min(unknown)}; choose from {', '.join(TABLES)}")
     if arguments.method and names != ["segmentation"]:

@@ -21,7 +21,7 @@ SHARES = {"tecom": 0.4, "cellavision": 0.35, "bccd": 0.17, "c-nmc": 0.08}
 
 CONFIG = SegmenterTraining(seed=0)
 
-SHIPPED = Path("src/leukospike/weights/segmenter.safetensors")
+SHIPPED = Path("src/leukospike/segmentation/segmenter.safetensors")
 
 # The masks of bccd are polygons: nothing is taken from a band along their borders.
 _CELL_BAND_PX, _NUCLEUS_BAND_PX = 9, 7
@@ -61,7 +61,7 @@ def labelled(image: AnnotatedImage) -> LabelledImage:
             if cell[inside].mean() < _LEAST_DRAWN:
                 classes[inside] = UNKNOWN
         # What was drawn where no white cell is boxed is an error of either.
-        classes[cell & ~binary_dilation(boxed, iterations=_BOX_MARGIN_PX)] = UNKNOWN
+        classes[cell & np.logical_not(binary_dilation(boxed, iterations=_BOX_MARGIN_PX))] = UNKNOWN
     return LabelledImage(image.set, image.pixels, classes)
 
 

@@ -168,7 +168,7 @@ def test_save_and_load(tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"", "readable safetensors"), (b"no weights", "readable safetensors"), (None, "readable safetensors")],
+    [(b"", "readable safetensors"), (b"no weights", "readable safetensors"), (None, "must be a file")],
 )
 def test_refuses_what_is_no_weights_file(tmp_path: Path, content, message):
     path = tmp_path / "weights.safetensors"
@@ -188,5 +188,5 @@ def test_refuses_nan(tmp_path: Path):
 
 def test_refuses_another_network(tmp_path: Path):
     save_segmenter(SpikingSegmenter(folded=False), tmp_path / "weights.safetensors")
-    with pytest.raises(WeightsError, match="another network"):
+    with pytest.raises(WeightsError, match="wrong part"):
         load_segmenter(tmp_path / "weights.safetensors")

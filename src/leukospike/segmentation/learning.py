@@ -147,7 +147,9 @@ def train_segmenter(
 
 
 @torch.no_grad()
-def _average(means: list[Tensor], current: list[Tensor], count: Tensor | int) -> None:
+def _average(
+    means: tuple[Tensor, ...] | list[Tensor], current: tuple[Tensor, ...] | list[Tensor], count: Tensor | int
+) -> None:
     """Move the running means on; the first weights, which are drawn, are soon forgotten."""
     kept = min(_LONGEST_MEAN, (1 + int(count)) / (10 + int(count)))
     for mean, value in zip(means, current, strict=True):

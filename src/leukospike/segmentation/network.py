@@ -13,7 +13,6 @@ steps one by one. The code is that of Stanojevic et al. 2024 (doi 10.1038/s41467
 whole numbers.
 """
 
-import json
 import math
 from collections.abc import Sequence
 from functools import cache
@@ -26,13 +25,10 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from PIL import Image
-from safetensors import SafetensorError
-from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.nn import functional
 
-from leukospike.errors import WeightsError
-from leukospike.files import written_whole
+from leukospike.weights import read_weights, write_weights, wrong_part
 
 STEPS = 63
 """Spike times between layers; a latency of so many steps is silence."""
@@ -265,10 +261,8 @@ def _winners(potential: Float[Tensor, "classes r c"], rows: int, columns: int) -
 
 def save_segmenter(network: SpikingSegmenter, path: Path) -> None:
     """Write a folded network to `path`, whole or not at all."""
-    tensors = {name: tensor.detach().contiguous() for name, tensor in network.state_dict().items()}
-    about = {"format": _FORMAT, "steps": STEPS, "channels": CHANNELS, "classes": CLASSES}
-    with written_whole(path) as part:
-        part.write_bytes(save(tensors, metadata={"leukospike": json.dumps(about)}))
+    settings = {"format": _FORMAT, "steps": STEPS, "channels": CHANNELS, "classes": CLASSES}
+    write_weights(path, network.state_dict(), settings)
 
 
 def load_segmenter(path: Path) -> SpikingSegmenter:
@@ -279,21 +273,14 @@ def load_segmenter(path: Path) -> SpikingSegmenter:
     WeightsError
         If the file is missing, not safetensors, of another network, or holds a value that is not finite.
     """
-    try:
-        tensors = load(path.read_bytes())
-    except (OSError, SafetensorError) as error:
-        msg = f"load_segmenter: weights must be a readable safetensors file, got {path.name} ({error}). Copy it again."
-        raise WeightsError(msg) from error
-    broken = [name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]
-    if broken:
-        msg = f"load_segmenter: weights must be finite, got NaN or infinity in {broken[0]} of {path.name}. Train again."
-        raise WeightsError(msg)
+    stored = read_weights(
+        path, form=_FORMAT, where="load_segmenter", give="Install the package again.", use="Train a segmenter."
+    )
     network = SpikingSegmenter(folded=True)
     try:
-        network.load_state_dict(tensors)
+        network.load_state_dict(stored.tensors)
     except RuntimeError as error:
-        msg = f"load_segmenter: weights must be of a segmenter, got {path.name} of another network. Train again."
-        raise WeightsError(msg) from error
+        raise wrong_part("load_segmenter", path, error) from error
     network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     return network.eval().requires_grad_(requires_grad=False)
 
@@ -301,5 +288,5 @@ def load_segmenter(path: Path) -> SpikingSegmenter:
 @cache
 def default_segmenter() -> SpikingSegmenter:
     """Give the network whose weights are part of the package."""
-    with resources.as_file(resources.files("leukospike") / "weights" / "segmenter.safetensors") as path:
+    with resources.as_file(resources.files("leukospike") / "segmentation" / "segmenter.safetensors") as path:
         return load_segmenter(path)

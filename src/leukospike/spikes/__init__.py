@@ -2,6 +2,7 @@
 
 from leukospike.spikes.colour import opponent_channels, optical_density, stain_channels
 from leukospike.spikes.convolution import SpikingConv2d
+from leukospike.spikes.decision import Decisions, decide
 from leukospike.spikes.encoding import (
     BINS,
     SILENT,
@@ -14,6 +15,15 @@ from leukospike.spikes.encoding import (
 from leukospike.spikes.gabor import edge_responses, gabor_bank, gabor_kernel
 from leukospike.spikes.gaussians import difference_of_gaussians_bank, spot_responses
 from leukospike.spikes.inhibition import feature_inhibition, lateral_inhibition, pointwise_inhibition
+from leukospike.spikes.plasticity import (
+    Reinforcement,
+    RewardRates,
+    StdpRates,
+    kept_features,
+    reward_modulated_stdp,
+    stdp,
+    winner_times,
+)
 from leukospike.spikes.pooling import pool_intensity, pool_latency
 from leukospike.spikes.waves import Spikes, from_wave, to_wave
 from leukospike.spikes.winners import k_winners
@@ -21,9 +31,14 @@ from leukospike.spikes.winners import k_winners
 __all__ = [
     "BINS",
     "SILENT",
+    "Decisions",
     "LatencyMap",
+    "Reinforcement",
+    "RewardRates",
     "Spikes",
     "SpikingConv2d",
+    "StdpRates",
+    "decide",
     "difference_of_gaussians_bank",
     "edge_responses",
     "feature_inhibition",
@@ -32,6 +47,7 @@ __all__ = [
     "gabor_bank",
     "gabor_kernel",
     "k_winners",
+    "kept_features",
     "latency_map",
     "lateral_inhibition",
     "opponent_channels",
@@ -40,8 +56,11 @@ __all__ = [
     "pool_intensity",
     "pool_latency",
     "rank_order_latency",
+    "reward_modulated_stdp",
     "spot_responses",
     "stain_channels",
+    "stdp",
     "to_wave",
     "value_latency",
+    "winner_times",
 ]

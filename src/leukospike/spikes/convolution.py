@@ -154,7 +154,7 @@ class SpikingConv2d(nn.Module):
 
     def _first_spikes(self, latency: Tensor, *, with_potential: bool) -> tuple[Tensor, Tensor]:
         """Choose the way: compiled on a CPU where numba is installed, plain otherwise; the results are the same."""
-        self._check(latency)
+        self.check_input(latency)
         weight = on_a_grid(self.weight)
         if latency.device.type == "cpu" and find_spec("numba"):
             from leukospike.spikes import compiled  # half a second to import, which not every command needs
@@ -169,7 +169,7 @@ class SpikingConv2d(nn.Module):
             )
         return integrate_and_fire(latency, weight, threshold=self.threshold, bins=self.bins, padding=self.padding)
 
-    def _check(self, latency: Tensor) -> None:
+    def check_input(self, latency: Tensor) -> None:
         """Refuse maps that do not fit the weights."""
         channels, *sides = self.weight.shape[1:]
         if latency.shape[1] != channels:

@@ -392,6 +392,11 @@ def _dealt_out(
         places = places_in_order(index, [count * (time + 1) for time in range(bins)])
         latency[index][places.to(values.device).long()] = times.repeat_interleave(count)
 
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        list(pool.map(deal_out, tied.nonzero().flatten().tolist()))
+    indices = tied.nonzero().flatten().tolist()
+    if len(indices) == 1 or torch.get_num_threads() == 1:  # or each would wait for a thread to start
+        for index in indices:
+            deal_out(index)
+    else:
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+            list(pool.map(deal_out, indices))
     return latency

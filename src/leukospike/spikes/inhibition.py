@@ -1,6 +1,7 @@
 """Inhibition: among features at one position, among neighbours by strength, and of whole features."""
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 
 import torch
 from jaxtyping import Bool, Float, UInt8
@@ -36,6 +37,10 @@ def pointwise_inhibition(spikes: Spikes) -> Spikes:
     tensor([15, 15,  2], dtype=torch.uint8)
     """
     latency, potential = spikes.latency, spikes.potential
+    if latency.device.type == "cpu" and find_spec("numba"):
+        from leukospike.spikes import compiled_inhibition  # half a second to import, which not every command needs
+
+        return Spikes(*compiled_inhibition.pointwise_inhibition(latency, potential, spikes.bins), spikes.bins)
     earliest = latency.amin(dim=1, keepdim=True)
     strength = potential.masked_fill(latency != earliest, -torch.inf)
     winner = strength.argmax(dim=1, keepdim=True)  # the first among equals
@@ -77,14 +82,19 @@ def lateral_inhibition(
     reach = len(factors)
     rows, columns = intensity.shape[-2:]
     padded = pad(intensity, (reach,) * 4)
-    gain = torch.zeros_like(intensity)
+    if intensity.device.type == "cpu" and intensity.dtype == torch.float32 and find_spec("numba"):
+        from leukospike.spikes import compiled_inhibition  # half a second to import, which not every command needs
+
+        return compiled_inhibition.lateral_inhibition(intensity.contiguous(), padded, factors)
+    gain, stronger = torch.zeros_like(intensity), torch.empty_like(intensity)
     # One after the other, row by row: in float32 the order of a sum decides its last bit, and the golden has this one.
     for down in range(-reach, reach + 1):
         for right in range(-reach, reach + 1):
             distance = max(abs(down), abs(right))
             if distance:
                 neighbour = padded[..., reach + down :, reach + right :][..., :rows, :columns]
-                gain += (intensity > neighbour).to(intensity.dtype) * factors[distance - 1]
+                # Compared into numbers, not into Booleans: measured, five times as fast to add.
+                gain.add_(torch.gt(intensity, neighbour, out=stronger), alpha=factors[distance - 1])
     return intensity + intensity * gain
 
 
