@@ -72,7 +72,7 @@ def test_training_repeats_itself():
 
 
 def test_learns_drawn_cells():
-    config = SegmenterTraining(iterations=100, batch_size=2, crop_px=64)
+    config = SegmenterTraining(iterations=250, batch_size=3, crop_px=64)
     network = train_segmenter([disc(seed) for seed in range(6)], {"drawn": 1.0}, config)
     unseen = [disc(seed) for seed in range(100, 104)]
     for image, found in zip(unseen, class_maps(network, [image.pixels for image in unseen]), strict=True):

@@ -280,7 +280,8 @@ def load_segmenter(path: Path) -> SpikingSegmenter:
     try:
         network.load_state_dict(stored.tensors)
     except RuntimeError as error:
-        raise wrong_part("load_segmenter", path, error) from error
+        where = "load_segmenter"
+        raise wrong_part(where, path, error) from error
     network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     return network.eval().requires_grad_(requires_grad=False)
 
