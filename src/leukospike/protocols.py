@@ -31,7 +31,7 @@ from leukospike.failures import Failure, read_failures, write_failures
 from leukospike.files import locked, new_folder, remove_leftovers, write_table, write_text, written_whole
 from leukospike.images import luma, read_image
 from leukospike.model import FittedModel, load_model, network_probabilities, save_model
-from leukospike.preparation import Prepared, prepare
+from leukospike.preparation import INDEX, Prepared, prepare, require_same_images
 from leukospike.preprocessing import Normalisation
 from leukospike.progress import Progress, silent
 from leukospike.runs import read_config, weights_path, write_config
@@ -59,6 +59,7 @@ _FLAW_ALL_IDB = (
     "ALL-IDB has no patient ids: all crops of ALL-IDB2 are cut from images of ALL-IDB1, some images overlap, and"
     " nobody can say which images are of one person."
 )
+_IMAGES = "images.json"  # the index, which outlives the maps
 _SAMPLES_PER_CLASS = 3
 _LARGEST_SAMPLE_PX = 512
 
@@ -108,9 +109,9 @@ def run_protocol(
     dataset : DataSet
     config : RunConfig
     run : Path
-        The run folder: `config.toml`, `metrics.json`, `predictions.csv`, `history.csv`, `components.csv`,
-        `samples.npz`, `weights/fold_*.safetensors`, and `failures.csv` if an image could not be read. The report is
-        made from it by `report.write_report`.
+        The run folder: `config.toml`, `metrics.json`, `images.json`, `predictions.csv`, `history.csv`,
+        `components.csv`, `samples.npz`, `weights/fold_*.safetensors`, and `failures.csv` if an image could not be
+        read. The report is made from it by `report.write_report`.
     resume : bool
         True: `run` is an interrupted run, and is carried on. It ends with the figures of an uninterrupted one.
     progress : Progress
@@ -127,7 +128,7 @@ def run_protocol(
     SplitError
         If the honest protocol is asked for and subjects are unknown or too few.
     RunError
-        If `run` exists and is not to be resumed, or is to be resumed with other settings.
+        If `run` exists and is not to be resumed, or is to be resumed with other settings or other data.
     """
     command = _command(config)
     where = f"{command} --protocol {config.protocol}"
@@ -147,6 +148,7 @@ def run_protocol(
         with locked(run, where=command):
             remove_leftovers(run)
             if (run / "metrics.json").exists():
+                require_same_images(dataset.records, run / _IMAGES)
                 shutil.rmtree(run / "state", ignore_errors=True)
                 finished = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
                 return RunOutcome(run, finished, read_failures(run))
@@ -201,6 +203,7 @@ def _run(dataset: DataSet, config: RunConfig, run: Path, progress: Progress) -> 
         result = _run_fold(number, folds[number], fitted, prepared, items, config, run, fold_stages, progress)
         write_text(done, json.dumps(result))
     results = [json.loads((state / f"fold_{number}.json").read_text(encoding="utf-8")) for number in numbers]
+    write_text(run / _IMAGES, (state / INDEX).read_text(encoding="utf-8"))
     outcome = _put_together(dataset, config, run, prepared, items, folds, results, progress)
     shutil.rmtree(state)
     return outcome

@@ -42,6 +42,7 @@ def test_run_folder_holds_everything(honest: RunOutcome) -> None:
     assert names == {
         "config.toml",
         "metrics.json",
+        "images.json",
         "predictions.csv",
         "history.csv",
         "components.csv",
@@ -116,6 +117,15 @@ def test_resuming_a_finished_run_changes_nothing(honest: RunOutcome, discs: Path
     again = run_protocol(read_dataset(discs), tiny, honest.run, resume=True)
     assert again.metrics == honest.metrics
     assert (honest.run / "metrics.json").read_bytes() == before
+
+
+def test_resuming_a_finished_run_with_other_data_is_refused(honest: RunOutcome, discs: Path, tiny: RunConfig) -> None:
+    dataset = read_dataset(discs)
+    first = dataset.records[0]
+    for change in ({"label": 1 - int(first.label or 0)}, {"subject": "hem-0"}, {"path": dataset.records[5].path}):
+        other = replace(dataset, records=(replace(first, **change), *dataset.records[1:]))
+        with pytest.raises(RunError, match=r"images must be those that the run was begun with, got .*all-0/0\.png"):
+            run_protocol(other, tiny, honest.run, resume=True)
 
 
 def test_resuming_with_other_settings_is_refused(honest: RunOutcome, discs: Path, tiny: RunConfig) -> None:
