@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -128,11 +129,19 @@ def load_model(path: Path) -> FittedModel:
             " Use weights that leukospike train or reproduce wrote."
         )
         raise WeightsError(msg)
+    for name, tensor in tensors.items():
+        if tensor.dtype != (torch.int64 if name.endswith("num_batches_tracked") else torch.float32):
+            kind = str(tensor.dtype).removeprefix("torch.")
+            msg = (
+                f"{where}: weights must be float32, got {kind} in {name} of {path.name}. Use them as they were written."
+            )
+            raise WeightsError(msg)
     broken = [name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]
     if broken:
         msg = f"{where}: weights must be finite, got NaN or infinity in {broken[0]} of {path.name}. Train again."
         raise WeightsError(msg)
     try:
+        _check_settings(settings)
         network = ResidualNetwork(image_size=settings["image_size"], hidden_units=settings["hidden_units"])
         network.load_state_dict(
             {name.removeprefix("network."): tensor for name, tensor in tensors.items() if name.startswith("network.")}
@@ -155,6 +164,18 @@ def load_model(path: Path) -> FittedModel:
         msg = f"{where}: weights must hold a whole model, got {path.name} with a wrong part ({reason}). Train again."
         raise WeightsError(msg) from error
     return model
+
+
+def _check_settings(settings: dict[str, Any]) -> None:
+    """Refuse settings of a wrong kind, some of which would pass for numbers until the first image."""
+    whole, number = (int,), (int, float)
+    kinds = {"image_size": whole, "blur_window": whole, "mean": number, "std": number}
+    if settings["hidden_units"] is not None:
+        kinds["hidden_units"] = whole
+    for name, types in kinds.items():
+        if type(settings[name]) not in types:
+            msg = f"{name} of {settings[name]}"
+            raise TypeError(msg)
 
 
 def _check_fitted(model: FittedModel) -> None:
