@@ -4,6 +4,7 @@ import errno
 import io
 import logging
 import os
+import re
 import signal
 import sys
 import warnings
@@ -269,8 +270,11 @@ def train(
     out: OutOption,
     preset: Annotated[Preset, typer.Option("--preset", help="Whose sizes to take.")] = Preset.C_NMC,
     protocol: Annotated[
-        Protocol, typer.Option("--protocol", help="honest: hold out subjects. paper: hold out images, flaws included.")
-    ] = Protocol.HONEST,
+        Protocol | None,
+        typer.Option(
+            "--protocol", help="honest: hold out subjects. paper: hold out images, flaws included. Default: honest."
+        ),
+    ] = None,
     folds: Annotated[int | None, typer.Option("--folds", help="Hold out one part of so many. Default: 5.")] = None,
     epochs: EpochsOption = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of everything random. Default: 0.")] = None,
@@ -299,9 +303,12 @@ def reproduce(
     data: DataOption,
     out: OutOption,
     protocol: Annotated[
-        Protocol,
-        typer.Option("--protocol", help="honest: split by subject. paper: the original's protocol, flaws included."),
-    ] = Protocol.HONEST,
+        Protocol | None,
+        typer.Option(
+            "--protocol",
+            help="honest: split by subject. paper: the original's protocol, flaws included. Default: honest.",
+        ),
+    ] = None,
     folds: Annotated[int | None, typer.Option("--folds", help="Folds of the cross-validation. Default: 4.")] = None,
     epochs: EpochsOption = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of everything random. Default: 0.")] = None,
@@ -409,6 +416,11 @@ def run(arguments: list[str]) -> int:
     arguments : list of str
         What stands behind `leukospike` on the command line.
     """
+    empty = next((argument for argument in arguments if argument == "" or re.fullmatch("--[a-z-]+=", argument)), None)
+    if empty is not None:
+        # As a path it would mean the current folder, which nobody who left a variable unset has in mind.
+        _say(f"command line must have no empty value, got '{empty}'. Give the value, or leave its option out.")
+        return 2
     again = "Repeat it with --resume to carry on." if {"train", "reproduce"} & set(arguments[:1]) else "Repeat it."
     try:
         status = app(arguments, prog_name="leukospike", standalone_mode=False)

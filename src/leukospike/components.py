@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 from sklearn.decomposition import PCA
 
-from leukospike.errors import ConfigError
+from leukospike.errors import ConfigError, DataError
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,8 @@ def fit_components(images: Float[np.ndarray, "n rows columns"], *, n_components:
     ------
     ConfigError
         If there are fewer images or pixels than components.
+    DataError
+        If the images do not differ, so that there is no variance to explain.
 
     References
     ----------
@@ -63,6 +65,12 @@ def fit_components(images: Float[np.ndarray, "n rows columns"], *, n_components:
             f" {flat.shape[1]} pixels, got {n_components}. Ask for fewer components or give more images."
         )
         raise ConfigError(msg)
+    if all(np.array_equal(image, flat[0]) for image in flat):  # ends at the second image, as a rule
+        msg = (
+            f"fit_components: images must differ in their spikes, got {len(flat)} all alike. Check that they show one"
+            " cell each, uncut and in focus."
+        )
+        raise DataError(msg)
     pca = PCA(n_components, svd_solver="randomized", copy=False, random_state=seed).fit(flat)
     return FittedComponents(
         mean=pca.mean_.astype(np.float32),

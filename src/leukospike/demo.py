@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from leukospike.datasets import read_dataset
-from leukospike.files import new_folder
+from leukospike.files import whole_folder
 from leukospike.progress import Progress, silent
 from leukospike.protocols import run_protocol
 from leukospike.report import write_report
@@ -20,7 +20,7 @@ def run_demo(out: Path, *, seed: int = 0, progress: Progress = silent) -> Path:
     Parameters
     ----------
     out : Path
-        New folder: the cohort goes to `smears`, the run to `run`.
+        New folder: the cohort goes to `smears`, the run to `run`. On an error or an interruption it is left as it was.
     seed : int
         Of the cohort and of the run.
     progress : Progress
@@ -34,9 +34,13 @@ def run_demo(out: Path, *, seed: int = 0, progress: Progress = silent) -> Path:
     ------
     RunError
         If `out` exists and is not empty.
+    ConfigError
+        If `seed` is out of range.
     """
-    new_folder(out, where="demo")
-    generate_cohort(SmearConfig(**COHORT, seed=seed), out / "smears", progress=progress)
+    cohort = SmearConfig(**COHORT, seed=seed)
     config = RunConfig.preset(Preset.C_NMC, SETTINGS | {"seed": seed})
-    run_protocol(read_dataset(out / "smears"), config, out / "run", progress=progress)
-    return write_report(out / "run")
+    with whole_folder(out, where="demo") as part:
+        generate_cohort(cohort, part / "smears", progress=progress)
+        run_protocol(read_dataset(part / "smears"), config, part / "run", progress=progress)
+        report = write_report(part / "run")
+    return out / report.relative_to(part)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -112,6 +113,7 @@ def load_model(path: Path) -> FittedModel:
     )
     settings, tensors = stored.settings, stored.tensors
     try:
+        _check_settings(settings)
         network = ResidualNetwork(image_size=settings["image_size"], hidden_units=settings["hidden_units"])
         network.load_state_dict(
             {name.removeprefix("network."): tensor for name, tensor in tensors.items() if name.startswith("network.")}
@@ -132,6 +134,18 @@ def load_model(path: Path) -> FittedModel:
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise wrong_part(where, path, error) from error
     return model
+
+
+def _check_settings(settings: dict[str, Any]) -> None:
+    """Refuse settings of a wrong kind, some of which would pass for numbers until the first image."""
+    whole, number = (int,), (int, float)
+    kinds = {"image_size": whole, "blur_window": whole, "mean": number, "std": number}
+    if settings["hidden_units"] is not None:
+        kinds["hidden_units"] = whole
+    for name, types in kinds.items():
+        if type(settings[name]) not in types:
+            msg = f"{name} of {settings[name]}"
+            raise TypeError(msg)
 
 
 def _check_fitted(model: FittedModel) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -22,6 +22,12 @@ from leukospike.images import Picture, luma, pixel_digest, read_image
 from leukospike.preprocessing import Augmentation, spike_map
 from leukospike.progress import Progress, silent
 
+INDEX = "index.json"
+"""Names the images whose maps lie beside it, their labels, subjects, and digests."""
+
+_REFUSAL = (
+    "prepare: images must be those that the run was begun with, got {}. Give the first data again or start a new run."
+)
 _CHUNK = 64  # maps augmented at a time
 _AHEAD = 8  # decoded images held at a time: 120 MB of ALL-IDB1's fields
 _WORKERS = 2
@@ -60,7 +66,8 @@ def prepare(
     ----------
     records : sequence of Record
     folder : Path
-        Where the maps are kept: `maps.npy` and `index.json`. If they are there already, nothing is decoded.
+        Where the maps are kept: `maps.npy` and `index.json`. If they are there already, no image is decoded but those
+        whose files have changed since, to see if their pixels have.
     size : int
         Side of the maps, pixels.
     window : int
@@ -78,19 +85,18 @@ def prepare(
     Raises
     ------
     RunError
-        If `folder` keeps the maps of other images, or of other settings.
+        If `folder` keeps the maps of other images, labels, subjects, or settings.
     """
-    settings = {"size": size, "window": window, "copies": copies, "seed": seed, "images": [r.image for r in records]}
-    index, maps_path = folder / "index.json", folder / "maps.npy"
-    if index.exists() and maps_path.exists():
+    settings = {"size": size, "window": window, "copies": copies, "seed": seed}
+    index, maps_path = folder / INDEX, folder / "maps.npy"
+    if index.exists():
+        require_same_images(records, index)
         kept = json.loads(index.read_text(encoding="utf-8"))
         if kept["settings"] != settings:
-            msg = (
-                f"prepare: images must be those that the run was begun with, got others than {folder} keeps."
-                " Give the first data again or start a new run."
-            )
-            raise RunError(msg)
-        return _opened(records, maps_path, kept, copies)
+            _refuse_images(f"others than {folder} keeps")
+        if maps_path.exists():
+            return _opened(records, maps_path, kept, copies)
+    stamps = [_stamp(record) for record in records]
     folder.mkdir(parents=True, exist_ok=True)
     index.unlink(missing_ok=True)
     maps = open_memmap(maps_path, mode="w+", dtype=np.float32, shape=(len(records) * (1 + copies), size, size))
@@ -115,6 +121,8 @@ def prepare(
     maps.flush()
     kept: dict[str, Any] = {
         "settings": settings,
+        "records": [_said(record) for record in records],
+        "stamps": stamps,
         "images": images,
         "digests": digests,
         "failures": [asdict(failure) for failure in failures],
@@ -123,6 +131,60 @@ def prepare(
     # Written last: maps without an index are of an interrupted run, and are made again.
     write_text(index, json.dumps(kept))
     return _opened(records, maps_path, kept, copies)
+
+
+def require_same_images(records: Sequence[Record], index: Path) -> None:
+    """Refuse images, labels or subjects other than those of an index that `prepare` wrote.
+
+    A file of another size or time is decoded and its pixels are compared, so that a copied data set is the same.
+
+    Parameters
+    ----------
+    records : sequence of Record
+    index : Path
+        `index.json`, or a copy.
+
+    Raises
+    ------
+    RunError
+        If they differ in anything, or `index` does not say.
+    """
+    try:
+        kept = json.loads(index.read_text(encoding="utf-8"))
+        before, stamps = kept["records"], kept["stamps"]
+        digests: dict[str, str] = dict(zip(kept["images"], kept["digests"], strict=True))
+    except (OSError, ValueError, KeyError) as error:
+        msg = _REFUSAL.format(f"a run whose {index.name} does not name them")
+        raise RunError(msg) from error
+    now = [_said(record) for record in records]
+    if [image for image, *_ in now] != [image for image, *_ in before]:
+        _refuse_images(f"others than {index.parent} keeps")
+    for said, other in zip(now, before, strict=True):
+        if said != other:
+            _refuse_images(f"another label or subject for {said[0]} than {index.parent} keeps")
+    changed = [record for record, stamp in zip(records, stamps, strict=True) if _stamp(record) != stamp]
+    for record, result in decoded(changed):
+        if (pixel_digest(result.pixels) if isinstance(result, Picture) else None) != digests.get(record.image):
+            _refuse_images(f"other pixels in {record.image} than {index.parent} keeps")
+
+
+def _refuse_images(got: str) -> NoReturn:
+    """Refuse data that a run was not begun with."""
+    raise RunError(_REFUSAL.format(got))
+
+
+def _said(record: Record) -> list[str | int | None]:
+    """Give what the data set says of an image."""
+    return [record.image, record.label, record.subject]
+
+
+def _stamp(record: Record) -> list[int] | None:
+    """Give size and time of a file, by which it is known to be unchanged; None where it cannot be seen."""
+    try:
+        status = record.path.stat()
+    except OSError:
+        return None
+    return [status.st_size, status.st_mtime_ns]
 
 
 def decoded(records: Sequence[Record]) -> Iterator[tuple[Record, Picture | ImageError]]:

@@ -10,7 +10,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
@@ -25,13 +25,13 @@ from PIL import Image
 from leukospike.components import FittedComponents, fit_components
 from leukospike.datasets import DataSet
 from leukospike.environment import describe_environment, peak_memory_mb
-from leukospike.errors import LeukospikeError, RunError, SplitError
+from leukospike.errors import DataError, ImageError, LeukospikeError, RunError, SplitError
 from leukospike.evaluation import as_published, metric_table, per_subject
 from leukospike.failures import Failure, read_failures, write_failures
 from leukospike.files import locked, new_folder, remove_leftovers, write_table, write_text, written_whole
 from leukospike.images import luma, read_image
 from leukospike.model import FittedModel, load_model, network_probabilities, save_model
-from leukospike.preparation import Prepared, prepare
+from leukospike.preparation import INDEX, Prepared, prepare, require_same_images
 from leukospike.preprocessing import Normalisation
 from leukospike.progress import Progress, silent
 from leukospike.runs import read_config, weights_path, write_config
@@ -59,6 +59,8 @@ _FLAW_ALL_IDB = (
     "ALL-IDB has no patient ids: all crops of ALL-IDB2 are cut from images of ALL-IDB1, some images overlap, and"
     " nobody can say which images are of one person."
 )
+_IMAGES = "images.json"  # the index, which outlives the maps
+_PICTURES = "pictures.npz"
 _SAMPLES_PER_CLASS = 3
 _LARGEST_SAMPLE_PX = 512
 
@@ -108,9 +110,9 @@ def run_protocol(
     dataset : DataSet
     config : RunConfig
     run : Path
-        The run folder: `config.toml`, `metrics.json`, `predictions.csv`, `history.csv`, `components.csv`,
-        `samples.npz`, `weights/fold_*.safetensors`, and `failures.csv` if an image could not be read. The report is
-        made from it by `report.write_report`.
+        The run folder: `config.toml`, `metrics.json`, `images.json`, `predictions.csv`, `history.csv`,
+        `components.csv`, `samples.npz`, `weights/fold_*.safetensors`, and `failures.csv` if an image could not be
+        read. The report is made from it by `report.write_report`.
     resume : bool
         True: `run` is an interrupted run, and is carried on. It ends with the figures of an uninterrupted one.
     progress : Progress
@@ -127,26 +129,20 @@ def run_protocol(
     SplitError
         If the honest protocol is asked for and subjects are unknown or too few.
     RunError
-        If `run` exists and is not to be resumed, or is to be resumed with other settings.
+        If `run` exists and is not to be resumed, or is to be resumed with other settings or other data.
     """
     command = _command(config)
     where = f"{command} --protocol {config.protocol}"
-    dataset = _chosen(_training_part(dataset), config)
-    dataset.require_labels(where)
-    if config.protocol is Protocol.HONEST:
-        dataset.require_subjects(where)
-        # With the images yet unread; identical ones may join subjects later on.
-        labels = [int(record.label or 0) for record in dataset.records]
-        subjects = [str(record.subject) for record in dataset.records]
-        images = [record.image for record in dataset.records]
-        folds = subject_folds(labels, subjects, images, n_folds=config.n_folds, seed=config.seed)
-        if config.hold_out:
-            _held_out(folds, np.array(labels))
+    given = _training_part(dataset)
+    dataset = _chosen(given, config)
+    with _naming_max_cells(len(dataset.records), len(given.records)):
+        _check_splittable(dataset, config, where)
     if resume:
         _check_resumable(run, config)
         with locked(run, where=command):
             remove_leftovers(run)
             if (run / "metrics.json").exists():
+                require_same_images(dataset.records, run / _IMAGES)
                 shutil.rmtree(run / "state", ignore_errors=True)
                 finished = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
                 return RunOutcome(run, finished, read_failures(run))
@@ -154,17 +150,71 @@ def run_protocol(
     if (run / "config.toml").exists():
         msg = f"{command}: --out must be new or empty, got the run {run}. Add --resume to carry it on, or name another."
         raise RunError(msg)
+    is_new = not run.exists()
     new_folder(run, where=command)
-    with locked(run, where=command):
-        new_folder(run, where=command)  # whoever held the lock until now may have begun a run
-        remove_leftovers(run)
-        try:
-            write_config(run, config)
-            return _run(dataset, config, run, progress)
-        except LeukospikeError:
-            # What failed for a reason of its own would fail again: there is nothing to resume.
-            shutil.rmtree(run, ignore_errors=True)
+    try:
+        with locked(run, where=command):
+            new_folder(run, where=command)  # whoever held the lock until now may have begun a run
+            remove_leftovers(run)
+            try:
+                write_config(run, config)
+                return _run(dataset, config, run, progress)
+            except LeukospikeError:
+                if not _is_trained(run):
+                    # What failed for a reason of its own would fail again: there is nothing to resume.
+                    (run / "config.toml").unlink(missing_ok=True)
+                    shutil.rmtree(run / "state", ignore_errors=True)
+                raise
+    except LeukospikeError:
+        if is_new:
+            with suppress(OSError):  # it holds what was trained
+                run.rmdir()
+        raise
+
+
+def _is_trained(run: Path) -> bool:
+    """Tell whether a run holds anything that took training."""
+    return any(run.glob("weights/*")) or any(run.glob("state/fold_*"))
+
+
+@contextmanager
+def _naming_max_cells(n_taken: int, n_given: int) -> Generator[None]:
+    """Say, where cells were left out on request, that too few of them may be the reason of an error."""
+    try:
+        yield
+    except (DataError, SplitError) as error:
+        if n_taken == n_given:
             raise
+        msg = f"{error} Or raise --max-cells: it took {n_taken} of {n_given} images."
+        raise type(error)(msg) from error
+
+
+def _check_splittable(dataset: DataSet, config: RunConfig, where: str) -> None:
+    """Refuse, before an image is opened, what the protocol cannot split; identical images may join subjects later."""
+    dataset.require_labels(where)
+    if config.protocol is Protocol.HONEST:
+        dataset.require_subjects(where)
+        labels = [int(record.label or 0) for record in dataset.records]
+        subjects = [str(record.subject) for record in dataset.records]
+        images = [record.image for record in dataset.records]
+        folds = subject_folds(labels, subjects, images, n_folds=config.n_folds, seed=config.seed)
+        if config.hold_out:
+            _held_out(folds, np.array(labels))
+
+
+def _require_readable_classes(dataset: DataSet, prepared: Prepared, command: str) -> None:
+    """Refuse to go on if the images that could be read are not of both classes."""
+    labels = {record.label for record in prepared.records}
+    if labels == {0, 1}:
+        return
+    first = prepared.failures[0]
+    got = " and ".join(f"only '{dataset.class_names[label]}'" for label in labels if label is not None) or "none"
+    msg = (
+        f"{command}: readable images must be of both classes, '{dataset.class_names[0]}' and"
+        f" '{dataset.class_names[1]}', got {got}: {len(prepared.failures)} of {len(dataset.records)} cannot be read"
+        f" (first {first.image}: {first.reason.rstrip('.')}). Restore those or add images."
+    )
+    raise DataError(msg)
 
 
 def _run(dataset: DataSet, config: RunConfig, run: Path, progress: Progress) -> RunOutcome:
@@ -181,10 +231,12 @@ def _run(dataset: DataSet, config: RunConfig, run: Path, progress: Progress) -> 
             seed=config.seed,
             progress=progress,
         )
-    without_unreadable = f"{_command(config)}, without the unreadable images"
-    replace(dataset, records=prepared.records).require_labels(without_unreadable)
+    _require_readable_classes(dataset, prepared, _command(config))
     items = _items(prepared, config.augmented_copies)
     folds = _folds(items, config)
+    if not (state / _PICTURES).exists():
+        # Now, and not after hours of training, when the images may have gone.
+        _keep_pictures(state / _PICTURES, prepared, items, folds[0], _command(config))
     numbers = range(len(folds))
     shared: tuple[Normalisation, FittedComponents] | None = None
     for number in numbers:
@@ -201,6 +253,7 @@ def _run(dataset: DataSet, config: RunConfig, run: Path, progress: Progress) -> 
         result = _run_fold(number, folds[number], fitted, prepared, items, config, run, fold_stages, progress)
         write_text(done, json.dumps(result))
     results = [json.loads((state / f"fold_{number}.json").read_text(encoding="utf-8")) for number in numbers]
+    write_text(run / _IMAGES, (state / INDEX).read_text(encoding="utf-8"))
     outcome = _put_together(dataset, config, run, prepared, items, folds, results, progress)
     shutil.rmtree(state)
     return outcome
@@ -297,7 +350,7 @@ def _put_together(
     write_table(run / "components.csv", pd.DataFrame(shares))
     if prepared.failures:
         write_failures(run / "failures.csv", prepared.failures)
-    _write_samples(run, prepared, items, folds[0])
+    _write_samples(run, prepared, items)
 
     stages = _Stages()
     for result in results:
@@ -514,21 +567,41 @@ def _notices(config: RunConfig, prepared: Prepared, folds: Sequence[dict[str, An
     return notices
 
 
-def _write_samples(run: Path, prepared: Prepared, items: _Items, fold: Fold) -> None:
-    """Keep a few test cells of the first fold, with each step that they go through, for the report."""
-    model = load_model(weights_path(run, 0))
+def _keep_pictures(path: Path, prepared: Prepared, items: _Items, fold: Fold, command: str) -> None:
+    """Keep the pixels of a few test cells of the first fold; those that can no longer be read are left out."""
     # A small fold of the paper's protocol may hold augmented copies only: then their images are shown.
     test = sorted({int(place) for place in items.image[fold.test]})
-    sizes = {place: read_image(prepared.records[place].path).pixels.shape for place in _candidates(items, test)}
-    usual = Counter(sizes.values()).most_common(1)[0][0]
+    found: dict[int, np.ndarray] = {}
+    lost: list[str] = []
+    for place in _candidates(items, test):
+        record = prepared.records[place]
+        try:
+            found[place] = read_image(record.path).pixels
+        except ImageError as error:
+            lost.append(f"{record.image} ({str(error).rstrip('.')})")
+    if not found:
+        msg = (
+            f"{command}: images must stay readable until training begins, got {lost[0]}. Restore them and repeat the"
+            " command."
+        )
+        raise DataError(msg)
+    usual = Counter(pixels.shape for pixels in found.values()).most_common(1)[0][0]
     chosen: list[int] = []
     for label in (1, 0):
-        of_class = [place for place, size in sizes.items() if items.labels[place] == label and size == usual]
+        of_class = [place for place, pixels in found.items() if items.labels[place] == label and pixels.shape == usual]
         chosen += of_class[:_SAMPLES_PER_CLASS]
-    pictures = [read_image(prepared.records[place].path).pixels for place in chosen]
+    with written_whole(path) as part:
+        np.savez(part, places=np.array(chosen), pictures=np.stack([found[place] for place in chosen]))
+
+
+def _write_samples(run: Path, prepared: Prepared, items: _Items) -> None:
+    """Take the kept pictures through each step, for the report."""
+    model = load_model(weights_path(run, 0))
+    with np.load(run / "state" / _PICTURES, allow_pickle=False) as kept:
+        chosen, pictures = kept["places"].tolist(), kept["pictures"]
     grey = torch.from_numpy(np.stack([luma(pixels) for pixels in pictures]))[:, None]
     latency = _first_of_blocks(latency_map(grey).latency.numpy())
-    side = min(max(usual[:2]), _LARGEST_SAMPLE_PX)
+    side = min(max(pictures.shape[1:3]), _LARGEST_SAMPLE_PX)
     prepared_maps = np.array(prepared.maps[chosen])
     with written_whole(run / "samples.npz") as part:
         np.savez_compressed(

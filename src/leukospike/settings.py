@@ -101,7 +101,15 @@ class RunConfig:
             known = ", ".join(field.name for field in fields(cls))
             msg = f"settings: name must be one of {known}, got {unknown[0]}. Correct its spelling."
             raise ConfigError(msg)
-        return cls(dataset=dataset, **(sizes | dict(settings)))
+        given = dict(settings)
+        if "protocol" in given:
+            try:
+                given["protocol"] = Protocol(given["protocol"])
+            except ValueError as error:
+                known = ", ".join(Protocol)
+                msg = f"settings: protocol must be one of {known}, got {given['protocol']}. Change it."
+                raise ConfigError(msg) from error
+        return cls(dataset=dataset, **(sizes | given))
 
 
 def read_settings(path: Path) -> dict[str, Any]:

@@ -14,6 +14,9 @@ from torch import Tensor
 from leukospike.errors import WeightsError
 from leukospike.files import written_whole
 
+_KINDS = (torch.float32, torch.int64)
+"""Weights, and what counts; other types are of other programs, and some have no arithmetic."""
+
 
 @dataclass(frozen=True)
 class StoredWeights:
@@ -81,6 +84,13 @@ def read_weights(path: Path, *, form: str, where: str, give: str, use: str) -> S
     if written_as != form:
         msg = f"{where}: weights must be of the form {form}, got {written_as} in {path.name}. {use}"
         raise WeightsError(msg)
+    for name, tensor in tensors.items():
+        if tensor.dtype not in _KINDS:
+            kind = str(tensor.dtype).removeprefix("torch.")
+            msg = (
+                f"{where}: weights must be float32, got {kind} in {name} of {path.name}. Use them as they were written."
+            )
+            raise WeightsError(msg)
     broken = [name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]
     if broken:
         msg = f"{where}: weights must be finite, got NaN or infinity in {broken[0]} of {path.name}. Train again."

@@ -26,7 +26,8 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from leukospike import protocols
+from leukospike import demo, protocols
+from leukospike.errors import RunError
 
 TEMPLATE = re.compile(r"leukospike: (.+: )?[^:]+ must .+, got .+\. \S.+")
 
@@ -195,6 +196,9 @@ def test_name_too_long_for_more_is_named(leukospike, tmp_path: Path):
         (["analyze", "-x.png", "--model", "m", "--out", "OUT"], "No such option: -x"),
         (["smears", "--subjects", "1", "--out", "OUT"], "n_subjects must be at least 2, got 1"),
         (["smears", "--seed", "-1", "--out", "OUT"], "'--seed'"),
+        (["demo", "--seed", str(2**32), "--out", "OUT"], "seed must .*, got 4294967296"),
+        (["train", "--data", "", "--out", "OUT"], "command line must have no empty value, got ''"),
+        (["train", "--data=", "--out", "OUT"], "command line must have no empty value, got '--data='"),
         (["data", "fetch", "imagenet"], "name must be one of bccd, c-nmc, all-idb, got 'imagenet'"),
         (["data", "fetch", "all-idb", "--out", "OUT"], "must be asked for in person"),
         (["data", "check", "nowhere"], "got nowhere"),
@@ -499,6 +503,20 @@ def test_our_own_mistake_is_one_line_and_a_traceback_on_request(
     monkeypatch.setenv("LEUKOSPIKE_TRACEBACK", "1")
     with pytest.raises(AssertionError, match="first line"):
         leukospike("train", "--data", discs, "--out", tmp_path / "run")
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RunError])
+def test_demo_is_whole_or_absent(leukospike, error, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(demo, "COHORT", {"n_subjects": 2, "cells_per_subject": 1, "fields_per_subject": 0})
+    monkeypatch.setattr(demo, "run_protocol", fail)
+    for _ in range(2):
+        ended = leukospike("demo", "--out", tmp_path / "demo")
+        assert ended.status == (130 if error is KeyboardInterrupt else 2)
+        assert "drawing cells" in ended.error
+        assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("command", ["segment", "analyze"])

@@ -176,8 +176,12 @@ def test_options_go_before_the_file_and_the_file_before_the_preset(
     leukospike("reproduce", "all-idb", "--data", discs, "--config", file, "--epochs", 3, "--out", tmp_path / "run")
     [config] = asked
     # The command says what is run, the file how.
-    assert (config.dataset, config.protocol, config.hold_out) == ("all-idb", "honest", False)
+    assert (config.dataset, config.protocol, config.hold_out) == ("all-idb", "paper", False)
     assert (config.epochs, config.seed, config.image_size, config.n_folds) == (3, 5, 24, 4)
+    options = ("--config", file, "--protocol", "honest")
+    leukospike("train", "--data", discs, *options, "--out", tmp_path / "run")
+    leukospike("train", "--data", discs, "--out", tmp_path / "run")
+    assert [config.protocol for config in asked[1:]] == ["honest", "honest"]
 
 
 # --- analyze ---

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from leukospike.components import FittedComponents, fit_components
-from leukospike.errors import ConfigError
+from leukospike.errors import ConfigError, DataError
 
 
 def _images(n: int, side: int, *, rank: int, seed: int = 0) -> np.ndarray:
@@ -90,3 +90,10 @@ def test_impossible_number_of_components_is_refused(n, side, asked, most):
     message = rf"n_components must be from 1 to {most} for {n} images of {side * side} pixels, got {asked}\."
     with pytest.raises(ConfigError, match=message):
         _fit(_images(n, side, rank=3), asked)
+
+
+@pytest.mark.parametrize("n", [1, 7])
+def test_images_without_variance_are_refused(n: int):
+    alike = np.repeat(np.random.default_rng(0).normal(size=(1, 9, 9)).astype(np.float32), n, axis=0)
+    with pytest.raises(DataError, match=rf"images must differ in their spikes, got {n} all alike\. Check"):
+        _fit(alike, 1)

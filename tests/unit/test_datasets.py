@@ -1,11 +1,15 @@
 """Each layout as it is published, and what is said where one cannot be used."""
 
+import errno
+import os
+import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from leukospike.datasets import DataSet, Record, read_dataset, read_datasets
+from leukospike.datasets.layouts import cnmc_subject
 from leukospike.errors import DataError, SplitError
 
 
@@ -396,3 +400,58 @@ def test_no_images_left_do_not_train() -> None:
     )  # fmt: skip
     with pytest.raises(DataError, match="got no images"):
         dataset.labelled().require_labels("train")
+
+
+def test_manifest_with_a_nul_byte_is_refused(tmp_path: Path) -> None:
+    _touch(tmp_path, "a.png")
+    _write(tmp_path / "manifest.csv", "path,label\na.png,1\nb\0.png,0\n")
+    _refused(tmp_path, r"manifest\.csv line 3 must be text, got a NUL byte\. Correct it")
+
+
+# --- links, and folders that cannot be entered ---
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links as POSIX has them")
+def test_each_real_folder_is_listed_once_whatever_links_lead_to_it(tmp_path: Path) -> None:
+    data, far = tmp_path / "data", tmp_path / "far"
+    _touch(data, "all/P1/a.png", "hem/P2/b.png", "notes.txt")
+    _touch(far, "P3/c.png")
+    for link, target in (
+        ("all/P1/up", data / "all"),
+        ("all/P1/again", data / "all" / "P1"),
+        ("all/top", data),
+        ("all/A first", data / "hem" / "P2"),
+        ("hem/P0", far / "P3"),
+        ("hem/P9", far / "P3"),
+        ("hem/round", data / "hem" / "round"),
+    ):
+        (data / link).symlink_to(target)
+    seen = [(record.image, record.subject) for record in read_dataset(data).records]
+    assert seen == [("all/P1/a.png", "P1"), ("hem/P0/c.png", "P0"), ("hem/P2/b.png", "P2"), ("hem/round", None)]
+
+
+def test_folder_that_cannot_be_listed_stands_for_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _touch(tmp_path, "all/P1/a.png", "all/P3/c.png", "hem/P2/b.png")
+    listing = Path.iterdir
+
+    def iterdir(folder: Path):  # not with chmod, which does not hold for the system's administrator
+        if folder.name == closed:
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+        return listing(folder)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    closed = "P3"
+    seen = [(record.image, record.subject) for record in read_dataset(tmp_path).records]
+    assert seen == [("all/P1/a.png", "P1"), ("all/P3", "P3"), ("hem/P2/b.png", "P2")]
+    closed = "hem"
+    _refused(tmp_path, r"data must be readable, got 'Permission denied' for .*hem\. Check its permissions")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are text on this system")
+def test_names_that_are_no_text_are_spelled_everywhere(tmp_path: Path) -> None:
+    folder = tmp_path / "d\udcfc"
+    _touch(folder, "fold_0/all/UID_1\udcfc_1_1_all.bmp", "fold_0/hem/UID_H2_1_1_hem.bmp")
+    assert [record.subject for record in read_dataset(folder).records] == ["1\\udcfc", "H2"]
+    _touch(tmp_path / "p\udcfc", "all/P1/a.png", "hem/P2/b.png")
+    assert read_dataset(tmp_path / "p\udcfc").name == "p\\udcfc"
+    assert cnmc_subject("UID_1\udcfc_1_1_all") == "1\\udcfc"

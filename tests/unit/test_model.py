@@ -1,6 +1,7 @@
 """One fold's model in one file, and every way in which such a file can be bad."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -170,6 +171,26 @@ def test_components_of_another_size(saved: Path):
 def test_unknown_blur(saved: Path):
     _rewrite(saved, blur_window=8)
     _refused(saved, r"with a wrong part \(a blur window of 8\)")
+
+
+@pytest.mark.parametrize(
+    "settings", [{"mean": [1]}, {"std": "1"}, {"image_size": 24.0}, {"blur_window": True}, {"hidden_units": [8]}]
+)
+def test_settings_of_a_wrong_kind(saved: Path, settings: dict[str, object]):
+    _rewrite(saved, **settings)
+    [(name, value)] = settings.items()
+    _refused(saved, rf"with a wrong part \({name} of {re.escape(str(value))}\)")
+
+
+@pytest.mark.parametrize("kind", [torch.float8_e4m3fn, torch.float16, torch.int64])
+def test_weights_of_another_type(saved: Path, kind: torch.dtype):
+    with safe_open(saved, framework="pt") as file:
+        header = file.metadata()
+    tensors = load_file(saved)
+    tensors["network.head.2.bias"] = tensors["network.head.2.bias"].to(kind)
+    save_file(tensors, saved, metadata=header)
+    name = str(kind).removeprefix("torch.")
+    _refused(saved, rf"weights must be float32, got {name} in network\.head\.2\.bias of fold_0\.safetensors\. Use")
 
 
 def test_header_that_is_no_table(saved: Path):

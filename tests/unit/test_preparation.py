@@ -1,6 +1,8 @@
 """Images are decoded once, in order, and found again."""
 
+import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +103,25 @@ def test_maps_of_other_images_are_refused(records, tmp_path: Path):
     _prepare(records, tmp_path)
     with pytest.raises(RunError, match="Give the first data again or start a new run"):
         _prepare(records[:-1], tmp_path)
+
+
+@pytest.mark.parametrize("change", [{"label": 0}, {"subject": "hem-0"}])
+def test_maps_of_other_labels_or_subjects_are_refused(records, tmp_path: Path, change: dict[str, int | str]):
+    _prepare(records, tmp_path)
+    with pytest.raises(RunError, match=r"begun with, got another label or subject for all/all-0/0\.png than"):
+        _prepare((replace(records[0], **change), *records[1:]), tmp_path)
+
+
+def test_other_pixels_are_refused_and_a_copied_file_is_not(draw_discs: Callable[..., Path], tmp_path: Path):
+    records = read_dataset(draw_discs(tmp_path / "data")).records
+    records[4].path.write_bytes(b"")
+    _prepare(records, tmp_path / "maps")
+    for record in records:
+        os.utime(record.path, (0, 0))
+    _prepare(records, tmp_path / "maps")
+    write_png(records[3].path, read_image(records[3].path).pixels[::-1].copy())
+    with pytest.raises(RunError, match=rf"got other pixels in {records[3].image} than"):
+        _prepare(records, tmp_path / "maps")
 
 
 def test_unreadable_images_are_left_out_and_named(draw_discs: Callable[..., Path], tmp_path: Path):

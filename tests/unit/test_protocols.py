@@ -1,6 +1,7 @@
 """Both protocols, on discs: who is tested, what is written, what is refused."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from leukospike import protocols
 from leukospike.datasets import DataSet, read_dataset
 from leukospike.errors import DataError, RunError, SplitError
 from leukospike.images import luma, read_image
@@ -42,6 +44,7 @@ def test_run_folder_holds_everything(honest: RunOutcome) -> None:
     assert names == {
         "config.toml",
         "metrics.json",
+        "images.json",
         "predictions.csv",
         "history.csv",
         "components.csv",
@@ -116,6 +119,15 @@ def test_resuming_a_finished_run_changes_nothing(honest: RunOutcome, discs: Path
     again = run_protocol(read_dataset(discs), tiny, honest.run, resume=True)
     assert again.metrics == honest.metrics
     assert (honest.run / "metrics.json").read_bytes() == before
+
+
+def test_resuming_a_finished_run_with_other_data_is_refused(honest: RunOutcome, discs: Path, tiny: RunConfig) -> None:
+    dataset = read_dataset(discs)
+    first = dataset.records[0]
+    for change in ({"label": 1 - int(first.label or 0)}, {"subject": "hem-0"}, {"path": dataset.records[5].path}):
+        other = replace(dataset, records=(replace(first, **change), *dataset.records[1:]))
+        with pytest.raises(RunError, match=r"images must be those that the run was begun with, got .*all-0/0\.png"):
+            run_protocol(other, tiny, honest.run, resume=True)
 
 
 def test_resuming_with_other_settings_is_refused(honest: RunOutcome, discs: Path, tiny: RunConfig) -> None:
@@ -217,6 +229,75 @@ def test_resuming_with_other_images_is_refused(
         run_protocol(fewer, tiny, tmp_path / "run", resume=True)
     # The run is as it was, and can still be carried on.
     assert run_protocol(dataset, tiny, tmp_path / "run", resume=True).metrics["data"]["images"] == 24
+
+
+def test_run_ends_though_its_images_are_lost_after_training(
+    draw_discs: Callable[..., Path], tiny: RunConfig, honest: RunOutcome, tmp_path: Path
+) -> None:
+    data = draw_discs(tmp_path / "data")
+
+    def lose(stage: str, done: int, _total: int) -> None:
+        if stage == "train fold 1" and done:
+            shutil.rmtree(data, ignore_errors=True)
+
+    run_protocol(read_dataset(data), tiny, tmp_path / "run", progress=lose)
+    assert not data.exists()
+    for name in ("predictions.csv", "samples.npz"):
+        assert (tmp_path / "run" / name).read_bytes() == (honest.run / name).read_bytes()
+
+
+def test_late_error_leaves_what_was_trained(
+    discs: Path, tiny: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RunError
+
+    dataset, config = read_dataset(discs), replace(tiny, hold_out=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(protocols, "_write_samples", fail)
+        with pytest.raises(RunError):
+            run_protocol(dataset, config, tmp_path / "run")
+    before = (tmp_path / "run" / "weights" / "fold_0.safetensors").stat()
+    run_protocol(dataset, config, tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / "weights" / "fold_0.safetensors").stat() == before
+
+
+def test_images_lost_before_training_are_named_and_nothing_is_left(
+    draw_discs: Callable[..., Path], tiny: RunConfig, tmp_path: Path
+) -> None:
+    data = draw_discs(tmp_path / "data")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "run").symlink_to(tmp_path / "empty")
+
+    def lose(stage: str, _done: int, _total: int) -> None:
+        if stage == "augment":
+            shutil.rmtree(data, ignore_errors=True)
+
+    with pytest.raises(DataError, match=r"^reproduce: images must stay readable .*, got all/all-.*\.png \(file must"):
+        run_protocol(read_dataset(data), tiny, tmp_path / "run", progress=lose)
+    assert list((tmp_path / "empty").iterdir()) == []
+    assert (tmp_path / "run").is_symlink()
+
+
+@pytest.mark.parametrize(("classes", "got"), [("*", "none: 24 of 24"), ("all", "only 'hem': 12 of 24")])
+def test_unreadable_class_is_named_with_the_first_reason(
+    draw_discs: Callable[..., Path], tiny: RunConfig, tmp_path: Path, classes: str, got: str
+) -> None:
+    data = draw_discs(tmp_path / "data")
+    for path in data.glob(f"{classes}/*/*"):
+        path.write_bytes(b"")
+    first = r"\(first all/all-0/0\.png: file must not be empty, got 0 bytes\. Copy .*\)\. Restore"
+    with pytest.raises(DataError, match=rf"images must be of both classes, .*, got {got} cannot be read {first}"):
+        run_protocol(read_dataset(data), tiny, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_too_few_cells_on_request_are_said_to_be(discs: Path, tiny: RunConfig, tmp_path: Path) -> None:
+    hint = r"\. Or raise --max-cells: it took 4 of 24 images\.$"
+    with pytest.raises((DataError, SplitError), match=hint):
+        run_protocol(read_dataset(discs), replace(tiny, max_cells=4), tmp_path / "run")
+    with pytest.raises(SplitError, match=r"or add subjects\.$"):
+        run_protocol(read_dataset(discs), replace(tiny, n_folds=7), tmp_path / "run")
 
 
 def test_honest_refuses_all_idb_and_says_what_to_use(

@@ -1,5 +1,6 @@
 """What a run can be told, and what is refused."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -45,10 +46,13 @@ def test_misspelt_setting_is_refused_and_the_right_ones_are_named():
         ("learning_rate", 0.0),
         ("learning_rate", float("nan")),
         ("blur_window", 8),
+        ("protocol", "fair"),
+        ("protocol", 1),
+        ("protocol", ["honest"]),
     ],
 )
 def test_impossible_setting_is_refused(name, value):
-    with pytest.raises(ConfigError, match=rf"settings: {name} must be .* got {value}\. ") as caught:
+    with pytest.raises(ConfigError, match=rf"settings: {name} must be .* got {re.escape(str(value))}\. ") as caught:
         RunConfig.preset(Preset.C_NMC, {name: value})
     assert "\n" not in str(caught.value)
 

@@ -5,8 +5,10 @@ the root overrules everything else, because somebody wrote it on purpose.
 """
 
 import csv
+import os
 import posixpath
 import re
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -228,7 +230,7 @@ def _cnmc_uid(stem: str, where: str) -> tuple[str, str]:
     if match is None:
         msg = f"{where}: name must be UID_<subject>_<image>_<cell>_<all|hem>, got '{stem}'. Rename or remove it."
         raise DataError(msg)
-    return match[1].upper(), match[2].lower()
+    return _spelled(match[1].upper()), match[2].lower()
 
 
 def cnmc_subject(stem: str) -> str | None:
@@ -360,20 +362,20 @@ def _read_folder(root: Path) -> DataSet:
         Record(
             path=path,
             image=name_below(path, root),
-            label=labels[folder],
+            label=labels[root / class_name],
             # The first folder below the class; whatever lies deeper, such as slides, is the same person's.
-            subject=inner[0] if len(inner := name_below(path, folder).split("/")) > 1 else None,
+            subject=inner[0] if inner[1:] or path.is_dir() else None,
         )
-        for folder in folders
         # Whatever lies among the cells: what is no image is named by whoever opens it, not left out in silence.
-        for path in visible_files(folder)
+        for path in visible_files(*folders, outside=root)
+        for class_name, *inner in [name_below(path, root).split("/")]
     ]
     if not any(record.path.suffix.lower() in IMAGE_SUFFIXES for record in records):
         records = []
     return _dataset(
         root,
         records,
-        name=root.absolute().name,
+        name=_spelled(root.absolute().name),
         layout="folder",
         class_names=(known.get(0, "normal"), known.get(1, "leukemic")),
         no_subject_reason=(
@@ -419,7 +421,7 @@ def _read_manifest(table: Path) -> DataSet:
     return _dataset(
         root,
         records,
-        name=root.absolute().name,
+        name=_spelled(root.absolute().name),
         layout="manifest",
         class_names=(class_names[0], class_names[1]),
         no_subject_reason=f"Fill in the column subject of {table.name}, or split by image and say so.",
@@ -476,22 +478,50 @@ def _images(folder: Path) -> list[Path]:
     return [path for path in _visible(folder) if path.suffix.lower() in IMAGE_SUFFIXES and not path.is_dir()]
 
 
-def visible_files(folder: Path) -> Iterator[Path]:
-    """List all files at any depth, in order, without what file managers leave behind.
+def visible_files(*folders: Path, outside: Path | None = None) -> Iterator[Path]:
+    """List all files at any depth, without what file managers leave behind.
+
+    Links to folders are followed, but each real folder is listed once, however many links lead to it, even from within
+    itself; under its own name, if it has one below `folders`.
 
     Parameters
     ----------
-    folder : Path
+    *folders : Path
+    outside : Path, optional
+        A folder whose own files are not listed, though a link should lead to it.
 
     Yields
     ------
     Path
+        A file, or a folder that cannot be listed: whoever opens it will say why.
+
+    Raises
+    ------
+    OSError
+        If one of `folders` itself cannot be listed.
     """
-    for path in _visible(folder):
-        if path.is_dir():
-            yield from visible_files(path)
-        else:
-            yield path
+    listed = set() if outside is None else {os.path.realpath(outside)}
+    waiting, links = deque(folders), deque[Path]()
+    while waiting or links:
+        folder = waiting.popleft() if waiting else links.popleft()
+        real = os.path.realpath(folder)
+        if real in listed:
+            continue
+        listed.add(real)
+        try:
+            inside = _visible(folder)
+        except OSError:
+            if folder in folders:
+                raise
+            yield folder
+            continue
+        for path in inside:
+            if not os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises in a folder that must not be entered
+                yield path
+            elif path.is_symlink():
+                links.append(path)
+            else:
+                waiting.append(path)
 
 
 def name_below(path: Path, root: Path) -> str:
@@ -506,7 +536,12 @@ def name_below(path: Path, root: Path) -> str:
     str
         POSIX path. Bytes that are no text in any encoding come out spelled, so that every table can hold the name.
     """
-    return path.relative_to(root).as_posix().encode("utf-8", "backslashreplace").decode("utf-8")
+    return _spelled(path.relative_to(root).as_posix())
+
+
+def _spelled(name: str) -> str:
+    """Spell the bytes of a name that are no text."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _unwrapped(folder: Path) -> Path:
@@ -535,6 +570,12 @@ def _rows(table: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str
                     msg = (
                         f"read_dataset: {table.name} line {lines.line_num} must have {len(header)} fields, got"
                         f" {len(values)}. Correct it; a value with a comma needs quotes."
+                    )
+                    raise DataError(msg)
+                if any("\0" in value for value in values):
+                    msg = (
+                        f"read_dataset: {table.name} line {lines.line_num} must be text, got a NUL byte."
+                        " Correct it or export the table again."
                     )
                     raise DataError(msg)
                 yield lines.line_num, dict(zip(header, (value.strip() for value in values), strict=True))
