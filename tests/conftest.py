@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from leukospike.images import write_png
-from leukospike.runs import Preset, RunConfig
+from leukospike.settings import Preset, RunConfig
 
 
 @pytest.fixture(scope="session", autouse=True)

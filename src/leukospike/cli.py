@@ -27,7 +27,7 @@ from leukospike import datasets
 from leukospike.errors import LeukospikeError, RunError
 from leukospike.failures import Failure, write_failures
 from leukospike.files import whole_folder
-from leukospike.runs import Preset, Protocol, RunConfig, load_models, read_settings
+from leukospike.settings import Preset, Protocol, RunConfig, read_settings
 
 _INTERRUPTED = 130  # as the framework has it
 
@@ -249,6 +249,7 @@ def analyze(
     leukospike analyze cells --model run --out analysis
     """
     from leukospike.report import write_analysis_report
+    from leukospike.runs import load_models
     from leukospike.scoring import analyze_cells
 
     models = load_models(model)

@@ -7,7 +7,7 @@ from leukospike.files import new_folder
 from leukospike.progress import Progress, silent
 from leukospike.protocols import run_protocol
 from leukospike.report import write_report
-from leukospike.runs import Preset, Protocol, RunConfig
+from leukospike.settings import Preset, Protocol, RunConfig
 from leukospike.smears import SmearConfig, generate_cohort
 
 COHORT = {"n_subjects": 12, "cells_per_subject": 40, "fields_per_subject": 1}

@@ -18,6 +18,7 @@ from sklearn.metrics import (
     recall_score,
     roc_auc_score,
     roc_curve,
+    zero_one_loss,
 )
 
 THRESHOLD = 0.5
@@ -30,6 +31,7 @@ N_RESAMPLES = 1000
 CONFIDENCE = 0.95
 METRICS = (
     "accuracy",
+    "misclassification",
     "balanced_accuracy",
     "sensitivity",
     "specificity",
@@ -93,6 +95,7 @@ def point_metrics(labels: Int[np.ndarray, " n"], probabilities: Float[np.ndarray
     leukemic, normal = bool((labels == 1).any()), bool((labels == 0).any())
     return {
         "accuracy": float(accuracy_score(labels, decisions)),
+        "misclassification": float(zero_one_loss(labels, decisions)),
         "balanced_accuracy": float(balanced_accuracy_score(labels, decisions)) if both else nan,
         "sensitivity": float(recall_score(labels, decisions, pos_label=1)) if leukemic else nan,
         "specificity": float(recall_score(labels, decisions, pos_label=0)) if normal else nan,
@@ -328,6 +331,7 @@ def _weighted_metrics(
         gaps = [np.abs(sums((truth - probabilities) * (place == index))) for index in range(N_BINS)]
         return {
             "accuracy": (tp + tn) / n,
+            "misclassification": (fp + fn) / n,
             "balanced_accuracy": (sensitivity + specificity) / 2,
             "sensitivity": sensitivity,
             "specificity": specificity,

@@ -1,14 +1,26 @@
-"""Files that are whole or absent: everything is written beside its place, then renamed."""
+"""Files that are whole or absent: everything is written beside its place, then renamed.
+
+A process that is killed outright cannot clean up. What it leaves is hidden and called `.part...`, and whoever writes to
+the same folder next removes it, unless a living process holds the folder's lock.
+"""
 
 import os
+import shutil
 import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
+from filelock import FileLock, Timeout
 
 from leukospike.errors import RunError
+
+if TYPE_CHECKING:
+    import pandas  # slow to load, and most commands write no table
+
+_LOCK = ".lock"
+_PART = ".part"
 
 
 @contextmanager
@@ -27,7 +39,7 @@ def written_whole(path: Path) -> Generator[Path]:
         it is removed and `path` is as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem[:40]}-", suffix=path.suffix)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{_PART}-{path.stem[:40]}-", suffix=path.suffix)
     os.close(handle)
     part = Path(name)
     try:
@@ -49,25 +61,66 @@ def write_text(path: Path, text: str) -> None:
         part.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
-def write_table(path: Path, table: pd.DataFrame) -> None:
+def write_table(path: Path, table: "pandas.DataFrame") -> None:
     """Write a CSV file to `path`, whole or not at all."""
     with written_whole(path) as part:
         table.to_csv(part, index=False)
 
 
 def new_folder(path: Path, *, where: str) -> Path:
-    """Make the output folder `path`; an empty one may exist already.
+    """Make the output folder `path`; one may exist that is empty, but for what a killed process left there.
 
     Raises
     ------
     RunError
         If `path` is a file, or a folder that holds something: results are never written over.
     """
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    if path.exists() and not (path.is_dir() and all(entry.name.startswith((_LOCK, _PART)) for entry in path.iterdir())):
         msg = f"{where}: output folder must be new or empty, got {path}. Choose another name or remove it."
         raise RunError(msg)
     path.mkdir(parents=True, exist_ok=True)
     return path
+
+
+@contextmanager
+def locked(path: Path, *, where: str) -> Generator[None]:
+    """Hold the folder `path` while the block runs; the system lets go of it if the process dies in any way.
+
+    Parameters
+    ----------
+    path : Path
+        An existing folder.
+    where : str
+        Who asks; the message begins with it.
+
+    Raises
+    ------
+    RunError
+        If another process, or another block of this one, holds the folder.
+    """
+    lock = FileLock(path / _LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        msg = (
+            f"{where}: output folder must not be in use, got {path}, which a running program writes to."
+            " Wait for it, or choose another name."
+        )
+        raise RunError(msg) from error
+    try:
+        yield
+    finally:
+        (path / _LOCK).unlink(missing_ok=True)
+        lock.release()
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove, at any depth of `path`, what a killed process was writing; only for who holds the folder's lock."""
+    for part in [*path.rglob(f"{_PART}*")]:
+        if part.is_dir():
+            shutil.rmtree(part, ignore_errors=True)
+        else:
+            part.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -77,7 +130,7 @@ def whole_folder(path: Path, *, where: str) -> Generator[Path]:
     Parameters
     ----------
     path : Path
-        The output folder, new or empty.
+        The output folder, new or empty but for what a killed process left there, which is removed.
     where : str
         Who asks; the message begins with it.
 
@@ -89,15 +142,22 @@ def whole_folder(path: Path, *, where: str) -> Generator[Path]:
     Raises
     ------
     RunError
-        As for `new_folder`.
+        As for `new_folder` and `locked`.
     """
     is_new = not path.exists()
     new_folder(path, where=where)
+    hidden = path / _PART
     try:
-        with tempfile.TemporaryDirectory(dir=path, prefix=".part-") as hidden:
-            yield Path(hidden)
-            for entry in sorted(Path(hidden).iterdir()):
-                entry.replace(path / entry.name)
+        with locked(path, where=where):
+            new_folder(path, where=where)  # whoever held the lock until now may have filled it
+            remove_leftovers(path)
+            hidden.mkdir()
+            try:
+                yield hidden
+                for entry in sorted(hidden.iterdir()):
+                    entry.replace(path / entry.name)
+            finally:
+                shutil.rmtree(hidden, ignore_errors=True)
     except BaseException:
         if is_new:
             with suppress(OSError):

@@ -5,12 +5,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from leukospike.errors import ConfigError
+from leukospike.settings import SMALLEST_SIZE_PX
 
 STAGES = (((32, 32, 64), 1), ((64, 64, 128), 2), ((64, 64, 256), 2))
 """Channels of the three convolutions of a block, and the stride of the stage's first block."""
-
-SMALLEST_SIZE_PX = 21
-"""Below this the last stage leaves one pixel, and the average-pool has nothing to pool."""
 
 
 class ResidualBlock(nn.Module):

@@ -28,13 +28,14 @@ from leukospike.environment import describe_environment, peak_memory_mb
 from leukospike.errors import LeukospikeError, RunError, SplitError
 from leukospike.evaluation import as_published, metric_table, per_subject
 from leukospike.failures import Failure, read_failures, write_failures
-from leukospike.files import new_folder, write_table, write_text, written_whole
+from leukospike.files import locked, new_folder, remove_leftovers, write_table, write_text, written_whole
 from leukospike.images import luma, read_image
 from leukospike.model import FittedModel, load_model, network_probabilities, save_model
 from leukospike.preparation import Prepared, prepare
 from leukospike.preprocessing import Normalisation
 from leukospike.progress import Progress, silent
-from leukospike.runs import Preset, Protocol, RunConfig, read_config, weights_path, write_config
+from leukospike.runs import read_config, weights_path, write_config
+from leukospike.settings import Preset, Protocol, RunConfig
 from leukospike.spikes import latency_map
 from leukospike.splits import Fold, image_folds, subject_folds
 from leukospike.training import ProjectedCells, TrainingConfig, train_network
@@ -128,7 +129,8 @@ def run_protocol(
     RunError
         If `run` exists and is not to be resumed, or is to be resumed with other settings.
     """
-    where = f"reproduce --protocol {config.protocol}"
+    command = _command(config)
+    where = f"{command} --protocol {config.protocol}"
     dataset = _chosen(_training_part(dataset), config)
     dataset.require_labels(where)
     if config.protocol is Protocol.HONEST:
@@ -142,23 +144,27 @@ def run_protocol(
             _held_out(folds, np.array(labels))
     if resume:
         _check_resumable(run, config)
-        if (run / "metrics.json").exists():
-            finished = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
-            return RunOutcome(run, finished, read_failures(run))
-        return _run(dataset, config, run, progress)
+        with locked(run, where=command):
+            remove_leftovers(run)
+            if (run / "metrics.json").exists():
+                shutil.rmtree(run / "state", ignore_errors=True)
+                finished = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+                return RunOutcome(run, finished, read_failures(run))
+            return _run(dataset, config, run, progress)
     if (run / "config.toml").exists():
-        msg = (
-            f"run folder: --out must be new or empty, got the run {run}. Add --resume to carry it on, or name another."
-        )
+        msg = f"{command}: --out must be new or empty, got the run {run}. Add --resume to carry it on, or name another."
         raise RunError(msg)
-    new_folder(run, where="run folder")
-    try:
-        write_config(run, config)
-        return _run(dataset, config, run, progress)
-    except LeukospikeError:
-        # What failed for a reason of its own would fail again: there is nothing to resume.
-        shutil.rmtree(run, ignore_errors=True)
-        raise
+    new_folder(run, where=command)
+    with locked(run, where=command):
+        new_folder(run, where=command)  # whoever held the lock until now may have begun a run
+        remove_leftovers(run)
+        try:
+            write_config(run, config)
+            return _run(dataset, config, run, progress)
+        except LeukospikeError:
+            # What failed for a reason of its own would fail again: there is nothing to resume.
+            shutil.rmtree(run, ignore_errors=True)
+            raise
 
 
 def _run(dataset: DataSet, config: RunConfig, run: Path, progress: Progress) -> RunOutcome:
@@ -175,7 +181,8 @@ def _run(dataset: DataSet, config: RunConfig, run: Path, progress: Progress) -> 
             seed=config.seed,
             progress=progress,
         )
-    replace(dataset, records=prepared.records).require_labels("reproduce, without the unreadable images")
+    without_unreadable = f"{_command(config)}, without the unreadable images"
+    replace(dataset, records=prepared.records).require_labels(without_unreadable)
     items = _items(prepared, config.augmented_copies)
     folds = _folds(items, config)
     numbers = range(len(folds))
@@ -553,16 +560,22 @@ def _first_of_blocks(latency: np.ndarray) -> np.ndarray:
     return blocks.min(axis=(2, 4))
 
 
+def _command(config: RunConfig) -> str:
+    """Name the command that a run is made with: its messages begin with it."""
+    return "train" if config.hold_out else "reproduce"
+
+
 def _check_resumable(run: Path, config: RunConfig) -> None:
     """Refuse to resume what is not there or was something else."""
+    command = _command(config)
     if not run.is_dir():
-        msg = f"reproduce: --resume must name a run folder, got {run}. Leave --resume out to start it."
+        msg = f"{command}: --resume must name a run folder, got {run}. Leave --resume out to start it."
         raise RunError(msg)
     before = asdict(read_config(run))
     for name, value in asdict(config).items():
         if before[name] != value:
             msg = (
-                f"reproduce: --resume must be given the settings of the run, got {name} {value} in place of"
+                f"{command}: --resume must be given the settings of the run, got {name} {value} in place of"
                 f" {before[name]}. Repeat the first command and add --resume."
             )
             raise RunError(msg)

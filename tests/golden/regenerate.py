@@ -17,7 +17,8 @@ from leukospike.model import load_model, save_model
 from leukospike.preparation import prepare
 from leukospike.preprocessing import Normalisation
 from leukospike.protocols import run_protocol
-from leukospike.runs import Preset, RunConfig, weights_path
+from leukospike.runs import weights_path
+from leukospike.settings import Preset, RunConfig
 from leukospike.smears import SmearConfig, generate_cohort
 
 HERE = Path(__file__).parent

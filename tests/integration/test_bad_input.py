@@ -8,10 +8,12 @@ import json
 import os
 import re
 import shutil
+import signal
 import struct
 import subprocess
 import sys
 import tempfile
+import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -512,3 +514,56 @@ def test_interruption_leaves_nothing(
     assert ended.status == 130
     assert ended.reason == "leukospike: command must run to its end, got an interruption. Repeat it."
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["smears", "segment", "analyze"])
+def test_killed_command_can_be_called_again(leukospike, finished: Path, tmp_path: Path, command: str):
+    cells = tmp_path / "cells" / "P1"
+    cells.mkdir(parents=True)
+    for number in range(200):
+        (cells / f"{number}.png").write_bytes(_encoded("PNG", side=64))
+    out = tmp_path / "out"
+    arguments = {
+        "smears": ("--subjects", "2"),
+        "segment": (str(cells.parent),),
+        "analyze": (str(cells.parent), "--model", str(finished)),
+    }[command]
+    call = [sys.executable, "-m", "leukospike", command, *arguments, "--out", str(out)]
+    with subprocess.Popen(call, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        while not (out / ".part").is_dir():
+            assert process.poll() is None
+            time.sleep(0.002)
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    assert {path.name for path in out.iterdir()} == {".lock", ".part"}
+    assert leukospike(command, *arguments, "--out", out).status == 0
+    assert not list(out.rglob(".*"))
+
+
+@pytest.mark.parametrize("command", ["train", "reproduce"])
+def test_message_begins_with_the_command_that_was_called(leukospike, draw_discs, finished, tmp_path, command: str):
+    one_class, nobodys = draw_discs(tmp_path / "one", subjects=(3, 0)), tmp_path / "nobodys"
+    for label in ("all", "hem"):
+        (nobodys / label).mkdir(parents=True)
+        (nobodys / label / "a.png").touch()
+    first = [command, "c-nmc"] if command == "reproduce" else [command]
+    for data, *more in (
+        [one_class],
+        [nobodys],
+        [one_class, "--protocol", "paper"],
+    ):
+        ended = leukospike(*first, "--data", data, "--out", tmp_path / "run", *more)
+        _refused(ended, rf"^leukospike: {command}[ :]")
+    data = draw_discs(tmp_path / "both")
+    _refused(
+        leukospike(*first, "--data", data, "--folds", 2, "--out", tmp_path / "run", "--resume"),
+        rf"^leukospike: {command}: --resume must name",
+    )
+    _refused(
+        leukospike(*first, "--data", data, "--folds", 2, "--out", finished),
+        rf"^leukospike: {command}: --out must be new",
+    )
+    _refused(
+        leukospike(*first, "--data", data, "--folds", 3, "--out", finished, "--resume"),
+        rf"^leukospike: {command}: --resume must be given the settings",
+    )

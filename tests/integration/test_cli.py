@@ -17,7 +17,8 @@ from PIL import Image
 from leukospike import demo as demo_module
 from leukospike import protocols
 from leukospike.images import write_png
-from leukospike.runs import RunConfig, read_config
+from leukospike.runs import read_config
+from leukospike.settings import RunConfig
 
 COMMANDS = ("demo", "data check", "data fetch", "smears", "segment", "analyze", "train", "reproduce")
 FINISHED_RUN = {
@@ -56,6 +57,22 @@ def test_help_in_a_process_of_its_own():
     assert "not a diagnosis" in ended.stdout
     assert all(command.split()[0] in ended.stdout for command in COMMANDS)
     assert ended.stderr == ""
+
+
+SLOW_TO_LOAD = {"torch", "sklearn", "scipy", "pandas", "kornia", "lightning", "matplotlib"}
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["--version"], ["reproduce", "--help"], ["data", "check", "."]])
+def test_what_needs_no_network_loads_none(arguments: list[str], tmp_path: Path):
+    program = (
+        "import sys; from leukospike.cli import run; run(sys.argv[1:]);"
+        " print(*{name.partition('.')[0] for name in sys.modules}, file=sys.stderr)"
+    )
+    command = [sys.executable, "-c", program, *arguments]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    loaded = set(ended.stderr.splitlines()[-1].split())
+    assert "typer" in loaded
+    assert not loaded & SLOW_TO_LOAD
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -293,3 +310,14 @@ def test_demo_ends_with_the_path_of_its_report(leukospike, tmp_path: Path, monke
     assert (ended.status, ended.out) == (0, f"Report: {report}\n")
     assert "drawn by a program" in report.read_text()
     assert json.loads((report.parent / "metrics.json").read_text())["generated"] is True
+
+
+def test_analyze_reads_subjects_out_of_cnmc_names(leukospike, finished: Path, tmp_path: Path):
+    for number, name in enumerate(("UID_7_1_1_all", "UID_7_1_2_all", "UID_H4_1_1_hem")):
+        _draw_cell(tmp_path / "flat" / f"{name}.png", seed=number)
+    assert leukospike("analyze", tmp_path / "flat", "--model", finished, "--out", tmp_path / "out").status == 0
+    assert [row["subject"] for row in _rows(tmp_path / "out" / "cells.csv")] == ["7", "7", "H4"]
+    assert [(row["subject"], row["cells"]) for row in _rows(tmp_path / "out" / "subjects.csv")] == [
+        ("7", "2"),
+        ("H4", "1"),
+    ]

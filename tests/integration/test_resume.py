@@ -1,5 +1,6 @@
 """A run that is interrupted, anywhere, ends with the figures of one that is not."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,8 +9,11 @@ import torch
 from safetensors.torch import load_file
 
 from leukospike.datasets import read_dataset
+from leukospike.errors import RunError
+from leukospike.files import locked
 from leukospike.protocols import RunOutcome, run_protocol
-from leukospike.runs import Protocol, RunConfig
+from leukospike.runs import write_config
+from leukospike.settings import Protocol, RunConfig
 
 UNREPEATABLE = ("stages", "peak_memory_mb")
 
@@ -40,6 +44,11 @@ def test_resumed_run_ends_the_same(
 
     with pytest.raises(_Cut):
         run_protocol(dataset, config, tmp_path / "cut", progress=cut)
+    left_over = tmp_path / "cut" / "state" / ".part-fold_0-abc.json"  # as of a process that was killed outright
+    elsewhere = tmp_path / "cut" / "weights" / ".part-fold_0-abc.safetensors"
+    for path in (left_over, elsewhere, tmp_path / "cut" / ".lock"):
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
     assert not (tmp_path / "cut" / "metrics.json").exists()
     resumed = run_protocol(dataset, config, tmp_path / "cut", resume=True)
 
@@ -52,3 +61,30 @@ def test_resumed_run_ends_the_same(
     for name in uninterrupted.metrics.keys() - set(UNREPEATABLE):
         assert resumed.metrics[name] == uninterrupted.metrics[name]
     assert not (tmp_path / "cut" / "state").exists()
+    assert not list((tmp_path / "cut").rglob(".*"))
+
+
+def test_what_a_finished_run_was_killed_over_is_removed(
+    whole: tuple[RunOutcome, RunConfig], discs: Path, tmp_path: Path
+) -> None:
+    uninterrupted, config = whole
+    run = tmp_path / "run"
+    shutil.copytree(uninterrupted.run, run)
+    (run / "state").mkdir()
+    (run / "figures").mkdir()
+    (run / "figures" / ".part-roc-abc.png").touch()
+    resumed = run_protocol(read_dataset(discs), config, run, resume=True)
+    assert resumed.metrics == uninterrupted.metrics
+    assert not (run / "state").exists()
+    assert not list(run.rglob(".*"))
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_run_that_is_still_going_is_left_alone(discs: Path, tiny: RunConfig, tmp_path: Path, resume: bool) -> None:
+    if resume:
+        write_config(tmp_path, tiny)
+    with (
+        locked(tmp_path, where="reproduce"),
+        pytest.raises(RunError, match=r"reproduce: output folder must not be in use, got "),
+    ):
+        run_protocol(read_dataset(discs), tiny, tmp_path, resume=resume)

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from leukospike.datasets import read_dataset
 from leukospike.images import read_image, write_png
 from leukospike.protocols import run_protocol
-from leukospike.runs import Protocol, RunConfig
+from leukospike.settings import Protocol, RunConfig
 from leukospike.splits import subject_folds
 
 

@@ -35,6 +35,15 @@ def test_unknown_folder_gives_every_file_and_its_first_folder_as_the_subject(tmp
     ]
 
 
+def test_names_of_cnmc_cells_say_the_subject_wherever_they_lie(tmp_path: Path):
+    names = ("UID_11_1_2_all.bmp", "UID_h3_5_1_hem.png", "UID_3_5_hem.png", "some/UID_H12_1_1_hem.webp", "some/a.png")
+    _touch(tmp_path, *names)
+    subjects = {record.image: record.subject for record in collect_images([tmp_path])}
+    assert subjects == dict(zip(names, ("11", "H3", None, "H12", "some"), strict=True))
+    [record] = collect_images([tmp_path / "UID_11_1_2_all.bmp"])
+    assert record.subject == "11"
+
+
 def test_file_stands_for_itself(tmp_path: Path):
     _touch(tmp_path, "a.png", "b.png")
     [record] = collect_images([tmp_path / "b.png"])

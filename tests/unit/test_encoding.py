@@ -8,7 +8,7 @@ from torch import Tensor
 
 from leukospike.errors import ImageError
 from leukospike.spikes import BINS, SILENT, first_wave, latency_map
-from leukospike.spikes.gabor import edge_responses, edge_responses_by_row_pairs
+from leukospike.spikes.gabor import edge_responses, edge_responses_by_rows
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
@@ -178,8 +178,8 @@ def test_given_the_same_responses_a_gpu_encodes_as_the_cpu(gpu, levels, monkeypa
     images[2] = 0
     expected, expected_wave = latency_map(images), first_wave(images)
     monkeypatch.setattr(
-        "leukospike.spikes.encoding.edge_responses_by_row_pairs",
-        lambda strip: edge_responses_by_row_pairs(strip.cpu()).to(strip.device),
+        "leukospike.spikes.encoding.edge_responses_by_rows",
+        lambda strip: edge_responses_by_rows(strip.cpu()).to(strip.device),
     )
     spikes = latency_map(images.to(gpu))
     assert spikes.latency.device.type == "cuda"

@@ -72,6 +72,7 @@ PROBABILITIES = np.array([0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0])
 def test_metrics_of_ten_cells_by_hand():
     ours = point_metrics(LABELS, PROBABILITIES)
     assert ours["accuracy"] == pytest.approx(7 / 10)
+    assert ours["misclassification"] == pytest.approx(3 / 10)
     assert ours["sensitivity"] == pytest.approx(3 / 4)
     assert ours["specificity"] == pytest.approx(4 / 6)
     assert ours["precision"] == pytest.approx(3 / 5)

@@ -2,13 +2,25 @@
 
 import os
 import stat
+import subprocess
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from leukospike.errors import RunError
-from leukospike.files import new_folder, whole_folder, write_table, write_text, written_whole
+from leukospike.files import (
+    locked,
+    new_folder,
+    remove_leftovers,
+    whole_folder,
+    write_table,
+    write_text,
+    written_whole,
+)
 
 
 def _fail(path: Path, error: BaseException) -> None:
@@ -120,3 +132,78 @@ def test_whole_folder_is_not_written_over(tmp_path: Path):
     with pytest.raises(RunError, match="must be new or empty"), whole_folder(tmp_path, where="segment"):
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["old.txt"]
+
+
+# --- what a killed process leaves ---
+
+HALF_WRITTEN = """
+import sys
+from pathlib import Path
+from leukospike.files import whole_folder, written_whole
+with {block} as part:
+    (part / "a.png" if part.is_dir() else part).write_text("half")
+    print("ready", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def _writing(block: str, path: Path) -> Generator[subprocess.Popen[str]]:
+    """Start a process that has begun to write to `path` and waits."""
+    program = HALF_WRITTEN.format(block=block)
+    command = [sys.executable, "-c", program, path]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            yield process
+        finally:
+            process.kill()
+
+
+WHOLE_FOLDER = "whole_folder(Path(sys.argv[1]), where='segment')"
+WRITTEN_WHOLE = "written_whole(Path(sys.argv[1]))"
+
+
+def test_whole_folder_goes_on_where_another_was_killed(tmp_path: Path):
+    out = tmp_path / "out"
+    with _writing(WHOLE_FOLDER, out) as process:
+        process.kill()
+        process.wait()
+        assert [*out.rglob("a.png")]
+        with whole_folder(out, where="segment") as hidden:
+            (hidden / "b.png").touch()
+    assert [path.name for path in out.rglob("*")] == ["b.png"]
+
+
+def test_whole_folder_leaves_alone_what_a_living_process_writes(tmp_path: Path):
+    out = tmp_path / "out"
+    with _writing(WHOLE_FOLDER, out):
+        before = sorted(out.rglob("*"))
+        message = r"segment: output folder must not be in use, got .*out, which a running program writes to\. Wait"
+        with pytest.raises(RunError, match=message), whole_folder(out, where="segment"):
+            pass
+        assert sorted(out.rglob("*")) == before
+
+
+def test_lock_is_let_go_of_and_leaves_nothing(tmp_path: Path):
+    for _ in range(2):
+        with (
+            locked(tmp_path, where="train"),
+            pytest.raises(RunError, match="must not be in use"),
+            locked(tmp_path, where="train"),
+        ):
+            pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_leftovers_of_a_killed_process_are_told_from_files(tmp_path: Path):
+    kept = tmp_path / "weights" / ".keep"
+    kept.parent.mkdir()
+    kept.touch()
+    with _writing(WRITTEN_WHOLE, tmp_path / "weights" / "fold_0.safetensors") as process:
+        process.kill()
+        process.wait()
+    assert len(list(kept.parent.iterdir())) == 2
+    remove_leftovers(tmp_path)
+    assert list(kept.parent.iterdir()) == [kept]

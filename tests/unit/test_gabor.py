@@ -10,7 +10,7 @@ from leukospike.spikes.gabor import (
     ORIENTATIONS_DEG,
     RADIUS_PX,
     edge_responses,
-    edge_responses_by_row_pairs,
+    edge_responses_by_rows,
     gabor_bank,
     gabor_kernel,
 )
@@ -82,10 +82,12 @@ def test_the_image_is_not_modified():
     assert torch.equal(image, before)
 
 
-@pytest.mark.parametrize(("rows", "columns"), [(5, 5), (6, 5), (40, 33), (41, 60), (224, 224), (450, 450)])
-def test_responses_by_row_pairs_are_the_same_to_the_last_bit(rows, columns):
+@pytest.mark.parametrize("at_once", [1, 2, 4])
+@pytest.mark.parametrize(("rows", "columns"), [(5, 5), (6, 5), (7, 9), (40, 33), (41, 60), (224, 224), (450, 450)])
+def test_responses_of_rows_at_once_are_the_same_to_the_last_bit(rows, columns, at_once):
     images = torch.rand(2, 1, rows, columns, generator=torch.Generator().manual_seed(0))
     images[1, :, : rows // 2] = 0
-    whole, pairs = edge_responses(images), edge_responses_by_row_pairs(images)
-    assert torch.equal(pairs[:, 0], whole[:, :, 0::2])
-    assert torch.equal(pairs[:, 1, :, : whole.shape[2] // 2], whole[:, :, 1::2])
+    whole, parts = edge_responses(images), edge_responses_by_rows(images, at_once=at_once)
+    for row in range(at_once):
+        own = whole[:, :, row::at_once]
+        assert torch.equal(parts[:, row, :, : own.shape[2]], own)

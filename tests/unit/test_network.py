@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from leukospike.errors import ConfigError
-from leukospike.network import SMALLEST_SIZE_PX, ResidualBlock, ResidualNetwork
+from leukospike.network import ResidualBlock, ResidualNetwork
+from leukospike.settings import SMALLEST_SIZE_PX
 
 
 def _network(image_size: int = 24, **options) -> ResidualNetwork:

@@ -17,7 +17,8 @@ from leukospike.images import luma, read_image
 from leukospike.model import load_model
 from leukospike.preprocessing import spike_map
 from leukospike.protocols import RunOutcome, run_protocol
-from leukospike.runs import Preset, Protocol, RunConfig, weights_path
+from leukospike.runs import weights_path
+from leukospike.settings import Preset, Protocol, RunConfig
 
 
 @pytest.fixture(scope="module")

@@ -58,6 +58,7 @@ def metrics_object(labels: np.ndarray, probabilities: np.ndarray, interval: str)
         "n": len(labels),
         "positives": int(labels.sum()),
         "accuracy": estimate(accuracy),
+        "misclassification": estimate(0.2211),
         "balanced_accuracy": estimate(0.7311 if both else None),
         "sensitivity": estimate(0.7622 if labels.sum() else None),
         "specificity": estimate(0.7044 if labels.sum() < len(labels) else None),
@@ -473,6 +474,32 @@ def test_interval_down_to_chance_is_called_guessing(tmp_path: Path) -> None:
     metrics["pooled"]["cell"]["roc_auc"]["low"] = 0.49
     (run / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
     assert any(words in paragraph for paragraph in summary(read_run(run)))
+
+
+def test_interval_without_width_is_marked_and_explained(tmp_path: Path) -> None:
+    run = build_run(tmp_path, n_subjects=6, n_folds=2)
+    mark = "\N{DAGGER}"
+    assert mark not in page_of(write_report(run)).text
+    metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+    fixed = {"value": 1.0, "low": 1.0, "high": 1.0 - 1e-15}
+    for name in ("sensitivity", "ece"):
+        metrics["pooled"]["cell"][name] |= fixed
+    metrics["pooled"]["cell"]["f1"] |= {"value": 0.9998, "low": 0.9996, "high": 0.9999}  # narrow, but with a width
+    (run / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
+    text = page_of(write_report(run)).text
+    assert text.count(f"1.000 (1.000 to 1.000{mark})") == 3  # two rows, and the caption of the reliability diagram
+    assert f"95 % interval 1.000 to 1.000{mark}" in text
+    assert text.count(f"{mark} marks an interval without width") == 3  # in short, in the caption, below the table
+    assert "1.000 (1.000 to 1.000)" in text
+
+
+def test_misclassification_is_what_accuracy_leaves_where_a_run_has_none(tmp_path: Path) -> None:
+    run = build_run(tmp_path, n_subjects=6, n_folds=2)
+    metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+    del metrics["pooled"]["cell"]["misclassification"]
+    metrics["pooled"]["cell"]["accuracy"] = {"value": 0.75, "low": 0.625, "high": 0.8125}
+    (run / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
+    assert "0.250 (0.188 to 0.375)" in page_of(write_report(run)).text
 
 
 def test_one_fold_held_out_is_not_called_cross_validation(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from leukospike.datasets.layouts import name_below, read_dataset, visible_files
+from leukospike.datasets.layouts import cnmc_subject, name_below, read_dataset, visible_files
 from leukospike.datasets.records import Record
 from leukospike.errors import DataError
 
@@ -14,8 +14,8 @@ def collect_images(paths: Sequence[Path]) -> tuple[Record, ...]:
     """List the images at `paths`, with their subjects where these can be known.
 
     A folder of a known layout gives its records. Any other folder gives every file below it, at any depth, an image
-    or not (whoever opens it will say so); the first folder below the given one is taken for the subject. A file stands
-    for itself.
+    or not (whoever opens it will say so). Of a file named as C-NMC names its cells, the name says the subject; of
+    others the first folder below the given one is taken for it. A file stands for itself.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def collect_images(paths: Sequence[Path]) -> tuple[Record, ...]:
 def _records_of(path: Path) -> Iterator[Record]:
     """List one path."""
     if path.is_file() and path.suffix.lower() != ".csv":
-        yield Record(path=path, image=name_below(path, path.parent), label=None, subject=None)
+        yield Record(path=path, image=name_below(path, path.parent), label=None, subject=cnmc_subject(path.stem))
         return
     try:
         yield from read_dataset(path).records
@@ -66,5 +66,6 @@ def _records_of(path: Path) -> Iterator[Record]:
             raise
         for file in visible_files(path):
             image = name_below(file, path)
-            subject, *inner = image.split("/")
-            yield Record(path=file, image=image, label=None, subject=subject if inner else None)
+            folder, *inner = image.split("/")
+            subject = cnmc_subject(file.stem) or (folder if inner else None)
+            yield Record(path=file, image=image, label=None, subject=subject)

@@ -231,6 +231,27 @@ def _cnmc_uid(stem: str, where: str) -> tuple[str, str]:
     return match[1].upper(), match[2].lower()
 
 
+def cnmc_subject(stem: str) -> str | None:
+    """Take the subject from a C-NMC file name, as the reader of that data set does.
+
+    Parameters
+    ----------
+    stem : str
+        The file's name without folder and ending.
+
+    Returns
+    -------
+    str or None
+        None if the name is not ``UID_<subject>_<image>_<cell>_<all|hem>``.
+
+    Examples
+    --------
+    >>> cnmc_subject("UID_h3_12_4_hem"), cnmc_subject("cell_001")
+    ('H3', None)
+    """
+    return _cnmc_uid(stem, "cnmc_subject")[0] if _CNMC_FILE.fullmatch(stem) else None
+
+
 # --- ALL-IDB ---------------------------------------------------------------------------------------------------------
 
 

@@ -20,7 +20,14 @@ from sklearn.metrics import roc_curve
 
 from leukospike.evaluation import N_BINS, THRESHOLD, per_subject, reliability, roc_band
 from leukospike.report.inputs import Analysis, Columns, Metrics, Run
-from leukospike.report.words import copies_sentence, held_out_words, percent, protocol_reminder, with_interval
+from leukospike.report.words import (
+    copies_sentence,
+    held_out_words,
+    no_width_note,
+    percent,
+    protocol_reminder,
+    with_interval,
+)
 
 # Okabe and Ito's colours, told apart with any colour vision; the classes keep theirs through the whole report.
 LEUKEMIC = "#d55e00"
@@ -326,7 +333,7 @@ def _roc(run: Run) -> Illustration:
         f" {BAND_SEED}); a wide one, or folds far apart, means that other people could have given another curve."
         " Each fold has a network of its own, with its own scale of probabilities: pooled, they may rank worse than"
         " each does alone."
-        f"{copies_sentence(run)} {protocol_reminder(run.protocol)}",
+        f"{no_width_note(area, delong)}{copies_sentence(run)} {protocol_reminder(run.protocol)}",
     )
 
 
@@ -411,6 +418,7 @@ def _reliability(run: Run) -> Illustration:
         f" timidly. The bars count the cells in each of the {N_BINS} bins; a point over a short bar says little."
         f" Expected calibration error (mean distance from the diagonal) {with_interval(run.cell.estimates['ece'])},"
         f" Brier score {with_interval(run.cell.estimates['brier'])}."
+        f"{no_width_note(run.cell.estimates['ece'], run.cell.estimates['brier'])}"
         f"{copies_sentence(run)} {protocol_reminder(run.protocol)}",
     )
 

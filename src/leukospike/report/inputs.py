@@ -403,7 +403,13 @@ def _interval(entry: dict[str, Any] | None, low: str = "low", high: str = "high"
 
 
 def _metrics(entry: dict[str, Any]) -> Metrics:
-    """Read one METRICS object."""
+    """Read one METRICS object; version 0.1.0 did not write the misclassification, which is what accuracy leaves."""
+    accuracy = _interval(entry["accuracy"])
+    rest = {
+        name: None if end is None else 1 - end
+        for name, end in (("value", accuracy.value), ("low", accuracy.high), ("high", accuracy.low))
+    }
+    entry = {"misclassification": rest} | entry
     return Metrics(
         n=int(entry["n"]),
         positives=int(entry["positives"]),

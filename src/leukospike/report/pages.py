@@ -24,7 +24,7 @@ from leukospike.report.tables import (
     setting_rows,
     subject_rows,
 )
-from leukospike.report.words import copies_sentence, protocol_sentence, summary, with_interval
+from leukospike.report.words import KEY_METRICS, copies_sentence, protocol_sentence, summary, with_interval
 
 _CELLS_A_GROUP = 60
 
@@ -196,9 +196,8 @@ def _rows(table: Columns) -> list[dict[str, Any]]:
 
 def _key_figures(estimates: Mapping[str, Any], unit: str) -> list[tuple[str, str, str]]:
     """Give label, figure and interval of what the page shows largest."""
-    titles = {"roc_auc": "ROC AUC", "sensitivity": "sensitivity", "specificity": "specificity"}
     key: list[tuple[str, str, str]] = []
-    for name, title in titles.items():
+    for name, title in KEY_METRICS.items():
         figure, _, interval = with_interval(estimates[name]).partition(" ")
         key.append((f"{title}, by {unit}", figure, interval.strip("()")))
     return key

@@ -7,7 +7,15 @@ import numpy as np
 
 from leukospike.evaluation import THRESHOLD, per_subject
 from leukospike.report.inputs import Columns, Metrics, Run
-from leukospike.report.words import METRIC_TITLES, NONE, SETTING_MEANINGS, number, unavailable, with_interval
+from leukospike.report.words import (
+    METRIC_TITLES,
+    NONE,
+    SETTING_MEANINGS,
+    no_width_note,
+    number,
+    unavailable,
+    with_interval,
+)
 
 # The original's name for a figure -> ours.
 _PUBLISHED_NAMES = {"auc": "roc_auc"}
@@ -35,7 +43,7 @@ class MetricTable:
     interval : str
         How the intervals were made.
     reasons : tuple of str
-        Why there are dashes, one sentence for each column that has any.
+        Why there are dashes, one sentence for each column that has any, and what is to be said of the intervals.
     """
 
     folds: tuple[int, ...]
@@ -102,6 +110,7 @@ def metric_table(pooled: Metrics, folds: Sequence[tuple[int, Metrics | None]]) -
     ]
     if any(estimate.value is not None and estimate.low is None for estimate in pooled.estimates.values()):
         reasons.append("all folds: figures without brackets have no interval, since too little could be resampled")
+    reasons += [note.strip().rstrip(".")] if (note := no_width_note(*pooled.estimates.values(), pooled.delong)) else []
     return MetricTable(
         folds=tuple(fold for fold, _ in folds),
         rows=(rows[0], delong, *rows[1:]),

@@ -1,12 +1,22 @@
 """What the figures mean, in words for people who read smears rather than programs."""
 
+import math
+
 from leukospike.report.inputs import Interval, Metrics, Run
 
 NONE = "\N{EN DASH}"
 
+NO_WIDTH_MARK = "\N{DAGGER}"
+NO_WIDTH_NOTE = (
+    f"{NO_WIDTH_MARK} marks an interval without width: whichever subjects (or images) are drawn, the figure comes out"
+    " the same, for instance because all cells of every subject are called right. Resampling cannot show the figure's"
+    " uncertainty here; that does not make it certain, and the fewer the subjects, the less so."
+)
+
 METRIC_TITLES = {
     "roc_auc": ("ROC AUC", "how often a leukemic cell gets a higher probability than a normal one; 0.5 is chance"),
     "accuracy": ("Accuracy", "share of all calls that are right; compare with always naming the commoner class"),
+    "misclassification": ("Misclassification", "share of all calls that are wrong; with the accuracy it adds up to 1"),
     "balanced_accuracy": ("Balanced accuracy", "mean of sensitivity and specificity; 0.5 is chance"),
     "sensitivity": ("Sensitivity", "share of leukemic that are called leukemic"),
     "specificity": ("Specificity", "share of normal that are called normal"),
@@ -16,6 +26,9 @@ METRIC_TITLES = {
     "brier": ("Brier score", "mean squared error of the probability; 0 is perfect, 0.25 is always saying 0.5"),
     "ece": ("Calibration error (ECE)", "mean distance between probability and observed share; 0 is perfect"),
 }
+
+KEY_METRICS = {"roc_auc": "ROC AUC", "sensitivity": "sensitivity", "specificity": "specificity"}
+"""What a report shows largest, and what it calls it there."""
 
 SETTING_MEANINGS = {
     "dataset": "which data set was named",
@@ -65,7 +78,7 @@ def percent(value: float | None, *, digits: int = 1) -> str:
 
 
 def with_interval(interval: Interval) -> str:
-    """Write a figure with its interval.
+    """Write a figure with its interval, marked if that has no width.
 
     Examples
     --------
@@ -74,7 +87,20 @@ def with_interval(interval: Interval) -> str:
     """
     if interval.low is None or interval.high is None:
         return number(interval.value)
-    return f"{number(interval.value)} ({number(interval.low)} to {number(interval.high)})"
+    mark = NO_WIDTH_MARK if _has_no_width(interval) else ""
+    return f"{number(interval.value)} ({number(interval.low)} to {number(interval.high)}{mark})"
+
+
+def no_width_note(*intervals: Interval) -> str:
+    """Say what the mark means if one of the intervals bears it; with a space before, else nothing."""
+    return f" {NO_WIDTH_NOTE}" if any(map(_has_no_width, intervals)) else ""
+
+
+def _has_no_width(interval: Interval) -> bool:
+    """Tell an interval whose ends are the same but for rounding in the last bits."""
+    if interval.low is None or interval.high is None:
+        return False
+    return math.isclose(interval.low, interval.high, rel_tol=0, abs_tol=1e-9)
 
 
 def protocol_sentence(protocol: str) -> str:
@@ -189,6 +215,8 @@ def _how_to_read(run: Run) -> str:
         " same kind, the figure would mostly have fallen within such a range. Where the interval is wide, the figure in"
         " front of it means little."
     )
+    shown = [metrics.estimates[name] for metrics in (run.cell, run.subject) if metrics for name in KEY_METRICS]
+    words += no_width_note(*shown, run.cell.estimates["accuracy"])
     if run.generated:
         return f"{words} Since the cells are drawn, all of this says only that the program runs."
     if run.protocol == "paper":
@@ -208,4 +236,5 @@ def _percent_interval(interval: Interval) -> str:
     """Write an interval of a share in percent, in brackets after a space."""
     if interval.low is None or interval.high is None:
         return ""
-    return f" ({100 * interval.low:.1f} to {100 * interval.high:.1f} %)"
+    mark = NO_WIDTH_MARK if _has_no_width(interval) else ""
+    return f" ({100 * interval.low:.1f} to {100 * interval.high:.1f} %{mark})"

@@ -14,6 +14,9 @@ ORIENTATIONS_DEG = (67.5, 112.5, 157.5, 202.5)
 RADIUS_PX = 2
 """The original's "window 4" has radius 4 // 2, and so 5 x 5 pixels."""
 
+ROWS_AT_ONCE = 4 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 2
+"""Rows that a convolution takes in a step: as many as fill a vector, of sixteen numbers or of eight."""
+
 _WINDOW = 4
 
 
@@ -76,35 +79,38 @@ def edge_responses(images: Float[Tensor, "batch 1 rows columns"]) -> Float[Tenso
     return _correlate(images, gabor_bank())
 
 
-def edge_responses_by_row_pairs(
-    images: Float[Tensor, "batch 1 rows columns"],
-) -> Float[Tensor, "batch 2 orientations half_r c"]:
-    """Give the same responses, even rows apart from odd ones: twice as fast on a CPU, to the same last bit.
+def edge_responses_by_rows(
+    images: Float[Tensor, "batch 1 rows columns"], *, at_once: int = ROWS_AT_ONCE
+) -> Float[Tensor, "batch {at_once} orientations some_r c"]:
+    """Give the same responses, several rows at once: two to four times as fast on a CPU, to the same last bit.
 
-    A processor's vector unit works out eight channels of a convolution at a time, and there are only four kernels. So
-    each is there twice, for a row and for the row below, and the convolution takes two rows in a step. The row of zeros
-    that this adds to a kernel changes no sum.
+    A processor's vector unit works out eight or sixteen channels of a convolution at a time, and there are only four
+    kernels. So each is there several times, for a row and for those below, and the convolution takes as many rows in a
+    step. The rows of zeros that this adds to a kernel change no sum.
 
     Parameters
     ----------
     images : Tensor of shape (batch, 1, rows, columns), float32
+    at_once : int
+        Rows in a step, at least 1.
 
     Returns
     -------
-    Tensor of shape (batch, 2, 4, half_r, columns - 4), float32, not negative
-        Index 0 of the second axis holds rows 0, 2, 4, ... and index 1 rows 1, 3, 5, ... of `edge_responses`. Where the
-        number of rows is odd, the last row at index 1 stands for a row that is not there.
+    Tensor of shape (batch, at_once, 4, some_r, columns - 4), float32, not negative
+        With 2 rows at once, index 0 of the second axis holds rows 0, 2, 4, ... and index 1 rows 1, 3, 5, ... of
+        `edge_responses`. Where the number of rows is no multiple, the last ones stand for rows that are not there.
     """
-    if images.shape[-2] % 2:
-        images = pad(images, (0, 0, 0, 1))
-    return _correlate(images, _row_pair_bank(), stride=(2, 1)).unflatten(1, (2, -1))
+    missing = -(images.shape[-2] - 2 * RADIUS_PX) % at_once
+    if missing:
+        images = pad(images, (0, 0, 0, missing))
+    return _correlate(images, _bank_of_rows(at_once), stride=(at_once, 1)).unflatten(1, (at_once, -1))
 
 
 @cache
-def _row_pair_bank() -> Float[Tensor, "channels 1 rows columns"]:
-    """Give each kernel for an even row, then each for the odd row below it."""
+def _bank_of_rows(at_once: int) -> Float[Tensor, "channels 1 rows columns"]:
+    """Give each kernel for the first of some rows, then each for the second, and so on."""
     bank = gabor_bank()
-    return torch.cat([pad(bank, (0, 0, 0, 1)), pad(bank, (0, 0, 1, 0))])
+    return torch.cat([pad(bank, (0, 0, row, at_once - 1 - row)) for row in range(at_once)])
 
 
 def _correlate(
