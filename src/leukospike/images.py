@@ -6,7 +6,9 @@ as the same upright 8-bit RGB, so nothing later in the pipeline has to ask.
 """
 
 import hashlib
+import re
 from dataclasses import dataclass
+from math import inf, isfinite
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,7 +19,15 @@ from PIL.BmpImagePlugin import BmpImageFile
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile, PngInfo
-from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, TiffImageFile
+from PIL.TiffImagePlugin import (
+    BITSPERSAMPLE,
+    IMAGEDESCRIPTION,
+    PHOTOMETRIC_INTERPRETATION,
+    RESOLUTION_UNIT,
+    X_RESOLUTION,
+    Y_RESOLUTION,
+    TiffImageFile,
+)
 from PIL.WebPImagePlugin import WebPImageFile
 
 from leukospike.errors import ImageError
@@ -28,6 +38,9 @@ MAX_PIXELS = 64_000_000
 
 MIN_SIDE = 16
 """Fewest rows and columns; nothing smaller shows a cell."""
+
+PLAUSIBLE_UM_PER_PX = (0.02, 2.0)
+"""Pixel sizes that a light microscope can have: finer is below its resolution, at coarser a cell is a dot."""
 
 _SUFFIXES = {
     ".bmp": "BMP",
@@ -85,6 +98,9 @@ class Picture:
     """16 if the file stores 16 bits per channel, else 8."""
     generated: bool
     """Whether it was drawn by ``leukospike smears`` and shows nobody's blood."""
+    um_per_px: float | None = None
+    """Side of a pixel on the glass, micrometres, as the file states it; None if it states none, or one outside
+    `PLAUSIBLE_UM_PER_PX`, such as a screen's 72 dots per inch."""
 
 
 def read_image(path: Path) -> Picture:
@@ -218,6 +234,7 @@ def _decode(file: BinaryIO, kind: str) -> Picture:
         _check_size(image)
         _check_pages(image)
         depth = _bit_depth(image)
+        um_per_px = _um_per_px(image)
         ImageOps.exif_transpose(image, in_place=True)
         pixels = _rgb(image)
     except ImageError:
@@ -232,7 +249,7 @@ def _decode(file: BinaryIO, kind: str) -> Picture:
         )
         raise ImageError(msg) from error
     generated = kind == "PNG" and image.info.get("Source") == _GENERATED
-    return Picture(pixels=pixels, format=kind, bit_depth=depth, generated=generated)
+    return Picture(pixels=pixels, format=kind, bit_depth=depth, generated=generated, um_per_px=um_per_px)
 
 
 def _check_size(image: Image.Image) -> None:
@@ -266,6 +283,37 @@ def _bit_depth(image: Image.Image) -> int:
         # Pillow names the stored form, such as "RGB;16B", in the first tile of compressed data.
         return 16 if ";16" in str(image.tile[0].args) else 8
     return 8
+
+
+def _um_per_px(image: Image.Image) -> float | None:
+    """Read the resolution that a file states, if a microscope could have it and pixels are square."""
+    try:
+        sides = _stated_um_per_px(image)
+    except (TypeError, ValueError, ZeroDivisionError, OverflowError):
+        return None  # a malformed note is no reason to refuse the picture
+    if not all(isfinite(side) and PLAUSIBLE_UM_PER_PX[0] <= side <= PLAUSIBLE_UM_PER_PX[1] for side in sides):
+        return None
+    return sum(sides) / 2 if max(sides) <= 1.02 * min(sides) else None
+
+
+def _stated_um_per_px(image: Image.Image) -> tuple[float, float]:
+    """Give the width and height of a pixel, micrometres; infinite where the file does not say."""
+    unknown = (inf, inf)
+    if isinstance(image, TiffImageFile):
+        note = str(image.tag_v2.get(IMAGEDESCRIPTION, ""))
+        stored = (image.tag_v2.get(X_RESOLUTION, 0), image.tag_v2.get(Y_RESOLUTION, 0))
+        if note.startswith("ImageJ=") and re.search(r"^unit=(micron|um|\xb5m|\\u00B5m)$", note, re.MULTILINE):
+            per_um = stored  # ImageJ keeps its unit in the note, and pixels per unit as the resolution
+        else:
+            um = {2: 25_400, 3: 10_000}.get(image.tag_v2.get(RESOLUTION_UNIT, 2))  # inch, centimetre
+            if um is None:
+                return unknown
+            per_um = (stored[0] / um, stored[1] / um)
+    else:
+        dpi = image.info.get("dpi", (0, 0))
+        per_um = (dpi[0] / 25_400, dpi[1] / 25_400)
+    x, y = float(per_um[0]), float(per_um[1])
+    return (1 / x, 1 / y) if x > 0 and y > 0 else unknown
 
 
 def _rgb(image: Image.Image) -> UInt8[np.ndarray, "rows columns 3"]:

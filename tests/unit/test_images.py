@@ -444,3 +444,45 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(OSError, match="No space left"):
         write_png(tmp_path / "a.png", _noise())
     assert list(tmp_path.iterdir()) == []
+
+
+# --- pixel size ---
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("a.png", {"dpi": (254_000, 254_000)}),
+        ("a.bmp", {"dpi": (254_000, 254_000)}),
+        ("a.tif", {"dpi": (254_000, 254_000)}),
+        ("a.tif", {"resolution": 100_000, "resolution_unit": 3}),
+        ("a.tif", {"resolution": 10, "resolution_unit": 1, "description": "ImageJ=1.54f\nunit=micron\n"}),
+        ("a.tif", {"resolution": 10, "resolution_unit": 1, "description": "ImageJ=1.54f\nunit=\\u00B5m\n"}),
+    ],
+)
+def test_pixel_size_is_read_where_the_file_states_it(tmp_path: Path, name: str, options: dict[str, object]) -> None:
+    picture = read_image(_saved(tmp_path / name, Image.fromarray(_noise()), **options))
+    assert picture.um_per_px == pytest.approx(0.1, rel=1e-3)
+
+
+def test_pixel_size_of_a_jpeg_is_read(tmp_path: Path) -> None:
+    picture = read_image(_saved(tmp_path / "a.jpg", Image.fromarray(_noise()), dpi=(50_800, 50_800)))
+    assert picture.um_per_px == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("a.png", {}),
+        ("a.webp", {}),
+        ("a.png", {"dpi": (72, 72)}),
+        ("a.jpg", {"dpi": (300, 300)}),
+        ("a.tif", {"dpi": (2_540_000, 2_540_000)}),
+        ("a.tif", {"dpi": (254_000, 127_000)}),
+        ("a.tif", {"resolution": 10, "resolution_unit": 1}),
+        ("a.tif", {"resolution": 10, "resolution_unit": 1, "description": "ImageJ=1.54f\nunit=inch\n"}),
+        ("a.tif", {"resolution": 0, "resolution_unit": 2}),
+    ],
+)
+def test_no_or_an_impossible_pixel_size_is_none(tmp_path: Path, name: str, options: dict[str, object]) -> None:
+    assert read_image(_saved(tmp_path / name, Image.fromarray(_noise()), **options)).um_per_px is None

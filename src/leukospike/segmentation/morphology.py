@@ -1,0 +1,194 @@
+"""What is measured on each cell."""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, UInt8
+from scipy import ndimage
+from skimage.measure import find_contours
+
+from leukospike.segmentation.instances import NUCLEUS, Box, ClassMap, Instances, Region, touches_border
+
+
+@dataclass(frozen=True)
+class CellMeasures:
+    """One cell of one image; the names are the columns of the table."""
+
+    cell: int
+    """Number in the image, from 1, as in the overlay."""
+    top: int
+    """First row of the box around it."""
+    left: int
+    """First column of the box."""
+    height: int
+    """Rows of the box."""
+    width: int
+    """Columns of the box."""
+    row: float
+    """Centroid, pixels; 0 is the centre of the first row."""
+    column: float
+    """Centroid, pixels; 0 is the centre of the first column."""
+    area_px: int
+    """Nucleus and cytoplasm, pixels."""
+    nucleus_area_px: int
+    """Nucleus, pixels."""
+    nc_ratio: float
+    """Area of the nucleus over the area of the whole cell, 0-1; nucleus over cytoplasm is nc_ratio / (1 - nc_ratio)."""
+    circularity: float
+    """4 pi area / perimeter^2 of the whole cell: 1 for a disc, less for any other shape, at most 1."""
+    nucleus_red: float
+    """Mean red of the nucleus, 0-255; missing without nucleus."""
+    nucleus_green: float
+    """The same of green."""
+    nucleus_blue: float
+    """The same of blue."""
+    cytoplasm_red: float
+    """Mean red of the cytoplasm, 0-255; missing without cytoplasm."""
+    cytoplasm_green: float
+    """The same of green."""
+    cytoplasm_blue: float
+    """The same of blue."""
+    nucleus_density: float
+    """Mean optical density of the nucleus: -log10 of intensity / 255, mean over pixels and channels."""
+    cytoplasm_density: float
+    """The same of the cytoplasm."""
+    border: bool
+    """Whether the image's border touches the cell and may cut it: then area, ratio and circularity are of a part."""
+
+
+CELL_COLUMNS = ("image", *CellMeasures.__dataclass_fields__)
+"""Columns of the table of cells."""
+
+
+def measure_cells(
+    pixels: UInt8[np.ndarray, "rows columns 3"], class_map: UInt8[np.ndarray, "rows columns"], instances: Instances
+) -> list[CellMeasures]:
+    """Measure each cell.
+
+    Parameters
+    ----------
+    pixels : ndarray of shape (rows, columns, 3)
+        RGB, uint8, 0-255.
+    class_map : ndarray of shape (rows, columns)
+        uint8: 0 rest, 1 cytoplasm, 2 nucleus. Rest inside a cell, such as a vacuole, counts as cytoplasm.
+    instances : Instances
+        The cells of `class_map`.
+
+    Returns
+    -------
+    list of CellMeasures
+        In the order of their numbers; empty without cells.
+    """
+    return [
+        _measured(number, box, instances.labels[box.window] == number, pixels[box.window], class_map)
+        for number, box in enumerate(instances.boxes, start=1)
+    ]
+
+
+def cell_table(image: str, cells: list[CellMeasures]) -> pd.DataFrame:
+    """Lay cells out as a table with the columns `CELL_COLUMNS`, one row a cell, also where there are none.
+
+    Parameters
+    ----------
+    image : str
+        Name of the image, the same in each row.
+    cells : list of CellMeasures
+
+    Returns
+    -------
+    DataFrame
+    """
+    table = pd.DataFrame([asdict(cell) for cell in cells], columns=pd.Index(CELL_COLUMNS[1:]))
+    table.insert(0, "image", image)
+    return table
+
+
+def circularity(region: Region) -> float:
+    r"""Compare a shape with the disc of its perimeter: :math:`4 \pi A / P^2`, at most 1.
+
+    The perimeter is that of the contour at one half [1]_ of the region after a Gaussian blur of 1 pixel; a count of
+    the pixels along the edge would depend on how the shape is turned. Holes do not count.
+
+    Parameters
+    ----------
+    region : ndarray of shape (rows, columns), bool
+
+    Returns
+    -------
+    float
+        0-1; 0 for an empty region.
+
+    References
+    ----------
+    .. [1] W. E. Lorensen and H. E. Cline, Marching cubes, SIGGRAPH 1987, doi 10.1145/37402.37422; in two dimensions.
+    """
+    smooth: Float[np.ndarray, "padded_height padded_width"] = ndimage.gaussian_filter(
+        np.pad(region, 3).astype(np.float32), 1.0
+    )
+    lengths = [float(np.hypot(*np.diff(line, axis=0).T).sum()) for line in find_contours(smooth, 0.5)]
+    return min(1.0, 4 * np.pi * int(np.count_nonzero(region)) / max(lengths) ** 2) if lengths else 0.0
+
+
+def _measured(
+    number: int, box: Box, region: Region, pixels: UInt8[np.ndarray, "height width 3"], class_map: ClassMap
+) -> CellMeasures:
+    """Measure one cell within its box."""
+    nucleus = region & (class_map[box.window] == NUCLEUS)
+    area, nucleus_area = int(np.count_nonzero(region)), int(np.count_nonzero(nucleus))
+    nucleus_colour, nucleus_density = _stain(pixels[nucleus])
+    cytoplasm_colour, cytoplasm_density = _stain(pixels[region & ~nucleus])
+    return CellMeasures(
+        cell=number,
+        top=box.top,
+        left=box.left,
+        height=box.height,
+        width=box.width,
+        row=box.top + float(region.sum(axis=1) @ np.arange(box.height)) / area,
+        column=box.left + float(region.sum(axis=0) @ np.arange(box.width)) / area,
+        area_px=area,
+        nucleus_area_px=nucleus_area,
+        nc_ratio=nucleus_area / area,
+        circularity=circularity(region),
+        nucleus_red=float(nucleus_colour[0]),
+        nucleus_green=float(nucleus_colour[1]),
+        nucleus_blue=float(nucleus_colour[2]),
+        cytoplasm_red=float(cytoplasm_colour[0]),
+        cytoplasm_green=float(cytoplasm_colour[1]),
+        cytoplasm_blue=float(cytoplasm_colour[2]),
+        nucleus_density=nucleus_density,
+        cytoplasm_density=cytoplasm_density,
+        border=touches_border(box, (class_map.shape[0], class_map.shape[1])),
+    )
+
+
+_DENSITY = -np.log10(np.maximum(np.arange(256), 1) / 255)  # 0 counts as 1: black has no finite density
+
+
+def _stain(pixels: UInt8[np.ndarray, "count 3"]) -> tuple[Float[np.ndarray, "3"], float]:
+    """Give the mean colour and the mean optical density of some pixels, not-a-number for none."""
+    if not pixels.size:
+        return np.full(3, np.nan), float("nan")
+    return pixels.mean(axis=0), float(_DENSITY[pixels].mean())
+
+
+def cell_mask(class_map: UInt8[np.ndarray, "rows columns"], instances: Instances) -> UInt8[np.ndarray, "rows columns"]:
+    """Draw the cells as the mask that is written: what was dropped as debris is gone, holes are cytoplasm.
+
+    Parameters
+    ----------
+    class_map : ndarray of shape (rows, columns)
+        uint8: 0 rest, 1 cytoplasm, 2 nucleus.
+    instances : Instances
+
+    Returns
+    -------
+    ndarray of shape (rows, columns)
+        uint8: 255 nucleus, 128 cytoplasm, 0 the rest.
+    """
+    mask = np.zeros(class_map.shape, dtype=np.uint8)
+    values = np.array([128, 128, 255], dtype=np.uint8)  # in the order of the classes; rest inside a cell is a hole
+    for box in instances.boxes:
+        inside = instances.labels[box.window] > 0
+        mask[box.window][inside] = values[class_map[box.window][inside]]
+    return mask

@@ -1,0 +1,238 @@
+"""Whether an image can be read at all: a bad one gets a flag and no cells.
+
+Each threshold stands between what was measured on real smears (BCCD, Tecom, CellaVision, PBC and C-NMC's cells on
+black, also a quarter brighter or darker, at gamma 0.7 to 1.4, hue turned by 10 degrees, blurred a little, and at half
+and double size) and on the same images spoiled, and on photographs.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image
+from scipy import ndimage
+from skimage.filters import threshold_otsu
+
+from leukospike.segmentation.instances import ClassMap, connected
+
+_SIDE = 256  # longest side of the copy on which colours are measured, pixels
+_FOCUS_SIDE = 640  # ... and edges, which a smaller copy would sharpen
+_BLACK = 4  # grey levels up to which a pixel is black
+_CUT_OUT = 0.2  # share of black from which the image is a cell cut out on black; other smears have none
+_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+
+MIN_CONTRAST = 0.15
+"""Below, blank. Real: 0.21 and more; an empty, unevenly lit field: 0.1."""
+MIN_BRIGHTEST, MIN_BRIGHTEST_CUT_OUT = 60.0, 20.0
+"""Below, underexposed, grey levels. Real: 175 and 45 or more, a quarter darker 130 and 34."""
+MAX_DARKEST = 200.0
+"""Above, overexposed, grey levels: what should be nuclei is nearly white. Real: up to 153, a quarter brighter 189."""
+MAX_WHITE, MAX_DARKEST_ON_WHITE = 0.5, 125.0
+"""Above both, overexposed too: over half is clipped and even nuclei are pale. Real, where so much is clipped: 111."""
+MIN_STAIN = 0.2
+"""Below, not a smear. Real: 0.31 and more. Photographs: up to 0.16, grey ones 0."""
+MIN_MAGENTA = 0.3
+"""Below, not a smear. Real: 0.44 and more. A photograph of a retina, whose stain is 0.32: 0.02."""
+DARK_BACKGROUND, MIN_BACKGROUND, MAX_GREEN = 0.35, 0.5, 0.05
+"""Inverted: a background darker than the first, or darker than the second with more green than the third. Real: 0.45
+and more, and what is below 0.5 has no green. Inverted: up to 0.49, and 0.07 or more green where above 0.35."""
+MAX_SLOPE = 0.08
+"""Above, not a smear but noise or fine texture. Real: up to 0.058, at half size; noise and grass: 0.10 and more."""
+MAX_EDGE_OF_CELL = 0.22
+"""Above, out of focus. Real: up to 0.14; blurred by a tenth of the cell's diameter: 0.20 to 0.41, median 0.28."""
+MAX_EDGE_OF_IMAGE = 0.12
+"""Above, out of focus, where no cell tells the scale. Real: up to 0.08."""
+
+
+class Quality(StrEnum):
+    """What is wrong with an image."""
+
+    BLANK = "blank"
+    INVERTED = "inverted"
+    OVEREXPOSED = "overexposed"
+    UNDEREXPOSED = "underexposed"
+    OUT_OF_FOCUS = "out_of_focus"
+    NOT_A_SMEAR = "not_a_smear"
+
+
+@dataclass(frozen=True)
+class Appearance:
+    """What is measured on a small copy of an image to tell its quality."""
+
+    darkest: float
+    """1st percentile of luma, 0-255."""
+    brightest: float
+    """99th percentile of luma, 0-255."""
+    background: float
+    """Where the median luma lies between the two, 0-1: near 1 if most is bright, as on a smear."""
+    cut_out: bool
+    """Whether a fifth or more is black, as around a cell cut out by a program."""
+    white: float
+    """Share of pixels in which each channel is 250 or more."""
+    green: float
+    """Share of pixels in which green exceeds red and blue by more than 6."""
+    stain: float
+    """By how much the cells absorb green more than red and blue, over their mean absorbance; 0 if they are grey."""
+    magenta: float
+    """Share of the cells' pixels that absorb green most, within 0.02 of optical density."""
+
+    @property
+    def contrast(self) -> float:
+        """Range of luma over its brightest, 0-1."""
+        return (self.brightest - self.darkest) / max(self.brightest, 1.0)
+
+    @property
+    def is_overexposed(self) -> bool:
+        """Whether even the darkest, which should be nuclei, is pale."""
+        return self.darkest > MAX_DARKEST or (self.white > MAX_WHITE and self.darkest > MAX_DARKEST_ON_WHITE)
+
+    @property
+    def is_underexposed(self) -> bool:
+        """Whether even the brightest is dark."""
+        return self.brightest < (MIN_BRIGHTEST_CUT_OUT if self.cut_out else MIN_BRIGHTEST)
+
+    @property
+    def has_dark_background(self) -> bool:
+        """Whether most is dark and the cells are bright, as in a negative, and not black around a cell cut out."""
+        is_dark = self.background < MIN_BACKGROUND and self.green > MAX_GREEN
+        return not self.cut_out and (is_dark or self.background < DARK_BACKGROUND)
+
+    @property
+    def is_stained(self) -> bool:
+        """Whether the colours are those of a stained smear: eosin and azure both absorb green most."""
+        return self.stain >= MIN_STAIN and self.magenta >= MIN_MAGENTA
+
+
+class Edges(NamedTuple):
+    """How sharp an image is, and how restless."""
+
+    width_px: float
+    """Of the sharpest edges, in pixels of the image itself: the range of green over its steepest slope."""
+    slope: float
+    """The mean slope per pixel of the copy, over the range."""
+
+
+def quality_of(
+    pixels: UInt8[np.ndarray, "rows columns 3"], class_map: UInt8[np.ndarray, "rows columns"] | None = None
+) -> tuple[Quality, ...]:
+    """List what is wrong with an image; nothing is wrong with a usable one.
+
+    A grey smear counts as none: without its stain it cannot be told from a photograph.
+
+    Parameters
+    ----------
+    pixels : ndarray of shape (rows, columns, 3)
+        RGB, uint8, 0-255.
+    class_map : ndarray of shape (rows, columns), optional
+        uint8: 0 rest, 1 cytoplasm, 2 nucleus. Edges are held against the size of the largest cell in it; without it,
+        or where it is empty, against the size of the image, which only tells severe blur.
+
+    Returns
+    -------
+    tuple of Quality
+        In the order of the enumeration; blank alone where there is nothing else to measure.
+    """
+    seen = appearance_of(pixels)
+    if seen.contrast < MIN_CONTRAST:
+        return (Quality.BLANK,)
+    flags: set[Quality] = set()
+    width_px, slope = edges_of(pixels)
+    if seen.is_overexposed:
+        flags.add(Quality.OVEREXPOSED)
+    elif seen.is_underexposed:
+        flags.add(Quality.UNDEREXPOSED)
+    elif slope > MAX_SLOPE:
+        flags.add(Quality.NOT_A_SMEAR)
+    elif not seen.is_stained:
+        negative = appearance_of(255 - pixels)
+        is_smear = negative.is_stained and not negative.has_dark_background
+        flags.add(Quality.INVERTED if is_smear else Quality.NOT_A_SMEAR)
+    elif seen.has_dark_background:
+        flags.add(Quality.INVERTED)
+    if width_px > MAX_EDGE_OF_IMAGE * max(pixels.shape[:2]) or (
+        class_map is not None and class_map.any() and width_px > MAX_EDGE_OF_CELL * _largest_diameter_px(class_map)
+    ):
+        flags.add(Quality.OUT_OF_FOCUS)
+    return tuple(flag for flag in Quality if flag in flags)
+
+
+def appearance_of(pixels: UInt8[np.ndarray, "rows columns 3"]) -> Appearance:
+    r"""Measure colours and light on a copy of at most 256 pixels a side.
+
+    Absorbance is :math:`-\log_{10}(I / I_0)` for each channel, with :math:`I_0` the median colour of the background:
+    what is brighter in green than Otsu's threshold, or white where a cell is cut out on black.
+
+    Parameters
+    ----------
+    pixels : ndarray of shape (rows, columns, 3)
+        RGB, uint8, 0-255.
+
+    Returns
+    -------
+    Appearance
+    """
+    small = _reduced(pixels, _SIDE).astype(np.float32)
+    darkest, middle, brightest = (float(value) for value in np.percentile(small @ _LUMA, [1, 50, 99]))
+    black = small.max(axis=2) <= _BLACK
+    cut_out = float(black.mean()) > _CUT_OUT
+    green = small[:, :, 1]
+    if cut_out:
+        cells, background = ~black, np.full(3, 255, dtype=np.float32)
+    elif green.min() == green.max():
+        cells, background = np.zeros(green.shape, dtype=bool), np.full(3, 255, dtype=np.float32)
+    else:
+        cells = green <= threshold_otsu(green)
+        background = np.maximum(np.median(small[~cells], axis=0), 1)
+    red, middle_band, blue = -np.log10(np.maximum(small[cells], 1) / background).T
+    absorbed = float(np.mean(red + middle_band + blue)) / 3 if red.size else 0.0
+    magenta = middle_band - (red + blue) / 2
+    return Appearance(
+        darkest=darkest,
+        brightest=brightest,
+        background=(middle - darkest) / max(brightest - darkest, 1.0),
+        cut_out=cut_out,
+        white=float(np.mean(small.min(axis=2) >= 250)),
+        green=float(np.mean(green > small[:, :, ::2].max(axis=2) + 6)),
+        stain=float(magenta.mean()) / max(absorbed, 1e-3) if red.size else 0.0,
+        magenta=float(np.mean(middle_band >= np.maximum(red, blue) - 0.02)) if red.size else 0.0,
+    )
+
+
+def edges_of(pixels: UInt8[np.ndarray, "rows columns 3"]) -> Edges:
+    """Measure the edges in green after a Gaussian blur of 1 pixel, against noise, at no more than 640 pixels a side.
+
+    Parameters
+    ----------
+    pixels : ndarray of shape (rows, columns, 3)
+        RGB, uint8, 0-255.
+
+    Returns
+    -------
+    Edges
+        Neither brightness nor contrast changes them. Of an image of one colour: infinite width, slope 0.
+    """
+    small = _reduced(pixels[:, :, 1], _FOCUS_SIDE)
+    green: Float[np.ndarray, "rows columns"] = ndimage.gaussian_filter(small.astype(np.float32), 1.0)
+    slope = np.hypot(np.diff(green, axis=0)[:, :-1], np.diff(green, axis=1)[:-1])
+    low, high = np.percentile(green[::2, ::2], [1, 99])
+    steepest = float(np.percentile(slope, 99.5))
+    if steepest == 0:
+        return Edges(float("inf"), 0.0)
+    step = pixels.shape[0] / small.shape[0]
+    return Edges(step * float(high - low) / steepest, float(slope.mean() / max(high - low, 1.0)))
+
+
+def _largest_diameter_px(class_map: ClassMap) -> float:
+    """Give the diameter of the disc as large as the largest component."""
+    step = max(1, max(class_map.shape) // _SIDE)
+    cells, _ = connected(class_map[::step, ::step] > 0)
+    largest = int(np.bincount(cells.ravel())[1:].max(initial=0))
+    return 2 * step * float(np.sqrt(largest / np.pi))
+
+
+def _reduced(pixels: UInt8[np.ndarray, "..."], side: int) -> UInt8[np.ndarray, "..."]:
+    """Average blocks of pixels until the longest side is at most `side`."""
+    step = -(-max(pixels.shape[:2]) // side)
+    return np.asarray(Image.fromarray(pixels).reduce(step)) if step > 1 else pixels

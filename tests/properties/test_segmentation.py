@@ -1,0 +1,65 @@
+"""What holds for cells in any class map."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from leukospike.segmentation import cell_mask, find_cells, measure_cells
+from leukospike.segmentation.instances import MIN_RED_CELLS
+
+
+@st.composite
+def class_maps(draw: st.DrawFn) -> np.ndarray:
+    """Draw a few blobs with nuclei, and noise."""
+    shape = draw(st.tuples(st.integers(16, 90), st.integers(16, 90)))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    rows, columns = np.indices(shape)
+    class_map = (rng.random(shape) < draw(st.sampled_from([0.0, 0.01]))).astype(np.uint8)
+    for _ in range(draw(st.integers(0, 4))):
+        distance = np.hypot(rows - rng.uniform(0, shape[0]), columns - rng.uniform(0, shape[1]))
+        radius = rng.uniform(3, 20)
+        class_map = np.maximum(class_map, (distance <= radius).astype(np.uint8) + (distance <= 0.6 * radius))
+    return class_map
+
+
+@given(class_maps())
+@settings(max_examples=60, deadline=None)
+def test_cells_partition_part_of_the_foreground(class_map: np.ndarray):
+    found = find_cells(class_map)
+    assert set(np.unique(found.labels)) - {0} == set(range(1, len(found.boxes) + 1))
+    assert not (found.labels[~ndimage.binary_fill_holes(class_map > 0)]).any()
+    for number, (box, window) in enumerate(zip(found.boxes, ndimage.find_objects(found.labels), strict=True), start=1):
+        inside = found.labels[window] == number
+        assert window[0].start >= box.top
+        assert window[1].start >= box.left
+        assert (class_map[window][inside] == 2).any()
+
+
+@given(class_maps(), st.integers(0, 3), st.integers(4, 30))
+@settings(max_examples=40, deadline=None)
+def test_cells_move_with_the_image_when_it_is_padded(class_map: np.ndarray, blocks: int, odd: int):
+    inner = np.pad(class_map, 2)
+    moved = np.pad(inner, ((4 * blocks + odd, 5), (odd, 9)))
+    here, there = find_cells(inner, red_cell_px=6), find_cells(moved, red_cell_px=6)
+    np.testing.assert_array_equal(
+        there.labels[4 * blocks + odd :][: inner.shape[0], odd : odd + inner.shape[1]], here.labels
+    )
+
+
+@given(class_maps())
+@settings(max_examples=40, deadline=None)
+def test_measures_agree_with_labels_and_mask(class_map: np.ndarray):
+    found = find_cells(class_map, red_cell_px=8)
+    pixels = np.random.default_rng(0).integers(0, 256, (*class_map.shape, 3), dtype=np.uint8)
+    mask = cell_mask(class_map, found)
+    np.testing.assert_array_equal(mask > 0, found.labels > 0)
+    cells = measure_cells(pixels, class_map, found)
+    assert sum(cell.area_px for cell in cells) == np.count_nonzero(mask)
+    assert sum(cell.nucleus_area_px for cell in cells) == np.count_nonzero(mask == 255)
+    for cell in cells:
+        assert cell.border or cell.area_px >= MIN_RED_CELLS * np.pi * 8**2 / 4 - 1e-9
+        assert 0 < cell.nc_ratio <= 1
+        assert 0 < cell.circularity <= 1
+        assert cell.top <= cell.row < cell.top + cell.height
+        assert cell.left <= cell.column < cell.left + cell.width

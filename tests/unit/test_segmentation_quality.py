@@ -1,0 +1,137 @@
+"""Flags on good and spoiled images."""
+
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy import ndimage
+
+from leukospike.segmentation.quality import Quality, edges_of, quality_of
+from leukospike.smears import CellKind, draw_cell, draw_field, subject_style
+
+PHOTOGRAPHS = (
+    "astronaut.png",
+    "camera.png",
+    "chelsea.png",
+    "coffee.png",
+    "motorcycle_left.png",
+    "grass.png",
+    "page.png",
+)
+
+
+def _fields() -> list[tuple[np.ndarray, np.ndarray]]:
+    result: list[tuple[np.ndarray, np.ndarray]] = []
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        field = draw_field([CellKind.LYMPHOBLAST, CellKind.LYMPHOCYTE], subject_style(rng), rng)
+        class_map = np.where(field.mask == 255, 2, field.mask > 0).astype(np.uint8)
+        result.append((field.pixels, class_map))
+    return result
+
+
+FIELDS = _fields()
+
+
+def _times(pixels: np.ndarray, factor: float) -> np.ndarray:
+    return np.clip(pixels * factor, 0, 255).astype(np.uint8)
+
+
+def _blurred(pixels: np.ndarray, sigma: float) -> np.ndarray:
+    return ndimage.gaussian_filter(pixels.astype(np.float32), (sigma, sigma, 0)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_generated_fields_are_fine_also_when_light_changes(field: tuple[np.ndarray, np.ndarray]):
+    pixels, class_map = field
+    assert quality_of(pixels) == quality_of(pixels, class_map) == ()
+    for changed in (
+        _times(pixels, 0.75),
+        _times(pixels, 1.25),
+        (255 * (pixels / 255) ** 0.7).astype(np.uint8),
+        (255 * (pixels / 255) ** 1.4).astype(np.uint8),
+        _blurred(pixels, 1.5),
+    ):
+        assert quality_of(changed, class_map) == ()
+
+
+def test_generated_cells_are_fine():
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        assert quality_of(draw_cell(CellKind.LYMPHOBLAST, subject_style(rng), rng).pixels) == ()
+
+
+def test_cell_cut_out_on_black_is_fine():
+    pixels, class_map = FIELDS[0]
+    assert quality_of(np.where(class_map[:, :, None] > 0, pixels // 3, 0).astype(np.uint8)) == ()
+
+
+@pytest.mark.parametrize("grey", [0, 1, 128, 254, 255])
+def test_uniform_is_blank(grey: int):
+    assert quality_of(np.full((200, 300, 3), grey, np.uint8)) == (Quality.BLANK,)
+
+
+def test_empty_field_with_uneven_light_and_noise_is_blank():
+    light = np.linspace(210, 230, 300)[None, :, None] + np.random.default_rng(0).normal(0, 2, (200, 300, 3))
+    assert quality_of(light.astype(np.uint8)) == (Quality.BLANK,)
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_spoiled_fields_are_flagged(field: tuple[np.ndarray, np.ndarray]):
+    pixels, class_map = field
+    assert Quality.INVERTED in quality_of(255 - pixels)
+    assert quality_of(_times(pixels, 0.15)) == (Quality.UNDEREXPOSED,)
+    assert quality_of((pixels.astype(int) // 6 + 210).astype(np.uint8)) == (Quality.BLANK,), "nearly white"
+    largest = np.sqrt(np.bincount(ndimage.label(class_map > 0)[0].ravel())[1:].max() * 4 / np.pi)
+    assert quality_of(_blurred(pixels, 0.15 * largest), class_map) == (Quality.OUT_OF_FOCUS,)
+
+
+def test_clipped_light_with_pale_nuclei_is_overexposed():
+    pixels, _ = FIELDS[0]
+    assert quality_of((pixels.astype(int) + 150).clip(0, 255).astype(np.uint8)) == (Quality.OVEREXPOSED,)
+
+
+@pytest.mark.parametrize("name", PHOTOGRAPHS)
+def test_photographs_are_no_smears(name: str):
+    with resources.as_file(resources.files("skimage.data") / name) as path, Image.open(path) as image:
+        pixels = np.asarray(image.convert("RGB"))
+    assert Quality.NOT_A_SMEAR in quality_of(pixels)
+
+
+def test_grey_smear_and_noise_are_no_smears():
+    pixels, _ = FIELDS[0]
+    grey = np.asarray(Image.fromarray(pixels).convert("L").convert("RGB"))
+    assert quality_of(grey) == (Quality.NOT_A_SMEAR,)
+    noise = np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8)
+    assert Quality.NOT_A_SMEAR in quality_of(noise)
+
+
+@pytest.mark.parametrize("sigma", [3.0, 6.0, 12.0])
+def test_edge_of_a_blurred_step_has_the_width_of_the_blur(sigma: float):
+    step = np.zeros((200, 200, 3), np.float32)
+    step[:, 100:] = 200
+    width = edges_of(ndimage.gaussian_filter(step, (sigma, sigma, 0)).astype(np.uint8)).width_px
+    # The slope of a step blurred to s is its height / (s sqrt(2 pi)); the measurement blurs by another pixel.
+    assert width == pytest.approx(np.sqrt(2 * np.pi * (sigma**2 + 1)), rel=0.05)
+
+
+def test_edges_are_measured_in_pixels_of_the_image_and_whatever_the_contrast():
+    pixels, _ = FIELDS[0]
+    blurred = _blurred(pixels, 6)
+    width = edges_of(blurred).width_px
+    assert edges_of(blurred // 2).width_px == pytest.approx(width, rel=0.05)
+    double = np.kron(blurred, np.ones((2, 2, 1), np.uint8))
+    assert edges_of(double).width_px == pytest.approx(2 * width, rel=0.05)
+
+
+@pytest.mark.data
+def test_real_smears_are_fine(real_data: Path):
+    folders = ("wbc-seg/tecom", "wbc-seg/cellavision", "bccd/images", "pbc/*", "c-nmc/*/*")
+    for folder in folders:
+        paths = [path for path in sorted(real_data.glob(f"{folder}/*.*")) if path.suffix != ".csv"]
+        paths = [path for path in paths if not path.stem.endswith("_mask")]
+        for path in paths[:: len(paths) // 20]:
+            with Image.open(path) as image:
+                assert quality_of(np.asarray(image.convert("RGB"))) == (), path.name

@@ -1,0 +1,47 @@
+"""From a class map to the result for one image."""
+
+import numpy as np
+import pytest
+
+from leukospike.segmentation import CELL_COLUMNS, PixelSize, Quality, segmentation_of
+from leukospike.smears import CellKind, DrawnField, draw_field, subject_style
+
+
+@pytest.fixture(scope="module")
+def field() -> DrawnField:
+    rng = np.random.default_rng(1)
+    return draw_field([CellKind.LYMPHOBLAST, CellKind.NEUTROPHIL, CellKind.LYMPHOCYTE], subject_style(rng), rng)
+
+
+def _classes(field: DrawnField) -> np.ndarray:
+    return np.where(field.mask == 255, 2, field.mask > 0).astype(np.uint8)
+
+
+def test_cells_of_a_generated_field_are_those_drawn(field: DrawnField):
+    result = segmentation_of("field.png", field.pixels, _classes(field))
+    assert result.quality == ()
+    np.testing.assert_array_equal(result.mask, field.mask)
+    boxes = [(b.top, b.left, b.bottom - b.top, b.right - b.left) for b in field.boxes if b.label == "WBC"]
+    rows = result.cells[["top", "left", "height", "width"]].itertuples(index=False)
+    assert [tuple(row) for row in rows] == sorted(boxes)
+    assert set(result.cells["image"]) == {"field.png"}
+    assert result.pixel_size is not None
+    assert result.pixel_size.source == "red cells"
+
+
+def test_debris_goes_by_the_pixel_size(field: DrawnField):
+    coarse = segmentation_of("a", field.pixels, _classes(field), pixel_size=PixelSize(0.01, "given"))
+    assert len(coarse.cells) == 0
+    assert not coarse.mask.any()
+    assert coarse.pixel_size == PixelSize(0.01, "given")
+
+
+def test_bad_image_has_no_cells_whatever_the_class_map(field: DrawnField):
+    blank = np.full_like(field.pixels, 200)
+    result = segmentation_of("a", blank, _classes(field))
+    assert result.quality == (Quality.BLANK,)
+    assert tuple(result.cells.columns) == CELL_COLUMNS
+    assert len(result.cells) == 0
+    assert result.instances.boxes == ()
+    assert not result.mask.any()
+    assert result.pixel_size is None
