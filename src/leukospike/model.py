@@ -1,7 +1,7 @@
 """Everything that one fold fitted, in one file: normalisation, components and network, without pickle."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from safetensors.torch import save
 from leukospike.components import FittedComponents
 from leukospike.errors import WeightsError
 from leukospike.files import written_whole
+from leukospike.framing import Framing
 from leukospike.network import ResidualNetwork
 from leukospike.preprocessing import BLUR_KERNELS, Normalisation
 
@@ -32,6 +33,8 @@ class FittedModel:
     normalisation: Normalisation
     components: FittedComponents
     network: ResidualNetwork
+    framing: Framing | None = None
+    """How the training images show their cells; None in weights of version 0.1.0, which did not keep it."""
 
     def coordinates(self, maps: Float[np.ndarray, "n rows columns"]) -> Float[np.ndarray, "n components"]:
         """Normalise spike maps and project them on the components."""
@@ -84,6 +87,7 @@ def save_model(model: FittedModel, path: Path) -> None:
         "hidden_units": model.hidden_units,
         "mean": model.normalisation.mean,
         "std": model.normalisation.std,
+        "framing": None if model.framing is None else asdict(model.framing),
     }
     with written_whole(path) as part:
         # Not with save_file, whose error for a full disk is not the system's.
@@ -148,6 +152,7 @@ def load_model(path: Path) -> FittedModel:
                 explained_variance_ratio=tensors["components.explained_variance_ratio"].numpy(),
             ),
             network=network.eval(),
+            framing=None if (framing := settings.get("framing")) is None else Framing(**framing),
         )
         _check_fitted(model)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -171,4 +176,8 @@ def _check_fitted(model: FittedModel) -> None:
         raise ValueError(msg)
     if not (np.isfinite(model.normalisation.mean) and 0 < model.normalisation.std < np.inf):
         msg = f"a standard deviation of {model.normalisation.std}"
+        raise ValueError(msg)
+    framing = model.framing
+    if framing is not None and not (framing.side_px > 0 and framing.cell_share > 0 and (framing.um_per_px or 1) > 0):
+        msg = f"cells shown as {framing}"
         raise ValueError(msg)
