@@ -1,12 +1,18 @@
-"""The whole system on generated cells: what `make demo` shows to someone without data."""
+"""The whole system on generated cells and fields: what `make demo` shows to someone without data."""
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from leukospike.datasets import read_dataset
+from leukospike.datasets import collect_images, read_dataset
 from leukospike.files import new_folder
 from leukospike.progress import Progress, silent
 from leukospike.protocols import run_protocol
-from leukospike.report import write_report
+from leukospike.report import write_analysis_report, write_report
+from leukospike.runs import load_models
+from leukospike.scoring import analyze_cells
+from leukospike.segmentation.files import segment_files
+from leukospike.segmentation.network import class_maps, default_segmenter
 from leukospike.settings import Preset, Protocol, RunConfig
 from leukospike.smears import SmearConfig, generate_cohort
 
@@ -15,12 +21,13 @@ SETTINGS = {"protocol": Protocol.HONEST, "epochs": 4, "n_components": 100}
 
 
 def run_demo(out: Path, *, seed: int = 0, progress: Progress = silent) -> Path:
-    """Generate a small cohort, cross-validate the system on it by subject, and write the report.
+    """Generate a small cohort, cross-validate the system on its cells by subject, and read its fields with the model.
 
     Parameters
     ----------
     out : Path
-        New folder: the cohort goes to `smears`, the run to `run`.
+        New folder: the cohort goes to `smears`, the run to `run`, masks and outlines of the fields to `masks`, and what
+        the run's model says of their cells to `fields`.
     seed : int
         Of the cohort and of the run.
     progress : Progress
@@ -28,7 +35,7 @@ def run_demo(out: Path, *, seed: int = 0, progress: Progress = silent) -> Path:
     Returns
     -------
     Path
-        The report, an HTML file.
+        The report of the run, an HTML file; it links to that of the fields.
 
     Raises
     ------
@@ -36,7 +43,24 @@ def run_demo(out: Path, *, seed: int = 0, progress: Progress = silent) -> Path:
         If `out` exists and is not empty.
     """
     new_folder(out, where="demo")
-    generate_cohort(SmearConfig(**COHORT, seed=seed), out / "smears", progress=progress)
+    smears, run = out / "smears", out / "run"
+    generate_cohort(SmearConfig(**COHORT, seed=seed), smears, progress=progress)
     config = RunConfig.preset(Preset.C_NMC, SETTINGS | {"seed": seed})
-    run_protocol(read_dataset(out / "smears"), config, out / "run", progress=progress)
-    return write_report(out / "run")
+    run_protocol(read_dataset(smears), config, run, progress=progress)
+    if not COHORT["fields_per_subject"]:
+        return write_report(run)
+    _read_fields(smears / "fields" / "images", run, out, progress)
+    return write_report(run, fields_report="../fields/report.html")
+
+
+def _read_fields(images: Path, run: Path, out: Path, progress: Progress) -> None:
+    """Segment the fields, and let the run's model score their cells."""
+    # The fields are named by subject and number, as in GL01_field_01.png.
+    records = [replace(record, subject=record.image.partition("_")[0]) for record in collect_images([images])]
+    segmenter = partial(class_maps, default_segmenter())
+    for folder in ("masks", "fields"):
+        (out / folder).mkdir()
+    segment_files(records, out / "masks", segmenter, progress=progress)
+    models = load_models(run)
+    analyze_cells(records, models, out / "fields", model_name=run.name, class_maps=segmenter, progress=progress)
+    write_analysis_report(out / "fields")

@@ -57,7 +57,7 @@ _BATCH = 64
 _THUMBNAIL_PX = 64
 _FIRST_MEASURES = ("cell", "top", "left", "height", "width", "area_px")
 _MEASURES = (*_FIRST_MEASURES, *(name for name in CELL_COLUMNS[1:] if name not in _FIRST_MEASURES))
-_PER_IMAGE = ("image", "subject", "kind", "cells", "scored", "leukemic", *IMAGE_COLUMNS[2:], "scaled_by")
+_PER_IMAGE = ("image", "subject", "kind", "cells", "scored", "leukemic", *IMAGE_COLUMNS[2:], "scaled_by", "overlay")
 
 
 @dataclass(frozen=True)
@@ -266,7 +266,8 @@ class _Reader:
     def _field(self, record: Record, picture: Picture, segmentation: Segmentation, stem: str) -> _Read:
         """Cut the cells of a field out, each shown as the model's training images show theirs."""
         drawn = overlay(picture.pixels, segmentation.mask, segmentation.instances)
-        write_pixels(self._out / OVERLAYS / f"{stem}_overlay.png", drawn)
+        overlay_name = f"{OVERLAYS}/{stem}_overlay.png"
+        write_pixels(self._out / overlay_name, drawn)
         um_per_px = None if segmentation.pixel_size is None else segmentation.pixel_size.um_per_px
         cells: list[_Cell] = []
         for measures in _rows(segmentation.cells):
@@ -276,7 +277,7 @@ class _Reader:
             cells.append(self._cell(record, shown, [BORDER] if measures["border"] else [], measures))
         by_size = um_per_px is not None and self._framing.um_per_px is not None
         row = {"image": record.image, "subject": record.subject, "kind": Kind.FIELD.value, "cells": len(cells)}
-        row |= {"scaled_by": ("pixel size" if by_size else "proportion") if cells else ""}
+        row |= {"scaled_by": ("pixel size" if by_size else "proportion") if cells else "", "overlay": overlay_name}
         row |= _about(record.image, segmentation)
         matches = None if record.centroids is None else match_centroids(record.centroids, segmentation.cells)
         return _Read(cells, picture.generated, row, matches)
