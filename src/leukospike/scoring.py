@@ -352,7 +352,8 @@ def _image_table(rows: Sequence[dict[str, Any]], cells: pd.DataFrame) -> pd.Data
 def _counted(cells: pd.DataFrame) -> pd.DataFrame:
     """Leave out the cells that have no probability, and those that the border of a field cuts."""
     whole = [BORDER not in flags.split() for flags in cells["flags"].to_list()]
-    return cells[np.array(whole, dtype=bool)].dropna(subset=["probability"])
+    scored = np.isfinite(cells["probability"].to_numpy(np.float64))
+    return cells.loc[scored & np.array(whole, dtype=bool)]
 
 
 def _subject_table(table: pd.DataFrame) -> pd.DataFrame:
@@ -419,7 +420,7 @@ def _notices(
         notices.append("Cells that the run was trained on are scored too well: score other cells, or see its report.")
     if failures:
         notices.append(f"{len(failures)} files could not be used; failures.csv names them with the reason.")
-    fields = images[images["kind"] == Kind.FIELD.value]
+    fields = images.loc[images["kind"] == Kind.FIELD.value]
     if len(fields):
         notices += _field_notices(fields, models[0])
     blank, large, border = (

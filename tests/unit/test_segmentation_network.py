@@ -193,18 +193,20 @@ def test_refuses_another_network(tmp_path: Path):
         load_segmenter(tmp_path / "weights.safetensors")
 
 
-@pytest.mark.parametrize(("shape", "allowed"), [((2048, 1536), 1e-4), ((2051, 1537), 0.01)])
-def test_large_image_in_tiles_has_no_seams(shape: tuple[int, int], allowed: float, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("shape", [(2048, 1536), (2051, 1537)])
+def test_large_image_in_tiles_has_no_seams(shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch):
     # Coarse grains, the left half dark: ranks taken tile by tile would not be those of the whole.
     grains = noise((shape[0] // 16 + 1, shape[1] // 16 + 1)).repeat(16, axis=0).repeat(16, axis=1)
     image = grains[: shape[0], : shape[1]].copy()
     image[:, : shape[1] // 2] //= 3
     network = segmenter()
-    [whole] = class_maps(network, [image])
+    filled = np.pad(image, ((0, -shape[0] % 4), (0, -shape[1] % 4), (0, 0)), mode="edge")
+    whole = class_maps(network, [filled])[0][: shape[0], : shape[1]]
     monkeypatch.setattr(network_module, "LONGEST_WHOLE_PX", 1500)
     monkeypatch.setattr(network_module, "_TILE_PX", 512)
     [tiled] = class_maps(network, [image])
     assert len(np.unique(whole)) > 1
-    assert np.mean(whole != tiled) <= allowed
+    assert tiled.shape == shape
+    assert np.mean(whole != tiled) <= 1e-4  # the last bits of sums may depend on the size of the tile
     monkeypatch.setattr(network_module, "_OVERLAP_PX", 0)
-    assert np.mean(whole != class_maps(network, [image])[0]) > 10 * allowed
+    assert np.mean(whole != class_maps(network, [image])[0]) > 1e-3

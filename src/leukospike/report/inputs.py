@@ -308,7 +308,7 @@ def _images(folder: Path, where: str) -> Columns:
     numbers = ("cells", "scored", "leukemic", "um_per_px", "red_cells")
     path = folder / "images.csv"
     if not path.exists():
-        return dict.fromkeys(text, np.array([], dtype=str)) | dict.fromkeys(numbers, np.array([], dtype=np.float64))
+        return {name: np.array([], dtype=str if name in text else np.float64) for name in (*text, *numbers)}
     return _table(path, where, text=text, numbers=numbers)
 
 

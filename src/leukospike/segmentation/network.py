@@ -258,7 +258,8 @@ def class_maps(
         Folded.
     images : sequence of ndarray of shape (rows, columns, 3)
         RGB, uint8, 0-255; neighbours of the same working size are computed together, and one that is longer than
-        `LONGEST_WHOLE_PX` piece by piece, with the same result.
+        `LONGEST_WHOLE_PX` piece by piece, with the same result if its sides are multiples of 4; else its last pixels
+        are repeated up to the next multiple.
 
     Returns
     -------
@@ -271,7 +272,7 @@ def class_maps(
         while len(maps) < len(images):
             first = len(maps)
             if max(images[first].shape) > LONGEST_WHOLE_PX:
-                maps.append(_in_tiles(network, images[first], _ranks(small[first])))
+                maps.append(_in_tiles(network, images[first]))
                 continue
             end = first + 1
             while end < len(images) and end - first < _BATCH and small[end].shape == small[first].shape:
@@ -284,16 +285,23 @@ def class_maps(
 
 
 def _in_tiles(
-    network: SpikingSegmenter, image: UInt8[np.ndarray, "rows columns 3"], ranks: Float[np.ndarray, "3 256"]
+    network: SpikingSegmenter, image: UInt8[np.ndarray, "rows columns 3"]
 ) -> UInt8[np.ndarray, "rows columns"]:
     """Compute the class map of a large image from overlapping tiles, with the ranks of the whole image."""
+    rows, columns = image.shape[:2]
+    # Filled up to whole pixels of the working size: else tiles and image would be scaled by a little more or less.
+    block = 2**MOST_HALVINGS
+    if rows % block or columns % block:
+        image = np.pad(image, ((0, -rows % block), (0, -columns % block), (0, 0)), mode="edge")
+    ranks = _ranks(_scaled(image, 1 / block))
 
     def tile_map(pixels: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "height width"]:
-        spikes = torch.from_numpy(_spikes_by_rank(_scaled(pixels, 2.0**-MOST_HALVINGS), ranks))[None]
+        spikes = torch.from_numpy(_spikes_by_rank(_scaled(pixels, 1 / block), ranks))[None]
         potentials = network(spikes.contiguous(memory_format=torch.channels_last))
         return _winners(potentials[0], pixels.shape[0], pixels.shape[1])
 
-    return class_map_in_tiles(tile_map, image, tile=_TILE_PX, overlap=_OVERLAP_PX, align=_ALIGN_PX)
+    tiled = class_map_in_tiles(tile_map, image, tile=_TILE_PX, overlap=_OVERLAP_PX, align=_ALIGN_PX)
+    return tiled[:rows, :columns]
 
 
 def _winners(potential: Float[Tensor, "classes r c"], rows: int, columns: int) -> UInt8[np.ndarray, "rows columns"]:
