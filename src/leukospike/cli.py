@@ -11,9 +11,10 @@ import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
 from enum import StrEnum
+from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 # Two networks side by side share the cores; a waiting thread that spins takes them from the other.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -25,10 +26,14 @@ from rich.progress import Progress as RichProgress
 from rich.table import Table
 
 from leukospike import datasets
-from leukospike.errors import LeukospikeError, RunError
+from leukospike.errors import ConfigError, LeukospikeError, RunError
 from leukospike.failures import Failure, write_failures
 from leukospike.files import whole_folder
-from leukospike.settings import Preset, Protocol, RunConfig, read_settings
+from leukospike.settings import Kind, Preset, Protocol, RunConfig, read_settings
+
+if TYPE_CHECKING:
+    from leukospike.segmentation import PixelSize
+    from leukospike.segmentation.files import ClassMaps
 
 _INTERRUPTED = 130  # as the framework has it
 
@@ -50,6 +55,7 @@ error_console = Console(markup=False, emoji=False, highlight=False, soft_wrap=Tr
 class Method(StrEnum):
     """How `segment` finds cells."""
 
+    SURROGATE = "surrogate"
     FIRST_WAVE = "first-wave"
 
 
@@ -87,6 +93,15 @@ ConfigOption = Annotated[
 EpochsOption = Annotated[int | None, typer.Option("--epochs", help="Passes over the training images. Default: 10.")]
 MaxCellsOption = Annotated[
     int | None, typer.Option("--max-cells", help="Take so many cells at the most. Default: all.")
+]
+PixelSizeOption = Annotated[
+    float | None,
+    typer.Option(
+        "--pixel-size",
+        metavar="UM",
+        help="Side of a pixel, micrometres. Default: what each file states, else what its red cells show.",
+        show_default=False,
+    ),
 ]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Carry on an interrupted run.")]
 
@@ -209,28 +224,64 @@ def smears(
 def segment(
     paths: PathsArgument,
     out: OutOption,
-    method: Annotated[Method, typer.Option("--method", help="How cells are found.")] = Method.FIRST_WAVE,
+    method: Annotated[Method, typer.Option("--method", help="How cells are found.")] = Method.SURROGATE,
+    pixel_size: PixelSizeOption = None,
 ) -> None:
-    """Write the first spike wave and the spike latencies of images, as images.
+    """Find white cells in images, single cells or whole fields: masks, numbered outlines, and tables of measures.
 
-    first-wave is the published "segmentation". It is a map of edges: see the documentation for its Dice.
+    surrogate: a spiking network trained by surrogate gradients. first-wave: the published "segmentation", which is a
+    map of edges, as images of first spikes and latencies; see the documentation for its Dice.
 
     Example:
 
-    leukospike segment cells --method first-wave --out waves
+    leukospike segment fields --out cells
     """
     from leukospike.segmentation import segment_by_first_wave
+    from leukospike.segmentation.files import segment_files
 
-    methods = {Method.FIRST_WAVE: segment_by_first_wave}
+    if method is Method.FIRST_WAVE and pixel_size is not None:
+        msg = f"segment: --pixel-size must go with a method that finds cells, got --method {method}. Leave it out."
+        raise ConfigError(msg)
+    size = _given_pixel_size(pixel_size, where="segment")
     records = datasets.collect_images(paths)
     _refuse_inside(out, paths)
     with whole_folder(out, where="segment") as part:
         with _progress() as progress:
-            written, failures = methods[method](records, part, progress=progress)
+            if method is Method.FIRST_WAVE:
+                written, failures = segment_by_first_wave(records, part, progress=progress)
+                found = f"{len(written)} images"
+            else:
+                segmented = segment_files(records, part, _class_maps(), pixel_size=size, progress=progress)
+                failures = segmented.failures
+                found = f"{len(segmented.images)} images, {len(segmented.cells)} cells"
         if failures:
             write_failures(part / "failures.csv", failures)
-    out_console.print(f"{len(written)} images: {out}")
+    out_console.print(f"{found}: {out}")
     _end(failures, len(records), see=out / "failures.csv")
+
+
+def _class_maps() -> "ClassMaps":
+    """Give the segmenter that is part of the package."""
+    from leukospike.segmentation.network import class_maps, default_segmenter
+
+    return partial(class_maps, default_segmenter())
+
+
+def _given_pixel_size(um_per_px: float | None, *, where: str) -> "PixelSize | None":
+    """Check the size of a pixel that was given."""
+    from leukospike.images import PLAUSIBLE_UM_PER_PX
+    from leukospike.segmentation import PixelSize
+
+    if um_per_px is None:
+        return None
+    low, high = PLAUSIBLE_UM_PER_PX
+    if not low <= um_per_px <= high:
+        msg = (
+            f"{where}: --pixel-size must be {low:g} to {high:g} micrometres, as microscopes have it, got {um_per_px:g}."
+            " Give the width of the field over its pixels."
+        )
+        raise ConfigError(msg)
+    return PixelSize(um_per_px, "given")
 
 
 @app.command()
@@ -240,10 +291,17 @@ def analyze(
         Path, typer.Option("--model", help="Run folder, or one of its weights/*.safetensors.", show_default=False)
     ],
     out: OutOption,
+    kind: Annotated[
+        Kind,
+        typer.Option("--kind", help="What each image shows. auto: a cell up to 512 pixels, or on black; else a field."),
+    ] = Kind.AUTO,
+    pixel_size: PixelSizeOption = None,
 ) -> None:
-    """Give images of single cells their probability of being leukemic, and each subject its mean.
+    """Give cells their probability of being leukemic, and each subject the mean of its cells.
 
-    Writes cells.csv, subjects.csv, summary.json and report.html. Research use only, not a diagnosis.
+    Images of single cells are scored as they are; whole fields are segmented, and each white cell is cut out and
+    brought to the scale of the model's training images. Writes cells.csv, subjects.csv, summary.json and report.html,
+    of fields also images.csv and overlays. Research use only, not a diagnosis.
 
     Example:
 
@@ -254,11 +312,21 @@ def analyze(
     from leukospike.scoring import analyze_cells
 
     models = load_models(model)
+    size = _given_pixel_size(pixel_size, where="analyze")
     records = datasets.collect_images(paths)
     _refuse_inside(out, paths)
     with whole_folder(out, where="analyze") as part:
         with _progress() as progress:
-            analysis = analyze_cells(records, models, part, model_name=model.resolve().name, progress=progress)
+            analysis = analyze_cells(
+                records,
+                models,
+                part,
+                model_name=model.resolve().name,
+                class_maps=_class_maps(),
+                kind=kind,
+                pixel_size=size,
+                progress=progress,
+            )
         report = write_analysis_report(part).name
     out_console.print(f"Report: {out / report}")
     _end(analysis.failures, len(records), see=out / "failures.csv")

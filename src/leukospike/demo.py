@@ -1,12 +1,18 @@
-"""The whole system on generated cells: what `make demo` shows to someone without data."""
+"""The whole system on generated cells and fields: what `make demo` shows to someone without data."""
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from leukospike.datasets import read_dataset
+from leukospike.datasets import collect_images, read_dataset
 from leukospike.files import whole_folder
 from leukospike.progress import Progress, silent
 from leukospike.protocols import run_protocol
-from leukospike.report import write_report
+from leukospike.report import write_analysis_report, write_report
+from leukospike.runs import load_models
+from leukospike.scoring import analyze_cells
+from leukospike.segmentation.files import segment_files
+from leukospike.segmentation.network import class_maps, default_segmenter
 from leukospike.settings import Preset, Protocol, RunConfig
 from leukospike.smears import SmearConfig, generate_cohort
 
@@ -15,12 +21,14 @@ SETTINGS = {"protocol": Protocol.HONEST, "epochs": 4, "n_components": 100}
 
 
 def run_demo(out: Path, *, seed: int = 0, progress: Progress = silent) -> Path:
-    """Generate a small cohort, cross-validate the system on it by subject, and write the report.
+    """Generate a small cohort, cross-validate the system on its cells by subject, and read its fields with the model.
 
     Parameters
     ----------
     out : Path
-        New folder: the cohort goes to `smears`, the run to `run`. On an error or an interruption it is left as it was.
+        New folder: the cohort goes to `smears`, the run to `run`, masks and outlines of the fields to `masks`, and what
+        the run's model says of their cells to `fields`. On an
+        error or an interruption it is left as it was.
     seed : int
         Of the cohort and of the run.
     progress : Progress
@@ -28,7 +36,7 @@ def run_demo(out: Path, *, seed: int = 0, progress: Progress = silent) -> Path:
     Returns
     -------
     Path
-        The report, an HTML file.
+        The report of the run, an HTML file; it links to that of the fields.
 
     Raises
     ------
@@ -40,7 +48,25 @@ def run_demo(out: Path, *, seed: int = 0, progress: Progress = silent) -> Path:
     cohort = SmearConfig(**COHORT, seed=seed)
     config = RunConfig.preset(Preset.C_NMC, SETTINGS | {"seed": seed})
     with whole_folder(out, where="demo") as part:
-        generate_cohort(cohort, part / "smears", progress=progress)
-        run_protocol(read_dataset(part / "smears"), config, part / "run", progress=progress)
-        report = write_report(part / "run")
+        smears, run = part / "smears", part / "run"
+        generate_cohort(cohort, smears, progress=progress)
+        run_protocol(read_dataset(smears), config, run, progress=progress)
+        fields_report = None
+        if COHORT["fields_per_subject"]:
+            _read_fields(smears / "fields" / "images", run, part, progress)
+            fields_report = "../fields/report.html"
+        report = write_report(run, fields_report=fields_report)
     return out / report.relative_to(part)
+
+
+def _read_fields(images: Path, run: Path, out: Path, progress: Progress) -> None:
+    """Segment the fields, and let the run's model score their cells."""
+    # The fields are named by subject and number, as in GL01_field_01.png.
+    records = [replace(record, subject=record.image.partition("_")[0]) for record in collect_images([images])]
+    segmenter = partial(class_maps, default_segmenter())
+    for folder in ("masks", "fields"):
+        (out / folder).mkdir()
+    segment_files(records, out / "masks", segmenter, progress=progress)
+    models = load_models(run)
+    analyze_cells(records, models, out / "fields", model_name=run.name, class_maps=segmenter, progress=progress)
+    write_analysis_report(out / "fields")

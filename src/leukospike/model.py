@@ -1,6 +1,6 @@
 """Everything that one fold fitted, in one file: normalisation, components and network, without pickle."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float
 
 from leukospike.components import FittedComponents
+from leukospike.errors import WeightsError
+from leukospike.framing import Framing
 from leukospike.network import ResidualNetwork
 from leukospike.preprocessing import BLUR_KERNELS, Normalisation
 from leukospike.weights import read_weights, write_weights, wrong_part
@@ -29,6 +31,8 @@ class FittedModel:
     normalisation: Normalisation
     components: FittedComponents
     network: ResidualNetwork
+    framing: Framing | None = None
+    """How the training images show their cells; None in weights of version 0.1.0, which did not keep it."""
 
     def coordinates(self, maps: Float[np.ndarray, "n rows columns"]) -> Float[np.ndarray, "n components"]:
         """Normalise spike maps and project them on the components."""
@@ -81,6 +85,7 @@ def save_model(model: FittedModel, path: Path) -> None:
         "hidden_units": model.hidden_units,
         "mean": model.normalisation.mean,
         "std": model.normalisation.std,
+        "framing": None if model.framing is None else asdict(model.framing),
     }
     write_weights(path, tensors, settings)
 
@@ -112,6 +117,13 @@ def load_model(path: Path) -> FittedModel:
         use="Use weights that leukospike train or reproduce wrote.",
     )
     settings, tensors = stored.settings, stored.tensors
+    for name, tensor in tensors.items():
+        if tensor.dtype != torch.float32 and not name.endswith("num_batches_tracked"):
+            kind = str(tensor.dtype).removeprefix("torch.")
+            msg = (
+                f"{where}: weights must be float32, got {kind} in {name} of {path.name}. Use them as they were written."
+            )
+            raise WeightsError(msg)
     try:
         _check_settings(settings)
         network = ResidualNetwork(image_size=settings["image_size"], hidden_units=settings["hidden_units"])
@@ -129,6 +141,7 @@ def load_model(path: Path) -> FittedModel:
                 explained_variance_ratio=tensors["components.explained_variance_ratio"].numpy(),
             ),
             network=network.eval(),
+            framing=None if (framing := settings.get("framing")) is None else Framing(**framing),
         )
         _check_fitted(model)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -162,4 +175,8 @@ def _check_fitted(model: FittedModel) -> None:
         raise ValueError(msg)
     if not (np.isfinite(model.normalisation.mean) and 0 < model.normalisation.std < np.inf):
         msg = f"a standard deviation of {model.normalisation.std}"
+        raise ValueError(msg)
+    framing = model.framing
+    if framing is not None and not (framing.side_px > 0 and framing.cell_share > 0 and (framing.um_per_px or 1) > 0):
+        msg = f"cells shown as {framing}"
         raise ValueError(msg)

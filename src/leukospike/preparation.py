@@ -18,6 +18,7 @@ from leukospike.datasets import Record
 from leukospike.errors import ImageError, RunError
 from leukospike.failures import Failure
 from leukospike.files import write_text
+from leukospike.framing import View, view_of
 from leukospike.images import Picture, luma, pixel_digest, read_image
 from leukospike.preprocessing import Augmentation, spike_map
 from leukospike.progress import Progress, silent
@@ -43,6 +44,8 @@ class Prepared:
     """The n images that could be read."""
     digests: tuple[str, ...]
     """Digest of the pixels of each of the n images."""
+    views: tuple[View, ...]
+    """How each of the n images shows its cell."""
     failures: tuple[Failure, ...]
     generated: bool
     """True if any image was drawn by `leukospike smears`."""
@@ -105,6 +108,7 @@ def prepare(
         with maps_path.open("r+b") as file:
             os.posix_fallocate(file.fileno(), 0, maps_path.stat().st_size)
     digests: list[str] = []
+    views: list[View] = []
     images: list[str] = []
     failures: list[Failure] = []
     generated = False
@@ -113,6 +117,7 @@ def prepare(
             maps[len(images)] = spike_map(luma(result.pixels), size=size, window=window)
             images.append(record.image)
             digests.append(pixel_digest(result.pixels))
+            views.append(view_of(result))
             generated |= result.generated
         else:
             failures.append(Failure(record.image, str(result)))
@@ -125,6 +130,7 @@ def prepare(
         "stamps": stamps,
         "images": images,
         "digests": digests,
+        "views": [asdict(view) for view in views],
         "failures": [asdict(failure) for failure in failures],
         "generated": generated,
     }
@@ -227,6 +233,7 @@ def _opened(records: Sequence[Record], maps_path: Path, kept: dict[str, Any], co
         maps=maps[: len(kept["images"]) * (1 + copies)],
         records=tuple(by_image[image] for image in kept["images"]),
         digests=tuple(kept["digests"]),
+        views=tuple(View(**view) for view in kept["views"]),
         failures=tuple(Failure(**failure) for failure in kept["failures"]),
         generated=kept["generated"],
     )

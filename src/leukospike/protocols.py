@@ -29,6 +29,7 @@ from leukospike.errors import DataError, ImageError, LeukospikeError, RunError, 
 from leukospike.evaluation import as_published, metric_table, per_subject
 from leukospike.failures import Failure, read_failures, write_failures
 from leukospike.files import locked, new_folder, remove_leftovers, write_table, write_text, written_whole
+from leukospike.framing import framing_of
 from leukospike.images import luma, read_image
 from leukospike.model import FittedModel, load_model, network_probabilities, save_model
 from leukospike.preparation import INDEX, Prepared, prepare, require_same_images
@@ -311,8 +312,9 @@ def _run_fold(
         training = train_network(train, validation, components, settings, checkpoint=checkpoint, progress=told)
     with stages.timed("score"):
         probabilities = network_probabilities(training.network, components, test.coordinates)
+    shown = framing_of([prepared.views[place] for place in np.unique(items.image[fold.train])])
     model = FittedModel(
-        config.image_size, config.blur_window, config.hidden_units, normalisation, components, training.network
+        config.image_size, config.blur_window, config.hidden_units, normalisation, components, training.network, shown
     )
     save_model(model, weights_path(run, number))
     checkpoint.unlink()

@@ -1,8 +1,8 @@
-"""Many images and a model: tables of cells and subjects, on one machine."""
+"""Many images and a model: tables of cells, images and subjects, on one machine."""
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,22 +18,46 @@ from leukospike.errors import WeightsError
 from leukospike.evaluation import THRESHOLD
 from leukospike.failures import Failure, write_failures
 from leukospike.files import write_table, write_text, written_whole
+from leukospike.framing import C_NMC_FRAMING, LONGEST_CELL_PX, LONGEST_CUT_OUT_PX, view_of
 from leukospike.images import Picture, luma
 from leukospike.model import FittedModel
 from leukospike.preparation import decoded
 from leukospike.preprocessing import spike_map
 from leukospike.progress import Progress, silent
+from leukospike.segmentation import CELL_COLUMNS, PixelSize, Quality, Segmentation, overlay
+from leukospike.segmentation.cutout import cut_out
+from leukospike.segmentation.detection import Matches, match_centroids
+from leukospike.segmentation.files import (
+    IMAGE_COLUMNS,
+    ClassMaps,
+    image_row,
+    name_failure,
+    output_stem,
+    segmented,
+    write_pixels,
+)
+from leukospike.settings import Kind
 
 DECISIONS = ("normal", "leukemic")
 BLANK = "blank"
-"""Flag of an image without a single spike, such as one of an even grey: it gets no probability."""
+"""Flag of a cell without a single spike, or of an image of an even grey: it gets no probability."""
 
 LARGE = "large"
-"""Flag of an image with a side over 1,024 pixels: probably a whole field, where single cells are expected."""
+"""Flag of an image with a side over 1,024 pixels that is taken for a single cell: probably a whole field."""
 
+BORDER = "border"
+"""Flag of a cell of a field that the image's border cuts: it gets a probability and takes no part in the means."""
+
+OVERLAYS = "overlays"
+"""Folder of the fields with numbered outlines."""
+
+_DOUBTFUL = {flag.value for flag in Quality} - {BLANK}
 _LARGE_PX = 1024
 _BATCH = 64
 _THUMBNAIL_PX = 64
+_FIRST_MEASURES = ("cell", "top", "left", "height", "width", "area_px")
+_MEASURES = (*_FIRST_MEASURES, *(name for name in CELL_COLUMNS[1:] if name not in _FIRST_MEASURES))
+_PER_IMAGE = ("image", "subject", "kind", "cells", "scored", "leukemic", *IMAGE_COLUMNS[2:], "scaled_by", "overlay")
 
 
 @dataclass(frozen=True)
@@ -41,7 +65,7 @@ class Analysis:
     """What `analyze_cells` wrote."""
 
     cells: pd.DataFrame
-    """One row an image: image, subject, probability, decision, flags."""
+    """One row a cell: image, subject, probability, decision, flags; with a segmenter also its place and measures."""
     subjects: pd.DataFrame
     """One row a subject: subject, cells, mean_probability, share_leukemic, decision."""
     failures: tuple[Failure, ...]
@@ -49,12 +73,24 @@ class Analysis:
 
 @dataclass(frozen=True)
 class _Cell:
-    """One image that was read."""
+    """One cell that was read or cut out."""
 
     record: Record
     map: Float[np.ndarray, "size size"]
     flags: tuple[str, ...]
     thumbnail: UInt8[np.ndarray, "64 64 3"]
+    measures: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Read:
+    """One image, and the cells in it."""
+
+    cells: list[_Cell]
+    generated: bool
+    row: dict[str, Any]
+    """Of `images.csv`, but for what the scores decide."""
+    matches: Matches | None
 
 
 def analyze_cells(
@@ -63,9 +99,17 @@ def analyze_cells(
     out: Path,
     *,
     model_name: str,
+    class_maps: ClassMaps | None = None,
+    kind: Kind = Kind.AUTO,
+    pixel_size: PixelSize | None = None,
     progress: Progress = silent,
 ) -> Analysis:
-    """Give each image of a single cell its probability, and each subject the mean of its cells.
+    """Give each cell its probability, and each subject the mean of its cells.
+
+    An image is of a single cell or a whole field. A field is segmented; each white cell is cut out, shown as the
+    model's training images show theirs (`segmentation.cutout`), and scored. Cells that the border of a field cuts are
+    flagged and take no part in the means of subjects. A field that cannot be read, such as a blank one, has a row in
+    `images.csv` with its flags, and no cells.
 
     Parameters
     ----------
@@ -73,10 +117,17 @@ def analyze_cells(
     models : sequence of FittedModel
         One, or the folds of a run, whose probabilities are averaged; all made for the same size of image.
     out : Path
-        An existing folder. Written into it: `cells.csv`, `subjects.csv`, `summary.json`, `thumbnails.npz` and, if an
-        image could not be used, `failures.csv`.
+        An existing folder. Written into it: `cells.csv`, `subjects.csv`, `summary.json`, `thumbnails.npz`; if an
+        image could not be used, `failures.csv`; if there is a field, `images.csv` and `overlays/`.
     model_name : str
         What the summary calls the model.
+    class_maps : callable, optional
+        The segmenter. Without it all images are taken for single cells, and cells have neither place nor measures.
+    kind : Kind
+        Auto: an image is of a single cell if its longer side is at most 512 pixels, or 1,024 where a fifth or more
+        of it is black, as around a cell cut out; else it is a field.
+    pixel_size : PixelSize, optional
+        Of all images. If not given: what a file states, else what the red cells of a field show.
     progress : Progress
 
     Returns
@@ -92,11 +143,13 @@ def analyze_cells(
     if any((model.image_size, model.blur_window) != (size, window) for model in models):
         msg = f"analyze: models must be for one size of image, got several in {model_name}. Give one weights file."
         raise WeightsError(msg)
+    reader = _Reader(models[0], out, class_maps, kind, pixel_size)
     cells: list[_Cell] = []
     probabilities: list[float] = []
-    failures: list[Failure] = []
     waiting: list[_Cell] = []
-    generated = 0
+    rows: list[dict[str, Any]] = []
+    matches: list[Matches] = []
+    generated = False
 
     def score_waiting() -> None:
         if waiting:
@@ -109,63 +162,167 @@ def analyze_cells(
             cells.extend(waiting)
             waiting.clear()
 
-    for done, (record, result) in enumerate(decoded(records), start=1):
-        if isinstance(result, Picture):
-            waiting.append(_cell(record, result, size, window))
-            generated += result.generated
-        else:
-            failures.append(Failure(record.image, str(result)))
-        if len(waiting) == _BATCH:
-            score_waiting()
-        progress("analyze", done, len(records))
+    for read in reader.read(records, progress):
+        for cell in read.cells:
+            waiting.append(cell)
+            if len(waiting) == _BATCH:
+                score_waiting()
+        rows.append(read.row)
+        matches += [] if read.matches is None else [read.matches]
+        generated |= read.generated
     score_waiting()
 
-    table = _cell_table(cells, probabilities)
+    table = _cell_table(cells, probabilities, with_measures=class_maps is not None)
+    images = _image_table(rows, table)
     subjects = _subject_table(table)
+    n_fields = sum(row["kind"] == Kind.FIELD for row in rows)
     summary: dict[str, Any] = {
         "images": len(records),
         "scored": int(np.isfinite(table["probability"].to_numpy(np.float64)).sum()),
-        "failed": len(failures),
+        "failed": len(reader.failures),
         "leukemic": int((table["decision"].to_numpy(str) == DECISIONS[1]).sum()),
-        "generated": generated > 0,
+        "generated": generated,
         "decision_threshold": THRESHOLD,
         "model": {"name": model_name, "networks": len(models), "image_size": size, "digest": _digest(models)},
+        "kinds": {"asked": kind.value, "cell": len(rows) - n_fields, "field": n_fields},
+        "scale": _scale(models[0], images) if n_fields else None,
+        "detection": _detection(matches),
         "environment": describe_environment(),
-        "notices": _notices(table, failures, len(models)),
     }
+    summary["notices"] = _notices(table, images, reader.failures, models)
     write_table(out / "cells.csv", table)
     write_table(out / "subjects.csv", subjects)
-    if failures:
-        write_failures(out / "failures.csv", failures)
+    if n_fields:
+        write_table(out / "images.csv", images)
+    if reader.failures:
+        write_failures(out / "failures.csv", reader.failures)
     with written_whole(out / "thumbnails.npz") as part:
         no_thumbnails = np.zeros((0, _THUMBNAIL_PX, _THUMBNAIL_PX, 3), np.uint8)
         np.savez_compressed(
             part,
             images=np.array([cell.record.image for cell in cells], dtype=str),
+            cells=np.array([cell.measures.get("cell", 0) for cell in cells], dtype=np.int64),
             thumbnails=np.stack([cell.thumbnail for cell in cells]) if cells else no_thumbnails,
         )
     write_text(out / "summary.json", json.dumps(summary, indent=1))
-    return Analysis(table, subjects, tuple(failures))
+    return Analysis(table, subjects, tuple(reader.failures))
 
 
-def _cell(record: Record, picture: Picture, size: int, window: int) -> _Cell:
-    """Take one image through the spike front end, and note what is unusual about it."""
-    spikes = spike_map(luma(picture.pixels), size=size, window=window)
-    flags = [BLANK] if not spikes.any() else []
-    if max(picture.pixels.shape) > _LARGE_PX:
-        flags.append(LARGE)
-    thumbnail = Image.fromarray(picture.pixels)
-    thumbnail.thumbnail((_THUMBNAIL_PX, _THUMBNAIL_PX))
-    canvas = Image.new("RGB", (_THUMBNAIL_PX, _THUMBNAIL_PX))
-    canvas.paste(thumbnail, ((_THUMBNAIL_PX - thumbnail.width) // 2, (_THUMBNAIL_PX - thumbnail.height) // 2))
-    return _Cell(record, spikes, tuple(flags), np.asarray(canvas))
+class _Reader:
+    """Takes images to cells, each through the spike front end, and writes the overlays of fields."""
+
+    def __init__(
+        self,
+        model: FittedModel,
+        out: Path,
+        class_maps: ClassMaps | None,
+        kind: Kind,
+        pixel_size: PixelSize | None,
+    ) -> None:
+        self._model, self._out, self._class_maps, self._kind, self._size = model, out, class_maps, kind, pixel_size
+        self._framing = model.framing or C_NMC_FRAMING
+        self._names: set[str] = set()
+        self.failures: list[Failure] = []
+
+    def read(self, records: Sequence[Record], progress: Progress) -> Iterator[_Read]:
+        """Give the images that can be used, in their order."""
+        pictures = self._pictures(records, progress)
+        if self._class_maps is None:
+            yield from (self._single(record, picture, None) for record, picture in pictures)
+            return
+        for record, picture, segmentation in segmented(pictures, self._class_maps, pixel_size=self._size):
+            if self._kind_of(picture) is Kind.CELL:
+                yield self._single(record, picture, segmentation)
+            elif (failure := name_failure(record.image, stem := output_stem(record.image, self._names))) is not None:
+                self.failures.append(failure)
+            else:
+                yield self._field(record, picture, segmentation, stem)
+
+    def _pictures(self, records: Sequence[Record], progress: Progress) -> Iterator[tuple[Record, Picture]]:
+        """Decode images, and note those that cannot be."""
+        for done, (record, result) in enumerate(decoded(records), start=1):
+            if isinstance(result, Picture):
+                yield record, result
+            else:
+                self.failures.append(Failure(record.image, str(result)))
+            progress("analyze", done, len(records))
+
+    def _kind_of(self, picture: Picture) -> Kind:
+        """Tell a picture of one cell from a whole field."""
+        if self._kind is not Kind.AUTO:
+            return self._kind
+        return Kind.CELL if view_of(picture).of_cell else Kind.FIELD
+
+    def _single(self, record: Record, picture: Picture, segmentation: Segmentation | None) -> _Read:
+        """Take an image of one cell as it is; what the segmenter finds in its middle is measured."""
+        flags = [] if segmentation is None else [flag.value for flag in segmentation.quality]
+        if max(picture.pixels.shape) > _LARGE_PX:
+            flags.append(LARGE)
+        measures = {} if segmentation is None else _middle_cell(segmentation)
+        row = {"image": record.image, "subject": record.subject, "kind": Kind.CELL.value, "cells": 1, "scaled_by": ""}
+        row |= {} if segmentation is None else _about(record.image, segmentation)
+        return _Read([self._cell(record, picture.pixels, flags, measures)], picture.generated, row, None)
+
+    def _field(self, record: Record, picture: Picture, segmentation: Segmentation, stem: str) -> _Read:
+        """Cut the cells of a field out, each shown as the model's training images show theirs."""
+        drawn = overlay(picture.pixels, segmentation.mask, segmentation.instances)
+        overlay_name = f"{OVERLAYS}/{stem}_overlay.png"
+        write_pixels(self._out / overlay_name, drawn)
+        um_per_px = None if segmentation.pixel_size is None else segmentation.pixel_size.um_per_px
+        cells: list[_Cell] = []
+        for measures in _rows(segmentation.cells):
+            shown = cut_out(
+                picture.pixels, segmentation.instances, measures["cell"], self._framing, um_per_px=um_per_px
+            )
+            cells.append(self._cell(record, shown, [BORDER] if measures["border"] else [], measures))
+        by_size = um_per_px is not None and self._framing.um_per_px is not None
+        row = {"image": record.image, "subject": record.subject, "kind": Kind.FIELD.value, "cells": len(cells)}
+        row |= {"scaled_by": ("pixel size" if by_size else "proportion") if cells else "", "overlay": overlay_name}
+        row |= _about(record.image, segmentation)
+        matches = None if record.centroids is None else match_centroids(record.centroids, segmentation.cells)
+        return _Read(cells, picture.generated, row, matches)
+
+    def _cell(
+        self, record: Record, pixels: UInt8[np.ndarray, "rows columns 3"], flags: list[str], measures: dict[str, Any]
+    ) -> _Cell:
+        """Take one cell through the spike front end."""
+        spikes = spike_map(luma(pixels), size=self._model.image_size, window=self._model.blur_window)
+        if not spikes.any() and BLANK not in flags:
+            flags = [BLANK, *flags]
+        thumbnail = Image.fromarray(pixels)
+        thumbnail.thumbnail((_THUMBNAIL_PX, _THUMBNAIL_PX))
+        canvas = Image.new("RGB", (_THUMBNAIL_PX, _THUMBNAIL_PX))
+        canvas.paste(thumbnail, ((_THUMBNAIL_PX - thumbnail.width) // 2, (_THUMBNAIL_PX - thumbnail.height) // 2))
+        return _Cell(record, spikes, tuple(flags), np.asarray(canvas), measures)
 
 
-def _cell_table(cells: Sequence[_Cell], probabilities: Sequence[float]) -> pd.DataFrame:
+def _rows(cells: pd.DataFrame) -> list[dict[str, Any]]:
+    """Turn a table of measures into its rows, without the image's name."""
+    return cells.drop(columns="image").to_dict("records")
+
+
+def _about(image: str, segmentation: Segmentation) -> dict[str, Any]:
+    """Say what segmentation says of an image, but for the number of cells, which depends on its kind."""
+    return {name: value for name, value in image_row(image, segmentation).items() if name not in {"image", "cells"}}
+
+
+def _middle_cell(segmentation: Segmentation) -> dict[str, Any]:
+    """Give the measures of the cell nearest to the middle of an image of one cell; none if none is found."""
+    if not len(segmentation.cells):
+        return {}
+    rows, columns = segmentation.mask.shape
+    in_middle = int(segmentation.instances.labels[rows // 2, columns // 2])
+    found = _rows(segmentation.cells)
+    if in_middle:
+        return found[in_middle - 1]
+    return min(found, key=lambda cell: np.hypot(cell["row"] - rows / 2, cell["column"] - columns / 2))
+
+
+def _cell_table(cells: Sequence[_Cell], probabilities: Sequence[float], *, with_measures: bool) -> pd.DataFrame:
     """Give one row a cell, in the order of the images."""
     values = np.array(probabilities, np.float64)
     decisions = np.where(np.isnan(values), "", np.where(values >= THRESHOLD, DECISIONS[1], DECISIONS[0]))
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             "image": [cell.record.image for cell in cells],
             "subject": [cell.record.subject for cell in cells],
@@ -174,11 +331,34 @@ def _cell_table(cells: Sequence[_Cell], probabilities: Sequence[float]) -> pd.Da
             "flags": [" ".join(cell.flags) for cell in cells],
         }
     )
+    if not with_measures:
+        return table
+    measures = pd.DataFrame([cell.measures for cell in cells], columns=pd.Index(_MEASURES))
+    # Whole numbers stay whole beside an image in which no cell was found.
+    types = dict.fromkeys(_MEASURES, "float64")
+    types |= dict.fromkeys((*_FIRST_MEASURES, "nucleus_area_px"), "Int64") | {"border": "boolean"}
+    return pd.concat([table, measures.astype(types)], axis=1)
+
+
+def _image_table(rows: Sequence[dict[str, Any]], cells: pd.DataFrame) -> pd.DataFrame:
+    """Give one row an image, with what the scores of its cells come to."""
+    counted = _counted(cells)
+    scored = counted["image"].value_counts()
+    leukemic = counted.loc[counted["decision"] == DECISIONS[1], "image"].value_counts()
+    counts = [{"scored": scored.get(row["image"], 0), "leukemic": leukemic.get(row["image"], 0)} for row in rows]
+    return pd.DataFrame([row | count for row, count in zip(rows, counts, strict=True)], columns=pd.Index(_PER_IMAGE))
+
+
+def _counted(cells: pd.DataFrame) -> pd.DataFrame:
+    """Leave out the cells that have no probability, and those that the border of a field cuts."""
+    whole = [BORDER not in flags.split() for flags in cells["flags"].to_list()]
+    scored = np.isfinite(cells["probability"].to_numpy(np.float64))
+    return cells.loc[scored & np.array(whole, dtype=bool)]
 
 
 def _subject_table(table: pd.DataFrame) -> pd.DataFrame:
     """Give one row a subject: the mean probability of its cells, and the decision on that mean."""
-    known = table.dropna(subset=["subject", "probability"])
+    known = _counted(table).dropna(subset=["subject"])
     rows: list[dict[str, Any]] = []
     for subject in sorted(known["subject"].unique()):
         own = known.loc[known["subject"] == subject, "probability"].to_numpy(np.float64)
@@ -194,21 +374,106 @@ def _subject_table(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["subject", "cells", "mean_probability", "share_leukemic", "decision"])
 
 
-def _notices(table: pd.DataFrame, failures: Sequence[Failure], n_models: int) -> list[str]:
+def _scale(model: FittedModel, images: pd.DataFrame) -> dict[str, Any]:
+    """Say at which scale the cells of fields were shown to the model."""
+    framing = model.framing or C_NMC_FRAMING
+    ways = images["scaled_by"].to_list()
+    return {
+        "model_picture_px": framing.side_px,
+        "model_um_per_px": framing.um_per_px,
+        "model_cell_share": framing.cell_share,
+        "model_cells_on_black": framing.on_black,
+        "known_from": "model" if model.framing else "C-NMC",
+        "fields_by_pixel_size": ways.count("pixel size"),
+        "fields_by_proportion": ways.count("proportion"),
+    }
+
+
+def _detection(matches: Sequence[Matches]) -> dict[str, Any] | None:
+    """Score the found cells against listed ones; None where no field has a list."""
+    if not matches:
+        return None
+    listing = [match for match in matches if match.listed]
+    listed, found, matched = (sum(getattr(match, name) for match in listing) for name in ("listed", "found", "matched"))
+    return {
+        "fields": len(listing),
+        "listed": listed,
+        "found": found,
+        "matched": matched,
+        "recall": matched / listed if listed else None,
+        "precision": matched / found if found else None,
+        "fields_with_empty_list": len(matches) - len(listing),
+        "found_in_those": sum(match.found for match in matches if not match.listed),
+    }
+
+
+def _notices(
+    table: pd.DataFrame,
+    images: pd.DataFrame,
+    failures: Sequence[Failure],
+    models: Sequence[FittedModel],
+) -> list[str]:
     """Say what a reader of the tables should know."""
     notices = ["The probabilities are not calibrated on other subjects, and foreign cells are not recognised."]
-    if n_models > 1:
-        notices.append(f"Each probability is the mean of {n_models} networks, the folds of one run.")
+    if len(models) > 1:
+        notices.append(f"Each probability is the mean of {len(models)} networks, the folds of one run.")
         notices.append("Cells that the run was trained on are scored too well: score other cells, or see its report.")
     if failures:
         notices.append(f"{len(failures)} files could not be used; failures.csv names them with the reason.")
-    blank, large = (sum(flag in flags.split() for flags in table["flags"].to_list()) for flag in (BLANK, LARGE))
+    fields = images.loc[images["kind"] == Kind.FIELD.value]
+    if len(fields):
+        notices += _field_notices(fields, models[0])
+    blank, large, border = (
+        sum(flag in flags.split() for flags in table["flags"].to_list()) for flag in (BLANK, LARGE, BORDER)
+    )
+    if border:
+        notices.append(
+            f"{border} cells are cut by the border of a field: scored, but in no mean of a subject and no"
+            " count of an image."
+        )
     if blank:
         notices.append(f"{blank} images are blank: without an edge there is no spike, and no probability.")
     if large:
         notices.append(f"{large} images are larger than {_LARGE_PX} pixels; the model expects single cells.")
-    if not any(isinstance(subject, str) for subject in table["subject"].to_list()):
+    single = images.loc[images["kind"] == Kind.CELL.value, "flags"].dropna().to_list()
+    doubtful = sum(bool(_DOUBTFUL & set(flags.split())) for flags in single)
+    if doubtful:
+        notices.append(
+            f"{doubtful} images of single cells look wrong; their flags say why. They were scored all the same."
+        )
+    if not any(isinstance(subject, str) for subject in [*table["subject"].to_list(), *images["subject"].to_list()]):
         notices.append("No subjects are known: put each subject's images into a folder of its own, or use a manifest.")
+    return notices
+
+
+def _field_notices(fields: pd.DataFrame, model: FittedModel) -> list[str]:
+    """Say how fields were told, read and brought to the model's scale."""
+    framing, ways = model.framing, fields["scaled_by"].to_list()
+    notices = [
+        f"{len(fields)} images were taken for whole fields. Without --kind, an image is of a single cell if its longer"
+        f" side is at most {LONGEST_CELL_PX} pixels, or {LONGEST_CUT_OUT_PX} where it is black around its content."
+    ]
+    if unread := sum(flags != "" for flags in fields["flags"].to_list()):
+        notices.append(f"{unread} fields could not be read as smears and give no cells; images.csv flags why.")
+    if framing is None:
+        notices.append(
+            "The model does not say how its training images show their cells, as weights of version 0.1.0: the cells"
+            " of fields are shown as C-NMC shows its cells."
+        )
+    elif framing.side_px > (LONGEST_CUT_OUT_PX if framing.on_black else LONGEST_CELL_PX):
+        notices.append("The model was trained on whole fields: what it says of their single cells means little.")
+    if by_size := ways.count("pixel size"):
+        notices.append(
+            f"In {by_size} fields, cells were brought to the scale of the model's training images by pixel size;"
+            " images.csv says which, and where it is from."
+        )
+    if by_proportion := ways.count("proportion"):
+        lacking = "the model's" if framing is None or framing.um_per_px is None else "the field's"
+        notices.append(
+            f"In {by_proportion} fields the scale is not known ({lacking} pixel size is missing): cells were not"
+            " brought to the training scale, but made as large in their picture as training cells in theirs. So a"
+            " cell's size tells the model nothing."
+        )
     return notices
 
 

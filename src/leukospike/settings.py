@@ -31,6 +31,14 @@ class Protocol(StrEnum):
     HONEST = "honest"
 
 
+class Kind(StrEnum):
+    """What an image that is analysed shows."""
+
+    AUTO = "auto"
+    CELL = "cell"
+    FIELD = "field"
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """Everything that decides what a run computes; saved with it as `config.toml`."""

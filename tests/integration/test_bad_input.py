@@ -133,8 +133,16 @@ def test_bad_files_are_named_and_the_rest_goes_on(
     assert json.loads((out / "summary.json").read_text())["failed"] == 15
 
     out = tmp_path / "waves"
-    ended = leukospike("segment", mixed, "--out", out)
+    ended = leukospike("segment", mixed, "--method", "first-wave", "--out", out)
     assert (ended.status, ended.out) == (1, f"24 images: {out}\n")
+    _check_failures(out / "failures.csv")
+    assert len(list(out.rglob("*.png"))) == 48
+
+    out = tmp_path / "masks"
+    ended = leukospike("segment", mixed, "--out", out)
+    assert (ended.status, ended.reason) == (1, f"{reason}{out / 'failures.csv'}.")
+    assert re.fullmatch(rf"24 images, \d+ cells: {re.escape(str(out))}\n", ended.out)
+    assert _lines(out / "images.csv") == 24
     _check_failures(out / "failures.csv")
     assert len(list(out.rglob("*.png"))) == 48
 
@@ -160,7 +168,7 @@ def test_name_too_long_for_more_is_named(leukospike, tmp_path: Path):
     for image in (name, "short.png"):
         (tmp_path / "cells" / image).write_bytes(_encoded("PNG"))
     ended = leukospike("segment", tmp_path / "cells", "--out", tmp_path / "out")
-    assert (ended.status, ended.out) == (1, f"1 images: {tmp_path / 'out'}\n")
+    assert (ended.status, ended.out) == (1, f"1 images, 0 cells: {tmp_path / 'out'}\n")
     assert "must have at most 240 bytes and a suffix, got 251" in (tmp_path / "out" / "failures.csv").read_text()
 
 
@@ -188,11 +196,21 @@ def test_name_too_long_for_more_is_named(leukospike, tmp_path: Path):
         (["reproduce", "c-nmc", "--data", "DATA", "--out", "OUT", "--config", "none.toml"], "No such file .*none.toml"),
         (["reproduce", "c-nmc", "--data", "nowhere", "--out", "OUT"], "existing folder or CSV manifest, got nowhere"),
         (["reproduce", "c-nmc", "--data", "DATA", "--out", "OUT", "--resume"], "--resume must name a run folder"),
-        (["segment", "DATA", "--out", "OUT", "--method", "otsu"], "'otsu' is not one of 'first-wave'"),
+        (["segment", "DATA", "--out", "OUT", "--method", "otsu"], "'otsu' is not one of 'surrogate'.* 'first-wave'"),
         (["segment", "nowhere", "--out", "OUT"], "PATHS must exist, got nowhere"),
         (["segment", "DATA", "DATA", "--out", "OUT"], "PATHS must not overlap, got 24 files twice"),
         (["segment", "--out", "OUT"], "Missing argument 'PATHS'"),
+        (["segment", "DATA", "--out", "OUT", "--pixel-size", "0"], "pixel-size must be 0.02 to 2 micrometres.*got 0"),
+        (["segment", "DATA", "--out", "OUT", "--pixel-size", "nan"], "pixel-size must be .*, got nan"),
+        (
+            ["segment", "DATA", "--out", "OUT", "--method", "first-wave", "--pixel-size", "0.1"],
+            "--pixel-size must go with a method that finds cells, got --method first-wave",
+        ),
         (["analyze", "DATA", "--out", "OUT"], "Missing option '--model'"),
+        (
+            ["analyze", "DATA", "--model", "m", "--out", "OUT", "--kind", "smear"],
+            "'smear' is not one of 'auto', 'cell'",
+        ),
         (["analyze", "-x.png", "--model", "m", "--out", "OUT"], "No such option: -x"),
         (["smears", "--subjects", "1", "--out", "OUT"], "n_subjects must be at least 2, got 1"),
         (["smears", "--seed", "-1", "--out", "OUT"], "'--seed'"),

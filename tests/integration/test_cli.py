@@ -19,6 +19,7 @@ from leukospike import protocols
 from leukospike.images import write_png
 from leukospike.runs import read_config
 from leukospike.settings import RunConfig
+from leukospike.smears import SmearConfig, generate_cohort
 
 COMMANDS = ("demo", "data check", "data fetch", "smears", "segment", "analyze", "train", "reproduce")
 FINISHED_RUN = {
@@ -265,6 +266,73 @@ def test_segment_writes_both_maps_of_each_image(leukospike, tmp_path: Path):
     assert set(np.unique(wave)) == {0, 255}
 
 
+@pytest.fixture(scope="session")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Draw the fields of two subjects."""
+    return generate_cohort(SmearConfig(n_subjects=2, cells_per_subject=1), tmp_path_factory.mktemp("cohort") / "smears")
+
+
+def test_segment_finds_the_cells_of_fields(leukospike, cohort: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    ended = leukospike("segment", cohort / "fields" / "images", "--out", out)
+    assert ended.status == 0
+    fields = sorted(path.stem for path in (cohort / "fields" / "images").iterdir())
+    expected = [f"{field}_{what}.png" for field in fields for what in ("mask", "overlay")]
+    assert _names(out) == sorted(["cells.csv", "images.csv", *expected])
+    drawn = [row for row in _rows(cohort / "fields" / "boxes.csv") if row["label"] == "WBC"]
+    assert ended.out == f"4 images, {len(_rows(out / 'cells.csv'))} cells: {out}\n"
+    for field in fields:
+        mask = np.asarray(Image.open(out / f"{field}_mask.png"))
+        truth = np.asarray(Image.open(cohort / "fields" / "masks" / f"{field}.png"))
+        assert set(np.unique(mask)) <= {0, 128, 255}
+        both = np.count_nonzero((mask > 0) & (truth > 0))
+        assert 2 * both / (np.count_nonzero(mask) + np.count_nonzero(truth)) > 0.8
+    assert abs(len(_rows(out / "cells.csv")) - len(drawn)) <= 2
+    assert {(row["pixel_size_from"], row["um_per_px"]) for row in _rows(out / "images.csv")} == {("metadata", "0.125")}
+
+
+def test_analyze_takes_fields_and_cells_together(leukospike, cohort: Path, finished: Path, tmp_path: Path):
+    shutil.copytree(cohort / "fields" / "images", tmp_path / "in" / "P1")
+    _draw_cell(tmp_path / "in" / "P2" / "a.png")
+    out = tmp_path / "out"
+    ended = leukospike("analyze", tmp_path / "in", "--model", finished, "--out", out, "--pixel-size", "0.125")
+    assert (ended.status, ended.out) == (0, f"Report: {out / 'report.html'}\n")
+    images = _rows(out / "images.csv")
+    assert [row["kind"] for row in images] == ["field"] * 4 + ["cell"]
+    assert {row["pixel_size_from"] for row in images} == {"given"}
+    cells = _rows(out / "cells.csv")
+    assert [row["image"] for row in cells].count("P2/a.png") == 1
+    for row in images[:4]:
+        assert len([cell for cell in cells if cell["image"] == row["image"]]) == int(row["cells"]) > 0
+        assert (out / row["overlay"]).is_file()
+    report = (out / "report.html").read_text()
+    assert "Whole fields" in report
+    assert report.count("data:image/jpeg") == 4
+
+
+def test_analyze_scores_listed_centroids(leukospike, cohort: Path, finished: Path, tmp_path: Path):
+    root = tmp_path / "ALL_IDB1"
+    (root / "im").mkdir(parents=True)
+    (root / "xyc").mkdir()
+    boxes = _rows(cohort / "fields" / "boxes.csv")
+    for number, field in enumerate(sorted((cohort / "fields" / "images").iterdir()), start=1):
+        name = f"Im{number:03}_{int(field.stem.startswith('GL'))}"
+        Image.open(field).save(root / "im" / f"{name}.jpg", quality=95)
+        own = [row for row in boxes if row["image"] == field.stem and row["label"] == "WBC"]
+        sums = [(int(row["xmin"]) + int(row["xmax"]), int(row["ymin"]) + int(row["ymax"])) for row in own]
+        lines = [f"{column // 2}\t{row // 2}" for column, row in sums]
+        # A healthy person's list holds one blank line.
+        (root / "xyc" / f"{name}.xyc").write_text("\n".join(lines if name.endswith("1") else ["", ""]))
+    out = tmp_path / "out"
+    assert leukospike("analyze", root, "--model", finished, "--out", out).status == 0
+    detection = json.loads((out / "summary.json").read_text())["detection"]
+    n_listed = len([row for row in boxes if row["image"].startswith("GL") and row["label"] == "WBC"])
+    assert (detection["fields"], detection["fields_with_empty_list"], detection["listed"]) == (2, 2, n_listed)
+    assert detection["recall"] == detection["matched"] / n_listed >= 0.5
+    assert detection["precision"] == detection["matched"] / detection["found"]
+    assert f"recall {detection['recall']:.3f}" in (out / "report.html").read_text()
+
+
 def test_segment_stays_in_its_folder_wherever_a_manifest_leads(leukospike, tmp_path: Path):
     _draw_cell(tmp_path / "images" / "a.png")
     absolute = _draw_cell(tmp_path / "far" / "b.png")
@@ -274,7 +342,7 @@ def test_segment_stays_in_its_folder_wherever_a_manifest_leads(leukospike, tmp_p
     before = set(_names(tmp_path))
     assert leukospike("segment", manifest, "--out", tmp_path / "tables" / "out").status == 0
     written = set(_names(tmp_path)) - before
-    assert len(written) == 4
+    assert len(written) == 6
     assert all(name.startswith("tables/out/") for name in written)
 
 
@@ -306,7 +374,7 @@ def test_smears_draws_a_cohort_that_data_check_knows(leukospike, tmp_path: Path)
 
 
 def test_demo_ends_with_the_path_of_its_report(leukospike, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    small = {"n_subjects": 8, "cells_per_subject": 2, "fields_per_subject": 0}
+    small = {"n_subjects": 8, "cells_per_subject": 2, "fields_per_subject": 1}
     monkeypatch.setattr(demo_module, "COHORT", small)
     monkeypatch.setattr(demo_module, "SETTINGS", demo_module.SETTINGS | {"image_size": 24, "epochs": 1})
     ended = leukospike("demo", "--out", tmp_path / "demo")
@@ -314,6 +382,13 @@ def test_demo_ends_with_the_path_of_its_report(leukospike, tmp_path: Path, monke
     assert (ended.status, ended.out) == (0, f"Report: {report}\n")
     assert "drawn by a program" in report.read_text()
     assert json.loads((report.parent / "metrics.json").read_text())["generated"] is True
+    assert 'href="../fields/report.html"' in report.read_text()
+    fields = json.loads((tmp_path / "demo" / "fields" / "summary.json").read_text())
+    assert (fields["generated"], fields["kinds"]["field"]) == (True, 8)
+    assert len(list((tmp_path / "demo" / "masks").glob("*_mask.png"))) == 8
+    assert {row["subject"] for row in _rows(tmp_path / "demo" / "fields" / "subjects.csv")} <= {
+        f"G{'HL'[number % 2]}{number:02}" for number in range(1, 9)
+    }
 
 
 def test_analyze_reads_subjects_out_of_cnmc_names(leukospike, finished: Path, tmp_path: Path):

@@ -8,6 +8,7 @@ import torch
 from torch.nn.functional import conv2d
 
 from leukospike.errors import WeightsError
+from leukospike.segmentation import network as network_module
 from leukospike.segmentation.network import (
     STEPS,
     SpikingLayer,
@@ -190,3 +191,22 @@ def test_refuses_another_network(tmp_path: Path):
     save_segmenter(SpikingSegmenter(folded=False), tmp_path / "weights.safetensors")
     with pytest.raises(WeightsError, match="wrong part"):
         load_segmenter(tmp_path / "weights.safetensors")
+
+
+@pytest.mark.parametrize("shape", [(2048, 1536), (2051, 1537)])
+def test_large_image_in_tiles_has_no_seams(shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch):
+    # Coarse grains, the left half dark: ranks taken tile by tile would not be those of the whole.
+    grains = noise((shape[0] // 16 + 1, shape[1] // 16 + 1)).repeat(16, axis=0).repeat(16, axis=1)
+    image = grains[: shape[0], : shape[1]].copy()
+    image[:, : shape[1] // 2] //= 3
+    network = segmenter()
+    filled = np.pad(image, ((0, -shape[0] % 4), (0, -shape[1] % 4), (0, 0)), mode="edge")
+    whole = class_maps(network, [filled])[0][: shape[0], : shape[1]]
+    monkeypatch.setattr(network_module, "LONGEST_WHOLE_PX", 1500)
+    monkeypatch.setattr(network_module, "_TILE_PX", 512)
+    [tiled] = class_maps(network, [image])
+    assert len(np.unique(whole)) > 1
+    assert tiled.shape == shape
+    assert np.mean(whole != tiled) <= 1e-4  # the last bits of sums may depend on the size of the tile
+    monkeypatch.setattr(network_module, "_OVERLAP_PX", 0)
+    assert np.mean(whole != class_maps(network, [image])[0]) > 1e-3

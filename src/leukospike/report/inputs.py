@@ -16,6 +16,7 @@ from jaxtyping import Float, Float64, Int64, UInt8
 
 from leukospike.errors import RunError
 from leukospike.evaluation import METRICS
+from leukospike.settings import Kind
 
 Columns = dict[str, np.ndarray]
 """A table: arrays of shape (rows,) by the names of their columns; text is str, numbers are float64, empty is NaN."""
@@ -175,7 +176,12 @@ class Analysis:
     cells: Columns
     subjects: Columns
     failures: Columns
-    thumbnails: dict[str, UInt8[np.ndarray, "rows columns 3"]]
+    thumbnails: dict[tuple[str, int], UInt8[np.ndarray, "rows columns 3"]]
+    """By image and number of the cell in it; 0 where no cell has a number."""
+    images: Columns
+    """One row an image, if any of them is a whole field; else without rows."""
+    overlays: dict[str, Path]
+    """By image: the field with numbered outlines."""
 
     @property
     def scored(self) -> Columns:
@@ -183,6 +189,12 @@ class Analysis:
         order = np.argsort(-self.cells["probability"], kind="stable")
         order = order[np.isfinite(self.cells["probability"][order])]
         return {name: column[order] for name, column in self.cells.items()}
+
+    @property
+    def fields(self) -> Columns:
+        """The rows of `images` that are whole fields."""
+        chosen = np.flatnonzero(self.images["kind"] == Kind.FIELD)
+        return {name: column[chosen] for name, column in self.images.items()}
 
 
 def read_run(folder: Path) -> Run:
@@ -260,12 +272,19 @@ def read_analysis(folder: Path) -> Analysis:
     for name in ("images", "scored", "failed", "model", "generated", "decision_threshold", "notices"):
         if name not in summary:
             raise _unusable(folder / "summary.json", where, f"no {name!r}")
-    arrays = _arrays(folder / "thumbnails.npz", where, ("images", "thumbnails"))
+    arrays = _arrays(folder / "thumbnails.npz", where, ("images", "thumbnails"), optional=("cells",))
+    numbers = arrays.get("cells", np.zeros(len(arrays["images"]), np.int64)).tolist()
+    cells = _table(
+        folder / "cells.csv", where, text=("image", "subject", "decision", "flags"), numbers=("probability",)
+    )
+    # Version 0.1.0 gave cells no number.
+    cells["cell"] = np.array(
+        [int(number or 0) for number in cells.get("cell", np.zeros(len(cells["image"]), np.int64))]
+    )
+    images = _images(folder, where)
     return Analysis(
         summary=summary,
-        cells=_table(
-            folder / "cells.csv", where, text=("image", "subject", "decision", "flags"), numbers=("probability",)
-        ),
+        cells=cells,
         subjects=_table(
             folder / "subjects.csv",
             where,
@@ -273,8 +292,24 @@ def read_analysis(folder: Path) -> Analysis:
             numbers=("cells", "mean_probability", "share_leukemic"),
         ),
         failures=_failures(folder, where),
-        thumbnails=dict(zip(arrays["images"].tolist(), arrays["thumbnails"], strict=True)),
+        thumbnails=dict(zip(zip(arrays["images"].tolist(), numbers, strict=True), arrays["thumbnails"], strict=True)),
+        images=images,
+        overlays={
+            image: path
+            for image, name in zip(images["image"].tolist(), images["overlay"].tolist(), strict=True)
+            if name and (path := folder / name).is_file()
+        },
     )
+
+
+def _images(folder: Path, where: str) -> Columns:
+    """Read images.csv; the file is there only if an image is a whole field."""
+    text = ("image", "subject", "kind", "flags", "pixel_size_from", "scaled_by", "overlay")
+    numbers = ("cells", "scored", "leukemic", "um_per_px", "red_cells")
+    path = folder / "images.csv"
+    if not path.exists():
+        return {name: np.array([], dtype=str if name in text else np.float64) for name in (*text, *numbers)}
+    return _table(path, where, text=text, numbers=numbers)
 
 
 def _text(path: Path, where: str) -> str:
@@ -365,13 +400,13 @@ def _failures(folder: Path, where: str) -> Columns:
     return _table(path, where, text=("image", "reason"), numbers=())
 
 
-def _arrays(path: Path, where: str, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Read named arrays from an .npz file, never pickled objects."""
+def _arrays(path: Path, where: str, names: Sequence[str], *, optional: Sequence[str] = ()) -> dict[str, np.ndarray]:
+    """Read named arrays from an .npz file, never pickled objects; optional ones if they are there."""
     if not path.exists():
         _text(path, where)
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in names}
+            return {name: arrays[name] for name in (*names, *(name for name in optional if name in arrays))}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise _unusable(path, where, str(error)) from error
 

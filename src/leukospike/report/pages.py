@@ -24,9 +24,11 @@ from leukospike.report.tables import (
     setting_rows,
     subject_rows,
 )
-from leukospike.report.words import KEY_METRICS, copies_sentence, protocol_sentence, summary, with_interval
+from leukospike.report.words import KEY_METRICS, NONE, copies_sentence, protocol_sentence, summary, with_interval
 
 _CELLS_A_GROUP = 60
+_FIELDS_SHOWN = 12
+_PAGE_PX = 960
 
 
 @dataclass(frozen=True)
@@ -34,11 +36,29 @@ class Card:
     """One analysed cell on the page."""
 
     image: str
+    cell: int
+    """Number of the cell in its field; 0 where the image shows a single cell."""
     subject: str
     probability: str
     decision: str
     flags: str
     thumbnail: bytes | None
+
+
+@dataclass(frozen=True)
+class Field:
+    """One analysed field on the page."""
+
+    image: str
+    subject: str
+    cells: str
+    scored: str
+    leukemic: str
+    flags: str
+    pixel_size: str
+    scaled_by: str
+    picture: bytes | None
+    """JPEG, with numbered outlines; None where the page would grow too large, or no cell was found."""
 
 
 @dataclass(frozen=True)
@@ -50,13 +70,15 @@ class CardGroup:
     cards: list[Card]
 
 
-def write_report(run: Path) -> Path:
+def write_report(run: Path, *, fields_report: str | None = None) -> Path:
     """Write the report of a run, and its figures as files, from what is in its folder alone.
 
     Parameters
     ----------
     run : Path
         A run folder as `leukospike reproduce` leaves it.
+    fields_report : str, optional
+        Where, seen from the report, that of whole fields is which the run's model has read; the report links to it.
 
     Returns
     -------
@@ -78,6 +100,7 @@ def write_report(run: Path) -> Path:
     page = _render(
         "run.html.j2",
         run=found,
+        fields_report=fields_report,
         figures=figures,
         summary=summary(found),
         key_figures=_key_figures(found.cell.estimates, "cell")
@@ -104,8 +127,8 @@ def write_analysis_report(out: Path) -> Path:
     Parameters
     ----------
     out : Path
-        A folder as `leukospike analyze` leaves it: cells.csv, subjects.csv, summary.json, thumbnails.npz and, if any
-        image failed, failures.csv.
+        A folder as `leukospike analyze` leaves it: cells.csv, subjects.csv, summary.json, thumbnails.npz; if any
+        image is a whole field, images.csv and overlays/; if any failed, failures.csv.
 
     Returns
     -------
@@ -131,6 +154,8 @@ def write_analysis_report(out: Path) -> Path:
         model=setting_rows(flattened(found.summary["model"])),
         subjects=sorted(_rows(found.subjects), key=lambda row: -row["mean_probability"]),
         groups=card_groups(found, threshold=threshold),
+        fields=field_rows(found),
+        detection=found.summary.get("detection"),
         failures=failure_rows(found.failures),
     )
     return _written(out / "report.html", page)
@@ -169,14 +194,64 @@ def card_groups(analysis: Analysis, *, threshold: float) -> list[CardGroup]:
     ]
 
 
+def field_rows(analysis: Analysis) -> list[Field]:
+    """Give what the page says of each field; the first twelve with cells also show them.
+
+    Parameters
+    ----------
+    analysis : Analysis
+
+    Returns
+    -------
+    list of Field
+    """
+    fields: list[Field] = []
+    shown = 0
+    for row in _rows(analysis.fields):
+        path = analysis.overlays.get(row["image"])
+        picture = None
+        if path is not None and row["cells"] > 0 and shown < _FIELDS_SHOWN:
+            picture, shown = _small_jpeg(path), shown + 1
+        size = number(row["um_per_px"], digits=4) + " µm" if row["um_per_px"] > 0 else NONE
+        source = row["pixel_size_from"]
+        if source == "red cells":
+            source = f"{row['red_cells']:.0f} red cells"
+        fields.append(
+            Field(
+                image=row["image"],
+                subject=row["subject"],
+                cells=f"{row['cells']:.0f}",
+                scored=f"{row['scored']:.0f}",
+                leukemic=f"{row['leukemic']:.0f}",
+                flags=row["flags"],
+                pixel_size=f"{size} ({source})" if source else size,
+                scaled_by=row["scaled_by"],
+                picture=picture,
+            )
+        )
+    return fields
+
+
+def _small_jpeg(path: Path) -> bytes:
+    """Give a picture at the width of the page."""
+    with Image.open(path) as image:
+        small = image.convert("RGB")
+    small.thumbnail((_PAGE_PX, _PAGE_PX))
+    buffer = io.BytesIO()
+    small.save(buffer, format="JPEG", quality=85)
+    return buffer.getvalue()
+
+
 def _group(title: str, words: str, cells: Columns, places: Int[np.ndarray, " shown"], analysis: Analysis) -> CardGroup:
     """Make the cards of some cells."""
     cards: list[Card] = []
+    fields = set(analysis.fields["image"].tolist())
     for row in _rows({name: column[places] for name, column in cells.items()}):
-        thumbnail = analysis.thumbnails.get(row["image"])
+        thumbnail = analysis.thumbnails.get((row["image"], row["cell"]))
         cards.append(
             Card(
                 image=row["image"],
+                cell=row["cell"] if row["image"] in fields else 0,
                 subject=row["subject"],
                 probability=number(row["probability"]),
                 decision=row["decision"],
@@ -210,9 +285,10 @@ def _png(pixels: UInt8[np.ndarray, "rows columns 3"]) -> bytes:
     return buffer.getvalue()
 
 
-def _data_uri(png: bytes) -> str:
-    """Put a picture into the page itself."""
-    return f"data:image/png;base64,{b64encode(png).decode('ascii')}"
+def _data_uri(picture: bytes) -> str:
+    """Put a picture, PNG or JPEG, into the page itself."""
+    kind = "jpeg" if picture.startswith(b"\xff\xd8") else "png"
+    return f"data:image/{kind};base64,{b64encode(picture).decode('ascii')}"
 
 
 def _render(template: str, **values: object) -> str:

@@ -1,7 +1,7 @@
 """Many images to masks, overlays and one table of cells, on disk."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -28,6 +28,7 @@ ClassMaps = Callable[[Sequence[UInt8[np.ndarray, "rows columns 3"]]], list[UInt8
 """From images to class maps: 0 rest, 1 cytoplasm, 2 nucleus."""
 
 _BATCH = 8
+_BATCH_VALUES = 12_000_000  # of a batch's images at the most, but for the last one: whole fields go alone
 _LONGEST_SUFFIX = "_first_wave.png"
 _LONGEST_STEM = 255 - len(_LONGEST_SUFFIX)  # most file systems allow 255 bytes
 
@@ -74,12 +75,25 @@ def segment_files(
     rows: list[dict[str, object]] = []
     cells: list[pd.DataFrame] = []
     failures: list[Failure] = []
-    for record, stem, pixels, segmentation in segmented(
-        records, class_maps, failures, pixel_size=pixel_size, progress=progress
-    ):
-        _write(out / f"{stem}_mask.png", segmentation.mask)
-        _write(out / f"{stem}_overlay.png", overlay(pixels, segmentation.mask, segmentation.instances))
-        rows.append(_image_row(record.image, segmentation))
+    stems: dict[str, str] = {}
+
+    def usable() -> Iterator[tuple[Record, Picture]]:
+        names: set[str] = set()
+        for done, (record, result) in enumerate(decoded(records), start=1):
+            stems[record.image] = output_stem(record.image, names)
+            if not isinstance(result, Picture):
+                failures.append(Failure(record.image, str(result)))
+            elif (failure := name_failure(record.image, stems[record.image])) is not None:
+                failures.append(failure)
+            else:
+                yield record, result
+            progress("segment", done, len(records))
+
+    for record, picture, segmentation in segmented(usable(), class_maps, pixel_size=pixel_size):
+        stem = stems[record.image]
+        write_pixels(out / f"{stem}_mask.png", segmentation.mask)
+        write_pixels(out / f"{stem}_overlay.png", overlay(picture.pixels, segmentation.mask, segmentation.instances))
+        rows.append(image_row(record.image, segmentation))
         cells.append(segmentation.cells)
     images = pd.DataFrame(rows, columns=pd.Index(IMAGE_COLUMNS))
     # Tables without a row would make columns of numbers columns of objects.
@@ -91,43 +105,35 @@ def segment_files(
 
 
 def segmented(
-    records: Sequence[Record],
-    class_maps: ClassMaps,
-    failures: list[Failure],
-    *,
-    pixel_size: PixelSize | None,
-    progress: Progress,
-) -> Iterator[tuple[Record, str, UInt8[np.ndarray, "rows columns 3"], Segmentation]]:
-    """Decode and segment images, several at a time; give each with the stem that its results are named by.
+    pictures: Iterable[tuple[Record, Picture]], class_maps: ClassMaps, *, pixel_size: PixelSize | None
+) -> Iterator[tuple[Record, Picture, Segmentation]]:
+    """Segment images in their order, small ones several at a time.
 
-    What cannot be used is added to `failures`.
+    Parameters
+    ----------
+    pictures : iterable of (Record, Picture)
+    class_maps : callable
+        Gives the class map of each image.
+    pixel_size : PixelSize or None
+        Of all images. If None: what a file states, else what its red cells show.
+
+    Yields
+    ------
+    tuple of (Record, Picture, Segmentation)
     """
-    names: set[str] = set()
-    waiting: list[tuple[Record, str, Picture]] = []
+    waiting: list[tuple[Record, Picture]] = []
 
-    def done_with_waiting() -> Iterator[tuple[Record, str, UInt8[np.ndarray, "rows columns 3"], Segmentation]]:
-        maps = class_maps([picture.pixels for _, _, picture in waiting])
-        for (record, stem, picture), class_map in zip(waiting, maps, strict=True):
+    def done_with_waiting() -> Iterator[tuple[Record, Picture, Segmentation]]:
+        maps = class_maps([picture.pixels for _, picture in waiting])
+        for (record, picture), class_map in zip(waiting, maps, strict=True):
             size = pixel_size or stored_pixel_size(picture)
-            yield (
-                record,
-                stem,
-                picture.pixels,
-                segmentation_of(record.image, picture.pixels, class_map, pixel_size=size),
-            )
+            yield record, picture, segmentation_of(record.image, picture.pixels, class_map, pixel_size=size)
         waiting.clear()
 
-    for done, (record, result) in enumerate(decoded(records), start=1):
-        stem = output_stem(record.image, names)
-        if not isinstance(result, Picture):
-            failures.append(Failure(record.image, str(result)))
-        elif (failure := name_failure(record.image, stem)) is not None:
-            failures.append(failure)
-        else:
-            waiting.append((record, stem, result))
-        if len(waiting) == _BATCH:
+    for record, picture in pictures:
+        waiting.append((record, picture))
+        if len(waiting) == _BATCH or sum(picture.pixels.size for _, picture in waiting) > _BATCH_VALUES:
             yield from done_with_waiting()
-        progress("segment", done, len(records))
     yield from done_with_waiting()
 
 
@@ -151,7 +157,7 @@ def name_failure(image: str, stem: str) -> Failure | None:
     return Failure(image, f"name must have at most {_LONGEST_STEM} bytes and a suffix, got {length}. Rename the file.")
 
 
-def _image_row(image: str, segmentation: Segmentation) -> dict[str, object]:
+def image_row(image: str, segmentation: Segmentation) -> dict[str, object]:
     """Say what an image holds, what is wrong with it, and how large its pixels are."""
     size = segmentation.pixel_size
     return {
@@ -164,7 +170,7 @@ def _image_row(image: str, segmentation: Segmentation) -> dict[str, object]:
     }
 
 
-def _write(path: Path, pixels: UInt8[np.ndarray, "..."]) -> None:
+def write_pixels(path: Path, pixels: UInt8[np.ndarray, "..."]) -> None:
     """Write a PNG, whole or not at all."""
     with written_whole(path) as part:
         # Level 1: measured, five times as fast as the default for a tenth more bytes.

@@ -1,24 +1,20 @@
 """The original's "segmentation": first spike waves, written as images."""
 
-import os
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
-from PIL import Image
 
 from leukospike.datasets import Record
 from leukospike.failures import Failure
-from leukospike.files import written_whole
 from leukospike.images import Picture, luma
 from leukospike.preparation import decoded
 from leukospike.progress import Progress, silent
+from leukospike.segmentation.files import name_failure, output_stem, write_pixels
 from leukospike.spikes import SILENT, latency_map
 
 _WAVE, _LATENCY = "_first_wave.png", "_latency.png"
-_LONGEST_STEM = 255 - len(_WAVE)  # most file systems allow 255 bytes
 
 GREY_PER_STEP = 17
 """Grey levels between one spike time and the next: 255 spikes first, 17 last, 0 is silent."""
@@ -50,36 +46,16 @@ def segment_by_first_wave(
     failures: list[Failure] = []
     names: set[str] = set()
     for done, (record, result) in enumerate(decoded(records), start=1):
-        stem = _output_stem(record.image, names)
+        stem = output_stem(record.image, names)
         if not isinstance(result, Picture):
             failures.append(Failure(record.image, str(result)))
-        elif (length := len(os.fsencode(PurePosixPath(stem).name))) > _LONGEST_STEM:
-            msg = f"name must have at most {_LONGEST_STEM} bytes and a suffix, got {length}. Rename the file."
-            failures.append(Failure(record.image, msg))
+        elif (failure := name_failure(record.image, stem)) is not None:
+            failures.append(failure)
         else:
             latency = latency_map(torch.from_numpy(luma(result.pixels))[None, None]).latency[0].numpy()
             latency = np.pad(latency, 2, constant_values=SILENT)
-            _write_grey(out / f"{stem}{_WAVE}", np.where(latency == 0, 255, 0).astype(np.uint8))
-            _write_grey(out / f"{stem}{_LATENCY}", ((SILENT - latency) * GREY_PER_STEP).astype(np.uint8))
+            write_pixels(out / f"{stem}{_WAVE}", np.where(latency == 0, 255, 0).astype(np.uint8))
+            write_pixels(out / f"{stem}{_LATENCY}", ((SILENT - latency) * GREY_PER_STEP).astype(np.uint8))
             written.append(out / f"{stem}{_WAVE}")
         progress("segment", done, len(records))
     return written, failures
-
-
-def _output_stem(image: str, names: set[str]) -> str:
-    """Name the results by the image, without its suffix where that is enough to tell it from the others.
-
-    The path of an image in a manifest may lead anywhere; its results do not.
-    """
-    inside = PurePosixPath(*(part for part in PurePosixPath(image).parts if part not in {"/", ".."}))
-    stem = str(inside.with_suffix(""))
-    while stem in names:
-        stem = str(inside) if str(inside) not in names else f"{stem}_"
-    names.add(stem)
-    return stem
-
-
-def _write_grey(path: Path, pixels: UInt8[np.ndarray, "rows columns"]) -> None:
-    """Write a grey PNG, whole or not at all."""
-    with written_whole(path) as part:
-        Image.fromarray(pixels).save(part, format="PNG")

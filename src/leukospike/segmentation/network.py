@@ -28,6 +28,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
+from leukospike.segmentation.tiles import class_map_in_tiles
 from leukospike.weights import read_weights, write_weights, wrong_part
 
 STEPS = 63
@@ -51,7 +52,13 @@ WORKING_PX = 360
 MOST_HALVINGS = 2
 """A whole field is halved so often at the most: its cells would become too small otherwise."""
 
+LONGEST_WHOLE_PX = 4096
+"""An image of more rows or columns is computed tile by tile, so that memory does not grow with it."""
+
 _MOST_DOUBLINGS = 2
+_ALIGN_PX = 2 ** (len(CHANNELS) + MOST_HALVINGS)  # by which an image can be shifted and all layers shift with it
+_OVERLAP_PX = 6 * _ALIGN_PX  # more than the network sees: 184 pixels of the working size on either side
+_TILE_PX = 16 * _ALIGN_PX
 _FORMAT = "leukospike-segmenter-1"
 _HIDDEN = 16
 _BATCH = 8
@@ -184,13 +191,27 @@ def input_spikes(pixels: UInt8[np.ndarray, "rows columns 3"]) -> Float[np.ndarra
     ndarray of shape (6, rows, columns), float32, 0 to 1
         Darkness of red, green, blue, then their ranks, as activations: 1 spikes at once, 0 never.
     """
+    return _spikes_by_rank(pixels, _ranks(pixels))
+
+
+def _ranks(pixels: UInt8[np.ndarray, "rows columns 3"]) -> Float[np.ndarray, "3 256"]:
+    """Give the rank of each value that a channel can have."""
+    ranks = np.empty((3, 256), np.float32)
+    for channel in range(3):
+        counts = np.bincount(pixels[..., channel].reshape(-1), minlength=256)
+        ranks[channel] = (np.cumsum(counts) - counts / 2) / (pixels.size // 3)
+    return ranks
+
+
+def _spikes_by_rank(
+    pixels: UInt8[np.ndarray, "rows columns 3"], ranks: Float[np.ndarray, "3 256"]
+) -> Float[np.ndarray, "inputs rows columns"]:
+    """Look up darkness and rank of each pixel."""
     spikes = np.empty((INPUTS, *pixels.shape[:2]), np.float32)
+    darkness = 1 - np.arange(256, dtype=np.float32) / 255
     for channel in range(3):
         values = pixels[..., channel]
-        counts = np.bincount(values.reshape(-1), minlength=256)
-        rank = ((np.cumsum(counts) - counts / 2) / values.size).astype(np.float32)
-        darkness = 1 - np.arange(256, dtype=np.float32) / 255
-        spikes[channel], spikes[3 + channel] = darkness[values], rank[values]
+        spikes[channel], spikes[3 + channel] = darkness[values], ranks[channel][values]
     return spikes
 
 
@@ -209,7 +230,12 @@ def working_scale(rows: int, columns: int) -> float:
 def at_working_size(pixels: UInt8[np.ndarray, "rows columns 3"]) -> UInt8[np.ndarray, "r c 3"]:
     """Halve (mean of the pixels) or double (bicubic) an image until it has its working size."""
     rows, columns = pixels.shape[:2]
-    scale = working_scale(rows, columns)
+    return _scaled(pixels, working_scale(rows, columns))
+
+
+def _scaled(pixels: UInt8[np.ndarray, "rows columns 3"], scale: float) -> UInt8[np.ndarray, "r c 3"]:
+    """Bring an image to a scale."""
+    rows, columns = pixels.shape[:2]
     if scale == 1:
         return pixels
     size = (max(round(columns * scale), 1), max(round(rows * scale), 1))
@@ -227,18 +253,23 @@ def class_maps(
     network : SpikingSegmenter
         Folded.
     images : sequence of ndarray of shape (rows, columns, 3)
-        RGB, uint8, 0-255; neighbours of the same working size are computed together.
+        RGB, uint8, 0-255; neighbours of the same working size are computed together, and one that is longer than
+        `LONGEST_WHOLE_PX` piece by piece, with the same result if its sides are multiples of 4; else its last pixels
+        are repeated up to the next multiple.
 
     Returns
     -------
     list of ndarray of shape (rows, columns)
         uint8: 0 rest, 1 cytoplasm, 2 nucleus; where two class neurons spike together, the lower number.
     """
-    small = [at_working_size(image) for image in images]
     maps: list[UInt8[np.ndarray, "_ _"]] = []
+    small = [at_working_size(image) for image in images]
     with torch.inference_mode():
         while len(maps) < len(images):
             first = len(maps)
+            if max(images[first].shape) > LONGEST_WHOLE_PX:
+                maps.append(_in_tiles(network, images[first]))
+                continue
             end = first + 1
             while end < len(images) and end - first < _BATCH and small[end].shape == small[first].shape:
                 end += 1
@@ -247,6 +278,26 @@ def class_maps(
             for potential, image in zip(potentials, images[first:end], strict=True):
                 maps.append(_winners(potential, image.shape[0], image.shape[1]))
     return maps
+
+
+def _in_tiles(
+    network: SpikingSegmenter, image: UInt8[np.ndarray, "rows columns 3"]
+) -> UInt8[np.ndarray, "rows columns"]:
+    """Compute the class map of a large image from overlapping tiles, with the ranks of the whole image."""
+    rows, columns = image.shape[:2]
+    # Filled up to whole pixels of the working size: else tiles and image would be scaled by a little more or less.
+    block = 2**MOST_HALVINGS
+    if rows % block or columns % block:
+        image = np.pad(image, ((0, -rows % block), (0, -columns % block), (0, 0)), mode="edge")
+    ranks = _ranks(_scaled(image, 1 / block))
+
+    def tile_map(pixels: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "height width"]:
+        spikes = torch.from_numpy(_spikes_by_rank(_scaled(pixels, 1 / block), ranks))[None]
+        potentials = network(spikes.contiguous(memory_format=torch.channels_last))
+        return _winners(potentials[0], pixels.shape[0], pixels.shape[1])
+
+    tiled = class_map_in_tiles(tile_map, image, tile=_TILE_PX, overlap=_OVERLAP_PX, align=_ALIGN_PX)
+    return tiled[:rows, :columns]
 
 
 def _winners(potential: Float[Tensor, "classes r c"], rows: int, columns: int) -> UInt8[np.ndarray, "rows columns"]:

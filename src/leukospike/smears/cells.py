@@ -15,8 +15,9 @@ CYTOPLASM = 128
 """Grey level of cytoplasm in masks."""
 NUCLEUS = 255
 """Grey level of nucleus in masks."""
+CROP_UM = 25.0
+"""Width of a picture of a single cell, micrometres; no cell is wider."""
 
-_CROP_UM = 25.0  # width of a picture of a single cell; no cell is wider
 _ROOM = 1.26  # reach of a cell's square over its mean radius; elongation and wobble stay within
 _ROMANOWSKY = 0.95  # eosin per azure in chromatin, which makes it purple
 
@@ -128,7 +129,7 @@ def draw_cell(kind: CellKind, style: SubjectStyle, rng: np.random.Generator, *, 
         If `size_px` is out of range.
     """
     check_size_px(size_px, where="draw_cell")
-    px_per_um = size_px / _CROP_UM
+    px_per_um = size_px / CROP_UM
     stained = stain_cell(kind, rng, px_per_um=px_per_um, size=style.size)
     centre_um = (float(rng.uniform(-24, 24)), float(rng.uniform(-34, 34)))
     taken = photograph(stained.absorbers, style, px_per_um=px_per_um, centre_um=centre_um, rng=rng)

@@ -13,8 +13,8 @@ from leukospike.errors import ConfigError
 from leukospike.files import whole_folder, write_text, written_whole
 from leukospike.images import write_png
 from leukospike.progress import Progress, silent
-from leukospike.smears.cells import CellKind, check_size_px, draw_cell
-from leukospike.smears.fields import MAX_WHITE_CELLS, DrawnField, draw_field
+from leukospike.smears.cells import CROP_UM, CellKind, check_size_px, draw_cell
+from leukospike.smears.fields import MAX_WHITE_CELLS, PX_PER_UM, DrawnField, draw_field
 from leukospike.smears.optics import SubjectStyle, subject_style
 
 _README = """\
@@ -105,7 +105,8 @@ def generate_cohort(config: SmearConfig, out: Path, *, progress: Progress = sile
 
     ``cells/{all,hem}/<subject>/*.png``, ``manifest.csv`` (path, label, subject, generated), ``fields/images/*.png``,
     ``fields/masks/*.png`` under the same names, ``fields/boxes.csv``, and ``README.txt``, which says that this is a
-    stand-in. Each PNG says within itself that it was generated. A cohort is whole or absent.
+    stand-in. Each picture says within itself that it was generated, and how large its pixels are. A cohort is whole or
+    absent.
 
     Parameters
     ----------
@@ -149,7 +150,7 @@ def _write_cells(config: SmearConfig, subjects: Sequence[_Subject], folder: Path
         for number in range(config.cells_per_subject):
             drawn = draw_cell(kind, style, subject.chance(1, number), size_px=config.cell_size_px)
             path = f"cells/{label}/{subject.name}/{subject.name}_{number + 1:03d}.png"
-            write_png(folder / path, drawn.pixels, generated=True)
+            write_png(folder / path, drawn.pixels, generated=True, um_per_px=CROP_UM / config.cell_size_px)
             rows.append((path, label, subject.name, "true"))
             progress("drawing cells", len(rows), n_cells)
     _write_table(folder / "manifest.csv", ("path", "label", "subject", "generated"), rows)
@@ -164,7 +165,7 @@ def _write_fields(config: SmearConfig, subjects: Sequence[_Subject], folder: Pat
         for number in range(config.fields_per_subject):
             drawn = _draw_some_field(subject, style, subject.chance(2, number))
             name = f"{subject.name}_field_{number + 1:02d}"
-            write_png(folder / "images" / f"{name}.png", drawn.pixels, generated=True)
+            write_png(folder / "images" / f"{name}.png", drawn.pixels, generated=True, um_per_px=1 / PX_PER_UM)
             # Grey, not RGB, as masks of other data sets are.
             with written_whole(folder / "masks" / f"{name}.png") as part:
                 Image.fromarray(drawn.mask).save(part, format="PNG")

@@ -13,12 +13,13 @@ from leukospike.smears.optics import SubjectStyle, photograph
 
 FIELD_ROWS, FIELD_COLUMNS = 480, 640
 """Size of a field, pixels: 60 by 80 micrometres."""
+PX_PER_UM = 8.0
+"""Scale of a field, pixels per micrometre."""
 MAX_WHITE_CELLS = 4
 """So many always find room side by side."""
 
-_PX_PER_UM = 8.0
 _RED_CELL_TRIES = 260
-_RED_CELL_PX = 3.65 * _PX_PER_UM  # mean radius
+_RED_CELL_PX = 3.65 * PX_PER_UM  # mean radius
 
 Label = Literal["WBC", "RBC", "Platelets"]
 
@@ -87,18 +88,18 @@ def draw_field(white_cells: Sequence[CellKind], style: SubjectStyle, rng: np.ran
     """
     _check_white_cells(white_cells)
     canvas = _Canvas()
-    whites = [stain_cell(kind, rng, px_per_um=_PX_PER_UM, size=style.size) for kind in white_cells]
+    whites = [stain_cell(kind, rng, px_per_um=PX_PER_UM, size=style.size) for kind in white_cells]
     radii = [_radius_px(stained) for stained in whites]
     places = _places_apart(radii, rng)
     for stained, place in zip(whites, places, strict=True):
         canvas.put_white(stained, place)
     taken = list(zip(places, radii, strict=True))
     for place in _red_cell_places(taken, rng, spacing_px=style.size * _RED_CELL_PX):
-        canvas.put_under(stain_cell(CellKind.RED_CELL, rng, px_per_um=_PX_PER_UM, size=style.size), place, "RBC")
+        canvas.put_under(stain_cell(CellKind.RED_CELL, rng, px_per_um=PX_PER_UM, size=style.size), place, "RBC")
     for _ in range(rng.integers(1, 6)):
         place = (int(rng.integers(FIELD_ROWS)), int(rng.integers(FIELD_COLUMNS)))
-        canvas.put_under(stain_cell(CellKind.PLATELET, rng, px_per_um=_PX_PER_UM, size=style.size), place, "Platelets")
-    pixels = photograph(canvas.absorbers, style, px_per_um=_PX_PER_UM, centre_um=(0.0, 0.0), rng=rng)
+        canvas.put_under(stain_cell(CellKind.PLATELET, rng, px_per_um=PX_PER_UM, size=style.size), place, "Platelets")
+    pixels = photograph(canvas.absorbers, style, px_per_um=PX_PER_UM, centre_um=(0.0, 0.0), rng=rng)
     return DrawnField(pixels, canvas.mask, tuple(canvas.boxes))
 
 
