@@ -4,10 +4,17 @@ import argparse
 import subprocess
 import sys
 
-from benchmarks import front_end, measure, network, pca, pipeline
+from benchmarks import fields, front_end, measure, network, pca, pipeline
 from benchmarks.segmentation import table as segmentation
 
-TABLES = {"front-end": front_end, "network": network, "pipeline": pipeline, "pca": pca, "segmentation": segmentation}
+TABLES = {
+    "front-end": front_end,
+    "network": network,
+    "pipeline": pipeline,
+    "fields": fields,
+    "pca": pca,
+    "segmentation": segmentation,
+}
 
 
 def main() -> int:
@@ -29,7 +36,7 @@ def main() -> int:
         help="for segmentation alone: judge this one, and any others so named",
     )
     arguments = parser.parse_args()
-    names = arguments.tables or ["front-end", "network", "pipeline"]
+    names = arguments.tables or ["front-end", "network", "pipeline", "fields"]
     if unknown := set(names) - set(TABLES):
         parser.error(f"unknown table {min(unknown)}; choose from {', '.join(TABLES)}")
     if arguments.method and names != ["segmentation"]:
