@@ -4,7 +4,7 @@ import argparse
 import subprocess
 import sys
 
-from benchmarks import front_end, measure, network, pca, pipeline, plasticity, spikes
+from benchmarks import fields, front_end, measure, network, pca, pipeline, plasticity, spikes
 from benchmarks.segmentation import table as segmentation
 
 TABLES = {
@@ -13,6 +13,7 @@ TABLES = {
     "plasticity": plasticity,
     "network": network,
     "pipeline": pipeline,
+    "fields": fields,
     "pca": pca,
     "segmentation": segmentation,
 }
@@ -37,7 +38,7 @@ def main() -> int:
         help="for segmentation alone: judge this one, and any others so named",
     )
     arguments = parser.parse_args()
-    names = arguments.tables or ["front-end", "spikes", "plasticity", "network", "pipeline"]
+    names = arguments.tables or ["front-end", "spikes", "plasticity", "network", "pipeline", "fields"]
     if unknown := set(names) - set(TABLES):
         parser.error(f"unknown table {min(unknown)}; choose from {', '.join(TABLES)}")
     if arguments.method and names != ["segmentation"]:
