@@ -230,7 +230,7 @@ def segment(
     """Find white cells in images, single cells or whole fields: masks, numbered outlines, and tables of measures.
 
     surrogate: a spiking network trained by surrogate gradients. first-wave: the published "segmentation", which is a
-    map of edges, as images of first spikes and latencies; see the documentation for its Dice.
+    map of edges, as images of first spikes and latencies. docs/results.md has the Dice of both.
 
     Example:
 
@@ -352,7 +352,8 @@ def train(
 ) -> None:
     """Train one network on four fifths of the subjects, test it on the others, and keep it for analyze.
 
-    With fewer than 5 subjects of a class, hold out a larger share: --folds 3 holds out a third.
+    With fewer than 5 subjects of a class, hold out a larger share: --folds 3 holds out a third. With 5 of each,
+    one of each is tested, which says little: use reproduce, whose folds test everyone.
 
     Example:
 
@@ -423,7 +424,8 @@ def _run(
     if area["value"] is not None:
         out_console.print(
             f"{run_config.protocol} protocol, {cell['n']} cells: accuracy {cell['accuracy']['value']:.3f},"
-            f" ROC AUC {area['value']:.3f} (interval {area['low']:.3f} to {area['high']:.3f}, {cell['interval']})",
+            f" ROC AUC {area['value']:.3f} (interval {area['low']:.3f} to {area['high']:.3f}, {cell['interval']}"
+            f"{'; too few subjects for it to vary' if area['low'] == area['high'] else ''})",
         )
     out_console.print(f"Report: {write_report(out)}")
     _end(outcome.failures, outcome.metrics["data"]["images"] + len(outcome.failures), see=out / "failures.csv")

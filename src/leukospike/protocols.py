@@ -373,7 +373,7 @@ def _put_together(
                     "train_subjects": _n_subjects(prepared, items, fold.train),
                     "test_subjects": _n_subjects(prepared, items, fold.test),
                     "n_components": len(ratios),
-                    "explained_variance": float(sum(ratios)),
+                    "explained_variance": min(float(sum(ratios)), 1.0),  # but for rounding
                 }
                 | _tables(part, config.seed)
             )

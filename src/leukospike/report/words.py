@@ -198,6 +198,11 @@ def _found(metrics: Metrics, unit: str) -> str:
     )
     if area.low is not None and area.high is not None and area.low <= 0.5 <= area.high:
         words += " The interval of the AUC includes 0.5: on these data the network cannot be told from guessing."
+    elif area.low is not None and area.low == area.high:
+        words += (
+            " So few subjects were tested that resampling them changes nothing: how certain this AUC is, nobody can say"
+            " from these data."
+        )
     return words
 
 
