@@ -27,6 +27,7 @@ FINISHED_RUN = {
     "config.toml",
     "figures",
     "history.csv",
+    "images.json",
     "metrics.json",
     "predictions.csv",
     "report.html",
