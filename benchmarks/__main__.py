@@ -4,10 +4,17 @@ import argparse
 import subprocess
 import sys
 
-from benchmarks import front_end, measure, network, pca, pipeline
+from benchmarks import front_end, measure, network, pca, pipeline, plasticity
 from benchmarks.segmentation import table as segmentation
 
-TABLES = {"front-end": front_end, "network": network, "pipeline": pipeline, "pca": pca, "segmentation": segmentation}
+TABLES = {
+    "front-end": front_end,
+    "network": network,
+    "plasticity": plasticity,
+    "pipeline": pipeline,
+    "pca": pca,
+    "segmentation": segmentation,
+}
 
 
 def main() -> int:

@@ -38,3 +38,7 @@ class RunError(LeukospikeError, RuntimeError):
 
 class FetchError(LeukospikeError, RuntimeError):
     """A download failed or did not match its checksum."""
+
+
+class ExportError(LeukospikeError, RuntimeError):
+    """A model cannot be said in another program's form."""

@@ -1,20 +1,16 @@
 """Everything that one fold fitted, in one file: normalisation, components and network, without pickle."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 
 from leukospike.components import FittedComponents
-from leukospike.errors import WeightsError
-from leukospike.files import written_whole
 from leukospike.network import ResidualNetwork
 from leukospike.preprocessing import BLUR_KERNELS, Normalisation
+from leukospike.weights import read_weights, write_weights, wrong_part
 
 _FORMAT = "leukospike-model-1"
 _BATCH = 128
@@ -73,7 +69,7 @@ def network_probabilities(
 
 def save_model(model: FittedModel, path: Path) -> None:
     """Write a model to `path`, whole or not at all; a safetensors file whose header holds the settings as JSON."""
-    tensors = {f"network.{name}": tensor.cpu().contiguous() for name, tensor in model.network.state_dict().items()}
+    tensors = {f"network.{name}": tensor for name, tensor in model.network.state_dict().items()}
     tensors["components.mean"] = torch.from_numpy(model.components.mean)
     tensors["components.basis"] = torch.from_numpy(model.components.basis)
     tensors["components.explained_variance_ratio"] = torch.from_numpy(model.components.explained_variance_ratio)
@@ -85,9 +81,7 @@ def save_model(model: FittedModel, path: Path) -> None:
         "mean": model.normalisation.mean,
         "std": model.normalisation.std,
     }
-    with written_whole(path) as part:
-        # Not with save_file, whose error for a full disk is not the system's.
-        part.write_bytes(save(tensors, metadata={"leukospike": json.dumps(settings)}))
+    write_weights(path, tensors, settings)
 
 
 def load_model(path: Path) -> FittedModel:
@@ -109,29 +103,14 @@ def load_model(path: Path) -> FittedModel:
         If the file is missing, not safetensors, of another program, incomplete, or holds a value that is not finite.
     """
     where = "load_model"
-    if not path.is_file():
-        msg = f"{where}: weights must be a file, got {path}. Give a run folder or one of its weights/*.safetensors."
-        raise WeightsError(msg)
-    try:
-        with safe_open(path, framework="pt") as file:
-            settings = json.loads((file.metadata() or {}).get("leukospike", "{}"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except (SafetensorError, OSError, ValueError) as error:
-        msg = (
-            f"{where}: weights must be a readable safetensors file, got {path.name} ({error}). Copy or train it again."
-        )
-        raise WeightsError(msg) from error
-    written_as = settings.get("format") if isinstance(settings, dict) else None
-    if written_as != _FORMAT:
-        msg = (
-            f"{where}: weights must be of the form {_FORMAT}, got {written_as} in {path.name}."
-            " Use weights that leukospike train or reproduce wrote."
-        )
-        raise WeightsError(msg)
-    broken = [name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]
-    if broken:
-        msg = f"{where}: weights must be finite, got NaN or infinity in {broken[0]} of {path.name}. Train again."
-        raise WeightsError(msg)
+    stored = read_weights(
+        path,
+        form=_FORMAT,
+        where=where,
+        give="Give a run folder or one of its weights/*.safetensors.",
+        use="Use weights that leukospike train or reproduce wrote.",
+    )
+    settings, tensors = stored.settings, stored.tensors
     try:
         network = ResidualNetwork(image_size=settings["image_size"], hidden_units=settings["hidden_units"])
         network.load_state_dict(
@@ -151,9 +130,7 @@ def load_model(path: Path) -> FittedModel:
         )
         _check_fitted(model)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:160]
-        msg = f"{where}: weights must hold a whole model, got {path.name} with a wrong part ({reason}). Train again."
-        raise WeightsError(msg) from error
+        raise wrong_part(where, path, error) from error
     return model
 
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from leukospike.errors import ImageError
-from leukospike.spikes import BINS, SILENT, first_wave, latency_map
+from leukospike.errors import ConfigError, ImageError
+from leukospike.spikes import BINS, SILENT, first_wave, latency_map, rank_order_latency, value_latency
 from leukospike.spikes.gabor import edge_responses, edge_responses_by_row_pairs
 
 
@@ -197,3 +197,64 @@ def test_a_gpu_differs_from_the_cpu_by_rounding_at_the_borders_of_bins_alone(gpu
     assert float((moved > 0).float().mean()) < 1e-3
     assert float((spikes.winner.cpu() != expected.winner).float().mean()) < 1e-3
     assert torch.equal(first_wave(images.to(gpu)), (spikes.latency == 0).to(torch.uint8))
+
+
+def test_the_pipelines_latency_map_is_rank_order_after_pointwise_inhibition():
+    images = noise(3, 1, 40, 33)
+    images[1] = (images[1] * 4).round() / 4  # equal responses, dealt out in the original's order
+    images[2, :, :, 10:] = 0
+    responses = edge_responses(images)
+    winner = responses.argmax(dim=1, keepdim=True)
+    inhibited = torch.zeros_like(responses).scatter_(1, winner, responses.amax(dim=1, keepdim=True))
+    spikes = latency_map(images)
+    assert torch.equal(rank_order_latency(inhibited).amin(dim=1), spikes.latency)
+    assert torch.equal(rank_order_latency(inhibited).gather(1, winner)[:, 0], spikes.latency)
+
+
+@pytest.mark.parametrize("bins", [1, 4, 15, 255])
+def test_ranks_are_dealt_out_evenly_strongest_first(bins):
+    intensity = noise(2, 3, 15, 14)
+    intensity[1, 1] = 0
+    latency = rank_order_latency(intensity, bins)
+    for values, times in zip(intensity, latency, strict=True):
+        counts = times.flatten().bincount(minlength=bins + 1).tolist()
+        assert counts[:bins] == [int(values.count_nonzero()) // bins] * bins
+        by_strength = times.flatten()[values.flatten().sort(descending=True, stable=True).indices]
+        assert torch.equal(by_strength, by_strength.sort().values)
+
+
+def test_fewer_responses_than_bins_are_silent():
+    intensity = torch.zeros(1, 1, 4, 4)
+    intensity[0, 0, 0, :3] = 1
+    assert rank_order_latency(intensity, 4).unique().tolist() == [4]
+    assert sorted(rank_order_latency(intensity, 3).flatten().tolist()) == [0, 1, 2, *[3] * 13]
+
+
+def test_ranks_do_not_change_with_brightness_and_gamma():
+    intensity = noise(2, 2, 12, 12)
+    assert torch.equal(rank_order_latency(intensity), rank_order_latency(0.25 * intensity**2))
+
+
+@pytest.mark.parametrize("bins", [1, 10, 255])
+def test_values_are_dealt_out_by_the_equation(bins):
+    intensity = torch.tensor([0.0, 1e-9, 0.125, 0.25, 0.5, 0.875, 1.0]).view(1, 1, 1, 7)
+    expected = [bins, *(min(int((1 - x) * bins), bins - 1) for x in (1e-9, 0.125, 0.25, 0.5, 0.875, 1.0))]
+    assert value_latency(3 * intensity, bins).flatten().tolist() == expected
+
+
+def test_a_blank_map_is_silent_by_value():
+    assert value_latency(torch.zeros(2, 1, 3, 3)).unique().tolist() == [SILENT]
+
+
+@pytest.mark.parametrize("encode", [rank_order_latency, value_latency])
+def test_intensities_without_an_answer_are_refused(encode):
+    for value, shown in ((-0.5, "-0.5 to 0"), (float("inf"), "0 to inf"), (float("nan"), "nan to nan")):
+        intensity = torch.zeros(1, 1, 4, 4)
+        intensity[0, 0, 1, 1] = value
+        message = f"{encode.__name__}: intensity must be finite and not negative, got {shown}. Rectify responses first"
+        with pytest.raises(ImageError, match=re.escape(message)):
+            encode(intensity)
+    with pytest.raises(ImageError, match=rf"{encode.__name__}: intensity must hold a pixel, got shape \(1, 1, 0, 4\)"):
+        encode(torch.zeros(1, 1, 0, 4))
+    with pytest.raises(ConfigError, match=rf"{encode.__name__}: bins must be from 1 to 255, got 0\. Choose fewer"):
+        encode(torch.zeros(1, 1, 4, 4), 0)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from leukospike.errors import ConfigError
 from leukospike.spikes.gabor import (
     ORIENTATIONS_DEG,
     RADIUS_PX,
@@ -89,3 +90,20 @@ def test_responses_by_row_pairs_are_the_same_to_the_last_bit(rows, columns):
     whole, pairs = edge_responses(images), edge_responses_by_row_pairs(images)
     assert torch.equal(pairs[:, 0], whole[:, :, 0::2])
     assert torch.equal(pairs[:, 1, :, : whole.shape[2] // 2], whole[:, :, 1::2])
+
+
+def test_a_bank_of_other_kernels():
+    bank = gabor_bank(window=7, orientations_deg=(0.0, 30.0))
+    assert bank.shape == (2, 1, 7, 7)
+    assert torch.equal(bank[1, 0], gabor_kernel(30.0, window=7))
+    # Wavelength 3.5: along the row axis the envelope's and the wave's values one pixel from the centre.
+    raw_at_1, raw_at_2 = (math.exp(-(row**2) / (2 * 2.8**2)) * math.cos(2 * math.pi * row / 3.5) for row in (1, 2))
+    shape = (bank[0, 0, 3, 3] - bank[0, 0, 4, 3]) / (bank[0, 0, 3, 3] - bank[0, 0, 5, 3])
+    assert float(shape) == pytest.approx((1 - raw_at_1) / (1 - raw_at_2), rel=1e-5)
+
+
+def test_impossible_banks_are_refused():
+    with pytest.raises(ConfigError, match=r"gabor_kernel: window must be at least 2, got 1\. The original's is 4"):
+        gabor_bank(window=1)
+    with pytest.raises(ConfigError, match=r"gabor_bank: orientations_deg must name at least one angle, got none\."):
+        gabor_bank(orientations_deg=())

@@ -1,6 +1,47 @@
-"""Spiking vision: an image becomes first-spike latencies, one byte a pixel, exactly as the original system has them."""
+"""Spiking vision: an image becomes first-spike latencies, one byte a pixel, and layers of neurons that spike once."""
 
-from leukospike.spikes.encoding import BINS, SILENT, LatencyMap, first_wave, latency_map
-from leukospike.spikes.gabor import gabor_bank, gabor_kernel
+from leukospike.spikes.colour import opponent_channels, optical_density, stain_channels
+from leukospike.spikes.convolution import SpikingConv2d
+from leukospike.spikes.encoding import (
+    BINS,
+    SILENT,
+    LatencyMap,
+    first_wave,
+    latency_map,
+    rank_order_latency,
+    value_latency,
+)
+from leukospike.spikes.gabor import edge_responses, gabor_bank, gabor_kernel
+from leukospike.spikes.gaussians import difference_of_gaussians_bank, spot_responses
+from leukospike.spikes.inhibition import feature_inhibition, lateral_inhibition, pointwise_inhibition
+from leukospike.spikes.pooling import pool_intensity, pool_latency
+from leukospike.spikes.waves import Spikes, from_wave, to_wave
+from leukospike.spikes.winners import k_winners
 
-__all__ = ["BINS", "SILENT", "LatencyMap", "first_wave", "gabor_bank", "gabor_kernel", "latency_map"]
+__all__ = [
+    "BINS",
+    "SILENT",
+    "LatencyMap",
+    "Spikes",
+    "SpikingConv2d",
+    "difference_of_gaussians_bank",
+    "edge_responses",
+    "feature_inhibition",
+    "first_wave",
+    "from_wave",
+    "gabor_bank",
+    "gabor_kernel",
+    "k_winners",
+    "latency_map",
+    "lateral_inhibition",
+    "opponent_channels",
+    "optical_density",
+    "pointwise_inhibition",
+    "pool_intensity",
+    "pool_latency",
+    "rank_order_latency",
+    "spot_responses",
+    "stain_channels",
+    "to_wave",
+    "value_latency",
+]

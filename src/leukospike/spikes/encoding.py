@@ -1,10 +1,10 @@
-"""From a grey image to first-spike latencies: pointwise inhibition, then intensity to latency.
+"""From intensity to first-spike latency, by rank or by value, and the original's whole way from a grey image.
 
-What the original simulator keeps as a wave of T x C x H x W numbers is held here as two maps of one byte a pixel: when
-a pixel spikes, and which orientation does.
+What the original simulator keeps as a wave of T x C x H x W numbers is held here as one byte a pixel: when it spikes.
+`latency_map` has a second one: which orientation does.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import product
@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int64, Shaped, UInt8
 from torch import Tensor
 
-from leukospike.errors import ImageError
+from leukospike.errors import ConfigError, ImageError
 from leukospike.spikes.gabor import RADIUS_PX, edge_responses_by_row_pairs
 
 BINS = 15
@@ -22,6 +22,9 @@ BINS = 15
 
 SILENT = 15
 """Latency of a pixel that never spikes."""
+
+MOST_BINS = 255
+"""Latencies are one byte, and one value must be left for silence."""
 
 # Strips of about so many pixels, whose responses stay in a cache: measured, a whole field in one piece takes
 # four times the time and ten times the memory, and smaller strips lose to the cost of each call.
@@ -82,14 +85,9 @@ def latency_map(images: Float[Tensor, "batch 1 rows columns"]) -> LatencyMap:
     strength, winner = _inhibited(images)
     values = strength.flatten(1)
     per_bin = torch.count_nonzero(values, dim=1) // BINS * ~_blank(images)
-    ranked = _sorted(values)
-    ends = (torch.arange(1, BINS + 1, device=images.device) * per_bin[:, None]).clamp(min=1)
-    weakest = ranked.gather(1, ranked.shape[1] - ends)  # of each bin
-    beyond = ranked.gather(1, (ranked.shape[1] - 1 - ends).clamp(min=0))
-    latency = _count_above(values, weakest).view_as(winner)
-    latency[per_bin == 0] = SILENT
-    tied = ((weakest == beyond) & (ends < ranked.shape[1])).any(dim=1) & (per_bin > 0)
-    _deal_out_as_original(latency, strength, winner, tied.nonzero().flatten().tolist())
+    latency = _dealt_out(
+        values, per_bin, BINS, lambda index, count: _original_order(strength[index], winner[index], count)
+    ).view_as(winner)
     return LatencyMap(latency, winner)
 
 
@@ -117,6 +115,105 @@ def first_wave(images: Float[Tensor, "batch 1 rows columns"]) -> UInt8[Tensor, "
     for index in range(count):
         waves[index] = _first_wave_of(images[index : index + 1])[0]
     return waves
+
+
+def rank_order_latency(
+    intensity: Float[Tensor, "batch channels rows columns"], bins: int = BINS
+) -> UInt8[Tensor, "batch channels rows columns"]:
+    """Let responses spike in the order of their strength: rank-order coding.
+
+    All n non-zero responses of an image, of every channel, are sorted, strongest first, and dealt out to the bins,
+    n // bins each: the bin is the spike time. The n mod bins left over never spike, and with fewer responses than bins
+    none does. What changes no order, as brightness, contrast and gamma do, changes no latency.
+
+    Equal responses on both sides of a bin's border are dealt out in the order of the original simulator: that of an
+    unstable sort over (channel, row, column).
+
+    Parameters
+    ----------
+    intensity : Tensor of shape (batch, channels, rows, columns), float
+        Not negative, finite; 0 is no response. Each image is encoded by itself.
+    bins : int
+        Number of time steps, 1 to 255.
+
+    Returns
+    -------
+    Tensor of the shape of `intensity`, uint8
+        0 (first) to bins - 1; bins is silent.
+
+    Raises
+    ------
+    ConfigError
+        If `bins` is not from 1 to 255.
+    ImageError
+        If a response is negative or not finite.
+
+    References
+    ----------
+    .. [1] Thorpe and Gautrais, Rank Order Coding, Computational Neuroscience: Trends in Research, 1998, 113-118,
+       doi 10.1007/978-1-4615-4831-7_19.
+
+    Examples
+    --------
+    >>> import torch
+    >>> rank_order_latency(torch.tensor([[[[0.1, 0.9, 0.0, 0.4, 0.3]]]]), bins=2)
+    tensor([[[[1, 0, 2, 0, 1]]]], dtype=torch.uint8)
+    """
+    values = _checked_intensity(intensity, bins, "rank_order_latency").flatten(1)
+    per_bin = torch.count_nonzero(values, dim=1) // bins
+
+    def original_order(index: int, count: int) -> Tensor:
+        # On the CPU whatever the device: there the order among equals is that of the C++ library's introsort.
+        return values[index].cpu().sort(descending=True).indices[:count].to(values.device)
+
+    return _dealt_out(values, per_bin, bins, original_order).view_as(intensity)
+
+
+def value_latency(
+    intensity: Float[Tensor, "batch channels rows columns"], bins: int = BINS
+) -> UInt8[Tensor, "batch channels rows columns"]:
+    r"""Let responses spike by their strength: the time falls linearly from the image's strongest response to 0.
+
+    :math:`\lfloor (1 - x / x_\mathrm{max}) \, T \rfloor` for T time steps. Responses of 0 are silent. Unlike ranks,
+    these times tell how much stronger one response is than another.
+
+    Parameters
+    ----------
+    intensity : Tensor of shape (batch, channels, rows, columns), float
+        Not negative, finite; 0 is no response. Each image is encoded by itself.
+    bins : int
+        Number of time steps, 1 to 255.
+
+    Returns
+    -------
+    Tensor of the shape of `intensity`, uint8
+        0 (first) to bins - 1; bins is silent.
+
+    Raises
+    ------
+    ConfigError
+        If `bins` is not from 1 to 255.
+    ImageError
+        If a response is negative or not finite.
+
+    Examples
+    --------
+    >>> import torch
+    >>> value_latency(torch.tensor([[[[2.0, 1.9, 1.0, 0.0]]]]), bins=4)
+    tensor([[[[0, 0, 2, 4]]]], dtype=torch.uint8)
+    """
+    values = _checked_intensity(intensity, bins, "value_latency").double()
+    strongest = values.flatten(1).amax(dim=1).view(-1, 1, 1, 1)
+    # A whole number of steps must not fall to the one before by rounding, so the division comes last.
+    time = ((strongest - values) * bins / strongest).floor().clamp(max=bins - 1)
+    return torch.where(values > 0, time, bins).to(torch.uint8)
+
+
+def check_bins(bins: int, where: str) -> None:
+    """Refuse a number of time steps that a byte cannot hold."""
+    if not 1 <= bins <= MOST_BINS:
+        msg = f"{where}: bins must be from 1 to {MOST_BINS}, got {bins}. Choose fewer time steps; 15 is the original's."
+        raise ConfigError(msg)
 
 
 def _first_wave_of(image: Float[Tensor, "1 1 rows columns"]) -> UInt8[Tensor, "1 r c"]:
@@ -149,6 +246,25 @@ def _checked(images: Float[Tensor, "batch 1 rows columns"], where: str) -> Float
             msg = f"{where}: images must hold values from 0 to 1, got {low:g} to {high:g}. Divide 8-bit values by 255."
             raise ImageError(msg)
     return images
+
+
+def _checked_intensity(
+    intensity: Float[Tensor, "batch channels rows columns"], bins: int, where: str
+) -> Float[Tensor, "batch channels rows columns"]:
+    """Refuse what the encodings have no answer for; give the responses without their history."""
+    check_bins(bins, where)
+    if min(intensity.shape[1:]) == 0:
+        msg = f"{where}: intensity must hold a pixel, got shape {tuple(intensity.shape)}. Leave out empty maps."
+        raise ImageError(msg)
+    if intensity.numel():
+        low, high = (float(value) for value in torch.aminmax(intensity))
+        if not (low >= 0 and high < torch.inf):  # written so that NaN is refused
+            msg = (
+                f"{where}: intensity must be finite and not negative, got {low:g} to {high:g}."
+                " Rectify responses first: an ON and an OFF channel, or the absolute value."
+            )
+            raise ImageError(msg)
+    return intensity.detach()
 
 
 def _blank(images: Float[Tensor, "batch 1 rows columns"]) -> Bool[Tensor, " batch"]:
@@ -232,23 +348,33 @@ def _count_above(values: Float[Tensor, "batch n"], borders: Float[Tensor, "batch
     return torch.from_numpy(count)
 
 
-def _deal_out_as_original(
-    latency: UInt8[Tensor, "batch r c"],
-    strength: Float[Tensor, "batch r c"],
-    winner: UInt8[Tensor, "batch r c"],
-    indices: list[int],
-) -> None:
-    """Deal out some images of a batch, in place, in the original's order among equals."""
+def _dealt_out(
+    values: Float[Tensor, "batch n"],
+    per_bin: Int64[Tensor, " batch"],
+    bins: int,
+    original_order: Callable[[int, int], Tensor],
+) -> UInt8[Tensor, "batch n"]:
+    """Deal out each image's strongest responses to the bins, `per_bin` each; equals at a border in the order given.
+
+    `original_order` takes an image's index and a count, and gives so many places, the strongest first.
+    """
+    ranked = _sorted(values)
+    ends = (torch.arange(1, bins + 1, device=values.device) * per_bin[:, None]).clamp(min=1)
+    weakest = ranked.gather(1, ranked.shape[1] - ends)  # of each bin
+    beyond = ranked.gather(1, (ranked.shape[1] - 1 - ends).clamp(min=0))
+    latency = _count_above(values, weakest)
+    latency[per_bin == 0] = bins
+    tied = ((weakest == beyond) & (ends < ranked.shape[1])).any(dim=1) & (per_bin > 0)
+    times = torch.arange(bins, dtype=torch.uint8, device=values.device)
 
     def deal_out(index: int) -> None:
-        per_bin = int(torch.count_nonzero(strength[index])) // BINS
-        order = _original_order(strength[index], winner[index], BINS * per_bin)
-        times = torch.arange(BINS, dtype=torch.uint8, device=latency.device)
-        latency[index] = SILENT
-        latency[index].view(-1)[order] = times.repeat_interleave(per_bin)
+        count = int(per_bin[index])
+        latency[index] = bins
+        latency[index][original_order(index, bins * count)] = times.repeat_interleave(count)
 
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # torch sorts one row with one thread
-        list(pool.map(deal_out, indices))
+        list(pool.map(deal_out, tied.nonzero().flatten().tolist()))
+    return latency
 
 
 def _original_order(

@@ -1,12 +1,15 @@
-"""S1: oriented edges, by the Gabor kernels of the original system."""
+"""S1: oriented edges, by Gabor kernels; by default those of the original system."""
 
 import math
+from collections.abc import Sequence
 from functools import cache
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import conv2d, pad
+
+from leukospike.errors import ConfigError
 
 ORIENTATIONS_DEG = (67.5, 112.5, 157.5, 202.5)
 """The four orientations, degrees."""
@@ -17,7 +20,7 @@ RADIUS_PX = 2
 _WINDOW = 4
 
 
-def gabor_kernel(orientation_deg: float) -> Float[Tensor, "rows columns"]:
+def gabor_kernel(orientation_deg: float, *, window: int = _WINDOW) -> Float[Tensor, "rows columns"]:
     r"""Give one Gabor kernel, with mean 0 and maximum 1.
 
     :math:`\exp(-(u^2 + \gamma^2 v^2) / 2 \sigma^2) \cos(2 \pi u / \lambda)` on the pixel grid, where :math:`u` runs
@@ -28,10 +31,17 @@ def gabor_kernel(orientation_deg: float) -> Float[Tensor, "rows columns"]:
     ----------
     orientation_deg : float
         Direction of :math:`u`, degrees from the row axis (down) towards the column axis (right).
+    window : int
+        What the wavelength is half of, pixels, at least 2; the kernel reaches ``window // 2`` to each side.
 
     Returns
     -------
-    Tensor of shape (5, 5), float32
+    Tensor of shape (2 * (window // 2) + 1, the same), float32
+
+    Raises
+    ------
+    ConfigError
+        If `window` is below 2.
 
     References
     ----------
@@ -44,9 +54,13 @@ def gabor_kernel(orientation_deg: float) -> Float[Tensor, "rows columns"]:
     >>> float(kernel.max()), abs(float(kernel.mean())) < 1e-7
     (1.0, True)
     """
-    wavelength = _WINDOW * 2 / 4
+    if window < 2:
+        msg = f"gabor_kernel: window must be at least 2, got {window}. The original's is 4, Mozafari's network has 5."
+        raise ConfigError(msg)
+    wavelength = window * 2 / 4
     sigma, gamma = 0.8 * wavelength, 0.3
-    steps = torch.arange(-RADIUS_PX, RADIUS_PX + 1, dtype=torch.float64)
+    radius = window // 2
+    steps = torch.arange(-radius, radius + 1, dtype=torch.float64)
     rows, columns = torch.meshgrid(steps, steps, indexing="ij")
     angle = math.radians(orientation_deg)
     across = rows * math.cos(angle) + columns * math.sin(angle)
@@ -57,23 +71,55 @@ def gabor_kernel(orientation_deg: float) -> Float[Tensor, "rows columns"]:
     return (kernel / kernel.max()).float()
 
 
-def gabor_bank() -> Float[Tensor, "orientations 1 rows columns"]:
-    """Give the kernels of all four orientations as convolution weights, shape (4, 1, 5, 5)."""
-    return torch.stack([gabor_kernel(degrees) for degrees in ORIENTATIONS_DEG]).unsqueeze(1)
+def gabor_bank(
+    window: int = _WINDOW, orientations_deg: Sequence[float] = ORIENTATIONS_DEG
+) -> Float[Tensor, "orientations 1 rows columns"]:
+    """Give the kernels of several orientations as convolution weights.
+
+    Parameters
+    ----------
+    window : int
+        As for `gabor_kernel`; 4 is the original's, 5 that of Mozafari's network.
+    orientations_deg : sequence of float
+        Degrees, as for `gabor_kernel`.
+
+    Returns
+    -------
+    Tensor of shape (orientations, 1, 2 * (window // 2) + 1, the same), float32
+
+    Raises
+    ------
+    ConfigError
+        If `window` is below 2, or there is no orientation.
+
+    Examples
+    --------
+    >>> gabor_bank(7, orientations_deg=[0, 90]).shape
+    torch.Size([2, 1, 7, 7])
+    """
+    if not orientations_deg:
+        msg = "gabor_bank: orientations_deg must name at least one angle, got none. Leave it out for all four."
+        raise ConfigError(msg)
+    return torch.stack([gabor_kernel(degrees, window=window) for degrees in orientations_deg]).unsqueeze(1)
 
 
-def edge_responses(images: Float[Tensor, "batch 1 rows columns"]) -> Float[Tensor, "batch orientations r c"]:
+def edge_responses(
+    images: Float[Tensor, "batch 1 rows columns"], bank: Float[Tensor, "orientations 1 height width"] | None = None
+) -> Float[Tensor, "batch orientations r c"]:
     """Give the strength of each orientation at each pixel: the absolute value of the valid cross-correlation.
 
     Parameters
     ----------
     images : Tensor of shape (batch, 1, rows, columns), float32
+        Not smaller than the kernels.
+    bank : Tensor of shape (orientations, 1, height, width), float32, or None
+        From `gabor_bank`; the original's if None.
 
     Returns
     -------
-    Tensor of shape (batch, 4, rows - 4, columns - 4), float32, not negative
+    Tensor of shape (batch, orientations, rows - height + 1, columns - width + 1), float32, not negative
     """
-    return _correlate(images, gabor_bank())
+    return _correlate(images, gabor_bank() if bank is None else bank)
 
 
 def edge_responses_by_row_pairs(

@@ -1,0 +1,106 @@
+"""Colour: opponent channels as the retina has them, and how much stain the light went through."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from leukospike.errors import ConfigError
+
+STAINS = ((0.07, 0.74, 0.38), (0.86, 0.56, 0.14))
+"""Absorbance in red, green and blue of the two dyes of a Romanowsky stain: eosin Y, and azure B with methylene blue."""
+
+# What a camera of 256 levels cannot tell from no light.
+_DARKEST = 1 / 255
+
+
+def opponent_channels(images: Float[Tensor, "batch 3 rows columns"]) -> Float[Tensor, "batch 4 rows columns"]:
+    """Give red against green, green against red, blue against yellow, yellow against blue: the positive part of each.
+
+    Yellow is the mean of red and green. Grey, whatever its level, gives nothing.
+
+    Parameters
+    ----------
+    images : Tensor of shape (batch, 3, rows, columns), float
+        RGB, 0 to 1.
+
+    Returns
+    -------
+    Tensor of shape (batch, 4, rows, columns), of the type of `images`, 0 to 1
+
+    References
+    ----------
+    .. [1] Hering's opponent colours; in the form of Itti, Koch and Niebur, IEEE TPAMI 20(11):1254-1259, 1998,
+       doi 10.1109/34.730558, without its division by the intensity.
+
+    Examples
+    --------
+    >>> import torch
+    >>> opponent_channels(torch.tensor([0.75, 0.25, 0.25]).view(1, 3, 1, 1)).flatten()
+    tensor([0.5000, 0.0000, 0.0000, 0.2500])
+    """
+    red, green, blue = images.unbind(dim=1)
+    warm, yellow = red - green, (red + green) / 2 - blue
+    return torch.stack([warm, -warm, -yellow, yellow], dim=1).relu_()
+
+
+def optical_density(images: Float[Tensor, "batch 3 rows columns"]) -> Float[Tensor, "batch 3 rows columns"]:
+    r"""Give the optical density of each colour, which is proportional to the amount of stain: :math:`-\log_{10} I`.
+
+    Parameters
+    ----------
+    images : Tensor of shape (batch, 3, rows, columns), float
+        RGB, 0 to 1, where 1 is the light of empty glass; less than 1/255 counts as that.
+
+    Returns
+    -------
+    Tensor of shape (batch, 3, rows, columns), of the type of `images`, 0 to 2.41
+    """
+    return -torch.log10(images.clamp(min=_DARKEST, max=1))
+
+
+def stain_channels(
+    images: Float[Tensor, "batch 3 rows columns"], stains: Sequence[Sequence[float]] = STAINS
+) -> Float[Tensor, "batch stains rows columns"]:
+    """Tell the amounts of the stains apart: least squares on the optical density, nothing where that is negative.
+
+    Parameters
+    ----------
+    images : Tensor of shape (batch, 3, rows, columns), float
+        RGB, 0 to 1, as for `optical_density`.
+    stains : sequence of one to three (float, float, float)
+        Absorbance of one unit of each stain in red, green and blue.
+
+    Returns
+    -------
+    Tensor of shape (batch, stains, rows, columns), of the type of `images`
+        Units of each stain, not negative.
+
+    Raises
+    ------
+    ConfigError
+        If the stains are not one to three different colours.
+
+    References
+    ----------
+    .. [1] Ruifrok and Johnston, Quantification of histochemical staining by color deconvolution, Analytical and
+       Quantitative Cytology and Histology 23(4):291-299, 2001.
+
+    Examples
+    --------
+    >>> import torch
+    >>> eosin, azure = torch.tensor(STAINS)
+    >>> image = 10 ** -(0.5 * eosin + 0.25 * azure)
+    >>> stain_channels(image.view(1, 3, 1, 1)).flatten()
+    tensor([0.5000, 0.2500])
+    """
+    absorbance = torch.tensor([list(stain) for stain in stains], dtype=torch.float64)
+    if absorbance.ndim != 2 or absorbance.shape[1] != 3 or torch.linalg.matrix_rank(absorbance) < len(absorbance):
+        msg = (
+            f"stain_channels: stains must be one to three different colours of three numbers, got {list(stains)}."
+            " Leave it out for eosin and azure."
+        )
+        raise ConfigError(msg)
+    unmix = torch.linalg.pinv(absorbance.T).to(images)
+    return torch.einsum("sc,bcrk->bsrk", unmix, optical_density(images)).relu_()

@@ -1,0 +1,229 @@
+"""S layers: integrate-and-fire neurons with shared weights, from latencies to first spikes."""
+
+from importlib.util import find_spec
+
+import torch
+from jaxtyping import Float32, UInt8
+from torch import Generator, Tensor, nn
+from torch.nn.functional import conv2d, pad
+
+from leukospike.errors import ConfigError, ImageError
+from leukospike.spikes.encoding import BINS, check_bins
+from leukospike.spikes.waves import Spikes
+
+
+class SpikingConv2d(nn.Module):
+    r"""Integrate-and-fire neurons that share weights as a convolution does, and spike at most once.
+
+    At time t the potential of a neuron is the sum of the weights of all inputs of its window that have spiked at or
+    before t; it fires at the first t at which that is above the threshold. Weights may be negative: the potential may
+    then fall again, and the first crossing counts. Without a threshold (None: infinite, as the last layer of
+    Mozafari 2018 has it) neurons wait for the last time step and spike there if their potential is not 0.
+
+    Potentials are exact sums, in float64, of the weights rounded to 2**-52 of the largest possible potential, so no
+    order of additions decides who fires: a CPU, a GPU, and the compiled way give the same bits. `potential` is then
+    rounded to float32.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+        Number of input and of output features.
+    kernel_size : int or (int, int)
+        Side of the window, or rows and columns, pixels.
+    threshold : float or None
+        What the potential must exceed; None for infinite.
+    bins : int
+        Number of time steps, 1 to 255.
+    padding : int
+        Silent inputs around the map, pixels; below the kernel's side.
+    weight_mean, weight_std : float
+        Of the normal distribution that the initial weights are drawn from.
+    generator : torch.Generator or None
+        Source of the initial weights; torch's global one if None.
+
+    Attributes
+    ----------
+    weight : Tensor of shape (out_channels, in_channels, kernel_rows, kernel_columns), float32
+        Without gradient; changed in place by the learning rules.
+
+    Raises
+    ------
+    ConfigError
+        If a size is not positive, `padding` is not below the kernel's, `bins` is not from 1 to 255, or `threshold` is
+        negative or not finite.
+
+    References
+    ----------
+    .. [1] Mozafari et al., First-Spike-Based Visual Categorization Using Reward-Modulated STDP, 2018,
+       doi 10.1109/TNNLS.2018.2826721, section II-B.
+
+    Examples
+    --------
+    >>> import torch
+    >>> layer = SpikingConv2d(1, 1, 2, threshold=2.0, weight_mean=0.75, weight_std=0.0)
+    >>> spikes = layer(torch.tensor([[[[0, 4], [9, 15]]]], dtype=torch.uint8))
+    >>> spikes.latency.item(), spikes.potential.item()
+    (9, 2.25)
+    """
+
+    weight: Float32[Tensor, "out_channels in_channels kernel_rows kernel_columns"]
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int],
+        *,
+        threshold: float | None,
+        bins: int = BINS,
+        padding: int = 0,
+        weight_mean: float = 0.8,
+        weight_std: float = 0.05,
+        generator: Generator | None = None,
+    ) -> None:
+        super().__init__()
+        sides = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
+        for name, value, least in (
+            ("in_channels", in_channels, 1),
+            ("out_channels", out_channels, 1),
+            ("kernel_size", min(sides), 1),
+            ("padding", padding, 0),
+        ):
+            if value < least:
+                msg = f"SpikingConv2d: {name} must be at least {least}, got {value}. Count in pixels or features."
+                raise ConfigError(msg)
+        if padding >= min(sides):
+            msg = (
+                f"SpikingConv2d: padding must be below the kernel's side ({min(sides)}), got {padding}."
+                " Lower it: a window must see the map."
+            )
+            raise ConfigError(msg)
+        if threshold is not None and not 0 <= threshold < torch.inf:
+            msg = (
+                f"SpikingConv2d: threshold must be at least 0 and finite, or None, got {threshold}."
+                " Give None for neurons that wait for the last time step."
+            )
+            raise ConfigError(msg)
+        check_bins(bins, "SpikingConv2d")
+        self.threshold = threshold
+        self.bins = bins
+        self.padding = padding
+        weight = torch.empty(out_channels, in_channels, *sides).normal_(weight_mean, weight_std, generator=generator)
+        self.weight = nn.Parameter(weight, requires_grad=False)
+
+    def forward(self, latency: UInt8[Tensor, "batch channels rows columns"]) -> Spikes:
+        """Give each neuron's first spike.
+
+        Parameters
+        ----------
+        latency : Tensor of shape (batch, in_channels, rows, columns), uint8
+            0 to bins - 1; bins (and above) is silent.
+
+        Returns
+        -------
+        Spikes
+            Of shape (batch, out_channels, r, c), ``r = rows + 2 * padding - kernel_rows + 1`` and c likewise.
+
+        Raises
+        ------
+        ImageError
+            If the channels are not `in_channels`, or the padded map is smaller than the window.
+        """
+        first, potential = self._first_spikes(latency, with_potential=True)
+        return Spikes(first, potential, self.bins)
+
+    def latency(self, latency: UInt8[Tensor, "batch channels rows columns"]) -> UInt8[Tensor, "batch out_channels r c"]:
+        """Give each neuron's spike time as `forward` does, without the potential: a fifth of the memory.
+
+        Parameters
+        ----------
+        latency : Tensor of shape (batch, in_channels, rows, columns), uint8
+            0 to bins - 1; bins (and above) is silent.
+
+        Returns
+        -------
+        Tensor of shape (batch, out_channels, r, c), uint8
+            0 to bins - 1; bins is silent.
+
+        Raises
+        ------
+        ImageError
+            If the channels are not `in_channels`, or the padded map is smaller than the window.
+        """
+        return self._first_spikes(latency, with_potential=False)[0]
+
+    def _first_spikes(self, latency: Tensor, *, with_potential: bool) -> tuple[Tensor, Tensor]:
+        """Choose the way: compiled on a CPU where numba is installed, plain otherwise; the results are the same."""
+        self.check_input(latency)
+        weight = on_a_grid(self.weight)
+        if latency.device.type == "cpu" and find_spec("numba"):
+            from leukospike.spikes import compiled  # half a second to import, which not every command needs
+
+            return compiled.integrate_and_fire(
+                latency,
+                weight,
+                threshold=self.threshold,
+                bins=self.bins,
+                padding=self.padding,
+                with_potential=with_potential,
+            )
+        return integrate_and_fire(latency, weight, threshold=self.threshold, bins=self.bins, padding=self.padding)
+
+    def check_input(self, latency: Tensor) -> None:
+        """Refuse maps that do not fit the weights."""
+        channels, *sides = self.weight.shape[1:]
+        if latency.shape[1] != channels:
+            msg = (
+                f"SpikingConv2d: latency must have {channels} channels, got {latency.shape[1]}."
+                " Give the layer the map that its in_channels was set for."
+            )
+            raise ImageError(msg)
+        padded = [side + 2 * self.padding for side in latency.shape[-2:]]
+        if padded[0] < sides[0] or padded[1] < sides[1]:
+            msg = (
+                f"SpikingConv2d: latency must be at least {sides[0]} x {sides[1]} with its padding,"
+                f" got {padded[0]} x {padded[1]}. Take a smaller kernel or more padding."
+            )
+            raise ImageError(msg)
+
+
+def integrate_and_fire(
+    latency: UInt8[Tensor, "batch channels rows columns"],
+    weight: Float32[Tensor, "out_channels channels kernel_rows kernel_columns"],
+    *,
+    threshold: float | None,
+    bins: int,
+    padding: int,
+) -> tuple[UInt8[Tensor, "batch out_channels r c"], Float32[Tensor, "batch out_channels r c"]]:
+    """Give latency and potential in plain PyTorch, on any device: what the fast way is tested against."""
+    padded = pad(latency, (padding,) * 4, value=bins)
+    sides = [have - need + 1 for have, need in zip(padded.shape[-2:], weight.shape[-2:], strict=True)]
+    shape = (len(latency), len(weight), *sides)
+    rising = torch.zeros(shape, dtype=torch.float64, device=latency.device)
+    first = torch.full(shape, bins, dtype=torch.uint8, device=latency.device)
+    potential = torch.zeros(shape, device=latency.device)
+    for time in range(bins):
+        rising += conv2d((padded == time).double(), weight.double())
+        if threshold is not None:
+            fires = (rising > threshold) & (first == bins)
+            first[fires] = time
+            potential = torch.where(fires, rising.float(), potential)
+            if bool((first < bins).all()):
+                break
+    if threshold is None:
+        first[rising != 0] = bins - 1
+        potential = rising.float()
+    return first, potential
+
+
+def on_a_grid(
+    weight: Float32[Tensor, "out_channels channels kernel_rows kernel_columns"],
+) -> Float32[Tensor, "out_channels channels kernel_rows kernel_columns"]:
+    """Round weights to multiples of 2**-52 of the largest possible potential: all their sums are then exact.
+
+    No order of additions, and so no device and no way of computing, changes a potential or who fires. The rounding is
+    that which a sum in float64 has anyway; float32 weights of usual size are on the grid already.
+    """
+    largest = weight.abs().sum(dim=(1, 2, 3), dtype=torch.float64).amax()
+    per_unit = torch.ldexp(torch.ones_like(largest), 52 - torch.frexp(largest).exponent)
+    return weight.double().mul_(per_unit).round_().div_(per_unit).float()

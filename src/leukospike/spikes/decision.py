@@ -1,0 +1,63 @@
+"""C2 of Mozafari 2018: the first neuron to spike, found without working out the rest of the map."""
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+import torch
+from jaxtyping import Int64, UInt8
+from torch import Tensor
+
+from leukospike.spikes.convolution import SpikingConv2d, on_a_grid
+from leukospike.spikes.plasticity import winner_times
+from leukospike.spikes.winners import k_winners
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """The first neuron to spike, over all features and the whole map of each image."""
+
+    winners: Int64[Tensor, "batch 1 3"]
+    """Feature, row and column; -1 where nothing spikes."""
+    times: UInt8[Tensor, "batch 1"]
+    """When it spikes; `bins` where nothing does."""
+
+
+def decide(layer: SpikingConv2d, latency: UInt8[Tensor, "batch channels rows columns"]) -> Decisions:
+    """Find who spikes first: the earliest, then the highest potential, then the lowest (feature, row, column).
+
+    The same as ``k_winners(layer(latency), 1)``. On a CPU with numba the spikes of an image are added up time step by
+    time step, and only until the first neuron fires.
+
+    Parameters
+    ----------
+    layer : SpikingConv2d
+        The neurons.
+    latency : Tensor of shape (batch, channels, rows, columns), uint8
+        When the inputs spike.
+
+    Returns
+    -------
+    Decisions
+
+    Raises
+    ------
+    ImageError
+        If the channels are not the layer's, or the padded map is smaller than the window.
+    """
+    layer.check_input(latency)
+    if latency.device.type == "cpu" and find_spec("numba"):
+        from leukospike.spikes import compiled_decision  # half a second to import, which not every command needs
+
+        winners, times = compiled_decision.first_to_spike(
+            latency, on_a_grid(layer.weight), threshold=layer.threshold, bins=layer.bins, padding=layer.padding
+        )
+        return Decisions(winners[:, None], times[:, None])
+    return decide_by_map(layer, latency)
+
+
+def decide_by_map(layer: SpikingConv2d, latency: UInt8[Tensor, "batch channels rows columns"]) -> Decisions:
+    """Find who spikes first from the whole map, on any device: the definition that `decide` is tested against."""
+    spikes = layer(latency)
+    winners = k_winners(spikes, 1)
+    times = winner_times(spikes.latency, winners)
+    return Decisions(winners, torch.where(winners[..., 0] < 0, layer.bins, times).to(torch.uint8))

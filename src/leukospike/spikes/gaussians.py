@@ -1,0 +1,95 @@
+"""Retina: spots brighter (ON) or darker (OFF) than what is around them, by differences of Gaussians."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import conv2d, pad
+
+from leukospike.errors import ConfigError
+
+SCALES_PX = ((3 / 9, 6 / 9), (7 / 9, 14 / 9), (13 / 9, 26 / 9))
+"""Standard deviations of centre and surround, pixels: the three scales of Mozafari's deep network."""
+
+RADIUS_PX = 6
+"""Reach of the largest of them."""
+
+
+def difference_of_gaussians_bank(
+    radius_px: int = RADIUS_PX, scales_px: Sequence[tuple[float, float]] = SCALES_PX
+) -> Float[Tensor, "kernels 1 rows columns"]:
+    r"""Give an ON and an OFF kernel for each scale as convolution weights.
+
+    :math:`G_c - G_s`, each :math:`\exp(-(r^2 + c^2) / 2 \sigma^2) / 2 \pi \sigma^2`; the mean is subtracted, then
+    the kernel is divided by its maximum, as the Gabor kernels are. Where the centre is narrower than the surround,
+    this is ON; the other way round OFF. ON and OFF of the first scale come first, then those of the next.
+
+    Parameters
+    ----------
+    radius_px : int
+        Reach of each kernel, pixels, at least 1.
+    scales_px : sequence of (float, float)
+        Standard deviations of the ON kernel's centre and surround, pixels, the first the smaller.
+
+    Returns
+    -------
+    Tensor of shape (2 * scales, 1, 2 * radius_px + 1, the same), float32
+
+    Raises
+    ------
+    ConfigError
+        If the radius is below 1, there is no scale, or a centre is not narrower than its surround.
+
+    References
+    ----------
+    .. [1] Mozafari et al., Bio-inspired digit recognition using reward-modulated spike-timing-dependent plasticity in
+       deep convolutional networks, Pattern Recognition 94:87-95, 2019, doi 10.1016/j.patcog.2019.05.015.
+
+    Examples
+    --------
+    >>> bank = difference_of_gaussians_bank()
+    >>> bank.shape, bool(bank[0, 0, 6, 6] == 1), bool(bank[1, 0, 6, 6] < 0)
+    (torch.Size([6, 1, 13, 13]), True, True)
+    """
+    if radius_px < 1:
+        msg = f"difference_of_gaussians_bank: radius_px must be at least 1, got {radius_px}. Take twice the surround's."
+        raise ConfigError(msg)
+    if not scales_px or not all(0 < centre < surround for centre, surround in scales_px):
+        msg = (
+            "difference_of_gaussians_bank: scales_px must be pairs of a positive centre and a wider surround,"
+            f" got {list(scales_px)}. OFF kernels come by themselves."
+        )
+        raise ConfigError(msg)
+    steps = torch.arange(-radius_px, radius_px + 1, dtype=torch.float64)
+    squared = steps[:, None] ** 2 + steps**2
+    kernels: list[Tensor] = []
+    for centre, surround in scales_px:
+        narrow, wide = (torch.exp(-squared / (2 * sigma**2)) / sigma**2 for sigma in (centre, surround))
+        for difference in (narrow - wide, wide - narrow):
+            centred = difference - difference.mean()
+            kernels.append(centred / centred.max())
+    return torch.stack(kernels).unsqueeze(1).float()
+
+
+def spot_responses(
+    images: Float[Tensor, "batch 1 rows columns"], bank: Float[Tensor, "kernels 1 height width"]
+) -> Float[Tensor, "batch kernels rows columns"]:
+    """Give each kernel's response at each pixel, nothing where it is negative: the other sign has its own channel.
+
+    Parameters
+    ----------
+    images : Tensor of shape (batch, 1, rows, columns), float32
+        Continued beyond their border by their outermost pixels, so that the border itself is no edge.
+    bank : Tensor of shape (kernels, 1, height, width), float32
+        From `difference_of_gaussians_bank`; odd sides.
+
+    Returns
+    -------
+    Tensor of shape (batch, kernels, rows, columns), float32, not negative
+    """
+    down, right = (side // 2 for side in bank.shape[-2:])
+    continued = pad(images, (right, right, down, down), mode="replicate")
+    # TF32 would round the products of a GPU to 10 bits, and ranks are decided further down than that.
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        return conv2d(continued, bank.to(images.device)).relu_()

@@ -1,0 +1,450 @@
+"""The network of Mozafari 2018, ready to use: oriented edges, then features that learn from reward; the first decides.
+
+It follows scikit-learn, so that it can be cross-validated and searched over as any other classifier.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import Tags
+from sklearn.utils.validation import check_is_fitted
+from torch import Generator, Tensor
+
+from leukospike.errors import ConfigError, DataError, ImageError
+from leukospike.spikes.convolution import SpikingConv2d
+from leukospike.spikes.decision import decide
+from leukospike.spikes.encoding import BINS, rank_order_latency
+from leukospike.spikes.gabor import ORIENTATIONS_DEG, RADIUS_PX, edge_responses_by_row_pairs
+from leukospike.spikes.inhibition import lateral_inhibition, pointwise_inhibition
+from leukospike.spikes.plasticity import Reinforcement, RewardRates, kept_features, reward_modulated_stdp
+from leukospike.spikes.pooling import pool_intensity
+from leukospike.spikes.waves import Spikes
+
+# Images that are encoded at a time: measured, more leave the cache and take longer each.
+_BATCH = 4
+_ORIGINAL_RATES = RewardRates()
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """How the images of one epoch were answered while the network learned from them."""
+
+    epoch: int
+    """Counted from 1."""
+    right: int
+    wrong: int
+    silent: int
+    """Images at which no feature spiked; nothing is learned from them."""
+
+
+class MozafariClassifier(ClassifierMixin, BaseEstimator):
+    r"""Tell images apart by which feature spikes first, with features learned from reward and punishment.
+
+    S1: 4 orientations of Gabor edges. C1: the strongest response of each `pool_px` window; lateral inhibition;
+    rank-order latency; one orientation a position. S2: `features_per_class` integrate-and-fire features for each class.
+    C2: the first S2 neuron to spike, over the whole map, decides for its feature's class; among equally early ones the
+    highest potential. Where it is right its synapses learn by STDP, where it is wrong by the reverse; rates follow the
+    shares of right and wrong answers of the epoch before (the first epoch has the full rates), and each feature sits
+    out an epoch with probability `dropout`.
+
+    Images are learned from one after another, in an order drawn for each epoch, as in [1]_; nothing depends on how they
+    are grouped for computing. One departure: an image at which no feature reaches the threshold is answered in
+    `predict` by the neuron that comes nearest to it, where [1]_ has no answer; `first_spikes` tells which these are.
+
+    Parameters
+    ----------
+    features_per_class : int
+        S2 features of each class.
+    kernel_px : int
+        Side of an S2 window, in positions of C1.
+    threshold : float or None
+        What an S2 potential must exceed to spike. None waits for all input, and the highest potential decides.
+    pool_px, pool_stride_px : int
+        Window and step of C1, pixels.
+    bins : int
+        Time steps of the latency coding.
+    epochs : int
+        Passes over the images in `fit`.
+    dropout : float
+        Probability that a feature is left out of an epoch, from 0 to below 1.
+    rates : RewardRates
+        Rates of reward and punishment before they adapt.
+    device : str
+        Where to compute, in torch's words.
+    random_state : int
+        Seed of the initial weights, of each epoch's order and of what it leaves out.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Labels, sorted.
+    layer_ : SpikingConv2d
+        S2; features of class k are at k * features_per_class and the next ones.
+    history_ : list of EpochResult
+        Every epoch so far.
+
+    References
+    ----------
+    .. [1] Mozafari et al., First-Spike-Based Visual Categorization Using Reward-Modulated STDP, IEEE TNNLS
+       29(12):6178-6190, 2018, doi 10.1109/TNNLS.2018.2826721.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> images = np.zeros((8, 24, 24), np.float32)
+    >>> images[:4, 6::8] = 1  # bars along rows
+    >>> images[4:, :, 6::8] = 1  # bars along columns
+    >>> labels = ["across"] * 4 + ["down"] * 4
+    >>> model = MozafariClassifier(features_per_class=2, kernel_px=3, threshold=2.0, epochs=30, pool_stride_px=2)
+    >>> model.fit(images, labels).score(images, labels)
+    1.0
+    """
+
+    def __init__(
+        self,
+        *,
+        features_per_class: int = 10,
+        kernel_px: int = 17,
+        threshold: float | None = 42.0,
+        pool_px: int = 5,
+        pool_stride_px: int = 4,
+        bins: int = BINS,
+        epochs: int = 100,
+        dropout: float = 0.5,
+        rates: RewardRates = _ORIGINAL_RATES,
+        device: str = "cpu",
+        random_state: int = 0,
+    ) -> None:
+        self.features_per_class = features_per_class
+        self.kernel_px = kernel_px
+        self.threshold = threshold
+        self.pool_px = pool_px
+        self.pool_stride_px = pool_stride_px
+        self.bins = bins
+        self.epochs = epochs
+        self.dropout = dropout
+        self.rates = rates
+        self.device = device
+        self.random_state = random_state
+
+    def fit(
+        self, X: ArrayLike, y: ArrayLike, *, on_epoch: Callable[[EpochResult], None] | None = None
+    ) -> "MozafariClassifier":
+        """Learn from labelled images, from new weights.
+
+        Parameters
+        ----------
+        X : array of shape (n, rows, columns) or (n, 1, rows, columns), float
+            Grey images, 0 to 1.
+        y : array of shape (n,)
+            A label for each: text, integers or Booleans, of two classes or more.
+        on_epoch : callable, optional
+            Called after each epoch with its `EpochResult`.
+
+        Returns
+        -------
+        MozafariClassifier
+            Itself.
+
+        Raises
+        ------
+        ImageError
+            If the images are of another shape, too small for the windows, outside 0..1, not finite, or one is blank.
+        DataError
+            If the labels are not one for each image, or of one class only.
+        ConfigError
+            If a setting is impossible.
+        """
+        inputs, labels = self._checked_pair(X, y)
+        self._begin(np.unique(labels))
+        for _ in range(self.epochs):
+            self._learn(inputs, labels, on_epoch)
+        return self
+
+    def partial_fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        classes: ArrayLike | None = None,
+        *,
+        on_epoch: Callable[[EpochResult], None] | None = None,
+    ) -> "MozafariClassifier":
+        """Learn for one more epoch from where the network is: `epochs` such calls are `fit`.
+
+        Parameters
+        ----------
+        X, y, on_epoch
+            As for `fit`.
+        classes : array of shape (n_classes,), optional
+            All labels there will be, where the first call does not show them all.
+
+        Returns
+        -------
+        MozafariClassifier
+            Itself.
+
+        Raises
+        ------
+        ImageError, DataError, ConfigError
+            As for `fit`; DataError also if a label is not among the classes of the first call.
+        """
+        inputs, labels = self._checked_pair(X, y)
+        if not hasattr(self, "layer_"):
+            self._begin(np.unique(labels if classes is None else _checked_labels(classes)))
+        unknown = np.setdiff1d(labels, self.classes_)
+        if len(unknown):
+            msg = (
+                f"MozafariClassifier: y must hold labels of {self.classes_.tolist()}, got {unknown[:1].tolist()}."
+                " Name all classes in the first call of partial_fit."
+            )
+            raise DataError(msg)
+        self._learn(inputs, labels, on_epoch)
+        return self
+
+    def predict(self, X: ArrayLike) -> np.ndarray:
+        """Give the class of the feature that spikes first.
+
+        Parameters
+        ----------
+        X : array of shape (n, rows, columns) or (n, 1, rows, columns), float
+            Grey images, 0 to 1.
+
+        Returns
+        -------
+        ndarray of shape (n,), of the labels' type
+            Where nothing spikes, the class of the neuron that comes nearest to the threshold.
+
+        Raises
+        ------
+        ImageError
+            As for `fit`.
+        """
+        check_is_fitted(self)
+        patient = _layer_like(self.layer_, self.layer_.weight, threshold=None)
+        decided = [np.zeros(0, np.int64)]
+        for inputs in self._encoded_batches(X, "predict"):
+            winners = decide(self.layer_, inputs).winners[:, 0, 0]
+            silent = winners < 0
+            if bool(silent.any()):
+                winners[silent] = decide(patient, inputs[silent]).winners[:, 0, 0]
+            decided.append(winners.cpu().numpy())
+        return self.classes_[np.concatenate(decided) // self.features_per_class]
+
+    def first_spikes(self, X: ArrayLike) -> np.ndarray:
+        """Give the neuron that spikes first at each image.
+
+        Parameters
+        ----------
+        X : array of shape (n, rows, columns) or (n, 1, rows, columns), float
+            Grey images, 0 to 1.
+
+        Returns
+        -------
+        ndarray of shape (n, 3), int64
+            Feature, row and column on the map of S2; -1 where nothing spikes.
+
+        Raises
+        ------
+        ImageError
+            As for `fit`.
+        """
+        check_is_fitted(self)
+        found = [
+            decide(self.layer_, inputs).winners[:, 0].cpu().numpy()
+            for inputs in self._encoded_batches(X, "first_spikes")
+        ]
+        return np.concatenate([np.zeros((0, 3), np.int64), *found])
+
+    def encode(self, X: ArrayLike) -> Tensor:
+        """Give the latencies that S2 sees of images.
+
+        Parameters
+        ----------
+        X : array of shape (n, rows, columns) or (n, 1, rows, columns), float
+            Grey images, 0 to 1.
+
+        Returns
+        -------
+        Tensor of shape (n, 4, r, c), uint8
+            C1's spikes: 0 to bins - 1; bins is silent.
+
+        Raises
+        ------
+        ImageError
+            As for `fit`.
+        """
+        return torch.cat(list(self._encoded_batches(X, "encode")))
+
+    def __sklearn_tags__(self) -> Tags:
+        """Tell scikit-learn that images are no tables."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.three_d_array = True
+        return tags
+
+    def _begin(self, classes: np.ndarray) -> None:
+        """Draw new weights for these classes."""
+        if len(classes) < 2:
+            msg = f"MozafariClassifier: y must hold at least two classes, got {classes.tolist()}. Give images of both."
+            raise DataError(msg)
+        if self.features_per_class < 1 or self.epochs < 1:
+            msg = (
+                "MozafariClassifier: features_per_class and epochs must be at least 1,"
+                f" got {self.features_per_class} and {self.epochs}. Raise them."
+            )
+            raise ConfigError(msg)
+        self.classes_ = classes
+        self.history_: list[EpochResult] = []
+        self.layer_ = SpikingConv2d(
+            len(ORIENTATIONS_DEG),
+            # A search over parameters sets NumPy's integers, which are no int.
+            len(classes) * int(self.features_per_class),
+            int(self.kernel_px),
+            threshold=self.threshold,
+            bins=int(self.bins),
+            generator=Generator().manual_seed(int(self.random_state)),
+        ).to(self.device)
+        self.layer_.weight.clamp_(0, 1)  # where learning keeps them
+
+    def _checked_pair(self, X: ArrayLike, y: ArrayLike) -> tuple[Tensor, np.ndarray]:
+        """Encode images, and refuse labels that are not theirs."""
+        labels = _checked_labels(y)
+        inputs = self.encode(X)
+        if len(labels) != len(inputs):
+            msg = (
+                f"MozafariClassifier: y must hold a label for each of {len(inputs)} images, got {len(labels)}."
+                " Give as many labels as images."
+            )
+            raise DataError(msg)
+        return inputs, labels
+
+    def _learn(self, inputs: Tensor, labels: np.ndarray, on_epoch: Callable[[EpochResult], None] | None) -> None:
+        """Show every image once."""
+        epoch = len(self.history_) + 1
+        rates = self.rates
+        if self.history_:
+            last = self.history_[-1]
+            rates = rates.adapted(right=last.right, wrong=last.wrong, total=last.right + last.wrong + last.silent)
+        # An epoch's chance hangs on its number alone, so that training can go on from a file.
+        seed = np.random.SeedSequence([self.random_state, epoch]).generate_state(1, np.uint64)[0]
+        generator = Generator().manual_seed(int(seed) >> 1)
+        kept = kept_features(len(self.layer_.weight), dropout=self.dropout, generator=generator).nonzero().flatten()
+        order = torch.randperm(len(inputs), generator=generator).tolist()
+        right = wrong = 0
+        if len(kept):  # or nothing spikes
+            right, wrong = self._show(inputs[order], np.searchsorted(self.classes_, labels)[order], kept, rates)
+        result = EpochResult(epoch, right, wrong, len(inputs) - right - wrong)
+        self.history_.append(result)
+        if on_epoch is not None:
+            on_epoch(result)
+
+    def _show(self, inputs: Tensor, classes: np.ndarray, kept: Tensor, rates: RewardRates) -> tuple[int, int]:
+        """Let the features that are kept learn from images in their order; count right and wrong answers."""
+        layer = _layer_like(self.layer_, self.layer_.weight[kept.to(self.device)], threshold=self.threshold)
+        class_of = (kept // self.features_per_class).tolist()
+        answers = dict.fromkeys(Reinforcement, 0)
+        for image, its_class in zip(inputs.split(1), classes.tolist(), strict=True):
+            first = decide(layer, image)
+            feature = int(first.winners[0, 0, 0])
+            if feature < 0:
+                continue
+            reinforcement = Reinforcement.REWARD if class_of[feature] == its_class else Reinforcement.PUNISHMENT
+            answers[reinforcement] += 1
+            layer.weight.copy_(
+                reward_modulated_stdp(layer.weight, image, first.winners, first.times, [reinforcement], rates=rates)
+            )
+        self.layer_.weight[kept.to(self.device)] = layer.weight
+        return answers[Reinforcement.REWARD], answers[Reinforcement.PUNISHMENT]
+
+    def _encoded_batches(self, X: ArrayLike, where: str) -> Iterator[Tensor]:
+        """Encode images batch by batch."""
+        images = self._checked_images(X, where)
+        for first in range(0, max(len(images), 1), _BATCH):
+            batch = images[first : first + _BATCH].to(self.device)
+            edges = _edges(batch)
+            responses = pool_intensity(edges, self.pool_px, self.pool_stride_px, self.pool_px // 2)
+            strength = lateral_inhibition(responses)
+            latency = rank_order_latency(strength, bins=self.bins)
+            inputs = pointwise_inhibition(Spikes(latency, strength, self.bins)).latency
+            # Of an image of one grey only rounding is left, which would spike as anything else does.
+            blank = (inputs == self.bins).flatten(1).all(dim=1) | _uniform(batch)
+            if bool(blank.any()):
+                msg = (
+                    f"MozafariClassifier.{where}: images must have edges, got a blank one at index"
+                    f" {first + int(blank.nonzero()[0])}. Leave it out."
+                )
+                raise ImageError(msg)
+            yield inputs
+
+    def _checked_images(self, X: ArrayLike, where: str) -> Tensor:
+        """Give images as (n, 1, rows, columns), and refuse what is none."""
+        try:
+            images = torch.from_numpy(np.ascontiguousarray(X, dtype=np.float32))
+        except (TypeError, ValueError) as error:
+            msg = f"MozafariClassifier.{where}: X must be an array of numbers, got {error}. Give images of one size."
+            raise ImageError(msg) from error
+        if images.ndim == 3:
+            images = images[:, None]
+        if images.ndim != 4 or images.shape[1] != 1:
+            msg = (
+                f"MozafariClassifier.{where}: X must be (n, rows, columns) or (n, 1, rows, columns),"
+                f" got {tuple(np.shape(X))}. Give grey images."
+            )
+            raise ImageError(msg)
+        padding = self.pool_px // 2
+        smallest = 2 * RADIUS_PX + self.pool_px - 2 * padding + self.pool_stride_px * (self.kernel_px - 1)
+        if min(images.shape[2:]) < smallest:
+            msg = (
+                f"MozafariClassifier.{where}: X must be at least {smallest} x {smallest} pixels for these windows,"
+                f" got {images.shape[2]} x {images.shape[3]}. Lower kernel_px or pool_stride_px."
+            )
+            raise ImageError(msg)
+        if images.numel():
+            low, high = (float(value) for value in torch.aminmax(images))
+            if not (low >= 0 and high <= 1):  # written so that NaN is refused
+                msg = (
+                    f"MozafariClassifier.{where}: X must hold values from 0 to 1, got {low:g} to {high:g}."
+                    " Divide 8-bit values by 255."
+                )
+                raise ImageError(msg)
+        return images
+
+
+def _edges(images: Tensor) -> Tensor:
+    """Give the strength of each orientation at each pixel, as `gabor.edge_responses` does, in half the time."""
+    by_row_pairs = edge_responses_by_row_pairs(images)
+    count, _, orientations, half_rows, columns = by_row_pairs.shape
+    woven = by_row_pairs.permute(0, 2, 3, 1, 4).reshape(count, orientations, 2 * half_rows, columns)
+    return woven[:, :, : images.shape[2] - 2 * RADIUS_PX]
+
+
+def _uniform(images: Tensor) -> Tensor:
+    """Tell which images are of one grey all over."""
+    values = images.flatten(1)
+    return values.amin(dim=1) == values.amax(dim=1)
+
+
+def _layer_like(layer: SpikingConv2d, weight: Tensor, *, threshold: float | None) -> SpikingConv2d:
+    """Make a layer of other features, or of another threshold, with weights of its own."""
+    features, channels, height, width = weight.shape
+    other = SpikingConv2d(
+        channels, features, (height, width), threshold=threshold, bins=layer.bins, generator=Generator().manual_seed(0)
+    ).to(weight.device)
+    other.weight.copy_(weight)
+    return other
+
+
+def _checked_labels(y: ArrayLike) -> np.ndarray:
+    """Give labels as a vector, and refuse what is none."""
+    labels = np.asarray(y)
+    if labels.ndim != 1 or labels.dtype.kind not in "biuU":
+        msg = (
+            "MozafariClassifier: y must be a vector of text, integers or Booleans,"
+            f" got {labels.dtype} of shape {labels.shape}. Give one label an image."
+        )
+        raise DataError(msg)
+    return labels

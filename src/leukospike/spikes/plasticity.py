@@ -1,0 +1,290 @@
+"""Learning by spike times: STDP, and STDP that reward and punishment steer (Mozafari 2018).
+
+Whether a synapse's input spiked no later than its neuron is one comparison of latencies; no wave is ever built.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+import torch
+from jaxtyping import Bool, Float, Int64, UInt8
+from torch import Tensor
+from torch.nn.functional import pad
+
+from leukospike.errors import ConfigError
+
+_NEVER = 255  # a latency later than any
+
+
+@dataclass(frozen=True, kw_only=True)
+class StdpRates:
+    """How much one spike changes its neuron's synapses, per unit of w (1 - w)."""
+
+    causal: float = 0.004
+    """For synapses whose input spiked no later than the neuron."""
+    acausal: float = -0.003
+    """For all others: their input spiked later, or never."""
+
+
+class Reinforcement(IntEnum):
+    """What follows on a decision."""
+
+    PUNISHMENT = -1
+    NOTHING = 0
+    REWARD = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewardRates:
+    """Rates of reward-modulated STDP: a right decision strengthens what led to it, a wrong one weakens it."""
+
+    reward: StdpRates = field(default_factory=StdpRates)
+    punishment: StdpRates = field(default_factory=lambda: StdpRates(causal=-0.004, acausal=0.0005))
+
+    def adapted(self, *, right: int, wrong: int, total: int) -> "RewardRates":
+        r"""Learn less from what is common: scale reward by the share of wrong answers, punishment by the right ones'.
+
+        :math:`a_r \gets a_r N_{miss} / N` and :math:`a_p \gets a_p N_{hit} / N`, so that a network which is
+        mostly right is not trained further on what it knows [1]_.
+
+        Parameters
+        ----------
+        right, wrong : int
+            Answers of the last epoch, at least 0.
+        total : int
+            Images shown in it, at least 1; more than `right + wrong` where some got no answer.
+
+        Returns
+        -------
+        RewardRates
+
+        Raises
+        ------
+        ConfigError
+            If the answers are negative or more than the images.
+
+        References
+        ----------
+        .. [1] Mozafari et al., First-Spike-Based Visual Categorization Using Reward-Modulated STDP, 2018,
+           doi 10.1109/TNNLS.2018.2826721, on reward-modulated STDP.
+
+        Examples
+        --------
+        >>> RewardRates().adapted(right=3, wrong=1, total=4).reward.causal
+        0.001
+        """
+        if min(right, wrong) < 0 or total < 1 or right + wrong > total:
+            msg = (
+                f"RewardRates.adapted: right and wrong must be at least 0 and together at most total ({total}),"
+                f" got {right} and {wrong}. Count each image once."
+            )
+            raise ConfigError(msg)
+        return RewardRates(
+            reward=_scaled(self.reward, wrong / total), punishment=_scaled(self.punishment, right / total)
+        )
+
+    def of(self, reinforcement: int) -> StdpRates | None:
+        """Give the rates that follow on a decision: a value of `Reinforcement`; None where nothing is learned."""
+        if reinforcement == Reinforcement.NOTHING:
+            return None
+        return self.reward if reinforcement == Reinforcement.REWARD else self.punishment
+
+
+def stdp(
+    weight: Float[Tensor, "features channels height width"],
+    latency: UInt8[Tensor, "batch channels rows columns"],
+    winners: Int64[Tensor, "batch k 3"],
+    times: UInt8[Tensor, "batch k"],
+    *,
+    rates: StdpRates,
+    padding: int = 0,
+) -> Float[Tensor, "features channels height width"]:
+    r"""Change the synapses of the winning neurons by spike-timing-dependent plasticity.
+
+    A winner's feature gets :math:`\Delta w = a\,w(1 - w)` with the rate `causal` where the input spiked no later than
+    the winner, `acausal` where it spiked later or never, and is then kept within 0..1. Weights are shared, so the
+    feature changes for the whole map.
+
+    The winners are applied one after another, image by image and within an image in their order, each to the weights
+    that the one before has left. So the result for a batch is, to the last bit, that of its images one by one with the
+    same winners, however they are divided into batches. Only who wins depends on the batch: winners that were
+    found together were found with the weights before the batch.
+
+    Parameters
+    ----------
+    weight : Tensor of shape (features, channels, height, width), float32, 0 to 1
+        Before the step; not modified.
+    latency : Tensor of shape (batch, channels, rows, columns), uint8
+        When the inputs spike; the largest value of the coding stands for never.
+    winners : Tensor of shape (batch, k, 3), int64
+        Feature, row and column of each winner, as `k_winners` gives them; -1 where there is none.
+    times : Tensor of shape (batch, k), uint8
+        When each winner spikes, as `winner_times` gives it; without meaning where there is none.
+    rates : StdpRates
+        Both rates.
+    padding : int
+        The convolution's padding, whose inputs never spike.
+
+    Returns
+    -------
+    Tensor of shape (features, channels, height, width), float32, 0 to 1
+
+    Raises
+    ------
+    ConfigError
+        If a winner lies outside of the map that these weights make of these inputs.
+
+    References
+    ----------
+    .. [1] Kheradpisheh et al., STDP-based spiking deep convolutional neural networks for object recognition, Neural
+       Networks 99:56-67, 2018, doi 10.1016/j.neunet.2017.12.005.
+
+    Examples
+    --------
+    >>> import torch
+    >>> weight = torch.full((1, 1, 1, 2), 0.5)
+    >>> inputs, times = torch.tensor([[[[3, 7]]]], dtype=torch.uint8), torch.tensor([[5]], dtype=torch.uint8)
+    >>> stdp(weight, inputs, torch.tensor([[[0, 0, 0]]]), times, rates=StdpRates(causal=0.4, acausal=-0.2))
+    tensor([[[[0.6000, 0.4500]]]])
+    """
+    each = [rates] * len(latency)
+    return _applied("stdp", weight, latency, winners, times, each, padding)
+
+
+def reward_modulated_stdp(
+    weight: Float[Tensor, "features channels height width"],
+    latency: UInt8[Tensor, "batch channels rows columns"],
+    winners: Int64[Tensor, "batch k 3"],
+    times: UInt8[Tensor, "batch k"],
+    reinforcement: Sequence[int],
+    *,
+    rates: RewardRates | None = None,
+    padding: int = 0,
+) -> Float[Tensor, "features channels height width"]:
+    """Change the synapses of the neurons that decided, by what followed on each decision.
+
+    `stdp` with the rates of reward or punishment, image by image; with the same care about batches.
+
+    Parameters
+    ----------
+    weight, latency, winners, times, padding
+        As for `stdp`.
+    reinforcement : sequence of int, of length batch
+        Values of `Reinforcement`: 1 where the decision was right, -1 where it was wrong, 0 to learn nothing.
+    rates : RewardRates, optional
+        Rates of reward and punishment; those of the original if left out.
+
+    Returns
+    -------
+    Tensor of shape (features, channels, height, width), float32, 0 to 1
+
+    Raises
+    ------
+    ConfigError
+        As for `stdp`, or if `reinforcement` is of another length.
+
+    References
+    ----------
+    .. [1] Mozafari et al., First-Spike-Based Visual Categorization Using Reward-Modulated STDP, 2018,
+       doi 10.1109/TNNLS.2018.2826721.
+    """
+    where = "reward_modulated_stdp"
+    if len(reinforcement) != len(latency):
+        msg = (
+            f"{where}: reinforcement must hold one value an image ({len(latency)}), got {len(reinforcement)}."
+            " Give 0 for an image without an answer."
+        )
+        raise ConfigError(msg)
+    chosen = rates or RewardRates()
+    return _applied(where, weight, latency, winners, times, [chosen.of(value) for value in reinforcement], padding)
+
+
+def winner_times(
+    spikes: UInt8[Tensor, "batch features r c"], winners: Int64[Tensor, "batch k 3"]
+) -> UInt8[Tensor, "batch k"]:
+    """Look up when the winners spike.
+
+    Parameters
+    ----------
+    spikes : Tensor of shape (batch, features, r, c), uint8
+        When the neurons spike: `Spikes.latency`.
+    winners : Tensor of shape (batch, k, 3), int64
+        Feature, row and column of each winner; -1 where there is none.
+
+    Returns
+    -------
+    Tensor of shape (batch, k), uint8
+        Without meaning where there is no winner.
+    """
+    _, _, rows, columns = spikes.shape
+    feature, row, column = winners.clamp(min=0).unbind(dim=2)
+    return spikes.flatten(1).gather(1, (feature * rows + row) * columns + column)
+
+
+def kept_features(n_features: int, *, dropout: float, generator: torch.Generator) -> Bool[Tensor, " n_features"]:
+    """Draw which features take part in an epoch: each is left out with the same probability.
+
+    Parameters
+    ----------
+    n_features : int
+        How many there are.
+    dropout : float
+        Probability of being left out, from 0 to below 1.
+    generator : torch.Generator
+        Source of chance, on the CPU.
+
+    Returns
+    -------
+    Tensor of shape (n_features,), bool
+        True where a feature takes part. All may be left out, and then nothing spikes in that epoch.
+
+    Raises
+    ------
+    ConfigError
+        If `dropout` is outside its range.
+    """
+    if not 0 <= dropout < 1:
+        msg = f"kept_features: dropout must be from 0 to below 1, got {dropout}. Give 0 to leave out none."
+        raise ConfigError(msg)
+    return torch.rand(n_features, generator=generator) >= dropout
+
+
+def _scaled(rates: StdpRates, factor: float) -> StdpRates:
+    """Multiply both rates."""
+    return StdpRates(causal=rates.causal * factor, acausal=rates.acausal * factor)
+
+
+def _applied(
+    where: str,
+    weight: Tensor,
+    latency: Tensor,
+    winners: Tensor,
+    times: Tensor,
+    rates: Sequence[StdpRates | None],
+    padding: int,
+) -> Tensor:
+    """Apply the winners of each image in order, with that image's rates; None leaves the weights as they are."""
+    features, _, height, width = weight.shape
+    if padding:
+        latency = pad(latency, (padding,) * 4, value=_NEVER)
+    places = (features, latency.shape[2] - height + 1, latency.shape[3] - width + 1)
+    changed = weight.clone()
+    for inputs, its_winners, its_times, its_rates in zip(latency, winners.tolist(), times.tolist(), rates, strict=True):
+        if its_rates is None:
+            continue
+        for winner, time in zip(its_winners, its_times, strict=True):
+            feature, row, column = winner
+            if feature < 0:
+                continue
+            if any(not 0 <= place < end for place, end in zip(winner, places, strict=True)):
+                msg = (
+                    f"{where}: winners must lie on a map of {places}, got {winner}."
+                    " Give what k_winners found with these weights on these inputs."
+                )
+                raise ConfigError(msg)
+            in_window = inputs[:, row : row + height, column : column + width]
+            rate = torch.where(in_window <= time, its_rates.causal, its_rates.acausal)
+            synapses = changed[feature]
+            synapses.addcmul_(rate, synapses - synapses * synapses).clamp_(0, 1)
+    return changed

@@ -1,0 +1,94 @@
+"""C layers: pooling of intensities (the strongest counts) and of latencies (the first spike counts)."""
+
+from jaxtyping import Float, UInt8
+from torch import Tensor
+from torch.nn.functional import max_pool2d, pad
+
+from leukospike.errors import ConfigError
+
+
+def pool_latency(
+    latency: UInt8[Tensor, "batch channels rows columns"], kernel: int, stride: int | None = None, padding: int = 0
+) -> UInt8[Tensor, "batch channels r c"]:
+    """Let each window's first spike through: the smallest latency.
+
+    Parameters
+    ----------
+    latency : Tensor of shape (batch, channels, rows, columns), uint8
+        The greater, the later; silent is the greatest.
+    kernel : int
+        Side of the window, pixels.
+    stride : int or None
+        Step of the window, pixels; `kernel` if None.
+    padding : int
+        Silent pixels around the map, at most half of `kernel`.
+
+    Returns
+    -------
+    Tensor of shape (batch, channels, r, c), uint8
+        ``r = (rows + 2 * padding - kernel) // stride + 1``, and c likewise.
+
+    Raises
+    ------
+    ConfigError
+        If the window is impossible, or larger than the padded map.
+
+    Examples
+    --------
+    >>> import torch
+    >>> pool_latency(torch.tensor([[[[3, 15], [1, 7]]]], dtype=torch.uint8), 2)
+    tensor([[[[1]]]], dtype=torch.uint8)
+    """
+    stride = kernel if stride is None else stride
+    _check(latency, "pool_latency", kernel, stride, padding)
+    padded = pad(latency, (padding,) * 4, value=255)
+    # Rows, then columns: the minimum of minima, in bytes, where torch's pooling would need floats.
+    return padded.unfold(2, kernel, stride).amin(-1).unfold(3, kernel, stride).amin(-1)
+
+
+def pool_intensity(
+    intensity: Float[Tensor, "batch channels rows columns"], kernel: int, stride: int | None = None, padding: int = 0
+) -> Float[Tensor, "batch channels r c"]:
+    """Keep each window's strongest response.
+
+    Parameters
+    ----------
+    intensity : Tensor of shape (batch, channels, rows, columns), float
+        Not negative.
+    kernel : int
+        Side of the window, pixels.
+    stride : int or None
+        Step of the window, pixels; `kernel` if None.
+    padding : int
+        Pixels without response around the map, at most half of `kernel`.
+
+    Returns
+    -------
+    Tensor of shape (batch, channels, r, c), of the type of `intensity`
+        ``r = (rows + 2 * padding - kernel) // stride + 1``, and c likewise.
+
+    Raises
+    ------
+    ConfigError
+        If the window is impossible, or larger than the padded map.
+    """
+    stride = kernel if stride is None else stride
+    _check(intensity, "pool_intensity", kernel, stride, padding)
+    return max_pool2d(intensity, kernel, stride, padding)
+
+
+def _check(maps: Tensor, where: str, kernel: int, stride: int, padding: int) -> None:
+    """Refuse windows that do not fit."""
+    smallest = min(maps.shape[-2:]) + 2 * padding
+    if not 1 <= kernel <= smallest:
+        msg = f"{where}: kernel must be from 1 to the padded map's side ({smallest}), got {kernel}. Take a smaller one."
+        raise ConfigError(msg)
+    if stride < 1:
+        msg = f"{where}: stride must be at least 1, got {stride}. Leave it out to take the kernel's side."
+        raise ConfigError(msg)
+    if not 0 <= padding <= kernel // 2:
+        msg = (
+            f"{where}: padding must be from 0 to half the kernel ({kernel // 2}), got {padding}."
+            " Lower it: a window must see the map."
+        )
+        raise ConfigError(msg)

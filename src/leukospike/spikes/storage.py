@@ -1,0 +1,245 @@
+"""Spiking layers and networks in files: safetensors with a JSON header, and NIR for other simulators and hardware."""
+
+from dataclasses import asdict
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+from leukospike.errors import ConfigError, ExportError
+from leukospike.files import written_whole
+from leukospike.spikes.convolution import SpikingConv2d
+from leukospike.spikes.gabor import ORIENTATIONS_DEG
+from leukospike.spikes.mozafari import EpochResult, MozafariClassifier
+from leukospike.spikes.plasticity import RewardRates, StdpRates
+from leukospike.weights import read_weights, write_weights, wrong_part
+
+_LAYER_FORMAT = "leukospike-spiking-layer-1"
+_CLASSIFIER_FORMAT = "leukospike-mozafari-1"
+
+
+def save_layer(layer: SpikingConv2d, path: Path) -> None:
+    """Write a layer to `path`, whole or not at all.
+
+    Parameters
+    ----------
+    layer : SpikingConv2d
+        On any device.
+    path : Path
+        A `.safetensors` file; an existing one is replaced.
+    """
+    settings = {"format": _LAYER_FORMAT, "threshold": layer.threshold, "bins": layer.bins, "padding": layer.padding}
+    write_weights(path, {"weight": layer.weight}, settings)
+
+
+def load_layer(path: Path) -> SpikingConv2d:
+    """Read a layer that `save_layer` wrote.
+
+    Parameters
+    ----------
+    path : Path
+        A `.safetensors` file.
+
+    Returns
+    -------
+    SpikingConv2d
+        On the CPU.
+
+    Raises
+    ------
+    WeightsError
+        If the file is missing, not safetensors, of another form, incomplete, or holds a value that is not finite.
+    """
+    where = "load_layer"
+    stored = read_weights(
+        path, form=_LAYER_FORMAT, where=where, give="Give what save_layer wrote.", use="Use what save_layer wrote."
+    )
+    try:
+        settings = stored.settings
+        return _layer(stored.tensors["weight"], settings["threshold"], settings["bins"], settings["padding"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise wrong_part(where, path, error) from error
+
+
+def save_classifier(model: MozafariClassifier, path: Path) -> None:
+    """Write a fitted classifier to `path`, whole or not at all: what it needs to predict, and to learn on.
+
+    Parameters
+    ----------
+    model : MozafariClassifier
+        Fitted.
+    path : Path
+        A `.safetensors` file; an existing one is replaced.
+
+    Raises
+    ------
+    ConfigError
+        If the classifier is not fitted.
+    """
+    if not hasattr(model, "layer_"):
+        msg = "save_classifier: model must be fitted, got one without weights. Call fit first."
+        raise ConfigError(msg)
+    # A search over parameters sets them to NumPy's numbers, which JSON does not know.
+    parameters = {
+        name: value.item() if isinstance(value, np.generic) else value for name, value in model.get_params().items()
+    }
+    settings = {
+        "format": _CLASSIFIER_FORMAT,
+        "parameters": parameters | {"rates": asdict(model.rates), "device": "cpu"},
+        "classes": model.classes_.tolist(),
+        "history": [asdict(result) for result in model.history_],
+    }
+    write_weights(path, {"weight": model.layer_.weight}, settings)
+
+
+def load_classifier(path: Path) -> MozafariClassifier:
+    """Read a classifier that `save_classifier` wrote; `partial_fit` goes on as if it had never been away.
+
+    Parameters
+    ----------
+    path : Path
+        A `.safetensors` file.
+
+    Returns
+    -------
+    MozafariClassifier
+        Fitted, on the CPU.
+
+    Raises
+    ------
+    WeightsError
+        If the file is missing, not safetensors, of another form, incomplete, or holds a value that is not finite.
+    """
+    where = "load_classifier"
+    stored = read_weights(
+        path,
+        form=_CLASSIFIER_FORMAT,
+        where=where,
+        give="Give what save_classifier wrote.",
+        use="Use what save_classifier wrote.",
+    )
+    try:
+        return _classifier(stored.settings, stored.tensors["weight"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise wrong_part(where, path, error) from error
+
+
+def export_nir(layer: SpikingConv2d, path: Path, *, input_size: tuple[int, int]) -> None:
+    r"""Write a layer as a graph of the Neuromorphic Intermediate Representation [1]_.
+
+    Input, `Conv2d`, `IF`, output. NIR's neurons may spike many times, so what a neuron falls back to is set to less
+    than its inputs can ever make up for, and it spikes once, as here: the first spikes come at the same times. Input
+    spikes are events of unit charge.
+
+    What is not in the file, since NIR has no words for it: latency coding, inhibition between neurons, and the decision
+    by the first spike. They are left to whoever sends the spikes in and reads them out.
+
+    Parameters
+    ----------
+    layer : SpikingConv2d
+        With a threshold.
+    path : Path
+        A `.nir` file (HDF5); an existing one is replaced.
+    input_size : (int, int)
+        Rows and columns of the layer's input, which NIR wants to know.
+
+    Raises
+    ------
+    ExportError
+        If the package `nir` is missing, the layer has no threshold, its window is not square, or the input is
+        smaller than the window.
+
+    References
+    ----------
+    .. [1] Pedersen et al., Neuromorphic intermediate representation, Nature Communications 15:8122, 2024,
+       doi 10.1038/s41467-024-52259-9.
+    """
+    where = "export_nir"
+    if find_spec("nir") is None:
+        msg = f"{where}: the package nir must be installed, got none. Run: pip install 'leukospike[nir]'."
+        raise ExportError(msg)
+    import nir
+
+    if layer.threshold is None:
+        msg = (
+            f"{where}: threshold must be finite, got None. NIR has no neurons that wait for the last time step:"
+            " give the layer a threshold."
+        )
+        raise ExportError(msg)
+    weight = layer.weight.detach().cpu().numpy()
+    features, channels, height, width = weight.shape
+    if height != width:
+        # nir 1.0.8 works out the output of a Conv2d as if its window were square.
+        msg = f"{where}: the window must be square, got {height} x {width}. Fill it up with weights of 0."
+        raise ExportError(msg)
+    size = [side + 2 * layer.padding - height + 1 for side in input_size]
+    if min(size) < 1:
+        msg = (
+            f"{where}: input_size must be at least {height - 2 * layer.padding} x {height - 2 * layer.padding},"
+            f" got {input_size[0]} x {input_size[1]}. Give the size of the maps that the layer sees."
+        )
+        raise ExportError(msg)
+    shape = (features, *size)
+    # After a spike at most all positive weights are still to come, and together they must not reach 0 again.
+    spent = -np.clip(weight, 0, None).sum(axis=(1, 2, 3), dtype=np.float64)
+    nodes: dict[str, nir.NIRNode] = {
+        "input": nir.Input(input_type={"input": np.array([channels, *input_size])}),
+        "convolution": nir.Conv2d(
+            input_shape=input_size,
+            weight=weight,
+            stride=1,
+            padding=layer.padding,
+            dilation=1,
+            groups=1,
+            bias=np.zeros(features, np.float32),
+        ),
+        "neurons": nir.IF(
+            r=np.ones(shape),
+            v_threshold=np.full(shape, layer.threshold),
+            v_reset=np.tile(spent[:, None, None], (1, *size)),
+        ),
+        "output": nir.Output(output_type={"output": np.array(shape)}),
+    }
+    edges = [("input", "convolution"), ("convolution", "neurons"), ("neurons", "output")]
+    with written_whole(path) as part:
+        nir.write(part, nir.NIRGraph(nodes=nodes, edges=edges))
+
+
+def _layer(weight: Tensor, threshold: float | None, bins: int, padding: int) -> SpikingConv2d:
+    """Build a layer around weights."""
+    if weight.ndim != 4 or weight.dtype != torch.float32:
+        msg = f"weights of type {weight.dtype} and shape {tuple(weight.shape)}"
+        raise ValueError(msg)
+    features, channels, height, width = weight.shape
+    layer = SpikingConv2d(
+        channels,
+        features,
+        (height, width),
+        threshold=threshold,
+        bins=bins,
+        padding=padding,
+        generator=Generator().manual_seed(0),
+    )
+    layer.weight.copy_(weight)
+    return layer
+
+
+def _classifier(settings: dict[str, Any], weight: Tensor) -> MozafariClassifier:
+    """Build a classifier from what its file says, and refuse parts that do not fit each other."""
+    parameters, rates = settings["parameters"], settings["parameters"]["rates"]
+    model = MozafariClassifier(
+        **parameters
+        | {"rates": RewardRates(reward=StdpRates(**rates["reward"]), punishment=StdpRates(**rates["punishment"]))}
+    )
+    classes, history = np.array(settings["classes"]), [EpochResult(**result) for result in settings["history"]]
+    side = model.kernel_px
+    expected = (len(classes) * model.features_per_class, len(ORIENTATIONS_DEG), side, side)
+    if tuple(weight.shape) != expected or len(classes) < 2 or np.unique(classes).tolist() != classes.tolist():
+        msg = f"weights of shape {tuple(weight.shape)} for {len(classes)} classes"
+        raise ValueError(msg)
+    model.classes_, model.history_ = classes, history
+    model.layer_ = _layer(weight, model.threshold, model.bins, 0)
+    return model

@@ -1,0 +1,100 @@
+"""Spikes as first-spike latencies and potentials, and as the cumulative waves of other simulators."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Float32, UInt8
+from torch import Tensor
+
+from leukospike.errors import ImageError
+from leukospike.spikes.encoding import BINS, check_bins
+
+
+@dataclass(frozen=True)
+class Spikes:
+    """When each neuron of a layer spikes for the first time, and how far its potential had risen by then."""
+
+    latency: UInt8[Tensor, "batch channels rows columns"]
+    """0 (first) to `bins` - 1; `bins` is silent."""
+    potential: Float32[Tensor, "batch channels rows columns"]
+    """Membrane potential at the first spike; 0 where silent."""
+    bins: int = BINS
+    """Number of time steps."""
+
+
+def to_wave(
+    latency: UInt8[Tensor, "batch channels rows columns"], bins: int = BINS
+) -> Float32[Tensor, "batch bins channels rows columns"]:
+    """Give, for each time step, which neurons have spiked so far, as simulators on dense waves hold it.
+
+    For plotting and for moving from such a simulator; 4 * `bins` times the memory of `latency`.
+
+    Parameters
+    ----------
+    latency : Tensor of shape (batch, channels, rows, columns), uint8
+        0 to `bins` - 1, or `bins` for silent.
+    bins : int
+        Number of time steps, 1 to 255.
+
+    Returns
+    -------
+    Tensor of shape (batch, bins, channels, rows, columns), float32, 0 or 1
+
+    Raises
+    ------
+    ConfigError
+        If `bins` is not from 1 to 255.
+
+    Examples
+    --------
+    >>> import torch
+    >>> latency = torch.tensor([[[[0, 2, 3]]]], dtype=torch.uint8)
+    >>> to_wave(latency, bins=3).view(3, 3)
+    tensor([[1., 0., 0.],
+            [1., 0., 0.],
+            [1., 1., 0.]])
+    """
+    check_bins(bins, "to_wave")
+    times = torch.arange(bins, dtype=torch.uint8, device=latency.device)
+    return (latency[:, None] <= times.view(-1, 1, 1, 1)).float()
+
+
+def from_wave(
+    wave: Float[Tensor, "batch bins channels rows columns"],
+) -> UInt8[Tensor, "batch channels rows columns"]:
+    """Give the latencies of a cumulative wave: `bins` less the number of time steps at which a neuron has spiked.
+
+    A wave of potentials at the spikes, 0 before, is taken as well: what is not 0 has spiked.
+
+    Parameters
+    ----------
+    wave : Tensor of shape (batch, bins, channels, rows, columns), any float type
+        Who has spiked once is not 0 until the end.
+
+    Returns
+    -------
+    Tensor of shape (batch, channels, rows, columns), uint8, 0 to bins
+
+    Raises
+    ------
+    ImageError
+        If a neuron that has spiked is 0 again later.
+    ConfigError
+        If there are no time steps, or more than 255.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from_wave(torch.tensor([[0.0, 1.0], [1.0, 1.0]]).view(1, 2, 1, 1, 2))
+    tensor([[[[1, 0]]]], dtype=torch.uint8)
+    """
+    bins = wave.shape[1]
+    check_bins(bins, "from_wave")
+    spiked = wave != 0
+    if bool((spiked[:, :-1] & ~spiked[:, 1:]).any()):
+        msg = (
+            "from_wave: wave must stay above 0 once a neuron has spiked, got one that returns to 0."
+            " Take the running maximum over time first: torch.cummax(wave, dim=1).values."
+        )
+        raise ImageError(msg)
+    return (bins - spiked.sum(dim=1)).to(torch.uint8)

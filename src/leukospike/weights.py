@@ -1,0 +1,96 @@
+"""Weights in safetensors files whose header holds the settings as JSON: written whole, checked when read, no pickle."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from leukospike.errors import WeightsError
+from leukospike.files import written_whole
+
+
+@dataclass(frozen=True)
+class StoredWeights:
+    """What a file holds."""
+
+    settings: dict[str, Any]
+    tensors: dict[str, Tensor]
+
+
+def write_weights(path: Path, tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> None:
+    """Write tensors and settings to `path`, whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        Where the file shall be; its folder is made if missing.
+    tensors : mapping of str to Tensor
+        On any device.
+    settings : mapping of str to what JSON can say
+        With the key "format", by which `read_weights` knows the file.
+    """
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with written_whole(path) as part:
+        # Not with save_file, whose error for a full disk is not the system's.
+        part.write_bytes(save(contiguous, metadata={"leukospike": json.dumps(dict(settings))}))
+
+
+def read_weights(path: Path, *, form: str, where: str, give: str, use: str) -> StoredWeights:
+    """Read what `write_weights` wrote, and refuse all else.
+
+    Parameters
+    ----------
+    path : Path
+        A `.safetensors` file.
+    form : str
+        The "format" that it must be of.
+    where : str
+        Who asks; messages begin with it.
+    give, use : str
+        What to do next where there is no file, and where it is of another form: a sentence each.
+
+    Returns
+    -------
+    StoredWeights
+        Every tensor finite; whether the parts fit each other is the caller's to check.
+
+    Raises
+    ------
+    WeightsError
+        If the file is missing, not safetensors, of another form, or holds a value that is not finite.
+    """
+    if not path.is_file():
+        msg = f"{where}: weights must be a file, got {path}. {give}"
+        raise WeightsError(msg)
+    try:
+        with safe_open(path, framework="pt") as file:
+            settings = json.loads((file.metadata() or {}).get("leukospike", "{}"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except (SafetensorError, OSError, ValueError) as error:
+        msg = (
+            f"{where}: weights must be a readable safetensors file, got {path.name} ({error}). Copy or train it again."
+        )
+        raise WeightsError(msg) from error
+    written_as = settings.get("format") if isinstance(settings, dict) else None
+    if written_as != form:
+        msg = f"{where}: weights must be of the form {form}, got {written_as} in {path.name}. {use}"
+        raise WeightsError(msg)
+    broken = [name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]
+    if broken:
+        msg = f"{where}: weights must be finite, got NaN or infinity in {broken[0]} of {path.name}. Train again."
+        raise WeightsError(msg)
+    return StoredWeights(settings, tensors)
+
+
+def wrong_part(where: str, path: Path, error: Exception) -> WeightsError:
+    """Give the error for a file whose parts are missing or do not fit each other."""
+    reason = " ".join(str(error).split())[:160]
+    return WeightsError(
+        f"{where}: weights must hold a whole model, got {path.name} with a wrong part ({reason}). Train again."
+    )
