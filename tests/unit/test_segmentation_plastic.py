@@ -13,6 +13,7 @@ from leukospike.segmentation.plastic import (
     READ,
     PlasticSegmenter,
     class_maps,
+    default_plastic,
     input_latency,
     load_plastic,
     resized_classes,
@@ -94,6 +95,16 @@ def test_save_and_load(tmp_path: Path):
     loaded = load_plastic(tmp_path / "weights.safetensors")
     np.testing.assert_array_equal(*(class_maps(one, [noise((40, 40))])[0] for one in (network, loaded)))
     assert (tmp_path / "weights.safetensors").stat().st_size < 100_000
+
+
+def test_shipped_network_parts_a_drawn_cell():
+    rows, columns = np.mgrid[:240, :240]
+    distance = np.hypot(rows - 120, columns - 120)
+    classes = (distance < 80).astype(np.uint8) + (distance < 50)
+    pixels = np.array([[225, 215, 220], [175, 170, 210], [100, 50, 140]], np.uint8)[classes]
+    (found,) = class_maps(default_plastic(), [pixels])
+    assert ((found == 2) == (classes == 2)).mean() > 0.9
+    assert (found == 0)[classes == 0].mean() > 0.9
 
 
 def test_refuses_a_missing_file(tmp_path: Path):
