@@ -8,6 +8,7 @@ from benchmarks import measure
 from benchmarks.segmentation import baselines, data, scores
 from benchmarks.segmentation.data import AnnotatedImage
 from benchmarks.segmentation.fit import fit_once
+from benchmarks.segmentation.fit_plastic import fit_predictor
 from benchmarks.segmentation.judge import AS_IT_IS, DRAWN_FINELY, Figures, Judged, Method, figures, judge
 from benchmarks.segmentation.shifts import SHIFTS
 
@@ -19,6 +20,7 @@ METHODS = {
     "first-wave": Method(lambda _: baselines.first_wave_otsu),
     "boosted-pixels": Method(baselines.fit_boosted_pixels),
     "surrogate": Method(fit_once),
+    "stdp": Method(fit_predictor),
     "boosted-pixels-per-set": Method(baselines.fit_boosted_pixels, per_set=True),
 }
 """What is judged, by the name that the table gives it."""

@@ -56,6 +56,7 @@ class Method(StrEnum):
     """How `segment` finds cells."""
 
     SURROGATE = "surrogate"
+    STDP = "stdp"
     FIRST_WAVE = "first-wave"
 
 
@@ -229,8 +230,9 @@ def segment(
 ) -> None:
     """Find white cells in images, single cells or whole fields: masks, numbered outlines, and tables of measures.
 
-    surrogate: a spiking network trained by surrogate gradients. first-wave: the published "segmentation", which is a
-    map of edges, as images of first spikes and latencies. docs/results.md has the Dice of both.
+    surrogate: a spiking network trained by surrogate gradients. stdp: one that learned by spike times and reward, the
+    original's idea done properly; it finds nuclei, and is no use on fields. first-wave: the published "segmentation", a
+    map of edges, as images of first spikes and latencies. docs/results.md has the Dice of each.
 
     Example:
 
@@ -251,7 +253,7 @@ def segment(
                 written, failures = segment_by_first_wave(records, part, progress=progress)
                 found = f"{len(written)} images"
             else:
-                segmented = segment_files(records, part, _class_maps(), pixel_size=size, progress=progress)
+                segmented = segment_files(records, part, _class_maps(method), pixel_size=size, progress=progress)
                 failures = segmented.failures
                 found = f"{len(segmented.images)} images, {len(segmented.cells)} cells"
         if failures:
@@ -260,8 +262,12 @@ def segment(
     _end(failures, len(records), see=out / "failures.csv")
 
 
-def _class_maps() -> "ClassMaps":
-    """Give the segmenter that is part of the package."""
+def _class_maps(method: Method = Method.SURROGATE) -> "ClassMaps":
+    """Give one of the segmenters that are part of the package."""
+    if method is Method.STDP:
+        from leukospike.segmentation import plastic
+
+        return partial(plastic.class_maps, plastic.default_plastic())
     from leukospike.segmentation.network import class_maps, default_segmenter
 
     return partial(class_maps, default_segmenter())

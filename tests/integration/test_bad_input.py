@@ -196,7 +196,10 @@ def test_name_too_long_for_more_is_named(leukospike, tmp_path: Path):
         (["reproduce", "c-nmc", "--data", "DATA", "--out", "OUT", "--config", "none.toml"], "No such file .*none.toml"),
         (["reproduce", "c-nmc", "--data", "nowhere", "--out", "OUT"], "existing folder or CSV manifest, got nowhere"),
         (["reproduce", "c-nmc", "--data", "DATA", "--out", "OUT", "--resume"], "--resume must name a run folder"),
-        (["segment", "DATA", "--out", "OUT", "--method", "otsu"], "'otsu' is not one of 'surrogate'.* 'first-wave'"),
+        (
+            ["segment", "DATA", "--out", "OUT", "--method", "otsu"],
+            "'otsu' is not one of 'surrogate', 'stdp', 'first-wave'",
+        ),
         (["segment", "nowhere", "--out", "OUT"], "PATHS must exist, got nowhere"),
         (["segment", "DATA", "DATA", "--out", "OUT"], "PATHS must not overlap, got 24 files twice"),
         (["segment", "--out", "OUT"], "Missing argument 'PATHS'"),

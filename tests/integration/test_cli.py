@@ -401,3 +401,13 @@ def test_analyze_reads_subjects_out_of_cnmc_names(leukospike, finished: Path, tm
         ("7", "2"),
         ("H4", "1"),
     ]
+
+
+def test_segment_by_spike_times_alone(leukospike, tmp_path: Path):
+    _draw_cell(tmp_path / "cells" / "a.png")
+    ended = leukospike("segment", tmp_path / "cells", "--method", "stdp", "--out", tmp_path / "out")
+    assert ended.status == 0
+    assert _names(tmp_path / "out") == ["a_mask.png", "a_overlay.png", "cells.csv", "images.csv"]
+    mask = np.asarray(Image.open(tmp_path / "out" / "a_mask.png"))
+    assert mask.shape == np.asarray(Image.open(tmp_path / "cells" / "a.png")).shape[:2]
+    assert set(np.unique(mask)) <= {0, 128, 255}

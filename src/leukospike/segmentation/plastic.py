@@ -1,0 +1,238 @@
+"""A segmenter whose every weight was learned by spike times: STDP features, and class neurons that reward has taught.
+
+It is the original's idea, done at each pixel. The image's colours become latencies. Features that STDP has learned see
+them at several scales, where the first spike of a window stands for the window. Class neurons, several a class, see
+the latencies of all features at their pixel; the class of the earliest of them is the pixel's (Mozafari 2018, doi
+10.1109/TNNLS.2018.2826721).
+
+Weights are never negative, so that a spike can only hasten. What speaks against is said by a partner that spikes the
+earlier, the later the signal does: lightness beside darkness, and a partner of each feature.
+"""
+
+from collections.abc import Sequence
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from PIL import Image
+from torch import Tensor, nn
+
+from leukospike.errors import WeightsError
+from leukospike.segmentation.network import CLASSES, INPUTS, at_working_size, input_spikes
+from leukospike.spikes import BINS, SpikingConv2d, pool_latency
+from leukospike.weights import read_weights, write_weights, wrong_part
+
+SCALES = (1, 4, 16)
+"""Sides of the windows, pixels at working size, whose first spikes the features see."""
+
+FEATURES = 24
+"""Features at each scale."""
+
+NEURONS_PER_CLASS = 20
+"""Class neurons of each class; each comes to stand for one look of it."""
+
+CHANNELS = 2 * INPUTS
+"""Latencies of a pixel: darkness and rank of red, green and blue, and the partner of each."""
+
+READ = 2 * FEATURES * len(SCALES)
+"""Latencies that a class neuron sees: those of all features and their partners."""
+
+_KERNEL_PX = 3
+_FEATURE_THRESHOLD = 0.3 * CHANNELS * _KERNEL_PX**2
+_CLASS_THRESHOLD = 0.13 * READ
+_FORMAT = "leukospike-plastic-segmenter-1"
+
+
+class PlasticSegmenter(nn.Module):
+    """Features at each scale, and the class neurons that read them.
+
+    Parameters
+    ----------
+    generator : torch.Generator
+        Source of the first weights, which lie about the middle of 0 to 1, where STDP changes them most.
+
+    Attributes
+    ----------
+    features : ModuleList of SpikingConv2d
+        One for each of `SCALES`, 3 x 3 windows of the pooled map, `FEATURES` each.
+    readout : SpikingConv2d
+        1 x 1, `NEURONS_PER_CLASS` neurons of the first class, then those of the second, then of the third.
+    """
+
+    def __init__(self, *, generator: torch.Generator) -> None:
+        super().__init__()
+        self.features = nn.ModuleList(
+            SpikingConv2d(
+                CHANNELS,
+                FEATURES,
+                _KERNEL_PX,
+                threshold=_FEATURE_THRESHOLD,
+                weight_mean=0.5,
+                weight_std=0.1,
+                generator=generator,
+            )
+            for _ in SCALES
+        )
+        self.readout = SpikingConv2d(
+            READ,
+            NEURONS_PER_CLASS * len(CLASSES),
+            1,
+            threshold=_CLASS_THRESHOLD,
+            weight_mean=0.5,
+            weight_std=0.1,
+            generator=generator,
+        )
+        for weight in self.parameters():
+            weight.clamp_(0, 1)
+
+    def feature_layers(self) -> list[SpikingConv2d]:
+        """Give the layers of features, in the order of `SCALES`."""
+        return [layer for layer in self.features if isinstance(layer, SpikingConv2d)]
+
+    def forward(
+        self, latency: UInt8[Tensor, "batch channels rows columns"]
+    ) -> UInt8[Tensor, "batch read rows columns"]:
+        """Give what the class neurons see of each pixel.
+
+        Parameters
+        ----------
+        latency : Tensor of shape (batch, 12, rows, columns), uint8
+            As `input_latency` gives it.
+
+        Returns
+        -------
+        Tensor of shape (batch, 144, rows, columns), uint8
+            0 (first) to 14, 15 silent: the features scale by scale, each at all pixels of its window, then their
+            partners in the same order.
+        """
+        rows, columns = latency.shape[-2:]
+        seen: list[Tensor] = []
+        for layer, scale in zip(self.feature_layers(), SCALES, strict=True):
+            spikes = layer.latency(seen_at(latency, scale))
+            seen.append(spikes.repeat_interleave(scale, 2).repeat_interleave(scale, 3)[..., :rows, :columns])
+        features = torch.cat(seen, dim=1)
+        return torch.cat([features, BINS - 1 - features.clamp(max=BINS - 1)], dim=1)
+
+    def winners(self, read: UInt8[Tensor, "batch read rows columns"]) -> UInt8[Tensor, "batch rows columns"]:
+        """Give the class whose neuron spikes first at each pixel; where none does, 0.
+
+        Among neurons that spike together the one of the highest potential wins, then the lowest number.
+        """
+        spikes = self.readout(read)
+        earliest = spikes.latency.amin(dim=1, keepdim=True)
+        strength = spikes.potential.masked_fill_(spikes.latency != earliest, -1)
+        return (strength.argmax(dim=1) // NEURONS_PER_CLASS).to(torch.uint8)
+
+
+def input_latency(pixels: UInt8[np.ndarray, "rows columns 3"]) -> UInt8[Tensor, "1 channels rows columns"]:
+    """Code an image at working size in `BINS` spike times.
+
+    Parameters
+    ----------
+    pixels : ndarray of shape (rows, columns, 3)
+        RGB, uint8, 0-255.
+
+    Returns
+    -------
+    Tensor of shape (1, 12, rows, columns), uint8
+        0 (first) to 14, 15 silent: the six channels of `input_spikes`, the higher the earlier, then the partner of
+        each, the lower the earlier.
+    """
+    steps = np.rint(input_spikes(pixels) * BINS).astype(np.uint8)
+    return torch.from_numpy(np.concatenate([BINS - steps, steps]))[None]
+
+
+def seen_at(latency: UInt8[Tensor, "batch channels rows columns"], scale: int) -> UInt8[Tensor, "batch channels r c"]:
+    """Give what features of one scale see: the first spike of each window, and a window's copy beyond each border.
+
+    Parameters
+    ----------
+    latency : Tensor of shape (batch, channels, rows, columns), uint8
+    scale : int
+        Side of the windows, pixels; those at the last row and column may reach beyond the map.
+
+    Returns
+    -------
+    Tensor of shape (batch, channels, r, c), uint8
+        ``r = ceil(rows / scale) + 2``, and c likewise.
+    """
+    rows, columns = latency.shape[-2:]
+    margin = _KERNEL_PX // 2
+    inside = np.pad(latency.numpy(), ((0, 0), (0, 0), (0, -rows % scale), (0, -columns % scale)), mode="edge")
+    pooled = pool_latency(torch.from_numpy(inside), scale).numpy()
+    return torch.from_numpy(np.pad(pooled, ((0, 0), (0, 0), (margin, margin), (margin, margin)), mode="edge"))
+
+
+def class_maps(
+    network: PlasticSegmenter, images: Sequence[UInt8[np.ndarray, "_ _ 3"]]
+) -> list[UInt8[np.ndarray, "_ _"]]:
+    """Give every pixel of each image its class, as `leukospike.segmentation.network.class_maps` does.
+
+    Parameters
+    ----------
+    network : PlasticSegmenter
+    images : sequence of ndarray of shape (rows, columns, 3)
+        RGB, uint8, 0-255; computed one by one.
+
+    Returns
+    -------
+    list of ndarray of shape (rows, columns)
+        uint8: 0 rest, 1 cytoplasm, 2 nucleus.
+    """
+    maps: list[UInt8[np.ndarray, "_ _"]] = []
+    for image in images:
+        found = network.winners(network(input_latency(at_working_size(image))))[0].numpy()
+        maps.append(resized_classes(found, image.shape[0], image.shape[1]))
+    return maps
+
+
+def resized_classes(classes: UInt8[np.ndarray, "_ _"], rows: int, columns: int) -> UInt8[np.ndarray, "rows columns"]:
+    """Bring a map of classes to another size: the class that most of a pixel's place is of, the lower among equals."""
+    if classes.shape == (rows, columns):
+        return classes
+    how = Image.Resampling.BOX if rows < classes.shape[0] else Image.Resampling.BILINEAR
+    shares = [
+        np.asarray(Image.fromarray((classes == number).astype(np.uint8) * 255).resize((columns, rows), how))
+        for number in range(len(CLASSES))
+    ]
+    return np.argmax(shares, axis=0).astype(np.uint8)
+
+
+def save_plastic(network: PlasticSegmenter, path: Path) -> None:
+    """Write a network to `path`, whole or not at all."""
+    settings = {"format": _FORMAT, "bins": BINS, "scales": SCALES, "classes": CLASSES}
+    write_weights(path, network.state_dict(), settings)
+
+
+def load_plastic(path: Path) -> PlasticSegmenter:
+    """Read a network that `save_plastic` wrote.
+
+    Raises
+    ------
+    WeightsError
+        If the file is missing, not safetensors, of another form, incomplete, or holds a value outside of 0 to 1.
+    """
+    where = "load_plastic"
+    stored = read_weights(
+        path, form=_FORMAT, where=where, give="Give what save_plastic wrote.", use="Use what save_plastic wrote."
+    )
+    network = PlasticSegmenter(generator=torch.Generator().manual_seed(0))
+    try:
+        network.load_state_dict(stored.tensors)
+    except RuntimeError as error:
+        raise wrong_part(where, path, error) from error
+    for name, weight in network.named_parameters():
+        if not 0 <= float(weight.min()) <= float(weight.max()) <= 1:
+            msg = f"{where}: weights must be from 0 to 1, got others in {name} of {path.name}. Train again."
+            raise WeightsError(msg)
+    return network
+
+
+@cache
+def default_plastic() -> PlasticSegmenter:
+    """Give the network whose weights are part of the package."""
+    with resources.as_file(resources.files("leukospike") / "segmentation" / "segmenter_stdp.safetensors") as path:
+        return load_plastic(path)
