@@ -14,7 +14,8 @@ from benchmarks import measure
 from benchmarks.segmentation.baselines import Predictor
 from benchmarks.segmentation.data import NUCLEUS, REST, SETS, AnnotatedImage, data_folder, load
 from leukospike.segmentation.learning import CELL, UNKNOWN, LabelledImage, SegmenterTraining, train_segmenter
-from leukospike.segmentation.network import MASK_VALUES, SpikingSegmenter, class_maps, load_segmenter, save_segmenter
+from leukospike.segmentation.network import SpikingSegmenter, class_maps, load_segmenter, save_segmenter
+from leukospike.segmentation.result import segmentation_of
 
 SHARES = {"tecom": 0.4, "cellavision": 0.35, "bccd": 0.17, "c-nmc": 0.08}
 """How often an image of each set is drawn in training."""
@@ -35,13 +36,16 @@ def fit(images: Sequence[AnnotatedImage], config: SegmenterTraining = CONFIG) ->
 
 
 def fit_once(images: Sequence[AnnotatedImage]) -> Predictor:
-    """Train on a fold's training images, or find the network that was trained on just these, and give its masks."""
+    """Train on a fold's training images, or find the network that was trained on just these, and segment by it.
+
+    The masks are those that users get: debris dropped, and nothing where a quality flag is raised.
+    """
     about = [CONFIG, SHARES, [(image.set, image.name) for image in images]]
     kept = measure.RESULTS / "segmenters" / f"{hashlib.sha256(repr(about).encode()).hexdigest()[:16]}.safetensors"
     if not kept.exists():
         save_segmenter(fit(images), kept)
     network = load_segmenter(kept)
-    return lambda pixels: MASK_VALUES[class_maps(network, [pixels])[0]]
+    return lambda pixels: segmentation_of("", pixels, class_maps(network, [pixels])[0]).mask
 
 
 def labelled(image: AnnotatedImage) -> LabelledImage:

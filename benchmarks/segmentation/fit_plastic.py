@@ -11,9 +11,9 @@ import torch
 from benchmarks.segmentation.baselines import Predictor
 from benchmarks.segmentation.data import SETS, AnnotatedImage, data_folder, load
 from benchmarks.segmentation.fit import labelled
-from leukospike.segmentation.network import MASK_VALUES
 from leukospike.segmentation.plastic import PlasticSegmenter, class_maps, save_plastic
 from leukospike.segmentation.plastic_learning import PlasticTraining, train_plastic
+from leukospike.segmentation.result import segmentation_of
 
 CONFIG = PlasticTraining(seed=0)
 
@@ -35,9 +35,9 @@ def fit(images: Sequence[AnnotatedImage], config: PlasticTraining = CONFIG) -> P
 
 
 def fit_predictor(images: Sequence[AnnotatedImage]) -> Predictor:
-    """Train on a fold's training images, and give the masks of what has learned from them."""
+    """Train on a fold's training images, and segment by what has learned from them, as users get it."""
     network = fit(images)
-    return lambda pixels: MASK_VALUES[class_maps(network, [pixels])[0]]
+    return lambda pixels: segmentation_of("", pixels, class_maps(network, [pixels])[0]).mask
 
 
 def main() -> int:

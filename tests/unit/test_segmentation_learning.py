@@ -12,10 +12,11 @@ from leukospike.segmentation.learning import (
     UNKNOWN,
     LabelledImage,
     SegmenterTraining,
+    _changed_crop,
     segmentation_loss,
     train_segmenter,
 )
-from leukospike.segmentation.network import class_maps
+from leukospike.segmentation.network import INPUTS, class_maps
 
 
 def disc(seed: int, side: int = 250) -> LabelledImage:
@@ -72,12 +73,37 @@ def test_training_repeats_itself():
 
 
 def test_learns_drawn_cells():
-    config = SegmenterTraining(iterations=250, batch_size=3, crop_px=64)
+    config = SegmenterTraining(iterations=100, batch_size=3, crop_px=64)
     network = train_segmenter([disc(seed) for seed in range(6)], {"drawn": 1.0}, config)
     unseen = [disc(seed) for seed in range(100, 104)]
     for image, found in zip(unseen, class_maps(network, [image.pixels for image in unseen]), strict=True):
         for own, true in ((found == 2, image.classes == 2), (found > 0, image.classes > 0)):
-            assert 2 * np.count_nonzero(own & true) / (np.count_nonzero(own) + np.count_nonzero(true)) > 0.7
+            assert 2 * np.count_nonzero(own & true) / (np.count_nonzero(own) + np.count_nonzero(true)) > 0.8
+
+
+def test_unused_inputs_change_nothing():
+    config = SegmenterTraining(iterations=10, batch_size=2, crop_px=64)
+    network = train_segmenter([disc(0)], {"drawn": 1.0}, config, inputs=(3, 4, 5))
+    spikes = torch.rand(1, INPUTS, 64, 64, generator=torch.Generator().manual_seed(0))
+    others = spikes.clone()
+    others[:, :3] = 1 - others[:, :3]
+    assert torch.equal(network(spikes), network(others))
+    others[:, 3:] = 1 - others[:, 3:]
+    assert not torch.equal(network(spikes), network(others))
+
+
+def test_cells_are_shown_on_black():
+    looks = [_changed_crop(disc(0), 96, np.random.default_rng(seed)) for seed in range(100)]
+    cut_out = [(pixels, classes) for pixels, classes in looks if bool((pixels[classes == 0] == 0).all())]
+    assert 3 <= len(cut_out) <= 30
+    assert all(pixels[classes > 0].any() and not (classes == UNKNOWN).any() for pixels, classes in cut_out)
+
+
+def test_cells_of_unknown_parts_are_not_shown_on_black():
+    image = disc(0)
+    image.classes[image.classes > 0] = CELL
+    looks = [_changed_crop(image, 96, np.random.default_rng(seed)) for seed in range(60)]
+    assert not any(bool((pixels[classes == 0] == 0).all()) for pixels, classes in looks)
 
 
 def test_refuses_shares_of_other_groups():
