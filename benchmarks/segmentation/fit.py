@@ -22,6 +22,12 @@ SHARES = {"tecom": 0.4, "cellavision": 0.35, "bccd": 0.17, "c-nmc": 0.08}
 
 CONFIG = SegmenterTraining(seed=0)
 
+SHORT = SegmenterTraining(iterations=1500, seed=0)
+"""For comparing what the network gets, a quarter of the training tells enough."""
+
+DARKNESS, RANKS = (0, 1, 2), (3, 4, 5)
+"""Input channels of either code."""
+
 SHIPPED = Path("src/leukospike/segmentation/segmenter.safetensors")
 
 # The masks of bccd are polygons: nothing is taken from a band along their borders.
@@ -30,20 +36,28 @@ _LEAST_DRAWN = 0.3  # share of a white cell's box that its mask fills, unless it
 _BOX_MARGIN_PX = 10
 
 
-def fit(images: Sequence[AnnotatedImage], config: SegmenterTraining = CONFIG) -> SpikingSegmenter:
+def fit(
+    images: Sequence[AnnotatedImage],
+    config: SegmenterTraining = CONFIG,
+    inputs: Sequence[int] = (*DARKNESS, *RANKS),
+) -> SpikingSegmenter:
     """Train on some images and on nothing else."""
-    return train_segmenter([labelled(image) for image in images], SHARES, config, progress=_told)
+    return train_segmenter([labelled(image) for image in images], SHARES, config, inputs=inputs, progress=_told)
 
 
-def fit_once(images: Sequence[AnnotatedImage]) -> Predictor:
+def fit_once(
+    images: Sequence[AnnotatedImage],
+    config: SegmenterTraining = CONFIG,
+    inputs: Sequence[int] = (*DARKNESS, *RANKS),
+) -> Predictor:
     """Train on a fold's training images, or find the network that was trained on just these, and segment by it.
 
     The masks are those that users get: debris dropped, and nothing where a quality flag is raised.
     """
-    about = [CONFIG, SHARES, [(image.set, image.name) for image in images]]
+    about = [config, inputs, SHARES, [(image.set, image.name) for image in images]]
     kept = measure.RESULTS / "segmenters" / f"{hashlib.sha256(repr(about).encode()).hexdigest()[:16]}.safetensors"
     if not kept.exists():
-        save_segmenter(fit(images), kept)
+        save_segmenter(fit(images, config, inputs), kept)
     network = load_segmenter(kept)
     return lambda pixels: segmentation_of("", pixels, class_maps(network, [pixels])[0]).mask
 

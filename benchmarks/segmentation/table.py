@@ -3,11 +3,12 @@
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 
 from benchmarks import measure
 from benchmarks.segmentation import baselines, data, scores
 from benchmarks.segmentation.data import AnnotatedImage
-from benchmarks.segmentation.fit import fit_once
+from benchmarks.segmentation.fit import DARKNESS, RANKS, SHORT, fit_once
 from benchmarks.segmentation.fit_plastic import fit_predictor
 from benchmarks.segmentation.judge import AS_IT_IS, DRAWN_FINELY, Figures, Judged, Method, figures, judge
 from benchmarks.segmentation.shifts import SHIFTS
@@ -21,6 +22,9 @@ METHODS = {
     "boosted-pixels": Method(baselines.fit_boosted_pixels),
     "surrogate": Method(fit_once),
     "stdp": Method(fit_predictor),
+    "short-darkness-and-ranks": Method(partial(fit_once, config=SHORT)),
+    "short-darkness": Method(partial(fit_once, config=SHORT, inputs=DARKNESS)),
+    "short-ranks": Method(partial(fit_once, config=SHORT, inputs=RANKS)),
     "boosted-pixels-per-set": Method(baselines.fit_boosted_pixels, per_set=True),
 }
 """What is judged, by the name that the table gives it."""
