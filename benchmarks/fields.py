@@ -8,7 +8,8 @@ import numpy as np
 
 from benchmarks import measure
 from leukospike.datasets import Record
-from leukospike.images import read_image, write_png
+from leukospike.images import Picture, write_png
+from leukospike.preparation import decoded
 from leukospike.segmentation.files import segmented
 from leukospike.segmentation.network import class_maps, default_segmenter
 from leukospike.smears import CellKind, draw_cell, draw_field, subject_style
@@ -58,7 +59,8 @@ def case(kind: str, count: int) -> dict[str, float]:
         record = Record(path=path, image=path.name, label=None, subject=None)
 
         def work() -> int:
-            pictures = ((record, read_image(path)) for _ in range(count))
+            read = decoded([record] * count)  # ahead on threads of their own, as `segment` and `analyze` do
+            pictures = ((record, picture) for record, picture in read if isinstance(picture, Picture))
             found = segmented(pictures, lambda images: class_maps(network, images), pixel_size=None)
             return sum(len(segmentation.cells) for _, _, segmentation in found)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch.nn.functional import conv2d
+from torch.nn.functional import conv2d, interpolate
 
 from leukospike.errors import WeightsError
 from leukospike.segmentation import network as network_module
@@ -154,6 +154,37 @@ def test_batch_equals_one_by_one():
     for image, found in zip(images, together, strict=True):
         (alone,) = class_maps(network, [image])
         assert (alone != found).mean() < 1e-3  # a sum may round otherwise where a potential lies between two steps
+
+
+class _Given(SpikingSegmenter):
+    """A network whose class neurons have the potentials that it is given."""
+
+    def __init__(self, potential: torch.Tensor) -> None:
+        super().__init__(folded=True)
+        self._potential = potential
+
+    def forward(self, spikes: torch.Tensor) -> torch.Tensor:
+        assert spikes.shape[-2:] == self._potential.shape[-2:]
+        return self._potential[None]
+
+
+@pytest.mark.parametrize("shape", [(450, 400), (1000, 600), (363, 360), (200, 300), (100, 90)])
+@pytest.mark.parametrize("window", [(0, 0, 0, 0), (10, 20, 12, 21), (0, 0, 30, 30), (25, 3, 60, 45), (0, 0, 999, 999)])
+def test_classes_are_those_of_the_interpolated_potentials(shape, window):
+    scale = working_scale(*shape)
+    rows, columns = round(shape[0] * scale), round(shape[1] * scale)
+    generator = torch.Generator().manual_seed(0)
+    potential = torch.rand(3, rows, columns, generator=generator)
+    top, left, bottom, right = window
+    outside = torch.ones(rows, columns, dtype=torch.bool)
+    outside[top:bottom, left:right] = False
+    # Outside the window rest wins or draws: where two spike together, the lower number counts.
+    potential[0] = torch.where(outside, potential.max(dim=0).values, potential[0] / 4)
+
+    [found] = class_maps(_Given(potential), [noise(shape)])
+    everywhere = interpolate(potential[None], shape, mode="bilinear", align_corners=False)[0]
+    np.testing.assert_array_equal(found, everywhere.argmax(dim=0).numpy())
+    assert found.any() == (right > left)
 
 
 def test_no_images():

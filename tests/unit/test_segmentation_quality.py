@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 from scipy import ndimage
+from skimage.filters import threshold_otsu
 
-from leukospike.segmentation.quality import Quality, edges_of, quality_of
+from leukospike.segmentation.quality import Quality, appearance_of, edges_of, quality_of
 from leukospike.smears import CellKind, draw_cell, draw_field, subject_style
 
 PHOTOGRAPHS = (
@@ -135,3 +136,36 @@ def test_real_smears_are_fine(real_data: Path):
         for path in paths[:: len(paths) // 20]:
             with Image.open(path) as image:
                 assert quality_of(np.asarray(image.convert("RGB"))) == (), path.name
+
+
+@pytest.mark.parametrize("highest", [4, 60, 256])
+def test_appearance_is_that_of_its_definition(highest: int):
+    pixels = np.random.default_rng(0).integers(0, highest, (90, 70, 3), dtype=np.uint8)
+    pixels[:20] = [[[252, 250, 255]]]
+    pixels[20:30, :, 1] //= 2
+    seen = appearance_of(pixels)
+    values = pixels.astype(np.float64)
+    luma = values @ [0.299, 0.587, 0.114]
+    np.testing.assert_allclose([seen.darkest, seen.brightest], np.percentile(luma, [1, 99]), rtol=1e-5)
+    assert seen.cut_out == (np.mean(values.max(axis=2) <= 4) > 0.2)
+    assert seen.white == pytest.approx(np.mean(values.min(axis=2) >= 250))
+    assert seen.green == pytest.approx(np.mean(values[:, :, 1] > np.maximum(values[:, :, 0], values[:, :, 2]) + 6))
+    if seen.cut_out:
+        cells, light = values.max(axis=2) > 4, np.full(3, 255.0)
+    else:
+        cells = values[:, :, 1] <= threshold_otsu(values[:, :, 1])
+        light = np.median(values[~cells], axis=0)
+    absorbed = -np.log10(np.maximum(values[cells], 1) / light)
+    magenta = absorbed[:, 1] - (absorbed[:, 0] + absorbed[:, 2]) / 2
+    assert seen.stain == pytest.approx(magenta.mean() / max(absorbed.mean(), 1e-3), rel=1e-4, abs=1e-6)
+    most = absorbed[:, 1] >= np.maximum(absorbed[:, 0], absorbed[:, 2]) - 0.02
+    assert seen.magenta == pytest.approx(most.mean(), abs=1e-6)
+
+
+def test_edges_are_those_of_their_definition():
+    pixels = FIELDS[0][0][:300, :200]
+    green = ndimage.gaussian_filter(pixels[:, :, 1].astype(np.float64), 1.0)
+    slope = np.hypot(green[1:, :-1] - green[:-1, :-1], green[:-1, 1:] - green[:-1, :-1])
+    low, high = np.percentile(green[::2, ::2], [1, 99])
+    expected = ((high - low) / np.percentile(slope, 99.5), slope.mean() / (high - low))
+    np.testing.assert_allclose(edges_of(pixels), expected, rtol=1e-4)

@@ -136,8 +136,8 @@ def _measured(
     """Measure one cell within its box."""
     nucleus = region & (class_map[box.window] == NUCLEUS)
     area, nucleus_area = int(np.count_nonzero(region)), int(np.count_nonzero(nucleus))
-    nucleus_colour, nucleus_density = _stain(pixels[nucleus])
-    cytoplasm_colour, cytoplasm_density = _stain(pixels[region & ~nucleus])
+    nucleus_colour, nucleus_density = _stain(pixels, nucleus)
+    cytoplasm_colour, cytoplasm_density = _stain(pixels, region & ~nucleus)
     return CellMeasures(
         cell=number,
         top=box.top,
@@ -165,11 +165,14 @@ def _measured(
 _DENSITY = -np.log10(np.maximum(np.arange(256), 1) / 255)  # 0 counts as 1: black has no finite density
 
 
-def _stain(pixels: UInt8[np.ndarray, "count 3"]) -> tuple[Float[np.ndarray, "3"], float]:
-    """Give the mean colour and the mean optical density of some pixels, not-a-number for none."""
-    if not pixels.size:
+def _stain(pixels: UInt8[np.ndarray, "height width 3"], region: Region) -> tuple[Float[np.ndarray, "3"], float]:
+    """Give the mean colour and the mean optical density of a region, not-a-number if it is empty."""
+    # From the counts of each value: measured, a fifth of the time of three values a pixel.
+    counts = np.stack([np.bincount(pixels[..., channel][region], minlength=256) for channel in range(3)])
+    n_pixels = counts[0].sum()
+    if not n_pixels:
         return np.full(3, np.nan), float("nan")
-    return pixels.mean(axis=0), float(_DENSITY[pixels].mean())
+    return counts @ np.arange(256) / n_pixels, float((counts @ _DENSITY).sum() / (3 * n_pixels))
 
 
 def cell_mask(class_map: UInt8[np.ndarray, "rows columns"], instances: Instances) -> UInt8[np.ndarray, "rows columns"]:

@@ -173,11 +173,14 @@ def appearance_of(pixels: UInt8[np.ndarray, "rows columns 3"]) -> Appearance:
     -------
     Appearance
     """
-    small = _reduced(pixels, _SIDE).astype(np.float32)
+    copy = _reduced(pixels, _SIDE)
+    small = copy.astype(np.float32)
     darkest, middle, brightest = (float(value) for value in np.percentile(small @ _LUMA, [1, 50, 99]))
-    black = small.max(axis=2) <= _BLACK
+    # Plane by plane: measured, the largest of three neighbours takes NumPy thirty times as long.
+    red, green, blue = np.ascontiguousarray(small.transpose(2, 0, 1))
+    lower, higher = np.minimum(red, blue), np.maximum(red, blue)
+    black = np.maximum(higher, green) <= _BLACK
     cut_out = float(black.mean()) > _CUT_OUT
-    green = small[:, :, 1]
     if cut_out:
         cells, background = ~black, np.full(3, 255, dtype=np.float32)
     elif green.min() == green.max():
@@ -185,18 +188,19 @@ def appearance_of(pixels: UInt8[np.ndarray, "rows columns 3"]) -> Appearance:
     else:
         cells = green <= threshold_otsu(green)
         background = np.maximum(np.median(small[~cells], axis=0), 1)
-    red, middle_band, blue = -np.log10(np.maximum(small[cells], 1) / background).T
-    absorbed = float(np.mean(red + middle_band + blue)) / 3 if red.size else 0.0
-    magenta = middle_band - (red + blue) / 2
+    by_value = -np.log10(np.maximum(np.arange(256, dtype=np.float32), 1)[:, None] / background)
+    of_red, of_green, of_blue = (by_value[values, band] for band, values in enumerate(copy[cells].T))
+    absorbed = float(np.mean(of_red + of_green + of_blue)) / 3 if of_red.size else 0.0
+    magenta = of_green - (of_red + of_blue) / 2
     return Appearance(
         darkest=darkest,
         brightest=brightest,
         background=(middle - darkest) / max(brightest - darkest, 1.0),
         cut_out=cut_out,
-        white=float(np.mean(small.min(axis=2) >= 250)),
-        green=float(np.mean(green > small[:, :, ::2].max(axis=2) + 6)),
-        stain=float(magenta.mean()) / max(absorbed, 1e-3) if red.size else 0.0,
-        magenta=float(np.mean(middle_band >= np.maximum(red, blue) - 0.02)) if red.size else 0.0,
+        white=float(np.mean(np.minimum(lower, green) >= 250)),
+        green=float(np.mean(green > higher + 6)),
+        stain=float(magenta.mean()) / max(absorbed, 1e-3) if of_red.size else 0.0,
+        magenta=float(np.mean(of_green >= np.maximum(of_red, of_blue) - 0.02)) if of_red.size else 0.0,
     )
 
 
@@ -215,7 +219,8 @@ def edges_of(pixels: UInt8[np.ndarray, "rows columns 3"]) -> Edges:
     """
     small = _reduced(pixels[:, :, 1], _FOCUS_SIDE)
     green: Float[np.ndarray, "rows columns"] = ndimage.gaussian_filter(small.astype(np.float32), 1.0)
-    slope = np.hypot(np.diff(green, axis=0)[:, :-1], np.diff(green, axis=1)[:-1])
+    # Measured, a third of the time of hypot, whose care for large numbers no grey level needs.
+    slope = np.sqrt(np.diff(green, axis=0)[:, :-1] ** 2 + np.diff(green, axis=1)[:-1] ** 2)
     low, high = np.percentile(green[::2, ::2], [1, 99])
     steepest = float(np.percentile(slope, 99.5))
     if steepest == 0:
@@ -227,7 +232,11 @@ def edges_of(pixels: UInt8[np.ndarray, "rows columns 3"]) -> Edges:
 def _largest_diameter_px(class_map: ClassMap) -> float:
     """Give the diameter of the disc as large as the largest component."""
     step = max(1, max(class_map.shape) // _SIDE)
-    cells, _ = connected(class_map[::step, ::step] > 0)
+    cells = class_map[::step, ::step] > 0
+    rows, columns = np.flatnonzero(cells.any(axis=1)), np.flatnonzero(cells.any(axis=0))
+    if not rows.size:
+        return 0.0
+    cells, _ = connected(cells[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
     largest = int(np.bincount(cells.ravel())[1:].max(initial=0))
     return 2 * step * float(np.sqrt(largest / np.pi))
 

@@ -1,0 +1,186 @@
+"""Many images side by side give what they give one by one, in their order, in bounded memory."""
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from leukospike.datasets import Record
+from leukospike.errors import ConfigError
+from leukospike.images import Picture, write_png
+from leukospike.segmentation import Segmentation
+from leukospike.segmentation import files as files_module
+from leukospike.segmentation.files import segment_files, segmented
+from leukospike.segmentation.network import class_maps, default_segmenter
+from leukospike.smears import CellKind, draw_cell, subject_style
+
+THREADS = 3
+
+
+@pytest.fixture(autouse=True)
+def several_threads() -> Iterator[None]:
+    """Let torch have more than the one thread of the other tests."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(THREADS)
+    yield
+    torch.set_num_threads(before)
+
+
+def _shipped(images: Sequence[np.ndarray]) -> list[np.ndarray]:
+    return class_maps(default_segmenter(), images)
+
+
+def _record(name: str, folder: Path = Path()) -> Record:
+    return Record(path=folder / name, image=name, label=None, subject=None)
+
+
+@pytest.fixture(scope="module")
+def pictures() -> list[tuple[Record, Picture]]:
+    """Draw cells of several sizes, so that no two take the same time."""
+    rng = np.random.default_rng(0)
+    style = subject_style(rng)
+    result: list[tuple[Record, Picture]] = []
+    for number in range(14):
+        size_px = (300, 120, 450, 200)[number % 4]
+        pixels = draw_cell(CellKind.LYMPHOBLAST, style, rng, size_px=size_px).pixels
+        result.append((_record(f"{number}.png"), Picture(pixels=pixels, format="PNG", bit_depth=8, generated=True)))
+    return result
+
+
+def _assert_same(one: Segmentation, other: Segmentation) -> None:
+    np.testing.assert_array_equal(one.mask, other.mask)
+    np.testing.assert_array_equal(one.instances.labels, other.instances.labels)
+    pd.testing.assert_frame_equal(one.cells, other.cells, check_exact=True)
+    assert (one.instances.boxes, one.quality, one.pixel_size) == (
+        other.instances.boxes,
+        other.quality,
+        other.pixel_size,
+    )
+
+
+def test_side_by_side_is_one_by_one(pictures):
+    together = list(segmented(pictures, _shipped, pixel_size=None))
+    assert [record for record, *_ in together] == [record for record, _ in pictures]
+    assert sum(len(segmentation.cells) for *_, segmentation in together) >= len(pictures) / 2
+    for (record, picture, segmentation), given in zip(together, pictures, strict=True):
+        assert (record, picture) == given
+        [(_, _, alone)] = segmented([given], _shipped, pixel_size=None)
+        _assert_same(segmentation, alone)
+
+
+def test_order_is_kept_where_the_first_takes_longest(pictures):
+    ended: list[int] = []
+
+    def slow_first(images: Sequence[np.ndarray]) -> list[np.ndarray]:
+        number = next(n for n, (_, picture) in enumerate(pictures) if picture.pixels is images[0])
+        time.sleep(0.2 if number == 0 else 0)
+        ended.append(number)
+        return [np.zeros(image.shape[:2], np.uint8) for image in images]
+
+    names = [record.image for record, *_ in segmented(pictures, slow_first, pixel_size=None)]
+    assert names == [record.image for record, _ in pictures]
+    assert ended[0] != 0
+
+
+def test_few_images_are_held_at_a_time(pictures):
+    taken = 0
+
+    def counted() -> Iterator[tuple[Record, Picture]]:
+        nonlocal taken
+        for picture in pictures * 3:
+            taken += 1
+            yield picture
+
+    ahead = [taken - done for done, _ in enumerate(segmented(counted(), _shipped, pixel_size=None))]
+    assert 2 < max(ahead) <= 8
+
+
+def test_large_images_go_alone_and_with_all_threads(pictures, monkeypatch):
+    monkeypatch.setattr(files_module, "_LARGE_VALUES", 3 * 300 * 300)
+    seen: dict[int, tuple[bool, int]] = {}
+    running, most = 0, 0
+    lock = threading.Lock()
+
+    def noted(images: Sequence[np.ndarray]) -> list[np.ndarray]:
+        nonlocal running, most
+        large = images[0].shape[0] > 300
+        with lock:
+            running += 1
+            most = max(most, running if large else 0)
+        seen[id(images[0])] = (threading.current_thread() is threading.main_thread(), torch.get_num_threads())
+        time.sleep(0.01)
+        with lock:
+            running -= 1
+        return _shipped(images)
+
+    list(segmented(pictures, noted, pixel_size=None))
+    for _, picture in pictures:
+        large = picture.pixels.shape[0] > 300
+        assert seen[id(picture.pixels)] == ((True, THREADS) if large else (False, 1))
+    assert most == 1
+
+
+def test_a_lone_image_has_all_threads(pictures):
+    seen: list[int] = []
+
+    def noted(images: Sequence[np.ndarray]) -> list[np.ndarray]:
+        seen.append(torch.get_num_threads())
+        return _shipped(images)
+
+    list(segmented(pictures[:1], noted, pixel_size=None))
+    assert seen == [THREADS]
+
+
+def test_threads_of_the_caller_are_left_as_they_were(pictures):
+    list(segmented(pictures[:4], _shipped, pixel_size=None))
+    assert torch.get_num_threads() == THREADS
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(torch.get_num_threads).result() == THREADS
+
+
+def test_nothing_to_segment():
+    assert list(segmented([], _shipped, pixel_size=None)) == []
+
+
+def test_an_error_is_raised_in_its_place(pictures):
+    def refused(images: Sequence[np.ndarray]) -> list[np.ndarray]:
+        if images[0] is pictures[3][1].pixels:
+            msg = "class_maps: refused."
+            raise ConfigError(msg)
+        return _shipped(images)
+
+    results = segmented(pictures, refused, pixel_size=None)
+    assert [next(results)[0].image for _ in range(3)] == ["0.png", "1.png", "2.png"]
+    with pytest.raises(ConfigError, match="refused"):
+        next(results)
+    assert torch.get_num_threads() == THREADS
+
+
+def test_files_with_a_damaged_one_in_the_middle(pictures, tmp_path):
+    for number, (record, picture) in enumerate(pictures):
+        write_png(tmp_path / record.image, picture.pixels)
+        if number == 6:
+            (tmp_path / record.image).write_bytes((tmp_path / record.image).read_bytes()[:500])
+    records = [_record(record.image, tmp_path) for record, _ in pictures]
+    out = tmp_path / "together"
+    out.mkdir()
+    together = segment_files(records, out, _shipped)
+    assert [failure.image for failure in together.failures] == ["6.png"]
+    whole = [record for number, record in enumerate(records) if number != 6]
+    assert together.images["image"].tolist() == [record.image for record in whole]
+
+    cells: list[pd.DataFrame] = []
+    for record in whole:
+        single = tmp_path / f"alone-{record.path.stem}"
+        single.mkdir()
+        cells.append(segment_files([record], single, _shipped).cells)
+        for written in single.glob("*.png"):
+            assert (out / written.name).read_bytes() == written.read_bytes()
+    expected = pd.concat([table for table in cells if len(table)], ignore_index=True)
+    pd.testing.assert_frame_equal(together.cells, expected, check_exact=True)
