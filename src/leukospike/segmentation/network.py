@@ -149,18 +149,19 @@ class SpikingSegmenter(nn.Module):
         Tensor of shape (batch, 3, rows, columns), float32
         """
         rows, columns = spikes.shape[-2:]
-        multiple = 2 ** len(CHANNELS)
-        spikes = functional.pad(spikes, (0, -columns % multiple, 0, -rows % multiple), mode="replicate")
-        features = self.stem(spikes)
+        # The stem takes pixels by twos. Deeper, what is left over at the end stands for itself: filling the image up to
+        # what all layers can halve would be a third more work for a cell of 450 pixels.
+        features = self.stem(functional.pad(spikes, (0, columns % 2, 0, rows % 2), mode="replicate"))
         kept: list[Tensor] = []
         for level, layer in enumerate(self.down):
-            features = layer(features if level == 0 else functional.max_pool2d(features, 2))
+            features = layer(features if level == 0 else functional.max_pool2d(features, 2, ceil_mode=True))
             if level >= 2:
                 features = self.deep[level - 2](features)
             kept.append(features)
         for level in reversed(range(len(self.up))):
             passed_on = functional.interpolate(features, scale_factor=2.0, mode="nearest")
-            features = self.up[level](torch.cat([kept[level], passed_on], dim=1))
+            height, width = kept[level].shape[-2:]
+            features = self.up[level](torch.cat([kept[level], passed_on[..., :height, :width]], dim=1))
         return functional.pixel_shuffle(self.classes(self.last(features)), 2)[..., :rows, :columns]
 
     def fold(self) -> "SpikingSegmenter":
