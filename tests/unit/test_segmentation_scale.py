@@ -93,6 +93,15 @@ def test_image_of_one_colour_gives_no_estimate(grey: int):
     assert pixel_size_from_red_cells(np.full((300, 300, 3), grey, np.uint8)) is None
 
 
+@pytest.mark.parametrize("green", [60, 200, 250, 254])
+def test_white_cell_on_an_overexposed_ground_gives_no_estimate(green: int):
+    # A saturated background and the rounding of its blur: all that is left beside the white cell.
+    pixels = np.full((120, 120, 3), 255, np.uint8)
+    class_map = np.zeros((120, 120), np.uint8)
+    pixels[40:80, 40:80], class_map[40:80, 40:80] = (120, green, 140), 2
+    assert pixel_size_from_red_cells(pixels, class_map) is None
+
+
 def test_cells_cut_out_on_black_give_no_estimate():
     pixels = np.zeros((450, 450, 3), np.uint8)
     rows, columns = np.indices((450, 450))

@@ -120,7 +120,8 @@ def _reduced(plane: UInt8[np.ndarray, "rows columns"], step: int) -> UInt8[np.nd
 def _round_diameters(green: Float[np.ndarray, "rows columns"], usable: Region) -> Float[np.ndarray, " cells"]:
     """Give the diameters of the whole, round regions that are darker than the background."""
     values = green[usable]
-    if not values.size or values.min() == values.max():
+    # The blur can leave values of one colour a rounding apart, too little for the threshold's histogram.
+    if not values.size or values.max() - values.min() < 1:
         return np.zeros(0)
     middle = threshold_otsu(values)
     background, cells = np.median(values[values > middle]), np.median(values[values <= middle])
