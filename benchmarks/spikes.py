@@ -161,7 +161,8 @@ def _run_cuda() -> None:
     ]
     device = torch.cuda.get_device_name()
     notes = (
-        f"{device}, torch {torch.__version__}. The plain PyTorch way, first spikes and potentials; the first image's spike times equal the CPU's.",
+        f"{device}, torch {torch.__version__}. The plain PyTorch way, first spikes and potentials;",
+        "the first image's spike times are checked to be the CPU's.",
         f"Median of so many turns, in the order of the layers: {', '.join(str(case.repetitions) for case in CASES)}.",
         "Bandwidth: the bytes of latencies in, latencies and potentials out, each once, in that time, as a share of",
         f"what copying a large tensor on this GPU moves: {copied / 1e9:,.0f} GB/s, read and written.",
