@@ -103,24 +103,25 @@ def _pool(_process: int, threads: int) -> ThreadPoolExecutor:
 def _lay_out(weight, table):
     """Write the weights on their grid, as `convolution.on_a_grid` has them; tell whether none is negative."""
     features, channels, rows, columns = weight.shape
-    largest, least = 0.0, np.float32(0)
-    for feature in range(features):
+    largest, negative = 0.0, 0
+    for values in weight.reshape(features, -1):
         total = 0.0
-        for value in weight[feature].flat:
-            total += abs(np.float64(value))
-            least = min(least, value)
+        for k in range(len(values)):
+            total += abs(np.float64(values[k]))
+            negative += values[k] < 0
         largest = max(largest, total)
-    per_unit = math.ldexp(1.0, 52 - math.frexp(largest)[1])
+    exponent = 52 - math.frexp(largest)[1]
+    per_unit, unit = math.ldexp(1.0, exponent), math.ldexp(1.0, -exponent)
     table[-1] = 0
     table[:, features:] = 0
     for row in range(rows):
-        for feature in range(features):
+        for column in range(columns):
             for channel in range(channels):
-                values = weight[feature, channel, row]
-                for column in range(columns):
-                    on_grid = np.rint(np.float64(values[column]) * per_unit) / per_unit
-                    table[(row * columns + column) * channels + channel, feature] = np.float32(on_grid)
-    return least >= 0
+                values = table[(row * columns + column) * channels + channel]
+                for feature in range(features):
+                    on_grid = np.rint(np.float64(weight[feature, channel, row, column]) * per_unit) * unit
+                    values[feature] = np.float32(on_grid)
+    return negative == 0
 
 
 @njit(cache=True, nogil=True)
