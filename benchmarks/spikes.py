@@ -137,6 +137,79 @@ def run() -> None:
     )
     print(measure.table("Spiking layers", rows, notes=notes))
     measure.save("spikes", {"seed": SEED, "cases": results})
+    if torch.cuda.is_available():
+        _run_cuda()
+
+
+def _run_cuda() -> None:
+    """Measure every case on a GPU, and print and save the table: absolute times, as no dense side is at hand there."""
+    copied = _copied_bytes_per_second()
+    results = {
+        f"{case.title}, batch {batch}, {kind}": _measured_cuda(case, kind, batch)
+        for case in CASES
+        for kind in KINDS
+        for batch in BATCHES
+    }
+    rows = [
+        {
+            "case": name,
+            "ms/image": f"{result['ms']:,.3f}",
+            "quartiles": f"{result['ms_low']:,.3f} to {result['ms_high']:,.3f}",
+            "bandwidth": f"{result['bytes_per_second'] / copied:.1%}",
+        }
+        for name, result in results.items()
+    ]
+    device = torch.cuda.get_device_name()
+    notes = (
+        f"{device}, torch {torch.__version__}. The plain PyTorch way, first spikes and potentials;",
+        "the first image's spike times are checked to be the CPU's.",
+        f"Median of so many turns, in the order of the layers: {', '.join(str(case.repetitions) for case in CASES)}.",
+        "Bandwidth: the bytes of latencies in, latencies and potentials out, each once, in that time, as a share of",
+        f"what copying a large tensor on this GPU moves: {copied / 1e9:,.0f} GB/s, read and written.",
+    )
+    print(measure.table("Spiking layers on a GPU", rows, notes=notes))
+    measure.save("spikes-cuda", {"seed": SEED, "device": device, "copied_bytes_per_second": copied, "cases": results})
+
+
+def _copied_bytes_per_second() -> float:
+    """Measure how fast a GPU copies 1 GiB, read and written."""
+    source = torch.empty(2**30, dtype=torch.uint8, device="cuda")
+    target = torch.empty_like(source)
+    times = _seconds_cuda(lambda: target.copy_(source), 9)
+    return 2 * source.nbytes / statistics.median(times)
+
+
+def _measured_cuda(case: Case, kind: str, batch: int) -> dict[str, float]:
+    """Measure one case on a GPU, its result checked against the CPU's."""
+    latency = case.encode(pictures(kind, batch, case.side, case.side, seed=SEED))
+    expected = case.layer(latency[:1])
+    layer, inputs = case.layer.cuda(), latency.cuda()
+    spikes = layer(inputs)
+    if not torch.equal(spikes.latency[:1].cpu(), expected.latency):
+        msg = f"{case.title}: spike times on the GPU differ"
+        raise AssertionError(msg)
+    moved = inputs.nbytes + spikes.latency.nbytes + spikes.potential.nbytes
+    del spikes
+    times = _seconds_cuda(lambda: layer(inputs), case.repetitions)
+    low, median, high = statistics.quantiles(times, n=4)
+    return {
+        "ms": 1000 * median / batch,
+        "ms_low": 1000 * low / batch,
+        "ms_high": 1000 * high / batch,
+        "bytes_per_second": moved / median,
+        "repetitions": case.repetitions,
+    }
+
+
+def _seconds_cuda(function: Callable[[], object], repetitions: int) -> list[float]:
+    """Time calls on a GPU, each to its end; one is made before, untimed."""
+
+    def whole() -> None:
+        function()
+        torch.cuda.synchronize()
+
+    whole()
+    return [measure.seconds(whole) for _ in range(repetitions)]
 
 
 def once(index: int, path: str, which: str) -> dict[str, float]:

@@ -134,6 +134,17 @@ def test_the_grid_moves_no_weight_by_more_than_a_rounding_of_the_sum(seed, scale
     assert moved <= weight.double().abs().sum(dim=(1, 2, 3)).max() * 2**-52
 
 
+@given(st.integers(0, 2**32 - 1), st.integers(-40, 33), st.booleans())
+def test_the_compiled_way_puts_weights_on_the_same_grid(seed, exponent, rises):
+    weight = torch.normal(0.0, 1.0, (11, 2, 3, 4), generator=torch.Generator().manual_seed(seed)) * 10.0**exponent
+    weight = weight.abs() if rises else weight
+    table = torch.empty(25, 16, dtype=torch.float64)
+    assert compiled._lay_out(weight.numpy(), table.numpy()) == bool((weight >= 0).all())
+    assert torch.equal(table[:-1, :11], on_a_grid(weight).permute(2, 3, 1, 0).reshape(-1, 11).double())
+    assert not table[-1].any()
+    assert not table[:, 11:].any()
+
+
 def test_without_numba_the_plain_way_is_taken(monkeypatch):
     monkeypatch.setattr(convolution, "find_spec", lambda _: None)
     monkeypatch.setattr(compiled, "integrate_and_fire", None)

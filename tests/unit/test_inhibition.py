@@ -62,3 +62,20 @@ def test_a_mask_of_another_length_is_refused():
     message = r"feature_inhibition: inhibited must have one entry for each of 2 channels, got 3\. Give a Boolean"
     with pytest.raises(ConfigError, match=message):
         feature_inhibition(at_one_position([3, 2], [5.0, 6.0]), torch.zeros(3, dtype=torch.bool))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device: torch.cuda.is_available() is false")
+def test_a_gpu_inhibits_as_the_cpu():
+    chance = torch.Generator().manual_seed(0)
+    latency = torch.randint(0, 16, (3, 4, 40, 33), generator=chance).byte()
+    # Few values: equals are met, and who is first among them counts.
+    potential = torch.randint(1, 5, latency.shape, generator=chance).float()
+    here, there = (
+        pointwise_inhibition(spikes)
+        for spikes in (Spikes(latency, potential), Spikes(latency.cuda(), potential.cuda()))
+    )
+    assert torch.equal(there.latency.cpu(), here.latency)
+    assert torch.equal(there.potential.cpu(), here.potential)
+    # A GPU may round a product and a sum once.
+    torch.testing.assert_close(lateral_inhibition(potential.cuda()).cpu(), lateral_inhibition(potential))

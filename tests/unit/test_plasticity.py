@@ -143,3 +143,16 @@ def test_one_reinforcement_an_image(drawn):
     weight, latency, times = drawn
     with pytest.raises(ConfigError, match=r"reinforcement must hold one value an image \(2\), got 1"):
         reward_modulated_stdp(weight, latency, torch.zeros((2, 1, 3), dtype=torch.int64), times, [1])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device: torch.cuda.is_available() is false")
+def test_a_gpu_learns_as_the_cpu():
+    chance = torch.Generator().manual_seed(0)
+    weight = torch.rand(3, 2, 4, 4, generator=chance)
+    latency = torch.randint(0, 16, (2, 2, 9, 9), generator=chance).byte()
+    winners, times = torch.tensor([[[0, 1, 2]], [[2, 5, 0]]]), uint8([[4], [9]])
+    here = reward_modulated_stdp(weight, latency, winners, times, [1, -1])
+    there = reward_modulated_stdp(weight.cuda(), latency.cuda(), winners.cuda(), times.cuda(), [1, -1])
+    # A GPU may round a product and a sum once.
+    torch.testing.assert_close(there.cpu(), here, rtol=0, atol=1e-6)

@@ -38,3 +38,19 @@ def test_impossible_windows_are_refused(pool, kernel, stride, padding, message):
     maps = torch.zeros(1, 1, 4, 9)
     with pytest.raises(ConfigError, match=message):
         pool(maps if pool is pool_intensity else maps.byte(), kernel, stride, padding)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device: torch.cuda.is_available() is false")
+@pytest.mark.parametrize(("kernel", "stride", "padding"), [(2, None, 0), (5, 4, 2)])
+def test_a_gpu_pools_as_the_cpu(kernel, stride, padding):
+    chance = torch.Generator().manual_seed(0)
+    latency = torch.randint(0, 16, (3, 4, 40, 33), generator=chance).byte()
+    intensity = torch.rand(3, 4, 40, 33, generator=chance)
+    assert torch.equal(
+        pool_latency(latency.cuda(), kernel, stride, padding).cpu(), pool_latency(latency, kernel, stride, padding)
+    )
+    assert torch.equal(
+        pool_intensity(intensity.cuda(), kernel, stride, padding).cpu(),
+        pool_intensity(intensity, kernel, stride, padding),
+    )

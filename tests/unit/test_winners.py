@@ -56,3 +56,14 @@ def test_nobody_wins_a_silent_image():
 def test_impossible_requests_are_refused(k, radius, message):
     with pytest.raises(ConfigError, match=message):
         k_winners(spikes_of(torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 1, 1)), k, radius)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device: torch.cuda.is_available() is false")
+@pytest.mark.parametrize("radius", [0, 2])
+def test_a_gpu_finds_the_winners_of_the_cpu(radius):
+    chance = torch.Generator().manual_seed(0)
+    latency = torch.randint(0, 16, (3, 6, 20, 17), generator=chance).byte()
+    potential = torch.randint(1, 5, latency.shape, generator=chance).float()  # few values: equals are met
+    expected = k_winners(spikes_of(latency, potential), 4, radius)
+    assert torch.equal(k_winners(spikes_of(latency.cuda(), potential.cuda()), 4, radius).cpu(), expected)

@@ -6,7 +6,10 @@ for a band of rows the spikes in their order.
 """
 
 import math
+import os
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from itertools import product
 from typing import no_type_check
 
@@ -39,12 +42,13 @@ def integrate_and_fire(
     # Made by NumPy, which asks for large pages: measured, the potentials are written in half the time.
     first = np.empty(shape, np.uint8)
     potential = np.empty(shape if with_potential else (batch, 0, 0, 0), np.float32)
-    # A row for each place in the window and channel, one of zeros to fill up with, and whole vectors of features.
+    # A row for each place in the window and channel, one of zeros to fill up with, and whole vectors of features. Made
+    # by torch, which begins it at a vector's border, but filled by one thread: torch's own would go on to wait busily
+    # for more work for milliseconds, on the cores that ours need.
     padded_features = -(-features // 8) * 8
-    table = np.zeros((kernel_rows * kernel_columns * channels + 1, padded_features))
-    table[:-1, :features] = weight.permute(2, 3, 1, 0).reshape(-1, features).cpu().numpy()
+    table = torch.empty(kernel_rows * kernel_columns * channels + 1, padded_features, dtype=torch.float64).numpy()
+    only_rises = _lay_out(weight.detach().contiguous().numpy(), table)
     inputs = latency.contiguous().numpy()
-    only_rises = bool((weight >= 0).all())
 
     # As many bands as keep all threads busy to the end.
     threads = torch.get_num_threads()
@@ -68,14 +72,56 @@ def integrate_and_fire(
             potential[image],
         )
 
-    tasks = product(range(batch), range(0, shape[2], height))
-    if threads == 1:
-        for task in tasks:
-            work(task)
-    else:
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(work, tasks))
+    _share(work, product(range(batch), range(0, shape[2], height)), threads)
     return torch.from_numpy(first), torch.from_numpy(potential)
+
+
+def _share(work: Callable[[tuple[int, int]], None], tasks: Iterable[tuple[int, int]], threads: int) -> None:
+    """Do the tasks in this thread and the pool's, each taking the next one; wait for none that comes too late."""
+    waiting = iter(list(tasks))
+
+    def some() -> None:
+        for task in waiting:
+            work(task)
+
+    helpers = [_pool(os.getpid(), threads).submit(some) for _ in range(threads - 1)]
+    some()
+    for helper in helpers:
+        if not helper.cancel():
+            helper.result()
+
+
+@cache
+def _pool(_process: int, threads: int) -> ThreadPoolExecutor:
+    """Keep a pool for each process, as threads do not live on in a fork: measured, to start one takes 0.1 ms."""
+    return ThreadPoolExecutor(threads)
+
+
+# Reordered as below; the sum's rounding decides about its exponent alone.
+@njit(cache=True, nogil=True, fastmath={"reassoc"})
+@no_type_check
+def _lay_out(weight, table):
+    """Write the weights on their grid, as `convolution.on_a_grid` has them; tell whether none is negative."""
+    features, channels, rows, columns = weight.shape
+    largest, negative = 0.0, 0
+    for values in weight.reshape(features, -1):
+        total = 0.0
+        for k in range(len(values)):
+            total += abs(np.float64(values[k]))
+            negative += values[k] < 0
+        largest = max(largest, total)
+    exponent = 52 - math.frexp(largest)[1]
+    per_unit, unit = math.ldexp(1.0, exponent), math.ldexp(1.0, -exponent)
+    table[-1] = 0
+    table[:, features:] = 0
+    for row in range(rows):
+        for column in range(columns):
+            for channel in range(channels):
+                values = table[(row * columns + column) * channels + channel]
+                for feature in range(features):
+                    on_grid = np.rint(np.float64(weight[feature, channel, row, column]) * per_unit) * unit
+                    values[feature] = np.float32(on_grid)
+    return negative == 0
 
 
 @njit(cache=True, nogil=True)

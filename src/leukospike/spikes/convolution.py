@@ -155,18 +155,18 @@ class SpikingConv2d(nn.Module):
     def _first_spikes(self, latency: Tensor, *, with_potential: bool) -> tuple[Tensor, Tensor]:
         """Choose the way: compiled on a CPU where numba is installed, plain otherwise; the results are the same."""
         self.check_input(latency)
-        weight = on_a_grid(self.weight)
         if latency.device.type == "cpu" and find_spec("numba"):
             from leukospike.spikes import compiled  # half a second to import, which not every command needs
 
             return compiled.integrate_and_fire(
                 latency,
-                weight,
+                self.weight,
                 threshold=self.threshold,
                 bins=self.bins,
                 padding=self.padding,
                 with_potential=with_potential,
             )
+        weight = on_a_grid(self.weight)
         return integrate_and_fire(latency, weight, threshold=self.threshold, bins=self.bins, padding=self.padding)
 
     def check_input(self, latency: Tensor) -> None:
