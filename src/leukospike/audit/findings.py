@@ -332,7 +332,8 @@ def findings_as_json(findings: Findings) -> dict[str, Any]:
     -------
     dict
         Of plain values: ``data``, ``pairs`` (images, subjects, kind, agreement, view, shares),
-        ``overlapping_subjects``, ``keep_together``, ``label_conflicts``, ``sides`` (None if there are none), ``search``, ``notices``.
+        ``overlapping_subjects``, ``keep_together``, ``label_conflicts``, ``sides`` (None if there are none),
+        ``search``, ``notices``.
     """
     records, matches = findings.records, findings.matches
     subjects = {record.subject for record in records if record.subject is not None}
