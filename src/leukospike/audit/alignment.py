@@ -102,7 +102,7 @@ def align(first: Fingerprint, second: Fingerprint, rough: Float[np.ndarray, "2 3
     for step_number in range(_STEPS + 1):
         theirs, their_content = _sampled(second, (fitted @ where).reshape(at.shape))
         common = our_content & their_content
-        both = ndimage.binary_erosion(common, iterations=2, border_value=1)
+        both: np.ndarray = np.asarray(ndimage.binary_erosion(common, iterations=2, border_value=1), np.bool_)
         if both.sum() < _LEAST_SAMPLES:
             return None
         a, b = _band(ours, both), _band(theirs, both)
@@ -121,7 +121,8 @@ def align(first: Fingerprint, second: Fingerprint, rough: Float[np.ndarray, "2 3
         return None
     area = float(common.sum()) * step**2
     stretch = abs(float(np.linalg.det(fitted[:, :2])))
-    shares = (min(1.0, area / first.content.sum()), min(1.0, area * stretch / second.content.sum()))
+    sizes = float(first.content.sum()), float(second.content.sum())
+    shares = (min(1.0, area / sizes[0]), min(1.0, area * stretch / sizes[1]))
     return Alignment(fitted, agreement, shares)
 
 

@@ -9,13 +9,12 @@ import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8, UInt64
 from PIL import Image
 from scipy import ndimage
-from scipy.fft import dctn
 
 from leukospike.datasets import Record
 from leukospike.errors import ImageError
@@ -34,7 +33,7 @@ _EDGE_PX = 2  # of the small picture: what is cut from the content's edge
 _LEAST_CONTENT = 0.01
 _LEAST_LEVELS = 9  # grey values; masks have fewer
 _LEAST_DETAIL = 0.3  # grey values: standard deviation of the band of detail; less is an empty picture
-_HASH_SIDE = 32
+_N_WAVES = 24  # along each side; the lowest 192 coefficients are among their products
 _SIGMAS_PX = 1.4 * 2 ** (np.arange(7) / 2)
 _COARSE = 3  # place in the above of the coarser end of the band that the hash is made from
 _PATCH = np.arange(-3.5, 4.0)  # in units of the patch's scale
@@ -43,7 +42,7 @@ _MOST_PATCHES = 160
 
 # Coefficients of the cosine transform whose signs are the hash: the lowest 192 but the mean.
 _PLACES = sorted(
-    ((row, column) for row in range(_HASH_SIDE) for column in range(_HASH_SIDE) if row + column),
+    ((row, column) for row in range(_N_WAVES) for column in range(_N_WAVES) if row + column),
     key=lambda place: (sum(place), abs(place[0] - place[1]), place),
 )[:N_BITS]
 _ROWS, _COLUMNS = (np.array(axis) for axis in zip(*_PLACES, strict=True))
@@ -212,16 +211,22 @@ def _hashes(band: np.ndarray) -> np.ndarray:
     A swap of left and right turns the sign of every odd column's coefficient, one of rows and columns transposes them:
     one transform gives all eight.
     """
-    # Not as bytes: the band has small values, whose signs matter.
-    squeezed = np.asarray(Image.fromarray(band).resize((_HASH_SIDE, _HASH_SIDE), Image.Resampling.BOX))
-    coefficients = np.asarray(dctn(squeezed, norm="ortho"))
+    down, right = (_waves(length) for length in band.shape)
+    coefficients = down @ band @ right.T
     views: list[np.ndarray] = []
     for view in range(8):
-        signs = coefficients * (-1.0) ** (np.arange(_HASH_SIDE) * (view & 1))
-        signs = signs * ((-1.0) ** (np.arange(_HASH_SIDE) * (view >> 1 & 1)))[:, None]
+        signs = coefficients * (-1.0) ** (np.arange(_N_WAVES) * (view & 1))
+        signs = signs * ((-1.0) ** (np.arange(_N_WAVES) * (view >> 1 & 1)))[:, None]
         signs = signs.T if view & 4 else signs
         views.append(np.packbits(signs[_ROWS, _COLUMNS] > 0).view(np.uint64))
     return np.stack(views)
+
+
+@cache
+def _waves(length: int) -> np.ndarray:
+    """Give the cosine waves of the discrete transform (type II) along a side, lowest first, one a row."""
+    waves = np.cos(np.pi * (np.arange(length) + 0.5) * np.arange(_N_WAVES)[:, None] / length)
+    return waves.astype(np.float32)
 
 
 def _no_patches() -> Patches:

@@ -15,7 +15,7 @@ from enum import StrEnum
 from itertools import pairwise
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int
+from jaxtyping import Bool, Float, Float32, Int
 
 from leukospike.audit.alignment import LEAST_AGREEMENT, LEAST_SHARE, Alignment, align, view_matrix, whole_map
 from leukospike.audit.fingerprints import N_BITS, Fingerprint
@@ -195,7 +195,7 @@ def _like_hashes(pictures: Sequence[Fingerprint], progress: Progress) -> list[tu
 
 def _like_patches(
     pictures: Sequence[Fingerprint], progress: Progress
-) -> list[tuple[int, int, int, Float32[np.ndarray, "2 3"]]]:
+) -> list[tuple[int, int, int, Float[np.ndarray, "2 3"]]]:
     """Give (patches in common, first, second, rough map) of all pairs of which patches tell the same map."""
     counts = [len(picture.patches.values) for picture in pictures]
     if sum(count > 0 for count in counts) < 2:
