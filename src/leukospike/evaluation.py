@@ -180,7 +180,7 @@ def resampled_intervals(
     return {name: _percentiles(draws[name]) for name in METRICS}
 
 
-Judged = tuple[Int[np.ndarray, " n"], Float[np.ndarray, " n"], np.ndarray]
+Judged = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Labels, probabilities and groups of what one run has judged."""
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Command
 from PIL import Image
 
 from leukospike.audit import examine, grouped_dataset, read_material
 from leukospike.datasets import read_dataset
 from leukospike.images import read_image
 from leukospike.smears import SmearConfig, generate_cohort
+from tests.integration.conftest import Command
 
 
 @pytest.fixture(scope="module")

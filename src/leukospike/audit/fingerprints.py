@@ -132,7 +132,8 @@ def fingerprint(pixels: UInt8[np.ndarray, "rows columns 3"], *, size: tuple[int,
     digest = hashlib.sha256(f"{size} ".encode() + small.tobytes()).hexdigest()
     content = _content(small)
     make = partial(Fingerprint, size, small, content, digest, generated=generated)
-    if content.mean() < _LEAST_CONTENT or len(np.unique(small)) < _LEAST_LEVELS:
+    n_levels = sum(count > 0 for count in grey.histogram())
+    if content.mean() < _LEAST_CONTENT or n_levels < _LEAST_LEVELS:
         return make(hashes=None, patches=_no_patches())
     # Only where there is content: cells on black fill a quarter of their picture.
     box = ndimage.find_objects(content.astype(np.uint8))[0]
