@@ -4,7 +4,7 @@ import argparse
 import subprocess
 import sys
 
-from benchmarks import fields, front_end, measure, network, pca, pipeline, plasticity, spikes
+from benchmarks import audit, fields, front_end, measure, network, pca, pipeline, plasticity, spikes
 from benchmarks.segmentation import table as segmentation
 
 TABLES = {
@@ -14,6 +14,7 @@ TABLES = {
     "network": network,
     "pipeline": pipeline,
     "fields": fields,
+    "audit": audit,
     "pca": pca,
     "segmentation": segmentation,
 }
@@ -27,7 +28,7 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Measure speed and memory as ratios within one run; numbers are also kept in bench-results/*.json.",
         epilog=f"tables:\n{about}\n\nWithout a name: all but pca, which takes ten minutes and settled a"
-        " choice once, and segmentation, which measures quality and needs the public images.",
+        " choice once, and audit and segmentation, which measure quality and need the public images.",
     )
     parser.add_argument("tables", nargs="*", metavar="TABLE", help="any of: " + ", ".join(TABLES))
     parser.add_argument(

@@ -28,7 +28,7 @@ from rich.table import Table
 from leukospike import datasets
 from leukospike.errors import ConfigError, LeukospikeError, RunError
 from leukospike.failures import Failure, write_failures
-from leukospike.files import whole_folder
+from leukospike.files import locked, whole_folder
 from leukospike.settings import Kind, Preset, Protocol, RunConfig, read_settings
 
 if TYPE_CHECKING:
@@ -346,7 +346,9 @@ def train(
     protocol: Annotated[
         Protocol | None,
         typer.Option(
-            "--protocol", help="honest: hold out subjects. paper: hold out images, flaws included. Default: honest."
+            "--protocol",
+            help="honest: hold out subjects. image: hold out images. paper: the same with all of the original's flaws."
+            " Default: honest.",
         ),
     ] = None,
     folds: Annotated[int | None, typer.Option("--folds", help="Hold out one part of so many. Default: 5.")] = None,
@@ -381,7 +383,8 @@ def reproduce(
         Protocol | None,
         typer.Option(
             "--protocol",
-            help="honest: split by subject. paper: the original's protocol, flaws included. Default: honest.",
+            help="honest: split by subject. image: by image, all else as honest. paper: the original's protocol, flaws"
+            " included. Default: honest.",
         ),
     ] = None,
     folds: Annotated[int | None, typer.Option("--folds", help="Folds of the cross-validation. Default: 4.")] = None,
@@ -401,6 +404,100 @@ def reproduce(
     _run(data, out, dataset, settings, config, resume=resume, hold_out=False)
 
 
+@app.command()
+def audit(
+    data: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DATA", help="Folder or CSV manifest of images; of any layout, but --run.", show_default=False
+        ),
+    ],
+    out: OutOption,
+    split: Annotated[
+        Path | None,
+        typer.Option(
+            "--split",
+            help="Somebody's split: CSV of the columns image, split or fold (or both), and, if known, subject, label.",
+            show_default=False,
+        ),
+    ] = None,
+    run: Annotated[  # noqa: FBT002 - a flag
+        bool, typer.Option("--run", help="Train under three protocols, and say what each leak is worth.")
+    ] = False,
+    preset: Annotated[Preset, typer.Option("--preset", help="With --run: whose sizes to take.")] = Preset.C_NMC,
+    folds: Annotated[int | None, typer.Option("--folds", help="Folds of the cross-validation. Default: 4.")] = None,
+    epochs: EpochsOption = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of everything random. Default: 0.")] = None,
+    max_cells: MaxCellsOption = None,
+    config: ConfigOption = None,
+    resume: ResumeOption = False,  # noqa: FBT002 - a flag
+) -> None:
+    """Find leaks: images that show the same, subjects that overlap, and what a split tears apart.
+
+    Finds copies that are pixel-identical, mirrored, turned by right angles, re-encoded, lighter, resized or cropped,
+    overlapping fields, and the field a crop is from. Writes report.html with the pairs side by side, audit.json,
+    pairs.csv, and groups.csv, which says what a split must keep together. The page shows pictures of your data.
+
+    --run trains the same network under the original protocol, split by image, and split by subject, where subjects that
+    overlap count as one; folds, epochs, seed, max-cells, config and resume are those of reproduce.
+
+    Exit status: 0 the audit ran, whatever it found; 1 some files could not be read, or a line of the split names no
+    image; 2 it could not be done.
+
+    Example:
+
+    leukospike audit C-NMC_Leukemia --out audit
+
+    leukospike audit my-cells --split their-split.csv --out audit
+
+    leukospike audit C-NMC_Leukemia --run --epochs 10 --out audit
+    """
+    settings = {"n_folds": folds, "epochs": epochs, "seed": seed, "max_cells": max_cells}
+    _refuse_inside(out, [data])
+    if run:
+        if split is not None:
+            msg = "audit: --run must go without --split, got both. Give one; --run makes splits of its own."
+            raise ConfigError(msg)
+        _audit(data, out, None, _settings(preset, settings, config), resume=resume)
+        return
+    if resume or config is not None or any(value is not None for value in settings.values()):
+        msg = "audit: settings of a training must go with --run, got them without. Add --run or leave them out."
+        raise ConfigError(msg)
+    _audit(data, out, split, None, resume=False)
+
+
+def _audit(data: Path, out: Path, split: Path | None, config: RunConfig | None, *, resume: bool) -> None:
+    """Look for leaks, write that down, and then, where asked to, train to see what they are worth."""
+    from leukospike.audit import audit_tables, examine, grouped_dataset, measure_leaks, read_material, read_split
+    from leukospike.audit import write_audit as write
+
+    material = read_material(data)
+    theirs = None if split is None else read_split(split, material.records)
+    dataset = None if config is None else datasets.read_dataset(data).labelled()
+    if dataset is not None:
+        dataset.require_labels("audit --run")
+    if resume and not (out / "audit.json").is_file():
+        msg = f"audit: --resume must name the folder of an audit, got {out}. Leave --resume out to start it."
+        raise RunError(msg)
+    leaks = None
+    with _progress() as progress:
+        if resume:
+            findings = examine(material, split=theirs, progress=progress)
+        else:
+            with whole_folder(out, where="audit") as part:
+                findings = examine(material, split=theirs, progress=progress)
+                write(findings, part)
+        if dataset is not None and config is not None:
+            with locked(out, where="audit"):
+                grouped = grouped_dataset(dataset, findings)
+                leaks = measure_leaks(grouped, config, out / "runs", progress=progress)
+                write(findings, out, leaks=leaks)
+    for table in audit_tables(findings, leaks):
+        _print_table(table)
+    out_console.print(f"Report: {out / 'report.html'}")
+    _end(findings.failures, len(findings.records) + len(findings.failures), see=out / "failures.csv")
+
+
 def _run(
     data: Path,
     out: Path,
@@ -411,18 +508,12 @@ def _run(
     resume: bool,
     hold_out: bool,
 ) -> None:
-    """Run a protocol: options go before the file's settings, and those before the preset's."""
+    """Run a protocol."""
     from leukospike.protocols import run_protocol
     from leukospike.report import write_report
 
     _refuse_inside(out, [data])
-    settings: dict[str, Any] = {"n_folds": 5} if hold_out else {}
-    if config is not None:
-        # The command says what is run; the file says how.
-        settings |= {name: value for name, value in read_settings(config).items() if name != "dataset"}
-    settings |= {name: value for name, value in options.items() if value is not None}
-    settings["hold_out"] = hold_out
-    run_config = RunConfig.preset(preset, settings)
+    run_config = _settings(preset, options, config, hold_out=hold_out)
     with _progress() as progress:
         outcome = run_protocol(datasets.read_dataset(data), run_config, out, resume=resume, progress=progress)
     cell = outcome.metrics["pooled"]["cell"]
@@ -435,6 +526,17 @@ def _run(
         )
     out_console.print(f"Report: {write_report(out)}")
     _end(outcome.failures, outcome.metrics["data"]["images"] + len(outcome.failures), see=out / "failures.csv")
+
+
+def _settings(preset: Preset, options: dict[str, Any], config: Path | None, *, hold_out: bool = False) -> RunConfig:
+    """Put settings together: options go before the file's, and those before the preset's."""
+    settings: dict[str, Any] = {"n_folds": 5} if hold_out else {}
+    if config is not None:
+        # The command says what is run; the file says how.
+        settings |= {name: value for name, value in read_settings(config).items() if name != "dataset"}
+    settings |= {name: value for name, value in options.items() if value is not None}
+    settings["hold_out"] = hold_out
+    return RunConfig.preset(preset, settings)
 
 
 def _refuse_inside(out: Path, paths: list[Path]) -> None:
@@ -497,7 +599,11 @@ def run(arguments: list[str]) -> int:
         # As a path it would mean the current folder, which nobody who left a variable unset has in mind.
         _say(f"command line must have no empty value, got '{empty}'. Give the value, or leave its option out.")
         return 2
-    again = "Repeat it with --resume to carry on." if {"train", "reproduce"} & set(arguments[:1]) else "Repeat it."
+    again = (
+        "Repeat it with --resume to carry on."
+        if {"train", "reproduce"} & set(arguments[:1]) or "--run" in arguments
+        else "Repeat it."
+    )
     try:
         status = app(arguments, prog_name="leukospike", standalone_mode=False)
     except LeukospikeError as error:

@@ -1,6 +1,6 @@
 """Figures and how far to believe them: metrics, DeLong's interval, and intervals from resampling subjects."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -178,6 +178,47 @@ def resampled_intervals(
     weights = _drawn_weights(groups, n_resamples, seed)
     draws = _weighted_metrics(labels, probabilities, groups, weights)
     return {name: _percentiles(draws[name]) for name in METRICS}
+
+
+Judged = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Labels, probabilities and groups of what one run has judged."""
+
+
+def metric_differences(
+    first: Judged, second: Judged, *, names: Sequence[str], n_resamples: int = N_RESAMPLES, seed: int = 0
+) -> dict[str, tuple[float, Interval]]:
+    """Give by how much metrics of one run exceed another's, with 95 % percentile intervals.
+
+    Whole groups (subjects) are drawn with replacement, the same for both runs: what makes a subject easy or hard for
+    both does not widen the interval of the difference.
+
+    Parameters
+    ----------
+    first, second : tuple of (labels, probabilities, groups)
+        Arrays of shape (n,), n of each run's own; the same groups in both.
+    names : sequence of str
+        Of `METRICS`.
+    n_resamples, seed : int
+
+    Returns
+    -------
+    dict of (float, Interval)
+        First less second. Draws in which a metric is not defined are left out of its interval.
+
+    Raises
+    ------
+    ValueError
+        If the groups differ.
+    """
+    if set(np.unique(first[2])) != set(np.unique(second[2])):
+        msg = (
+            "metric_differences: both runs must have judged the same groups, got others. Compare runs on the same data."
+        )
+        raise ValueError(msg)
+    weights = _drawn_weights(first[2], n_resamples, seed)
+    values, other_values = (point_metrics(labels, probabilities) for labels, probabilities, _ in (first, second))
+    draws, other_draws = (_weighted_metrics(*judged, weights) for judged in (first, second))
+    return {name: (values[name] - other_values[name], _percentiles(draws[name] - other_draws[name])) for name in names}
 
 
 def metric_table(

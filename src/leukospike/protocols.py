@@ -1,7 +1,8 @@
-"""The whole system, cross-validated: the original's protocol with its flaws, and an honest one.
+"""The whole system, cross-validated: the original's protocol with its flaws, an honest one, and one between them.
 
-Both train the same network on the same spike maps, with the same augmented copies. They differ in who is on which side
-of the split, and in what the fitted objects (normalisation, components) have seen.
+All train the same network on the same spike maps, with the same augmented copies. They differ in who is on which side
+of the split, and in what the fitted objects (normalisation, components) have seen. The one between splits by image as
+the original does, and fits on the training part alone as the honest one does: `audit` parts the flaws by it.
 """
 
 import hashlib
@@ -193,11 +194,13 @@ def _naming_max_cells(n_taken: int, n_given: int) -> Generator[None]:
 def _check_splittable(dataset: DataSet, config: RunConfig, where: str) -> None:
     """Refuse, before an image is opened, what the protocol cannot split; identical images may join subjects later."""
     dataset.require_labels(where)
-    if config.protocol is Protocol.HONEST:
-        dataset.require_subjects(where)
+    if config.protocol is not Protocol.PAPER:
         labels = [int(record.label or 0) for record in dataset.records]
-        subjects = [str(record.subject) for record in dataset.records]
         images = [record.image for record in dataset.records]
+        subjects = images
+        if config.protocol is Protocol.HONEST:
+            dataset.require_subjects(where)
+            subjects = [str(record.subject) for record in dataset.records]
         folds = subject_folds(labels, subjects, images, n_folds=config.n_folds, seed=config.seed)
         if config.hold_out:
             _held_out(folds, np.array(labels))
@@ -339,7 +342,7 @@ def _put_together(
 ) -> RunOutcome:
     """Write everything that is made from all folds; `metrics.json`, the sign of a finished run, last."""
     predictions = _predictions(prepared, items, folds, results)
-    if config.protocol is Protocol.HONEST:
+    if config.protocol is not Protocol.PAPER:
         predictions = predictions.drop(columns="copy")
     write_table(run / "predictions.csv", predictions)
     histories = [{"fold": n} | record for n, result in enumerate(results) for record in result["history"]]
@@ -389,7 +392,7 @@ def _put_together(
         "seed": config.seed,
         "generated": prepared.generated,
         "data": _describe(dataset, prepared),
-        "flaws": _flaws(dataset, prepared) if paper else [],
+        "flaws": _flaws(dataset, prepared, config.protocol),
         "notices": _notices(config, prepared, per_fold),
         "environment": describe_environment(),
         "stages": [{"stage": stage, "seconds": round(seconds, 2)} for stage, seconds in stages.seconds.items()],
@@ -448,16 +451,19 @@ def _folds(items: _Items, config: RunConfig) -> list[Fold]:
         folds = image_folds(len(items.labels), n_folds=config.n_folds, seed=config.seed)
         return folds[:1] if config.hold_out else folds
     originals = items.copy == 0
+    n = int(originals.sum())
+    # By image, each stands for itself, whoever's it is and whatever it equals.
+    alone = [str(place) for place in range(n)]
+    by_subject = config.protocol is Protocol.HONEST
     by_image = subject_folds(
         items.labels[originals].tolist(),
-        items.subjects[originals].tolist(),
-        items.digests,
+        items.subjects[originals].tolist() if by_subject else alone,
+        items.digests if by_subject else alone,
         n_folds=config.n_folds,
         seed=config.seed,
     )
     if config.hold_out:
         by_image = _held_out(by_image, items.labels[originals])
-    n = int(originals.sum())
     copies = int(items.copy.max(initial=0))
     # Copies follow their image into the training part; nothing is validated or tested on them.
     return [
@@ -539,9 +545,11 @@ def _describe(dataset: DataSet, prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def _flaws(dataset: DataSet, prepared: Prepared) -> list[str]:
-    """Name what is wrong with the original protocol on these data."""
-    flaws: list[str] = list(_FLAWS)
+def _flaws(dataset: DataSet, prepared: Prepared, protocol: Protocol) -> list[str]:
+    """Name what is wrong with a protocol on these data."""
+    if protocol is Protocol.HONEST:
+        return []
+    flaws: list[str] = list(_FLAWS) if protocol is Protocol.PAPER else []
     if dataset.no_subject_reason is not None:
         flaws.append(_FLAW_ALL_IDB if dataset.layout.startswith("all-idb") else "Nobody can say whose the images are.")
         return flaws

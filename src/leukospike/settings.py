@@ -28,6 +28,7 @@ class Protocol(StrEnum):
     """How cells are split and on what things are fitted."""
 
     PAPER = "paper"
+    IMAGE = "image"
     HONEST = "honest"
 
 

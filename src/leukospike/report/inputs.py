@@ -234,7 +234,7 @@ def read_run(folder: Path) -> Run:
         published = metrics["published"] or {}
         return Run(
             settings=_settings(folder / "config.toml", where),
-            protocol=_one_of(metrics["protocol"], ("honest", "paper")),
+            protocol=_one_of(metrics["protocol"], ("honest", "image", "paper")),
             hold_out=bool(metrics["hold_out"]),
             generated=bool(metrics["generated"]),
             data=_data(metrics["data"]),

@@ -97,7 +97,7 @@ def write_report(run: Path, *, fields_report: str | None = None) -> Path:
         with written_whole(run / "figures" / f"{name}.png") as part:
             part.write_bytes(illustration.png)
     seconds = sum(time for _, time in found.stages)
-    page = _render(
+    page = render_page(
         "run.html.j2",
         run=found,
         fields_report=fields_report,
@@ -118,7 +118,7 @@ def write_report(run: Path, *, fields_report: str | None = None) -> Path:
         total=duration(seconds),
         failures=failure_rows(found.failures),
     )
-    return _written(run / "report.html", page)
+    return write_page(run / "report.html", page)
 
 
 def write_analysis_report(out: Path) -> Path:
@@ -143,7 +143,7 @@ def write_analysis_report(out: Path) -> Path:
     """
     found = read_analysis(out)
     threshold = float(found.summary["decision_threshold"])
-    page = _render(
+    page = render_page(
         "analysis.html.j2",
         summary=found.summary,
         threshold=threshold,
@@ -158,7 +158,7 @@ def write_analysis_report(out: Path) -> Path:
         detection=found.summary.get("detection"),
         failures=failure_rows(found.failures),
     )
-    return _written(out / "report.html", page)
+    return write_page(out / "report.html", page)
 
 
 def card_groups(analysis: Analysis, *, threshold: float) -> list[CardGroup]:
@@ -291,8 +291,8 @@ def _data_uri(picture: bytes) -> str:
     return f"data:image/{kind};base64,{b64encode(picture).decode('ascii')}"
 
 
-def _render(template: str, **values: object) -> str:
-    """Fill a template; everything put in is escaped, since file names come from anywhere."""
+def render_page(template: str, **values: object) -> str:
+    """Fill one of the package's templates; everything put in is escaped, since file names come from anywhere."""
     environment = Environment(
         loader=PackageLoader("leukospike.report"),
         autoescape=True,
@@ -305,7 +305,7 @@ def _render(template: str, **values: object) -> str:
     return environment.get_template(template).render(values)
 
 
-def _written(path: Path, page: str) -> Path:
+def write_page(path: Path, page: str) -> Path:
     """Write a page; a file name that is no text in any encoding comes out with its bytes spelled."""
     write_text(path, page.encode("utf-8", "backslashreplace").decode("utf-8"))
     return path

@@ -50,6 +50,8 @@ SETTING_MEANINGS = {
 PROTOCOL_MEANINGS = {
     "honest": "Protocol “honest”: no person has cells on both sides of a split, and everything fitted (normalisation,"
     " PCA, network) is fitted on training cells alone.",
+    "image": "Protocol “image”: split by image, so that one person's cells lie on both sides, but everything fitted is"
+    " fitted on training cells alone; figures flatter.",
     "paper": "Protocol “paper”: the original's split by image, in which one person's cells, and altered copies of one"
     " picture, lie on both sides; figures flatter.",
 }
@@ -112,6 +114,7 @@ def protocol_reminder(protocol: str) -> str:
     """Say the same in as few words as a caption has room for."""
     return {
         "honest": "Protocol “honest”: split by subject.",
+        "image": "Protocol “image”: split by image, which flatters.",
         "paper": "Protocol “paper”: split by image, which flatters.",
     }[protocol]
 
@@ -120,6 +123,7 @@ def held_out_words(protocol: str) -> str:
     """Say what the solid curves of the training figure are computed on."""
     return {
         "honest": "cells of people held out from learning, which set the learning rate; the test cells are others",
+        "image": "cells held out from learning, which set the learning rate; the test cells are others",
         "paper": "the test cells, by which the learning rate is set, one of this protocol's flaws",
     }[protocol]
 
@@ -164,6 +168,7 @@ def _done(run: Run) -> str:
     people = f" of {data.subjects} {'drawn subjects' if run.generated else 'people'}" if data.subjects else ""
     each = {
         "honest": "Each cell was judged by a network that had seen no cell of the same person.",
+        "image": "Each cell was judged by a network that may have learned from other cells of the same person.",
         "paper": "Each cell was judged by a network that may have learned from other cells of the same person, or from"
         " an altered copy of the very same picture.",
     }[run.protocol]
@@ -224,7 +229,7 @@ def _how_to_read(run: Run) -> str:
     words += no_width_note(*shown, run.cell.estimates["accuracy"])
     if run.generated:
         return f"{words} Since the cells are drawn, all of this says only that the program runs."
-    if run.protocol == "paper":
+    if run.protocol in {"image", "paper"}:
         return f"{words} Under this protocol no figure says how well the method would do on a person it has not seen."
     return (
         f"{words} The figures hold for data from these laboratories, prepared in this way; another microscope, stain or"

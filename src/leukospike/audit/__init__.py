@@ -1,0 +1,25 @@
+"""Leaks: pictures that show the same, whose they are, what a split tears apart, and what that is worth.
+
+Story in the order of the files: `fingerprints` opens every image once; `matches` finds the pairs, from candidates by
+hash, by patches and by place (`locations`), each verified by `alignment`; `findings` says what they mean, for the data
+and for somebody's split (`splits`); `leaks` trains to see what leaks are worth; `report` writes it down.
+"""
+
+from leukospike.audit.findings import Findings, Material, examine, grouped_dataset, read_material
+from leukospike.audit.leaks import Leaks, measure_leaks
+from leukospike.audit.report import audit_tables, write_audit
+from leukospike.audit.splits import Split, read_split
+
+__all__ = [
+    "Findings",
+    "Leaks",
+    "Material",
+    "Split",
+    "audit_tables",
+    "examine",
+    "grouped_dataset",
+    "measure_leaks",
+    "read_material",
+    "read_split",
+    "write_audit",
+]

@@ -1,0 +1,169 @@
+"""What each leak is worth: the same network under three protocols, and the differences with their intervals.
+
+The three runs are `protocols.run_protocol`'s, in folders of their own, and can be carried on. Their predictions are of
+the same images, so that the differences are paired: whole subjects are drawn, and both runs' figures computed on them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from leukospike.datasets import DataSet
+from leukospike.evaluation import Interval, metric_differences
+from leukospike.progress import Progress, silent
+from leukospike.protocols import run_protocol
+from leukospike.settings import Protocol, RunConfig
+
+MEASURES = ("accuracy", "roc_auc")
+
+STEPS = {
+    (
+        Protocol.PAPER,
+        Protocol.IMAGE,
+    ): "altered copies of one picture on both sides; z-score, PCA and learning rate that have seen the test images",
+    (Protocol.IMAGE, Protocol.HONEST): "other cells of one person on both sides",
+}
+"""What is taken away from one protocol to the next."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One protocol's figures."""
+
+    protocol: Protocol
+    values: dict[str, float | None]
+    intervals: dict[str, tuple[float | None, float | None]]
+    n_tested: int
+    """Tested pictures; under ``paper`` with their augmented copies."""
+
+
+@dataclass(frozen=True)
+class Worth:
+    """What a leak adds to each measure."""
+
+    leak: str
+    between: tuple[Protocol, Protocol]
+    gains: dict[str, tuple[float, Interval]]
+
+
+@dataclass(frozen=True)
+class Leaks:
+    """What all leaks are worth on these data, with this network."""
+
+    arms: tuple[Arm, ...]
+    worth: tuple[Worth, ...]
+    """One a leak, and where there are several all of them together, last."""
+    interval: str
+    """How the intervals were made."""
+    epochs: int
+    seed: int
+
+
+def measure_leaks(dataset: DataSet, config: RunConfig, runs: Path, *, progress: Progress = silent) -> Leaks:
+    """Train under each protocol that the data allow, and compare.
+
+    Parameters
+    ----------
+    dataset : DataSet
+        With labels. Without subjects, the protocol that splits by subject is left out.
+    config : RunConfig
+        Its protocol does not count.
+    runs : Path
+        Folder of the runs, ``paper``, ``image`` and ``honest``; what is there is carried on.
+    progress : Progress
+
+    Returns
+    -------
+    Leaks
+
+    Raises
+    ------
+    DataError, SplitError, RunError
+        As of `run_protocol`.
+    """
+    has_subjects = all(record.subject is not None for record in dataset.records)
+    group = "subject" if has_subjects else "image"
+    protocols = [Protocol.PAPER, Protocol.IMAGE, *([Protocol.HONEST] if has_subjects else [])]
+    predictions: dict[Protocol, pd.DataFrame] = {}
+    arms: list[Arm] = []
+    for protocol in protocols:
+        run = runs / protocol.value
+
+        def told(stage: str, done: int, total: int, protocol: Protocol = protocol) -> None:
+            progress(f"{protocol.value}: {stage}", done, total)
+
+        outcome = run_protocol(
+            dataset,
+            replace(config, protocol=protocol),
+            run,
+            resume=(run / "config.toml").exists(),
+            progress=told,
+        )
+        table = outcome.metrics["pooled"]["cell"]
+        arms.append(
+            Arm(
+                protocol,
+                {name: table[name]["value"] for name in MEASURES},
+                {name: (table[name]["low"], table[name]["high"]) for name in MEASURES},
+                int(table["n"]),
+            )
+        )
+        predictions[protocol] = pd.read_csv(run / "predictions.csv", dtype={"image": str, "subject": str})
+    steps: dict[tuple[Protocol, Protocol], str] = {
+        between: leak for between, leak in STEPS.items() if set(between) <= set(protocols)
+    }
+    if len(steps) > 1:
+        steps[(protocols[0], protocols[-1])] = "all of these together"
+    worth = tuple(
+        Worth(leak, between, _gains(predictions[between[0]], predictions[between[1]], group, config.seed))
+        for between, leak in steps.items()
+    )
+    n = predictions[Protocol.PAPER][group].nunique()
+    interval = f"95 %, from drawing {n} {group}s with replacement 1,000 times, the same for both protocols"
+    return Leaks(tuple(arms), worth, interval, config.epochs, config.seed)
+
+
+def leaks_as_json(leaks: Leaks) -> dict[str, Any]:
+    """Give the figures in the form that `audit.json` holds."""
+    return {
+        "epochs": leaks.epochs,
+        "seed": leaks.seed,
+        "interval": leaks.interval,
+        "protocols": [
+            {"protocol": arm.protocol.value, "tested": arm.n_tested}
+            | {name: [arm.values[name], *arm.intervals[name]] for name in MEASURES}
+            for arm in leaks.arms
+        ],
+        "worth": [
+            {"leak": entry.leak, "from": entry.between[0].value, "to": entry.between[1].value}
+            | {name: [_plain(gain), _plain(span.low), _plain(span.high)] for name, (gain, span) in entry.gains.items()}
+            for entry in leaks.worth
+        ],
+    }
+
+
+def _plain(value: float) -> float | None:
+    """Put None in place of NaN, which JSON does not know."""
+    return None if value != value else value
+
+
+def _gains(flattering: pd.DataFrame, plain: pd.DataFrame, group: str, seed: int) -> dict[str, tuple[float, Interval]]:
+    """Give by how much each measure is higher in the first table, with its interval."""
+    first, second = (
+        (table["label"].to_numpy(int), table["probability"].to_numpy(float), table[group].to_numpy(str))
+        for table in (flattering, plain)
+    )
+    return metric_differences(first, second, names=MEASURES, seed=seed)
+
+
+def protocol_names(protocols: Sequence[Protocol]) -> list[str]:
+    """Say in words what each protocol is."""
+    words = {
+        Protocol.PAPER: "the original's protocol, all leaks",
+        Protocol.IMAGE: "split by image, fitted on the training part alone",
+        Protocol.HONEST: "split by subject",
+    }
+    return [words[protocol] for protocol in protocols]

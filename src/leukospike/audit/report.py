@@ -1,0 +1,384 @@
+"""What an audit found, as files: audit.json, tables, and a page with the pictures of pairs side by side."""
+
+import io
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from leukospike.audit.findings import Findings, findings_as_json
+from leukospike.audit.leaks import Arm, Leaks, leaks_as_json, protocol_names
+from leukospike.audit.matches import Kind, Pair
+from leukospike.datasets import Table
+from leukospike.environment import describe_environment
+from leukospike.errors import ImageError
+from leukospike.evaluation import Interval
+from leukospike.failures import write_failures
+from leukospike.files import write_table, write_text
+from leukospike.images import read_image
+from leukospike.report.pages import render_page, write_page
+from leukospike.report.words import NONE
+
+KIND_WORDS = {
+    Kind.IDENTICAL: "the same pixels",
+    Kind.COPY: "the same picture",
+    Kind.CROP: "one is part of the other",
+    Kind.OVERLAP: "partly the same",
+}
+_PAIRS_A_SUBJECT_PAIR = 6
+_SUBJECT_PAIRS = 20
+_PAIRS_SHOWN = 24
+_THUMBNAIL_PX = 192
+
+
+@dataclass(frozen=True)
+class PairCard:
+    """One pair on the page."""
+
+    images: tuple[str, str]
+    owners: tuple[str, str]
+    what: str
+    pictures: tuple[bytes | None, bytes | None]
+
+
+@dataclass(frozen=True)
+class OverlapRow:
+    """Two subjects on the page, and some of their pairs."""
+
+    subjects: tuple[str, str]
+    words: str
+    shown: list[PairCard]
+
+
+def write_audit(findings: Findings, out: Path, *, leaks: Leaks | None = None) -> Path:
+    """Write what was found; what was there is replaced.
+
+    Parameters
+    ----------
+    findings : Findings
+    out : Path
+        Folder: ``audit.json``, ``pairs.csv``, ``groups.csv``, ``report.html``, and ``failures.csv`` if an image could
+        not be read.
+    leaks : Leaks, optional
+        What they are worth, if that was measured.
+
+    Returns
+    -------
+    Path
+        The page: one file with its pictures inside, without scripts, that loads nothing.
+    """
+    content = findings_as_json(findings)
+    content["leaks"] = leaks and leaks_as_json(leaks)
+    content["environment"] = describe_environment()
+    write_table(out / "pairs.csv", _pair_table(findings))
+    write_table(out / "groups.csv", _group_table(findings))
+    if findings.failures:
+        write_failures(out / "failures.csv", findings.failures)
+    page = _page(findings, content, leaks)
+    report = write_page(out / "report.html", page)
+    write_text(out / "audit.json", json.dumps(content, indent=1))  # last: the sign of a finished audit
+    return report
+
+
+def audit_tables(findings: Findings, leaks: Leaks | None = None) -> list[Table]:
+    """Arrange the figures for printing, shortly.
+
+    Parameters
+    ----------
+    findings : Findings
+    leaks : Leaks, optional
+
+    Returns
+    -------
+    list of Table
+    """
+    rows = [
+        (KIND_WORDS[kind], *(str(count) for count in counts)) for kind, counts in _kind_counts(findings).items()
+    ] or [("none", "0", "0", "0", "0")]
+    header = ("pairs of images", "in all", "of one subject", "of two subjects", "subject not known")
+    tables = [Table(f"{findings.material.name}: {len(findings.records)} images", header, rows)]
+    if findings.subject_overlaps:
+        tables.append(
+            Table(
+                "Subjects that overlap",
+                ("subjects", "pairs", "of them the same pixels"),
+                [
+                    (" and ".join(overlap.subjects), str(len(overlap.pairs)), str(overlap.n_identical))
+                    for overlap in findings.subject_overlaps[:_SUBJECT_PAIRS]
+                ],
+            )
+        )
+    sides = findings.sides
+    if sides is not None:
+        tables.append(
+            Table(
+                f"On two sides: {sides.name}",
+                ("side", "images", "with a copy on another side"),
+                [(side, str(count), str(sides.torn.get(side, 0))) for side, count in sides.counts.items()],
+            )
+        )
+        if findings.has_subjects:
+            some = ", ".join(list(sides.subjects)[:10]) + (", ..." if len(sides.subjects) > 10 else "")
+            rows = [(str(len(sides.subjects)), some or "none")]
+            tables.append(Table("Subjects on several sides", ("subjects", "names"), rows))
+    if leaks is not None:
+        names = protocol_names([arm.protocol for arm in leaks.arms])
+        rows = [(name, *_arm_figures(arm)) for name, arm in zip(names, leaks.arms, strict=True)]
+        tables.append(Table("Same network, three protocols", ("protocol", "accuracy", "ROC AUC"), rows))
+        tables.append(Table("What each leak adds", ("leak", "accuracy", "ROC AUC"), _worth_rows(leaks)))
+    return tables
+
+
+def _page(findings: Findings, content: dict[str, Any], leaks: Leaks | None) -> str:
+    """Fill the template."""
+    pairs = findings.matches.pairs
+    same_owner = [pair for pair in pairs if _relation(findings, pair) != "two"]
+    overlaps = [
+        OverlapRow(
+            overlap.subjects,
+            f"{len(overlap.pairs)} pairs, {overlap.n_identical} of them the same pixels",
+            _cards(findings, _spread(overlap.pairs, _PAIRS_A_SUBJECT_PAIR)),
+        )
+        for overlap in findings.subject_overlaps[:_SUBJECT_PAIRS]
+    ]
+    arms = [] if leaks is None else leaks.arms
+    return render_page(
+        "audit.html.j2",
+        data=content["data"],
+        has_subjects=findings.has_subjects,
+        tiles=_tiles(findings),
+        summary=_summary(findings),
+        sides=content["sides"],
+        across=_cards(findings, _spread(findings.sides.pairs, _PAIRS_SHOWN)) if findings.sides else [],
+        overlaps=overlaps,
+        n_overlaps=len(findings.subject_overlaps),
+        together=content["keep_together"],
+        leaks=content["leaks"],
+        arm_rows=[
+            (name, *_arm_figures(arm))
+            for name, arm in zip(protocol_names([arm.protocol for arm in arms]), arms, strict=True)
+        ],
+        worth_rows=[] if leaks is None else _worth_rows(leaks),
+        kinds=[(KIND_WORDS[kind], *counts) for kind, counts in _kind_counts(findings).items()],
+        conflicts=_cards(findings, _spread(findings.label_conflicts, _PAIRS_SHOWN)),
+        others=_cards(findings, _spread(same_owner, _PAIRS_SHOWN)),
+        n_others=len(same_owner),
+        notices=_notices(findings),
+        failures=[(failure.image, failure.reason) for failure in findings.failures],
+    )
+
+
+def _tiles(findings: Findings) -> list[tuple[str, str, str]]:
+    """Give label, figure and note of what the page shows largest."""
+    pairs = findings.matches.pairs
+    involved = {place for pair in pairs for place in (pair.first, pair.second)}
+    subjects = {record.subject for record in findings.records if record.subject is not None}
+    overlapping = {name for overlap in findings.subject_overlaps for name in overlap.subjects}
+    tiles = [
+        ("images", f"{len(findings.records)}", f"of {len(subjects)} subjects" if subjects else "subjects not known"),
+        ("pairs that show the same", f"{len(pairs)}", f"{len(involved)} images are in one"),
+        ("subjects that overlap", f"{len(overlapping)}" if subjects else NONE, "with another subject"),
+    ]
+    if findings.sides is not None:
+        sides = findings.sides
+        tiles.append(("pairs across sides", f"{len(sides.pairs)}", sides.name))
+        if subjects:
+            tiles.append(("subjects on several sides", f"{len(sides.subjects)}", sides.name))
+    return tiles
+
+
+def _summary(findings: Findings) -> list[str]:
+    """Say in a few sentences what was done and found."""
+    pairs = findings.matches.pairs
+    counts = Counter(pair.kind for pair in pairs)
+    done = (
+        f"Each of {len(findings.records)} images was compared with every other: whole, in all eight turned and mirrored"
+        f" views, and piece by piece. {findings.matches.n_candidates} pairs that might show the same were laid on each"
+        " other; a pair is listed if the fine texture of what both show agrees (correlation of 0.75 or more; different"
+        " cells stay below 0.7)."
+    )
+    if not pairs:
+        return [done, "No two images show the same."]
+    kinds = ", ".join(f"{counts[kind]} {KIND_WORDS[kind]}" for kind in Kind if counts[kind])
+    found = f"{len(pairs)} pairs were found: {kinds}."
+    if findings.subject_overlaps:
+        names = "; ".join(" and ".join(overlap.subjects) for overlap in findings.subject_overlaps[:10])
+        across = sum(len(overlap.pairs) for overlap in findings.subject_overlaps)
+        found += f" {across} of them are of two different subjects ({names})."
+    if findings.label_conflicts:
+        found += f" {len(findings.label_conflicts)} pairs have different labels, of which one must be wrong."
+    return [done, found]
+
+
+def _notices(findings: Findings) -> list[str]:
+    """Say what a reader has to know besides."""
+    notices = list(findings.material.notices)
+    if "all-idb" in findings.material.layout:
+        notices.append(
+            "Every crop of ALL-IDB2 is cut from an image of ALL-IDB1, whether or not it was located here: the two sets"
+            " are never independent of each other, and crops of one field show one person."
+        )
+        both = "all-idb1" in findings.material.layout and "all-idb2" in findings.material.layout
+        if both:
+            notices.append(_located_words(findings))
+        else:
+            notices.append(
+                "Give the folder that holds both ALL-IDB1 and ALL-IDB2, and each crop is located in its field."
+            )
+    if findings.n_plain:
+        notices.append(
+            f"{findings.n_plain} images have too little detail to compare (masks, empty fields): they were compared for"
+            " equal pixels alone."
+        )
+    if findings.matches.n_left_out:
+        notices.append(
+            f"{findings.matches.n_left_out} weak candidates for crops and overlaps were not compared, since there were"
+            " too many."
+        )
+    if not findings.matches.searched_fields:
+        notices.append("Small images were not searched in much larger ones place by place: there are too many of both.")
+    if findings.sides is not None and findings.sides.n_unnamed:
+        notices.append(
+            f"{findings.sides.n_unnamed} images of the data are not in the split's table; they were not looked at."
+        )
+    return notices
+
+
+def _located_words(findings: Findings) -> str:
+    """Say how many crops of ALL-IDB2 were located in ALL-IDB1."""
+    crops = {place for place, record in enumerate(findings.records) if record.image.startswith("ALL-IDB2/")}
+    located = {
+        place
+        for pair in findings.matches.pairs
+        if ((pair.first in crops) != (pair.second in crops))
+        for place in (pair.first, pair.second)
+        if place in crops
+    }
+    return f"{len(located)} of {len(crops)} crops of ALL-IDB2 were located in an image of ALL-IDB1."
+
+
+def _relation(findings: Findings, pair: Pair) -> str:
+    """Say whether a pair is of one subject, of two, or of somebody unknown."""
+    ours, theirs = (findings.records[place].subject for place in (pair.first, pair.second))
+    if ours is None or theirs is None:
+        return "unknown"
+    return "one" if ours == theirs else "two"
+
+
+def _kind_counts(findings: Findings) -> dict[Kind, tuple[int, int, int, int]]:
+    """Count the pairs of each kind: all, of one subject, of two, of somebody unknown."""
+    counts = Counter((pair.kind, _relation(findings, pair)) for pair in findings.matches.pairs)
+    table = {kind: [counts[kind, relation] for relation in ("one", "two", "unknown")] for kind in Kind}
+    return {kind: (sum(row), row[0], row[1], row[2]) for kind, row in table.items() if sum(row)}
+
+
+def _spread(pairs: Sequence[Pair], most: int) -> list[Pair]:
+    """Take at most so many, evenly from the most to the least alike."""
+    if len(pairs) <= most:
+        return list(pairs)
+    return [pairs[round(place)] for place in np.linspace(0, len(pairs) - 1, most)]
+
+
+def _cards(findings: Findings, pairs: Sequence[Pair]) -> list[PairCard]:
+    """Make the cards of some pairs."""
+    cards: list[PairCard] = []
+    for pair in pairs:
+        first, second = (findings.records[place] for place in (pair.first, pair.second))
+        what = KIND_WORDS[pair.kind]
+        if pair.kind is not Kind.IDENTICAL:
+            what += f", agreement {pair.agreement:.2f}" + (f"; {_view_words(pair.view)}" if pair.view else "")
+        cards.append(
+            PairCard(
+                (first.image, second.image),
+                (first.subject or "", second.subject or ""),
+                what,
+                (_thumbnail(first.path), _thumbnail(second.path)),
+            )
+        )
+    return cards
+
+
+def _view_words(view: int) -> str:
+    """Say how the second picture is turned.
+
+    Examples
+    --------
+    >>> _view_words(1), _view_words(5)
+    ('mirrored', 'turned by 90 degrees')
+    """
+    mirrored = (view & 1) + (view >> 1 & 1) + (view >> 2 & 1)
+    if view == 3:
+        return "turned by 180 degrees"
+    if mirrored % 2 == 0:
+        return "turned by 90 degrees"
+    return "mirrored and turned" if view & 4 else "mirrored"
+
+
+def _thumbnail(path: Path) -> bytes | None:
+    """Give a small JPEG of a file; None if it can no longer be read."""
+    try:
+        small = Image.fromarray(read_image(path, at_least=_THUMBNAIL_PX).pixels)
+    except ImageError:
+        return None
+    small.thumbnail((_THUMBNAIL_PX, _THUMBNAIL_PX))
+    buffer = io.BytesIO()
+    small.save(buffer, format="JPEG", quality=85)
+    return buffer.getvalue()
+
+
+def _pair_table(findings: Findings) -> pd.DataFrame:
+    """Give one row a pair."""
+    columns = ("image", "other_image", "subject", "other_subject", "what", "agreement", "view", "share", "other_share")
+    rows = [
+        (
+            first.image,
+            second.image,
+            first.subject,
+            second.subject,
+            pair.kind.value,
+            round(pair.agreement, 4),
+            pair.view,
+            *(round(share, 3) for share in pair.shares),
+        )
+        for pair in findings.matches.pairs
+        for first, second in [(findings.records[pair.first], findings.records[pair.second])]
+    ]
+    return pd.DataFrame(rows, columns=list(columns))
+
+
+def _group_table(findings: Findings) -> pd.DataFrame:
+    """Give each image the group that a split must keep together."""
+    rows = [
+        (record.image, record.subject, group) for record, group in zip(findings.records, findings.groups, strict=True)
+    ]
+    return pd.DataFrame(rows, columns=["image", "subject", "group"])
+
+
+def _arm_figures(arm: Arm) -> tuple[str, ...]:
+    """Write one protocol's figures with their intervals."""
+    return tuple(_figure(arm.values[name], *arm.intervals[name]) for name in arm.values)
+
+
+def _worth_rows(leaks: Leaks) -> list[tuple[str, ...]]:
+    """Write what each leak adds."""
+    return [(entry.leak, *(_signed(gain, span) for gain, span in entry.gains.values())) for entry in leaks.worth]
+
+
+def _figure(value: float | None, low: float | None, high: float | None) -> str:
+    """Write a figure with its interval."""
+    if value is None:
+        return NONE
+    return f"{value:.3f}" if low is None or high is None else f"{value:.3f} ({low:.3f} to {high:.3f})"
+
+
+def _signed(value: float, span: Interval) -> str:
+    """Write a difference with its interval."""
+    if value != value:
+        return NONE
+    return f"{value:+.3f}" if span.low != span.low else f"{value:+.3f} ({span.low:+.3f} to {span.high:+.3f})"
