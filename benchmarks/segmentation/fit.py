@@ -13,6 +13,7 @@ from scipy.ndimage import binary_dilation, uniform_filter
 from benchmarks import measure
 from benchmarks.segmentation.baselines import Predictor
 from benchmarks.segmentation.data import NUCLEUS, REST, SETS, AnnotatedImage, data_folder, load
+from leukospike.segmentation import learning
 from leukospike.segmentation.learning import CELL, UNKNOWN, LabelledImage, SegmenterTraining, train_segmenter
 from leukospike.segmentation.network import SpikingSegmenter, class_maps, load_segmenter, save_segmenter
 from leukospike.segmentation.result import segmentation_of
@@ -50,11 +51,17 @@ def fit_once(
     config: SegmenterTraining = CONFIG,
     inputs: Sequence[int] = (*DARKNESS, *RANKS),
 ) -> Predictor:
-    """Train on a fold's training images, or find the network that was trained on just these, and segment by it.
+    """Train on a fold's training images, or find the network so trained on just these, and segment by it.
 
     The masks are those that users get: debris dropped, and nothing where a quality flag is raised.
     """
-    about = [config, inputs, SHARES, [(image.set, image.name) for image in images]]
+    about = [
+        config,
+        inputs,
+        SHARES,
+        [(image.set, image.name) for image in images],
+        Path(learning.__file__).read_bytes(),
+    ]
     kept = measure.RESULTS / "segmenters" / f"{hashlib.sha256(repr(about).encode()).hexdigest()[:16]}.safetensors"
     if not kept.exists():
         save_segmenter(fit(images, config, inputs), kept)

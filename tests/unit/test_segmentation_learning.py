@@ -12,7 +12,7 @@ from leukospike.segmentation.learning import (
     UNKNOWN,
     LabelledImage,
     SegmenterTraining,
-    _changed_crop,
+    _example,
     segmentation_loss,
     train_segmenter,
 )
@@ -92,18 +92,31 @@ def test_unused_inputs_change_nothing():
     assert not torch.equal(network(spikes), network(others))
 
 
+def is_black(pixels: np.ndarray) -> bool:
+    return pixels.size > 0 and not pixels.any()
+
+
 def test_cells_are_shown_on_black():
-    looks = [_changed_crop(disc(0), 96, np.random.default_rng(seed)) for seed in range(100)]
-    cut_out = [(pixels, classes) for pixels, classes in looks if bool((pixels[classes == 0] == 0).all())]
+    looks = [_example([disc(0)], 96, np.random.default_rng(seed)) for seed in range(100)]
+    cut_out = [(pixels, classes) for pixels, classes in looks if is_black(pixels[classes == 0])]
     assert 3 <= len(cut_out) <= 30
-    assert all(pixels[classes > 0].any() and not (classes == UNKNOWN).any() for pixels, classes in cut_out)
+    assert any((classes > 0).any() for _, classes in cut_out)
+    assert not any((classes == UNKNOWN).any() for _, classes in cut_out)
 
 
 def test_cells_of_unknown_parts_are_not_shown_on_black():
     image = disc(0)
     image.classes[image.classes > 0] = CELL
-    looks = [_changed_crop(image, 96, np.random.default_rng(seed)) for seed in range(60)]
-    assert not any(bool((pixels[classes == 0] == 0).all()) for pixels, classes in looks)
+    looks = [_example([image], 96, np.random.default_rng(seed)) for seed in range(60)]
+    assert not any(is_black(pixels[classes == 0]) for pixels, classes in looks)
+
+
+def test_some_examples_are_pieced_together():
+    plain = LabelledImage("plain", np.full((200, 200, 3), 200, np.uint8), np.zeros((200, 200), np.uint8))
+    full = LabelledImage("plain", np.full((200, 200, 3), 90, np.uint8), np.full((200, 200), 2, np.uint8))
+    examples = [_example([plain, full], 96, np.random.default_rng(seed))[1] for seed in range(100)]
+    # Of four pieces, seven in eight hold both; one crop of a plain image holds one class.
+    assert 10 <= sum({0, 2} <= set(np.unique(classes)) for classes in examples) <= 45
 
 
 def test_refuses_shares_of_other_groups():

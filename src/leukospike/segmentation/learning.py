@@ -39,6 +39,7 @@ _LONGEST_MEAN = 0.995
 _DICE_SMOOTHING_PX = 30.0
 _RISING = 0.05  # share of the training in which the learning rate rises
 _OTHERS_RATE = 0.2  # learning rate of what is no kernel, in that of the kernels
+_PIECED = 0.3  # share of crops pieced together of four: most images show one cell, and fields show several
 _CUT_OUT = 0.12  # share of the cells whose every pixel is known that are shown on black, as C-NMC's are
 
 
@@ -132,7 +133,7 @@ def train_segmenter(
         rng = np.random.default_rng((config.seed, number))
         crops: list[tuple[np.ndarray, np.ndarray]] = []
         for name in rng.choice(groups, config.batch_size, p=odds):
-            crops.append(_changed_crop(by_group[name][rng.integers(len(by_group[name]))], config.crop_px, rng))
+            crops.append(_example(by_group[name], config.crop_px, rng))
         spikes = torch.from_numpy(np.stack([input_spikes(pixels) for pixels, _ in crops]))
         spikes[:, unused] = 0
         labels = torch.from_numpy(np.stack([classes for _, classes in crops]).astype(np.int64))
@@ -261,10 +262,27 @@ def _at_working_size(image: LabelledImage) -> LabelledImage:
     return LabelledImage(image.group, pixels, values[np.argmax(shares, axis=0)])
 
 
-def _changed_crop(
+def _example(
+    images: Sequence[LabelledImage], side: int, rng: np.random.Generator
+) -> tuple[UInt8[np.ndarray, "side side 3"], UInt8[np.ndarray, "side side"]]:
+    """Give a crop of one image, or of four that meet in a point somewhere about its middle, with its look changed."""
+    shown = [images[place] for place in rng.integers(len(images), size=4 if rng.random() < _PIECED else 1)]
+    crops = [_crop(image, side, rng) for image in shown]
+    pixels, classes = (part.copy() for part in crops[0])
+    row, column = (int(side * share) for share in rng.uniform(0.3, 0.7, 2))
+    quarters = (np.s_[:row, column:], np.s_[row:, :column], np.s_[row:, column:])
+    for quarter, (other_pixels, other_classes) in zip(quarters, crops[1:], strict=False):
+        pixels[quarter], classes[quarter] = other_pixels[quarter], other_classes[quarter]
+    changed = _changed_look(pixels, rng)
+    if all(_can_be_cut_out(image) for image in shown) and rng.random() < _CUT_OUT:
+        return _cut_out(changed, classes)
+    return changed, classes
+
+
+def _crop(
     image: LabelledImage, side: int, rng: np.random.Generator
 ) -> tuple[UInt8[np.ndarray, "side side 3"], UInt8[np.ndarray, "side side"]]:
-    """Cut a square out of an image, turned, mirrored and scaled, and change its look."""
+    """Cut a square out of an image, turned, mirrored and scaled."""
     rows, columns = image.classes.shape
     doubled = max(working_scale(rows, columns), 1.0)
     scale = doubled * math.exp(np.clip(rng.normal(0, 0.28), -0.8, 0.6))
@@ -291,9 +309,7 @@ def _changed_crop(
     labels = Image.fromarray(np.pad(image.classes, margins, constant_values=UNKNOWN)).transform(
         (side, side), Image.Transform.AFFINE, affine, Image.Resampling.NEAREST, fillcolor=UNKNOWN
     )
-    classes = np.asarray(labels)
-    changed = _changed_look(np.asarray(crop), rng)
-    return _cut_out(changed, classes) if _can_be_cut_out(image) and rng.random() < _CUT_OUT else (changed, classes)
+    return np.asarray(crop), np.asarray(labels)
 
 
 def _can_be_cut_out(image: LabelledImage) -> bool:
