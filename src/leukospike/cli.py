@@ -153,6 +153,8 @@ def demo(
 
     with _progress() as progress:
         report = run_demo(out, seed=seed, progress=progress)
+    out_console.print(f"Fields, their masks and outlines: {out / 'masks'}")
+    out_console.print(f"Fields, cell by cell: {out / 'fields' / 'report.html'}")
     out_console.print(f"Report: {report}")
 
 
