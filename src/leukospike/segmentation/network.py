@@ -255,9 +255,9 @@ def class_maps(
         Folded.
     images : sequence of ndarray of shape (rows, columns, 3)
         RGB, uint8, 0-255; neighbours of the same working size are computed together, and one that is longer than
-        `LONGEST_WHOLE_PX` piece by piece. If its sides are multiples of 4, that changes nothing but single pixels (measured:
-        8 in a million) where a potential lies so close between two spike times that rounding decides; else the last
-        pixels are repeated up to the next multiple.
+        `LONGEST_WHOLE_PX` piece by piece. If its sides are multiples of 4, that changes nothing but single pixels, 8 in
+        a million as measured, where a potential lies so close between two spike times that rounding decides; else the
+        last pixels are repeated up to the next multiple.
 
     Returns
     -------
