@@ -23,8 +23,8 @@ SHARES = {"tecom": 0.4, "cellavision": 0.35, "bccd": 0.17, "c-nmc": 0.08}
 
 CONFIG = SegmenterTraining(seed=0)
 
-SHORT = SegmenterTraining(iterations=1500, seed=0)
-"""For comparing what the network gets, a quarter of the training tells enough."""
+SHORT = SegmenterTraining(iterations=800, seed=0)
+"""For comparing what the network gets, a short training tells enough."""
 
 DARKNESS, RANKS = (0, 1, 2), (3, 4, 5)
 """Input channels of either code."""
