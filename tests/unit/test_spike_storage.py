@@ -58,6 +58,19 @@ def test_a_layer_comes_back(tmp_path: Path, threshold: float | None):
     assert (loaded.threshold, loaded.bins, loaded.padding) == (threshold, 7, 1)
 
 
+def test_paths_may_be_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    layer, model = SpikingConv2d(1, 1, 3, threshold=1.0), classifier().fit(*stripes())
+    save_layer(layer, "layer.safetensors")
+    assert torch.equal(load_layer("layer.safetensors").weight, layer.weight)
+    save_classifier(model, "stripes.safetensors")
+    assert torch.equal(load_classifier("stripes.safetensors").layer_.weight, model.layer_.weight)
+    export_nir(layer, "layer.nir", input_size=(6, 8))
+    np.testing.assert_array_equal(nir.read("layer.nir").nodes["convolution"].weight, layer.weight)
+    with pytest.raises(WeightsError, match="load_layer: weights must be a file, got none"):
+        load_layer("none")
+
+
 def test_a_classifier_comes_back(saved: Path):
     images, labels = stripes()
     model, loaded = classifier().fit(images, labels), load_classifier(saved)

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from leukospike.errors import ConfigError
+from leukospike.spikes.maps import check_colour
 
 STAINS = ((0.07, 0.74, 0.38), (0.86, 0.56, 0.14))
 """Absorbance in red, green and blue of the two dyes of a Romanowsky stain: eosin Y, and azure B with methylene blue."""
@@ -29,6 +30,11 @@ def opponent_channels(images: Float[Tensor, "batch 3 rows columns"]) -> Float[Te
     -------
     Tensor of shape (batch, 4, rows, columns), of the type of `images`, 0 to 1
 
+    Raises
+    ------
+    ImageError
+        If the images are not a tensor of RGB ones.
+
     References
     ----------
     .. [1] Hering's opponent colours; in the form of Itti, Koch and Niebur, IEEE TPAMI 20(11):1254-1259, 1998,
@@ -40,6 +46,7 @@ def opponent_channels(images: Float[Tensor, "batch 3 rows columns"]) -> Float[Te
     >>> opponent_channels(torch.tensor([0.75, 0.25, 0.25]).view(1, 3, 1, 1)).flatten()
     tensor([0.5000, 0.0000, 0.0000, 0.2500])
     """
+    check_colour(images, "opponent_channels")
     red, green, blue = images.unbind(dim=1)
     warm, yellow = red - green, (red + green) / 2 - blue
     return torch.stack([warm, -warm, -yellow, yellow], dim=1).relu_()
@@ -56,7 +63,13 @@ def optical_density(images: Float[Tensor, "batch 3 rows columns"]) -> Float[Tens
     Returns
     -------
     Tensor of shape (batch, 3, rows, columns), of the type of `images`, 0 to 2.41
+
+    Raises
+    ------
+    ImageError
+        If the images are not a tensor of RGB ones.
     """
+    check_colour(images, "optical_density")
     return -torch.log10(images.clamp(min=_DARKEST, max=1))
 
 
@@ -81,6 +94,8 @@ def stain_channels(
     ------
     ConfigError
         If the stains are not one to three different colours.
+    ImageError
+        If the images are not a tensor of RGB ones.
 
     References
     ----------
@@ -95,6 +110,7 @@ def stain_channels(
     >>> stain_channels(image.view(1, 3, 1, 1)).flatten()
     tensor([0.5000, 0.2500])
     """
+    check_colour(images, "stain_channels")
     absorbance = torch.tensor([list(stain) for stain in stains], dtype=torch.float64)
     if absorbance.ndim != 2 or absorbance.shape[1] != 3 or torch.linalg.matrix_rank(absorbance) < len(absorbance):
         msg = (

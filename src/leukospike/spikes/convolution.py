@@ -9,6 +9,7 @@ from torch.nn.functional import conv2d, pad
 
 from leukospike.errors import ConfigError, ImageError
 from leukospike.spikes.encoding import BINS, check_bins
+from leukospike.spikes.maps import check_latency
 from leukospike.spikes.waves import Spikes
 
 
@@ -127,7 +128,8 @@ class SpikingConv2d(nn.Module):
         Raises
         ------
         ImageError
-            If the channels are not `in_channels`, or the padded map is smaller than the window.
+            If `latency` is not a tensor of such a shape and type, the channels are not `in_channels`, or the padded map
+            is smaller than the window.
         """
         first, potential = self._first_spikes(latency, with_potential=True)
         return Spikes(first, potential, self.bins)
@@ -148,7 +150,8 @@ class SpikingConv2d(nn.Module):
         Raises
         ------
         ImageError
-            If the channels are not `in_channels`, or the padded map is smaller than the window.
+            If `latency` is not a tensor of such a shape and type, the channels are not `in_channels`, or the padded map
+            is smaller than the window.
         """
         return self._first_spikes(latency, with_potential=False)[0]
 
@@ -171,6 +174,7 @@ class SpikingConv2d(nn.Module):
 
     def check_input(self, latency: Tensor) -> None:
         """Refuse maps that do not fit the weights."""
+        check_latency(latency, "SpikingConv2d")
         channels, *sides = self.weight.shape[1:]
         if latency.shape[1] != channels:
             msg = (

@@ -42,7 +42,7 @@ def decide(layer: SpikingConv2d, latency: UInt8[Tensor, "batch channels rows col
     Raises
     ------
     ImageError
-        If the channels are not the layer's, or the padded map is smaller than the window.
+        As for the layer's `forward`.
     """
     layer.check_input(latency)
     if latency.device.type == "cpu" and find_spec("numba"):

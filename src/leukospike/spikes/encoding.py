@@ -16,6 +16,7 @@ from torch import Tensor
 
 from leukospike.errors import ConfigError, ImageError
 from leukospike.spikes.gabor import RADIUS_PX, ROWS_AT_ONCE, edge_responses_by_rows
+from leukospike.spikes.maps import check_grey, check_maps
 from leukospike.spikes.ties import original_order
 
 BINS = 15
@@ -69,7 +70,8 @@ def latency_map(images: Float[Tensor, "batch 1 rows columns"]) -> LatencyMap:
     Raises
     ------
     ImageError
-        If an image is smaller than 5 x 5, or a value is outside 0..1 or not finite.
+        If the images are not a tensor of grey ones, one is smaller than 5 x 5, or a value is outside 0..1 or not
+        finite.
 
     References
     ----------
@@ -113,7 +115,8 @@ def first_wave(images: Float[Tensor, "batch 1 rows columns"]) -> UInt8[Tensor, "
     Raises
     ------
     ImageError
-        If an image is smaller than 5 x 5, or a value is outside 0..1 or not finite.
+        If the images are not a tensor of grey ones, one is smaller than 5 x 5, or a value is outside 0..1 or not
+        finite.
     """
     images = _checked(images, "first_wave")
     count, _, rows, columns = images.shape
@@ -152,7 +155,7 @@ def rank_order_latency(
     ConfigError
         If `bins` is not from 1 to 255.
     ImageError
-        If a response is negative or not finite.
+        If `intensity` is not a tensor of such a shape, or a response is negative or not finite.
 
     References
     ----------
@@ -200,7 +203,7 @@ def value_latency(
     ConfigError
         If `bins` is not from 1 to 255.
     ImageError
-        If a response is negative or not finite.
+        If `intensity` is not a tensor of such a shape, or a response is negative or not finite.
 
     Examples
     --------
@@ -238,6 +241,7 @@ def _first_wave_of(image: Float[Tensor, "1 1 rows columns"]) -> UInt8[Tensor, "1
 
 def _checked(images: Float[Tensor, "batch 1 rows columns"], where: str) -> Float[Tensor, "batch 1 rows columns"]:
     """Refuse images that the encoding has no answer for; give the others as bare float32."""
+    check_grey(images, where)
     rows, columns = images.shape[-2:]
     smallest = 2 * RADIUS_PX + 1
     if rows < smallest or columns < smallest:
@@ -260,6 +264,7 @@ def _checked_intensity(
 ) -> Float[Tensor, "batch channels rows columns"]:
     """Refuse what the encodings have no answer for; give the responses without their history."""
     check_bins(bins, where)
+    check_maps(intensity, where, "intensity")
     if min(intensity.shape[1:]) == 0:
         msg = f"{where}: intensity must hold a pixel, got shape {tuple(intensity.shape)}. Leave out empty maps."
         raise ImageError(msg)

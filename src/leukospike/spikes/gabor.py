@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
 from leukospike.errors import ConfigError
+from leukospike.spikes.maps import check_grey
 
 ORIENTATIONS_DEG = (67.5, 112.5, 157.5, 202.5)
 """The four orientations, degrees."""
@@ -121,7 +122,13 @@ def edge_responses(
     Returns
     -------
     Tensor of shape (batch, orientations, rows - height + 1, columns - width + 1), float32, not negative
+
+    Raises
+    ------
+    ImageError
+        If the images are not a tensor of grey ones.
     """
+    check_grey(images, "edge_responses")
     return _correlate(images, gabor_bank() if bank is None else bank)
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
 from leukospike.errors import ConfigError
+from leukospike.spikes.maps import check_grey
 
 SCALES_PX = ((3 / 9, 6 / 9), (7 / 9, 14 / 9), (13 / 9, 26 / 9))
 """Standard deviations of centre and surround, pixels: the three scales of Mozafari's deep network."""
@@ -87,7 +88,13 @@ def spot_responses(
     Returns
     -------
     Tensor of shape (batch, kernels, rows, columns), float32, not negative
+
+    Raises
+    ------
+    ImageError
+        If the images are not a tensor of grey ones.
     """
+    check_grey(images, "spot_responses")
     down, right = (side // 2 for side in bank.shape[-2:])
     continued = pad(images, (right, right, down, down), mode="replicate")
     # TF32 would round the products of a GPU to 10 bits, and ranks are decided further down than that.

@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from leukospike.errors import ConfigError
-from leukospike.spikes.waves import Spikes
+from leukospike.spikes.maps import check_maps
+from leukospike.spikes.waves import Spikes, check_spikes
 
 FACTORS = (0.15, 0.12, 0.10, 0.07, 0.05)
 """What a weaker neighbour adds to a response, by its distance of 1 to 5 pixels (Mozafari 2018)."""
@@ -28,6 +29,11 @@ def pointwise_inhibition(spikes: Spikes) -> Spikes:
     Spikes
         Of the same shape; all others are silent, with potential 0.
 
+    Raises
+    ------
+    ImageError
+        If `spikes` is not `Spikes`.
+
     Examples
     --------
     >>> import torch
@@ -36,6 +42,7 @@ def pointwise_inhibition(spikes: Spikes) -> Spikes:
     >>> pointwise_inhibition(Spikes(latency, potential)).latency.flatten()
     tensor([15, 15,  2], dtype=torch.uint8)
     """
+    check_spikes(spikes, "pointwise_inhibition")
     latency, potential = spikes.latency, spikes.potential
     if latency.device.type == "cpu" and find_spec("numba"):
         from leukospike.spikes import compiled_inhibition  # half a second to import, which not every command needs
@@ -68,6 +75,11 @@ def lateral_inhibition(
     -------
     Tensor of the shape and type of `intensity`
 
+    Raises
+    ------
+    ImageError
+        If `intensity` is not a tensor of such a shape.
+
     References
     ----------
     .. [1] Mozafari et al., First-Spike-Based Visual Categorization Using Reward-Modulated STDP, 2018,
@@ -79,6 +91,7 @@ def lateral_inhibition(
     >>> lateral_inhibition(torch.tensor([[[[1.0, 2.0]]]]), factors=[0.5])
     tensor([[[[ 4.5000, 10.0000]]]])
     """
+    check_maps(intensity, "lateral_inhibition", "intensity")
     reach = len(factors)
     rows, columns = intensity.shape[-2:]
     padded = pad(intensity, (reach,) * 4)
@@ -117,7 +130,10 @@ def feature_inhibition(spikes: Spikes, inhibited: Bool[Tensor, " channels"]) -> 
     ------
     ConfigError
         If there are not as many entries as channels.
+    ImageError
+        If `spikes` is not `Spikes`.
     """
+    check_spikes(spikes, "feature_inhibition")
     channels = spikes.latency.shape[1]
     if len(inhibited) != channels:
         msg = (

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from leukospike.errors import ConfigError
+from leukospike.spikes.maps import check_latency, check_maps
 
 _NEVER = 255  # a latency later than any
 
@@ -134,6 +135,8 @@ def stdp(
     ------
     ConfigError
         If a winner lies outside of the map that these weights make of these inputs.
+    ImageError
+        If `latency` is not a tensor of such a shape and type.
 
     References
     ----------
@@ -148,6 +151,7 @@ def stdp(
     >>> stdp(weight, inputs, torch.tensor([[[0, 0, 0]]]), times, rates=StdpRates(causal=0.4, acausal=-0.2))
     tensor([[[[0.6000, 0.4500]]]])
     """
+    check_latency(latency, "stdp")
     each = [rates] * len(latency)
     return _applied("stdp", weight, latency, winners, times, each, padding)
 
@@ -183,6 +187,8 @@ def reward_modulated_stdp(
     ------
     ConfigError
         As for `stdp`, or if `reinforcement` is of another length.
+    ImageError
+        As for `stdp`.
 
     References
     ----------
@@ -190,6 +196,7 @@ def reward_modulated_stdp(
        doi 10.1109/TNNLS.2018.2826721.
     """
     where = "reward_modulated_stdp"
+    check_latency(latency, where)
     if len(reinforcement) != len(latency):
         msg = (
             f"{where}: reinforcement must hold one value an image ({len(latency)}), got {len(reinforcement)}."
@@ -216,7 +223,13 @@ def winner_times(
     -------
     Tensor of shape (batch, k), uint8
         Without meaning where there is no winner.
+
+    Raises
+    ------
+    ImageError
+        If `spikes` is not a tensor of such a shape.
     """
+    check_maps(spikes, "winner_times", "spikes")
     _, _, rows, columns = spikes.shape
     feature, row, column = winners.clamp(min=0).unbind(dim=2)
     return spikes.flatten(1).gather(1, (feature * rows + row) * columns + column)

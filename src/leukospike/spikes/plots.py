@@ -15,6 +15,7 @@ from torch.nn.functional import conv_transpose2d
 from leukospike.errors import ConfigError
 from leukospike.spikes.encoding import BINS
 from leukospike.spikes.gabor import gabor_bank
+from leukospike.spikes.maps import check_latency
 from leukospike.spikes.waves import check_bins
 
 _PANEL_INCHES = 2.2
@@ -124,6 +125,8 @@ def plot_latency(latency: UInt8[Tensor, "channels rows columns"], *, bins: int =
     ------
     ConfigError
         If `bins` is not from 1 to 255, or there is no channel.
+    ImageError
+        If `latency` is not a tensor of such a shape and type.
     """
     check_bins(bins, "plot_latency")
     channels = _some_channels(latency, "plot_latency")
@@ -164,6 +167,8 @@ def plot_raster(latency: UInt8[Tensor, "channels rows columns"], *, bins: int = 
     ------
     ConfigError
         If `bins` is not from 1 to 255, or there is no channel.
+    ImageError
+        If `latency` is not a tensor of such a shape and type.
     """
     check_bins(bins, "plot_raster")
     channels = _some_channels(latency, "plot_raster")
@@ -186,6 +191,7 @@ def plot_raster(latency: UInt8[Tensor, "channels rows columns"], *, bins: int = 
 
 def _some_channels(latency: Tensor, where: str) -> np.ndarray:
     """Give the maps as an array, and refuse none."""
+    check_latency(latency, where, axes=("channel", "row", "column"))
     if latency.numel() == 0:
         msg = f"{where}: latency must hold a neuron, got shape {tuple(latency.shape)}. Give the map of one image."
         raise ConfigError(msg)

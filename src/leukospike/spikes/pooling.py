@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from leukospike.errors import ConfigError
+from leukospike.spikes.maps import check_latency, check_maps
 
 
 def pool_latency(
@@ -35,6 +36,8 @@ def pool_latency(
     ------
     ConfigError
         If the window is impossible, or larger than the padded map.
+    ImageError
+        If `latency` is not a tensor of such a shape and type.
 
     Examples
     --------
@@ -43,6 +46,7 @@ def pool_latency(
     tensor([[[[1]]]], dtype=torch.uint8)
     """
     stride = kernel if stride is None else stride
+    check_latency(latency, "pool_latency")
     _check(latency, "pool_latency", kernel, stride, padding)
     padded = pad(latency, (padding,) * 4, value=255)
     # Rows, then columns: the minimum of minima, in bytes, where torch's pooling would need floats.
@@ -74,8 +78,11 @@ def pool_intensity(
     ------
     ConfigError
         If the window is impossible, or larger than the padded map.
+    ImageError
+        If `intensity` is not a tensor of such a shape.
     """
     stride = kernel if stride is None else stride
+    check_maps(intensity, "pool_intensity", "intensity")
     _check(intensity, "pool_intensity", kernel, stride, padding)
     # Rows, then columns: the maximum of maxima; measured, in half the time of torch's pooling.
     return _strongest(_strongest(pad(intensity, (padding,) * 4), 2, kernel, stride), 3, kernel, stride)

@@ -21,26 +21,26 @@ _LAYER_FORMAT = "leukospike-spiking-layer-1"
 _CLASSIFIER_FORMAT = "leukospike-mozafari-1"
 
 
-def save_layer(layer: SpikingConv2d, path: Path) -> None:
+def save_layer(layer: SpikingConv2d, path: str | Path) -> None:
     """Write a layer to `path`, whole or not at all.
 
     Parameters
     ----------
     layer : SpikingConv2d
         On any device.
-    path : Path
+    path : str or Path
         A `.safetensors` file; an existing one is replaced.
     """
     settings = {"format": _LAYER_FORMAT, "threshold": layer.threshold, "bins": layer.bins, "padding": layer.padding}
-    write_weights(path, {"weight": layer.weight}, settings)
+    write_weights(Path(path), {"weight": layer.weight}, settings)
 
 
-def load_layer(path: Path) -> SpikingConv2d:
+def load_layer(path: str | Path) -> SpikingConv2d:
     """Read a layer that `save_layer` wrote.
 
     Parameters
     ----------
-    path : Path
+    path : str or Path
         A `.safetensors` file.
 
     Returns
@@ -53,7 +53,7 @@ def load_layer(path: Path) -> SpikingConv2d:
     WeightsError
         If the file is missing, not safetensors, of another form, incomplete, or holds a value that is not finite.
     """
-    where = "load_layer"
+    where, path = "load_layer", Path(path)
     stored = read_weights(
         path, form=_LAYER_FORMAT, where=where, give="Give what save_layer wrote.", use="Use what save_layer wrote."
     )
@@ -64,14 +64,14 @@ def load_layer(path: Path) -> SpikingConv2d:
         raise wrong_part(where, path, error) from error
 
 
-def save_classifier(model: MozafariClassifier, path: Path) -> None:
+def save_classifier(model: MozafariClassifier, path: str | Path) -> None:
     """Write a fitted classifier to `path`, whole or not at all: what it needs to predict, and to learn on.
 
     Parameters
     ----------
     model : MozafariClassifier
         Fitted.
-    path : Path
+    path : str or Path
         A `.safetensors` file; an existing one is replaced.
 
     Raises
@@ -92,15 +92,15 @@ def save_classifier(model: MozafariClassifier, path: Path) -> None:
         "classes": model.classes_.tolist(),
         "history": [asdict(result) for result in model.history_],
     }
-    write_weights(path, {"weight": model.layer_.weight}, settings)
+    write_weights(Path(path), {"weight": model.layer_.weight}, settings)
 
 
-def load_classifier(path: Path) -> MozafariClassifier:
+def load_classifier(path: str | Path) -> MozafariClassifier:
     """Read a classifier that `save_classifier` wrote; `partial_fit` goes on as if it had never been away.
 
     Parameters
     ----------
-    path : Path
+    path : str or Path
         A `.safetensors` file.
 
     Returns
@@ -113,7 +113,7 @@ def load_classifier(path: Path) -> MozafariClassifier:
     WeightsError
         If the file is missing, not safetensors, of another form, incomplete, or holds a value that is not finite.
     """
-    where = "load_classifier"
+    where, path = "load_classifier", Path(path)
     stored = read_weights(
         path,
         form=_CLASSIFIER_FORMAT,
@@ -127,7 +127,7 @@ def load_classifier(path: Path) -> MozafariClassifier:
         raise wrong_part(where, path, error) from error
 
 
-def export_nir(layer: SpikingConv2d, path: Path, *, input_size: tuple[int, int]) -> None:
+def export_nir(layer: SpikingConv2d, path: str | Path, *, input_size: tuple[int, int]) -> None:
     r"""Write a layer as a graph of the Neuromorphic Intermediate Representation [1]_.
 
     Input, `Conv2d`, `IF`, output. NIR's neurons may spike many times, so what a neuron falls back to is set to less
@@ -141,7 +141,7 @@ def export_nir(layer: SpikingConv2d, path: Path, *, input_size: tuple[int, int])
     ----------
     layer : SpikingConv2d
         With a threshold.
-    path : Path
+    path : str or Path
         A `.nir` file (HDF5); an existing one is replaced.
     input_size : (int, int)
         Rows and columns of the layer's input, which NIR wants to know.
@@ -204,7 +204,7 @@ def export_nir(layer: SpikingConv2d, path: Path, *, input_size: tuple[int, int])
         "output": nir.Output(output_type={"output": np.array(shape)}),
     }
     edges = [("input", "convolution"), ("convolution", "neurons"), ("neurons", "output")]
-    with written_whole(path) as part:
+    with written_whole(Path(path)) as part:
         nir.write(part, nir.NIRGraph(nodes=nodes, edges=edges))
 
 

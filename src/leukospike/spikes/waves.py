@@ -8,6 +8,7 @@ from torch import Tensor
 
 from leukospike.errors import ImageError
 from leukospike.spikes.encoding import BINS, check_bins
+from leukospike.spikes.maps import check_latency, check_maps
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,20 @@ class Spikes:
     """Membrane potential at the first spike; 0 where silent."""
     bins: int = BINS
     """Number of time steps."""
+
+    def __post_init__(self) -> None:
+        """Refuse what are no latencies."""
+        check_latency(self.latency, "Spikes")
+
+
+def check_spikes(spikes: object, where: str) -> None:
+    """Refuse latencies alone, and anything else that is not `Spikes`."""
+    if not isinstance(spikes, Spikes):
+        msg = (
+            f"{where}: spikes must be Spikes, got {type(spikes).__name__}."
+            " Give what a layer returns, or Spikes(latency, potential, bins)."
+        )
+        raise ImageError(msg)
 
 
 def to_wave(
@@ -44,6 +59,8 @@ def to_wave(
     ------
     ConfigError
         If `bins` is not from 1 to 255.
+    ImageError
+        If `latency` is not a tensor of such a shape and type.
 
     Examples
     --------
@@ -55,6 +72,7 @@ def to_wave(
             [1., 1., 0.]])
     """
     check_bins(bins, "to_wave")
+    check_latency(latency, "to_wave")
     times = torch.arange(bins, dtype=torch.uint8, device=latency.device)
     return (latency[:, None] <= times.view(-1, 1, 1, 1)).float()
 
@@ -78,7 +96,7 @@ def from_wave(
     Raises
     ------
     ImageError
-        If a neuron that has spiked is 0 again later.
+        If `wave` is not a tensor of such a shape, or a neuron that has spiked is 0 again later.
     ConfigError
         If there are no time steps, or more than 255.
 
@@ -88,6 +106,7 @@ def from_wave(
     >>> from_wave(torch.tensor([[0.0, 1.0], [1.0, 1.0]]).view(1, 2, 1, 1, 2))
     tensor([[[[1, 0]]]], dtype=torch.uint8)
     """
+    check_maps(wave, "from_wave", "wave", axes=("batch", "time", "channel", "row", "column"))
     bins = wave.shape[1]
     check_bins(bins, "from_wave")
     spiked = wave != 0

@@ -5,7 +5,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from leukospike.errors import ConfigError
-from leukospike.spikes.waves import Spikes
+from leukospike.spikes.waves import Spikes, check_spikes
 
 
 def k_winners(spikes: Spikes, k: int, radius: int = 0) -> Int64[Tensor, "batch k 3"]:
@@ -32,6 +32,8 @@ def k_winners(spikes: Spikes, k: int, radius: int = 0) -> Int64[Tensor, "batch k
     ------
     ConfigError
         If `k` is below 1 or `radius` below 0.
+    ImageError
+        If `spikes` is not `Spikes`.
 
     Examples
     --------
@@ -49,6 +51,7 @@ def k_winners(spikes: Spikes, k: int, radius: int = 0) -> Int64[Tensor, "batch k
     if radius < 0:
         msg = f"k_winners: radius must be at least 0, got {radius}. Take 0 to inhibit the winner's position alone."
         raise ConfigError(msg)
+    check_spikes(spikes, "k_winners")
     latency = spikes.latency.clone()
     batch, channels, rows, columns = latency.shape
     device = latency.device

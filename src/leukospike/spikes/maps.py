@@ -1,0 +1,55 @@
+"""Maps as every step takes them, and what to do about what is none: an array, a single image, a wave, colours."""
+
+import torch
+from torch import Tensor
+
+from leukospike.errors import ImageError
+
+_AXES = ("batch", "channel", "row", "column")
+
+
+def check_maps(maps: object, where: str, name: str, *, axes: tuple[str, ...] = _AXES) -> Tensor:
+    """Refuse what is no tensor of these axes; no value is read, so that it costs nothing beside the work."""
+    if not isinstance(maps, Tensor):
+        remedy = "Give its field latency" if hasattr(maps, "latency") else "Convert an array with torch.from_numpy"
+        msg = f"{where}: {name} must be a tensor, got {type(maps).__name__}. {remedy}."
+        raise ImageError(msg)
+    if maps.ndim != len(axes):
+        missing = (f"{name}[{':, ' * axes.index(axis)}None] for the {axis}" for axis in _AXES[:2] if axis in axes)
+        remedy = f"Add the missing axis: {', '.join(missing)}" if maps.ndim < len(axes) else f"Choose one: {name}[0]"
+        msg = f"{where}: {name} must be ({', '.join(axes)}), got {maps.ndim} dimensions. {remedy}."
+        raise ImageError(msg)
+    return maps
+
+
+def check_latency(latency: object, where: str, *, axes: tuple[str, ...] = _AXES) -> None:
+    """Refuse what are no latencies."""
+    kind = check_maps(latency, where, "latency", axes=axes).dtype
+    if kind != torch.uint8:
+        msg = (
+            f"{where}: latency must be uint8, got {str(kind).removeprefix('torch.')}."
+            " Give what rank_order_latency, value_latency or, of a wave, from_wave returns."
+        )
+        raise ImageError(msg)
+
+
+def check_grey(images: object, where: str) -> None:
+    """Refuse what are no grey images."""
+    channels = check_maps(images, where, "images").shape[1]
+    if channels != 1:
+        msg = (
+            f"{where}: images must be grey, of one channel: (batch, 1, row, column), got {channels} channels."
+            " Take the mean of the colours: images.mean(dim=1, keepdim=True)."
+        )
+        raise ImageError(msg)
+
+
+def check_colour(images: object, where: str) -> None:
+    """Refuse what are no colour images."""
+    channels = check_maps(images, where, "images").shape[1]
+    if channels != 3:
+        msg = (
+            f"{where}: images must be RGB: (batch, 3, row, column), got {channels} channels."
+            " Leave out transparency; grey images have no colours to tell apart."
+        )
+        raise ImageError(msg)
