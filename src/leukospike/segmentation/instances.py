@@ -16,7 +16,7 @@ MIN_RED_CELLS = 0.75
 """Least area of a white cell, in areas of a red cell: no white cell is smaller than a red one, platelets mostly are.
 
 A quarter less, since the red cells' size is an estimate. Looked at on pbc: of 40 platelets, 21 had more than half the
-area of a red cell and 9 more than this, or no red cell beside them; of 285 nucleated cells one has less, and of bccd's none.
+area of a red cell and 9 more than this, or no red cell beside them; of 285 nucleated cells one has less, of bccd none.
 """
 
 _MIN_OF_LARGEST = 0.1  # without red cells to compare with: least area, in areas of the largest cell of the image
