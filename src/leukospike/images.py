@@ -8,6 +8,7 @@ as the same upright 8-bit RGB, so nothing later in the pipeline has to ask.
 import hashlib
 import math
 import re
+import struct
 from dataclasses import dataclass
 from math import inf, isfinite
 from pathlib import Path
@@ -25,6 +26,8 @@ from PIL.TiffImagePlugin import (
     IMAGEDESCRIPTION,
     PHOTOMETRIC_INTERPRETATION,
     RESOLUTION_UNIT,
+    TILELENGTH,
+    TILEWIDTH,
     X_RESOLUTION,
     Y_RESOLUTION,
     TiffImageFile,
@@ -39,6 +42,9 @@ MAX_PIXELS = 64_000_000
 
 MIN_SIDE = 16
 """Fewest rows and columns; nothing smaller shows a cell."""
+
+MAX_SCANS = 100
+"""Most scans of a JPEG: a progressive one has about ten, and each passes over every pixel again."""
 
 PLAUSIBLE_UM_PER_PX = (0.02, 2.0)
 """Pixel sizes that a light microscope can have: finer is below its resolution, at coarser a cell is a dot."""
@@ -83,6 +89,12 @@ _MAGIC = {
 
 _PLAIN_MODES = frozenset({"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"})
 _GREY_16_MODES = frozenset({"I;16", "I;16B", "I;16L", "I;16N"})
+
+_SMALL_TILE = 2048**2  # pixels up to which a tile may be larger than its image
+_TIFF_BYTES = {1: 1, 3: 2, 4: 4, 6: 1, 8: 2, 9: 4, 13: 4}  # of one number of each type; others fill their field
+
+_JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")  # but for those that stand within a scan, without a length
+_SCAN, _END = 0xDA, 0xD9
 
 _LYING = (5, 6, 7, 8)  # EXIF orientations that swap rows and columns
 
@@ -138,8 +150,8 @@ def read_image(path: Path, *, at_least: int | None = None) -> Picture:
     ImageError
         If the file is missing, unreadable, empty, truncated or damaged, not an image, of another format than its name
         says or of one that is not read, of more than `MAX_PIXELS` pixels or under `MIN_SIDE` rows or columns, of
-        several pages, or of a colour mode without a fixed range (32-bit integer, floating point). The message is the
-        reason alone, without the path.
+        several pages, of tiles far larger than itself or of more than `MAX_SCANS` scans, or of a colour mode without a
+        fixed range (32-bit integer, floating point). The message is the reason alone, without the path.
     """
     try:
         if path.is_fifo():  # opening it would wait for its other end for ever
@@ -251,6 +263,10 @@ def _decode(file: BinaryIO, kind: str, at_least: int | None) -> Picture:
         image = _READERS[kind](file)
         _check_size(image)
         _check_pages(image)
+        if isinstance(image, TiffImageFile):
+            _check_tiles(file, image)
+        elif isinstance(image, JpegImageFile):
+            _check_scans(file)
         depth = _bit_depth(image)
         um_per_px = _um_per_px(image)
         columns, rows = image.size
@@ -295,10 +311,51 @@ def _check_size(image: Image.Image) -> None:
 
 def _check_pages(image: Image.Image) -> None:
     """Refuse stacks and animations: which page shows the cell, the file does not say."""
-    pages = getattr(image, "n_frames", 1)
-    if pages > 1:
+    if getattr(image, "is_animated", False):
+        # The pages of a TIFF are a chain, and to count them takes time that grows with the square of their number.
+        pages = "several" if isinstance(image, TiffImageFile) else getattr(image, "n_frames", "several")
         msg = f"image must be a single page, got {pages}. Save the page you mean as a file of its own."
         raise ImageError(msg)
+
+
+def _check_tiles(file: BinaryIO, image: TiffImageFile) -> None:
+    """Refuse tiles far larger than the image: each is decoded whole. Strips are cut to the image by libtiff."""
+    # Read from the directory itself: libtiff, which decodes, takes the first of two equal tags and knows types that
+    # Pillow passes over.
+    order = "little" if image.tag_v2.prefix == b"II" else "big"
+    file.seek(2)
+    large = 43 in file.read(2)  # BigTIFF
+    file.seek(image.tag_v2.offset)
+    entries = int.from_bytes(file.read(8 if large else 2), order)
+    entry = struct.Struct(("<" if order == "little" else ">") + ("HHQ8s" if large else "HHI4s"))
+    sides = {TILEWIDTH: 0, TILELENGTH: 0}
+    for tag, kind, _, value in entry.iter_unpack(file.read(entries * entry.size)):
+        if tag in sides:
+            sides[tag] = max(sides[tag], int.from_bytes(value[: _TIFF_BYTES.get(kind)], order))
+    columns, rows = sides.values()
+    # Sides of tiles are multiples of 16: one that holds the image can have up to twice its pixels.
+    if columns * rows > max(2 * image.width * image.height, _SMALL_TILE):
+        msg = (
+            f"image must have tiles of about its own size at most, got tiles of {columns} x {rows} for an image of"
+            f" {image.width} x {image.height}. Save it as PNG."
+        )
+        raise ImageError(msg)
+
+
+def _check_scans(file: BinaryIO) -> None:
+    """Refuse a JPEG that would have its pixels passed over again and again."""
+    file.seek(0)
+    content = file.read()
+    scans, position = 0, 2
+    while (marker := _JPEG_MARKER.search(content, position)) is not None:
+        kind = content[marker.start() + 1]
+        if kind == _END:
+            return  # what a camera appends, such as more pictures, is not read
+        scans += kind == _SCAN
+        if scans > MAX_SCANS:
+            msg = f"image must have at most {MAX_SCANS} JPEG scans, got more. Save it as PNG."
+            raise ImageError(msg)
+        position = marker.end() + int.from_bytes(content[marker.end() : marker.end() + 2], "big")
 
 
 def _bit_depth(image: Image.Image) -> int:

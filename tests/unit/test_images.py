@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 from leukospike.errors import ImageError
-from leukospike.images import IMAGE_SUFFIXES, MAX_PIXELS, luma, pixel_digest, read_image, write_png
+from leukospike.images import IMAGE_SUFFIXES, MAX_PIXELS, MAX_SCANS, luma, pixel_digest, read_image, write_png
 
 
 def _noise(rows: int = 20, columns: int = 24, channels: int = 3, dtype: type = np.uint8) -> np.ndarray:
@@ -349,10 +350,95 @@ def test_twelve_bits_are_refused(tmp_path: Path) -> None:
     _refused(tmp_path / "a.tif", "must have 8 or 16 bits per channel, got 12")
 
 
-@pytest.mark.parametrize("name", ["a.tif", "a.webp", "a.png"])
-def test_several_pages_are_refused(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(("name", "pages"), [("a.tif", "several"), ("a.webp", "2"), ("a.png", "2")])
+def test_several_pages_are_refused(tmp_path: Path, name: str, pages: str) -> None:
     first, second = Image.new("RGB", (20, 20), "red"), Image.new("RGB", (20, 20), "blue")
-    _refused(_saved(tmp_path / name, first, save_all=True, append_images=[second]), "must be a single page, got 2")
+    path = _saved(tmp_path / name, first, save_all=True, append_images=[second])
+    _refused(path, rf"must be a single page, got {pages}\. Save")
+
+
+def test_pages_of_a_tiff_are_not_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Twenty pages, each with a directory of its own; only the first is opened.
+    pages = [Image.new("L", (20, 20), grey) for grey in range(20)]
+    path = _saved(tmp_path / "a.tif", pages[0], save_all=True, append_images=pages[1:])
+    opened: list[int] = []
+    seek = TiffImageFile._seek
+    monkeypatch.setattr(TiffImageFile, "_seek", lambda image, page: (opened.append(page), seek(image, page)))
+    _refused(path, "must be a single page, got several")
+    assert opened == [0]
+
+
+def _tiff_of_one_block(path: Path, sides: list[tuple[int, int, int]], *, side: int = 32, big: bool = False) -> Path:
+    """Write a grey TIFF whose only tile (if tag 322 is given) or strip is zeros, deflated."""
+    block = zlib.compress(bytes(2048 * 2064))
+    at, length = (324, 325) if 322 in {tag for tag, _, _ in sides} else (273, 279)
+    entries = [(256, 3, side), (257, 3, side), (258, 3, 8), (259, 3, 8), (262, 3, 1), (277, 3, 1), *sides]
+    entries = sorted([*entries, (at, 4, 0), (length, 4, len(block))], key=lambda entry: entry[0])
+    head, count, one, end = (b"II+\0\x08\0\0\0", "<Q", "<HHQQ", "<Q") if big else (b"II*\0", "<H", "<HHII", "<I")
+    start = len(head) + struct.calcsize(end)
+    data = start + struct.calcsize(count) + len(entries) * struct.calcsize(one) + struct.calcsize(end)
+    folder = b"".join(struct.pack(one, tag, kind, 1, data if tag == at else value) for tag, kind, value in entries)
+    content = head + struct.pack(end, start) + struct.pack(count, len(entries)) + folder + struct.pack(end, 0) + block
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("sides", "big"),
+    [
+        ([(322, 3, 2048), (323, 3, 2064)], False),
+        ([(322, 4, 2048), (323, 4, 2064)], False),
+        ([(322, 9, 2048), (323, 9, 2064)], False),
+        ([(322, 16, 2048), (323, 16, 2064)], True),
+        ([(322, 17, 2048), (323, 17, 2064)], True),  # a type that Pillow does not know
+        ([(322, 4, 2048), (322, 4, 32), (323, 4, 2064), (323, 4, 32)], False),  # of which Pillow takes the last
+        ([(322, 4, 32), (322, 4, 2048), (323, 4, 32), (323, 4, 2064)], False),
+    ],
+)
+def test_a_tile_far_larger_than_its_image_is_refused_without_decoding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sides: list[tuple[int, int, int]], big: bool
+) -> None:
+    path = _tiff_of_one_block(tmp_path / "a.tif", sides, big=big)
+    decoded: list[Image.Image] = []
+    monkeypatch.setattr(TiffImageFile, "load", decoded.append)
+    _refused(path, "must have tiles of about its own size at most, got tiles of 2048 x 2064 for an image of 32 x 32")
+    assert decoded == []
+
+
+@pytest.mark.parametrize("sides", [[(322, 3, 2048), (323, 3, 2048)], [(278, 4, 2**32 - 1)], [(278, 4, 10**6)], []])
+def test_a_tile_or_strip_that_reaches_beyond_its_image_is_read(
+    tmp_path: Path, sides: list[tuple[int, int, int]]
+) -> None:
+    assert not read_image(_tiff_of_one_block(tmp_path / "a.tif", sides)).pixels.any()
+
+
+def test_a_single_tile_may_hold_a_large_image(tmp_path: Path) -> None:
+    path = _tiff_of_one_block(tmp_path / "a.tif", [(322, 3, 2048), (323, 3, 2064)], side=2048)
+    assert read_image(path).pixels.shape == (2048, 2048, 3)
+
+
+def _scans(path: Path, *, more: int) -> Path:
+    """Write a progressive JPEG with its last scan repeated."""
+    _saved(path, Image.fromarray(_noise(40, 40)), progressive=True)
+    content = path.read_bytes()
+    last = content[content.rindex(b"\xff\xda") : -2]
+    path.write_bytes(content[:-2] + last * more + b"\xff\xd9")
+    return path
+
+
+def test_a_jpeg_of_many_scans_is_refused(tmp_path: Path) -> None:
+    scans = _scans(tmp_path / "a.jpg", more=0).read_bytes().count(b"\xff\xda")
+    assert scans > 1
+    read_image(_scans(tmp_path / "a.jpg", more=MAX_SCANS - scans))
+    _refused(_scans(tmp_path / "a.jpg", more=MAX_SCANS - scans + 1), "must have at most 100 JPEG scans, got more. Save")
+
+
+def test_what_only_looks_like_a_scan_is_not_counted(tmp_path: Path) -> None:
+    # In a note before the picture, and in the film that a telephone appends.
+    fake = b"\xff\xda\0\x02" * 1000
+    path = _saved(tmp_path / "a.jpg", Image.fromarray(_noise()), comment=fake)
+    path.write_bytes(path.read_bytes() + fake)
+    assert read_image(path).pixels.shape == (20, 24, 3)
 
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
