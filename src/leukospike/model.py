@@ -9,14 +9,16 @@ import torch
 from jaxtyping import Float
 
 from leukospike.components import FittedComponents
-from leukospike.errors import WeightsError
 from leukospike.framing import Framing
+from leukospike.images import MIN_SIDE, PLAUSIBLE_UM_PER_PX
 from leukospike.network import ResidualNetwork
 from leukospike.preprocessing import BLUR_KERNELS, Normalisation
 from leukospike.weights import read_weights, write_weights, wrong_part
 
 _FORMAT = "leukospike-model-1"
 _BATCH = 128
+_LONGEST_SHOWN_PX = 4096  # each cell of a field is drawn in a square of this side at the most
+_LARGEST_SHARE = 1.1  # a cell that fills its picture measures a little over 1
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,8 @@ def load_model(path: Path) -> FittedModel:
     Raises
     ------
     WeightsError
-        If the file is missing, not safetensors, of another program, incomplete, or holds a value that is not finite.
+        If the file is missing, not safetensors, of another program, incomplete, or holds a value that is not float32,
+        not finite or impossible.
     """
     where = "load_model"
     stored = read_weights(
@@ -117,13 +120,6 @@ def load_model(path: Path) -> FittedModel:
         use="Use weights that leukospike train or reproduce wrote.",
     )
     settings, tensors = stored.settings, stored.tensors
-    for name, tensor in tensors.items():
-        if tensor.dtype != torch.float32 and not name.endswith("num_batches_tracked"):
-            kind = str(tensor.dtype).removeprefix("torch.")
-            msg = (
-                f"{where}: weights must be float32, got {kind} in {name} of {path.name}. Use them as they were written."
-            )
-            raise WeightsError(msg)
     try:
         _check_settings(settings)
         network = ResidualNetwork(image_size=settings["image_size"], hidden_units=settings["hidden_units"])
@@ -155,6 +151,14 @@ def _check_settings(settings: dict[str, Any]) -> None:
     kinds = {"image_size": whole, "blur_window": whole, "mean": number, "std": number}
     if settings["hidden_units"] is not None:
         kinds["hidden_units"] = whole
+    _check_kinds(settings, kinds)
+    if (framing := settings.get("framing")) is not None:
+        kinds = {"side_px": whole, "cell_share": number, "on_black": (bool,), "um_per_px": (*number, type(None))}
+        _check_kinds(framing, kinds)
+
+
+def _check_kinds(settings: dict[str, Any], kinds: dict[str, tuple[type, ...]]) -> None:
+    """Refuse a setting of another type; a bool is no int here."""
     for name, types in kinds.items():
         if type(settings[name]) not in types:
             msg = f"{name} of {settings[name]}"
@@ -173,10 +177,24 @@ def _check_fitted(model: FittedModel) -> None:
     if model.blur_window not in BLUR_KERNELS:
         msg = f"a blur window of {model.blur_window}"
         raise ValueError(msg)
-    if not (np.isfinite(model.normalisation.mean) and 0 < model.normalisation.std < np.inf):
-        msg = f"a standard deviation of {model.normalisation.std}"
+    # Of maps from 0 to 1; JSON may hold whole numbers that no float can.
+    if not (0 <= model.normalisation.mean <= 1 and 0 < model.normalisation.std <= 1):
+        msg = f"a standard deviation of {model.normalisation.std} about a mean of {model.normalisation.mean}"
         raise ValueError(msg)
-    framing = model.framing
-    if framing is not None and not (framing.side_px > 0 and framing.cell_share > 0 and (framing.um_per_px or 1) > 0):
-        msg = f"cells shown as {framing}"
+    if model.framing is not None and not _plausible(model.framing):
+        msg = f"cells shown as {model.framing}"
         raise ValueError(msg)
+    for name, tensor in model.network.named_buffers():
+        if name.endswith("running_var") and bool((tensor < 0).any()):
+            msg = f"a negative variance in {name}"
+            raise ValueError(msg)
+
+
+def _plausible(framing: Framing) -> bool:
+    """Tell whether pictures can show their cells so."""
+    finest, coarsest = PLAUSIBLE_UM_PER_PX
+    return (
+        MIN_SIDE <= framing.side_px <= _LONGEST_SHOWN_PX
+        and 0 < framing.cell_share <= _LARGEST_SHARE
+        and (framing.um_per_px is None or finest <= framing.um_per_px <= coarsest)
+    )

@@ -137,7 +137,7 @@ def analyze_cells(
     Raises
     ------
     WeightsError
-        If the models are not for the same size of image.
+        If the models are not for the same size of image, or give a cell that is not blank no probability.
     """
     size, window = models[0].image_size, models[0].blur_window
     if any((model.image_size, model.blur_window) != (size, window) for model in models):
@@ -155,6 +155,14 @@ def analyze_cells(
         if waiting:
             maps = np.stack([cell.map for cell in waiting])
             mean = np.mean([model.probabilities(maps) for model in models], axis=0)
+            for cell, value in zip(waiting, mean, strict=True):
+                if BLANK not in cell.flags and not np.isfinite(value):
+                    # Finite weights can be too large for float32 all the same.
+                    msg = (
+                        f"analyze: weights must give each cell a probability, got {value} for {cell.record.image} with"
+                        f" {model_name}. Train again."
+                    )
+                    raise WeightsError(msg)
             # A blank image looks like nothing the model knows: no probability, rather than a made-up one.
             probabilities.extend(
                 float("nan") if BLANK in cell.flags else float(value) for cell, value in zip(waiting, mean, strict=True)

@@ -14,8 +14,7 @@ from torch import Tensor
 from leukospike.errors import WeightsError
 from leukospike.files import written_whole
 
-_KINDS = (torch.float32, torch.int64)
-"""Weights, and what counts; other types are of other programs, and some have no arithmetic."""
+_COUNTER = "num_batches_tracked"  # of a batch norm, an int64; other types are of other programs
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ def read_weights(path: Path, *, form: str, where: str, give: str, use: str) -> S
     Raises
     ------
     WeightsError
-        If the file is missing, not safetensors, of another form, or holds a value that is not finite.
+        If the file is missing, not safetensors, of another form, or holds a value that is not float32 or not finite.
     """
     if not path.is_file():
         msg = f"{where}: weights must be a file, got {path}. {give}"
@@ -75,7 +74,7 @@ def read_weights(path: Path, *, form: str, where: str, give: str, use: str) -> S
         with safe_open(path, framework="pt") as file:
             settings = json.loads((file.metadata() or {}).get("leukospike", "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:  # the last for a header nested too deep
         msg = (
             f"{where}: weights must be a readable safetensors file, got {path.name} ({error}). Copy or train it again."
         )
@@ -85,7 +84,8 @@ def read_weights(path: Path, *, form: str, where: str, give: str, use: str) -> S
         msg = f"{where}: weights must be of the form {form}, got {written_as} in {path.name}. {use}"
         raise WeightsError(msg)
     for name, tensor in tensors.items():
-        if tensor.dtype not in _KINDS:
+        counts = name.endswith(_COUNTER) and tensor.dtype == torch.int64
+        if tensor.dtype != torch.float32 and not counts:
             kind = str(tensor.dtype).removeprefix("torch.")
             msg = (
                 f"{where}: weights must be float32, got {kind} in {name} of {path.name}. Use them as they were written."
@@ -96,6 +96,29 @@ def read_weights(path: Path, *, form: str, where: str, give: str, use: str) -> S
         msg = f"{where}: weights must be finite, got NaN or infinity in {broken[0]} of {path.name}. Train again."
         raise WeightsError(msg)
     return StoredWeights(settings, tensors)
+
+
+def check_settings(where: str, path: Path, stored: StoredWeights, own: Mapping[str, Any]) -> None:
+    """Refuse weights that were fitted with other settings than the network's own, which would give nonsense.
+
+    Parameters
+    ----------
+    where : str
+        Who asks.
+    path : Path
+        The file, for the message.
+    stored : StoredWeights
+    own : mapping of str to what JSON gives back
+        What the file must say: lists, not tuples.
+
+    Raises
+    ------
+    WeightsError
+        If a setting is missing or another.
+    """
+    for name, value in own.items():
+        if (found := stored.settings.get(name)) != value:
+            raise wrong_part(where, path, ValueError(f"{name} of {found}"))
 
 
 def wrong_part(where: str, path: Path, error: Exception) -> WeightsError:

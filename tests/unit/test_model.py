@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from leukospike.components import fit_components
 from leukospike.errors import WeightsError
+from leukospike.framing import Framing
 from leukospike.model import FittedModel, load_model, network_probabilities, save_model
 from leukospike.network import ResidualNetwork
 from leukospike.preprocessing import Normalisation
@@ -180,6 +181,70 @@ def test_settings_of_a_wrong_kind(saved: Path, settings: dict[str, object]):
     _rewrite(saved, **settings)
     [(name, value)] = settings.items()
     _refused(saved, rf"with a wrong part \({name} of {re.escape(str(value))}\)")
+
+
+@pytest.mark.parametrize("mean", [-0.1, 1.5, 10**400])
+@pytest.mark.parametrize("std", [0.2, 10**400])
+def test_impossible_normalisation(saved: Path, mean: float, std: float):
+    _rewrite(saved, mean=mean, std=std)
+    _refused(saved, r"with a wrong part \(a standard deviation of ")
+
+
+FRAMING = {"side_px": 450, "um_per_px": 0.1, "cell_share": 0.45, "on_black": True}
+
+
+@pytest.mark.parametrize(
+    "framing", [None, FRAMING, FRAMING | {"um_per_px": None}, FRAMING | {"side_px": 4096, "cell_share": 1}]
+)
+def test_framing_comes_back(saved: Path, framing: dict[str, object] | None):
+    _rewrite(saved, framing=framing)
+    assert load_model(saved).framing == (None if framing is None else Framing(**framing))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("side_px", 450.5),
+        ("side_px", "450"),
+        ("side_px", True),
+        ("cell_share", "0.5"),
+        ("cell_share", True),
+        ("on_black", "no"),
+        ("on_black", 1),
+        ("um_per_px", "0.1"),
+    ],
+)
+def test_framing_of_a_wrong_kind(saved: Path, name: str, value: object):
+    _rewrite(saved, framing=FRAMING | {name: value})
+    _refused(saved, rf"with a wrong part \({name} of {value}\)")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("side_px", 15),
+        ("side_px", 4097),
+        ("cell_share", 0),
+        ("cell_share", float("inf")),
+        ("cell_share", float("nan")),
+        ("cell_share", 50.0),
+        ("um_per_px", 1e-9),
+        ("um_per_px", 10**400),
+        ("um_per_px", float("nan")),
+    ],
+)
+def test_impossible_framing(saved: Path, name: str, value: object):
+    _rewrite(saved, framing=FRAMING | {name: value})
+    _refused(saved, rf"with a wrong part \(cells shown as Framing\(.*{name}={str(value)[:9]}")
+
+
+def test_negative_variance(saved: Path):
+    with safe_open(saved, framework="pt") as file:
+        header = file.metadata()
+    tensors = load_file(saved)
+    tensors["network.stem.1.running_var"][3] = -0.5
+    save_file(tensors, saved, metadata=header)
+    _refused(saved, r"with a wrong part \(a negative variance in stem\.1\.running_var\)")
 
 
 @pytest.mark.parametrize("kind", [torch.float8_e4m3fn, torch.float16, torch.int64])

@@ -195,6 +195,14 @@ def test_drawn_cells_and_unknown_subjects_are_said(tmp_path: Path, model: Fitted
     assert any(notice.startswith("No subjects are known") for notice in summary["notices"])
 
 
+def test_weights_that_give_no_probability_are_refused(cells: Path, tmp_path: Path):
+    model = _model()
+    with torch.no_grad():
+        model.network.get_parameter("stem.0.weight").fill_(3e38)  # finite, but not what it is multiplied with
+    with pytest.raises(WeightsError, match=r"each cell a probability, got nan for P1/0\.png with run\. Train again"):
+        _analyze(cells, [model, _model(1)], tmp_path / "out")
+
+
 def test_models_of_different_sizes_are_refused(cells: Path, model: FittedModel, tmp_path: Path):
     with pytest.raises(WeightsError, match=r"analyze: models must be for one size of image, got several in run\."):
         _analyze(cells, [model, _model(side=30)], tmp_path / "out")

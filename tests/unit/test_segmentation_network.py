@@ -1,5 +1,6 @@
 """The spiking segmenter against its own description: one spike a neuron, step by step."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ from torch.nn.functional import conv2d, interpolate
 from leukospike.errors import WeightsError
 from leukospike.segmentation import network as network_module
 from leukospike.segmentation.network import (
+    CHANNELS,
+    CLASSES,
     STEPS,
     SpikingLayer,
     SpikingSegmenter,
@@ -20,6 +23,7 @@ from leukospike.segmentation.network import (
     save_segmenter,
     working_scale,
 )
+from leukospike.weights import read_weights, write_weights
 
 
 def segmenter(seed: int = 0) -> SpikingSegmenter:
@@ -222,6 +226,29 @@ def test_refuses_another_network(tmp_path: Path):
     save_segmenter(SpikingSegmenter(folded=False), tmp_path / "weights.safetensors")
     with pytest.raises(WeightsError, match="wrong part"):
         load_segmenter(tmp_path / "weights.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("steps", 15), ("channels", [16, 24]), ("classes", ["rest", "nucleus", "cytoplasm"])]
+)
+def test_refuses_other_settings(tmp_path: Path, name: str, value: object):
+    path = tmp_path / "weights.safetensors"
+    settings = {"format": "leukospike-segmenter-1", "steps": 63, "channels": CHANNELS, "classes": CLASSES}
+    write_weights(path, segmenter().state_dict(), settings | {name: value})
+    with pytest.raises(WeightsError, match=rf"wrong part \({name} of {re.escape(str(value))}\)"):
+        load_segmenter(path)
+    write_weights(path, segmenter().state_dict(), {key: kept for key, kept in settings.items() if key != name})
+    with pytest.raises(WeightsError, match=rf"wrong part \({name} of None\)"):
+        load_segmenter(path)
+
+
+def test_refuses_whole_numbers(tmp_path: Path):
+    path = tmp_path / "weights.safetensors"
+    save_segmenter(segmenter(), path)
+    settings = read_weights(path, form="leukospike-segmenter-1", where="", give="", use="").settings
+    write_weights(path, {name: tensor.long() for name, tensor in segmenter().state_dict().items()}, settings)
+    with pytest.raises(WeightsError, match="load_segmenter: weights must be float32, got int64 in "):
+        load_segmenter(path)
 
 
 @pytest.mark.parametrize("shape", [(2048, 1536), (2051, 1537)])

@@ -1,5 +1,6 @@
 """The plastic segmenter: what its neurons see, who decides, and what its files hold."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from leukospike.segmentation.plastic import (
     seen_at,
 )
 from leukospike.spikes import BINS
-from leukospike.weights import write_weights
+from leukospike.weights import read_weights, write_weights
 
 
 def segmenter(seed: int = 0) -> PlasticSegmenter:
@@ -121,6 +122,27 @@ def test_refuses_impossible_weights(tmp_path: Path, value, message):
     save_plastic(network, tmp_path / "weights.safetensors")
     with pytest.raises(WeightsError, match=message):
         load_plastic(tmp_path / "weights.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("bins", 63), ("scales", [1, 4, 8]), ("classes", ["rest", "nucleus", "cytoplasm"])]
+)
+def test_refuses_other_settings(tmp_path: Path, name: str, value: object):
+    path = tmp_path / "weights.safetensors"
+    save_plastic(segmenter(), path)
+    settings = read_weights(path, form="leukospike-plastic-segmenter-1", where="", give="", use="").settings
+    write_weights(path, segmenter().state_dict(), settings | {name: value})
+    with pytest.raises(WeightsError, match=rf"wrong part \({name} of {re.escape(str(value))}\)"):
+        load_plastic(path)
+
+
+def test_refuses_whole_numbers(tmp_path: Path):
+    path = tmp_path / "weights.safetensors"
+    save_plastic(segmenter(), path)
+    settings = read_weights(path, form="leukospike-plastic-segmenter-1", where="", give="", use="").settings
+    write_weights(path, {name: tensor.long() for name, tensor in segmenter().state_dict().items()}, settings)
+    with pytest.raises(WeightsError, match="load_plastic: weights must be float32, got int64 in "):
+        load_plastic(path)
 
 
 def test_refuses_another_form_and_missing_parts(tmp_path: Path):

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from leukospike.segmentation.tiles import class_map_in_tiles
-from leukospike.weights import read_weights, write_weights, wrong_part
+from leukospike.weights import check_settings, read_weights, write_weights, wrong_part
 
 STEPS = 63
 """Spike times between layers; a latency of so many steps is silence."""
@@ -60,6 +60,7 @@ _ALIGN_PX = 2 ** (len(CHANNELS) + MOST_HALVINGS)  # by which an image can be shi
 _OVERLAP_PX = 6 * _ALIGN_PX  # more than the network sees: 184 pixels of the working size on either side
 _TILE_PX = 16 * _ALIGN_PX
 _FORMAT = "leukospike-segmenter-1"
+_SETTINGS = {"format": _FORMAT, "steps": STEPS, "channels": list(CHANNELS), "classes": list(CLASSES)}
 _HIDDEN = 16
 _BATCH = 8
 
@@ -339,8 +340,7 @@ def _first(potential: Float[Tensor, "classes rows columns"]) -> UInt8[np.ndarray
 
 def save_segmenter(network: SpikingSegmenter, path: Path) -> None:
     """Write a folded network to `path`, whole or not at all."""
-    settings = {"format": _FORMAT, "steps": STEPS, "channels": CHANNELS, "classes": CLASSES}
-    write_weights(path, network.state_dict(), settings)
+    write_weights(path, network.state_dict(), _SETTINGS)
 
 
 def load_segmenter(path: Path) -> SpikingSegmenter:
@@ -349,16 +349,16 @@ def load_segmenter(path: Path) -> SpikingSegmenter:
     Raises
     ------
     WeightsError
-        If the file is missing, not safetensors, of another network, or holds a value that is not finite.
+        If the file is missing, not safetensors, of another network or other settings, or holds a value that is not
+        float32 or not finite.
     """
-    stored = read_weights(
-        path, form=_FORMAT, where="load_segmenter", give="Install the package again.", use="Train a segmenter."
-    )
+    where = "load_segmenter"
+    stored = read_weights(path, form=_FORMAT, where=where, give="Install the package again.", use="Train a segmenter.")
+    check_settings(where, path, stored, _SETTINGS)
     network = SpikingSegmenter(folded=True)
     try:
         network.load_state_dict(stored.tensors)
     except RuntimeError as error:
-        where = "load_segmenter"
         raise wrong_part(where, path, error) from error
     network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     return network.eval().requires_grad_(requires_grad=False)

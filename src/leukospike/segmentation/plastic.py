@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from leukospike.errors import WeightsError
 from leukospike.segmentation.network import CLASSES, INPUTS, at_working_size, input_spikes
 from leukospike.spikes import BINS, SpikingConv2d, pool_latency
-from leukospike.weights import read_weights, write_weights, wrong_part
+from leukospike.weights import check_settings, read_weights, write_weights, wrong_part
 
 SCALES = (1, 4, 16)
 """Sides of the windows, pixels at working size, whose first spikes the features see."""
@@ -44,6 +44,7 @@ _KERNEL_PX = 3
 _FEATURE_THRESHOLD = 0.3 * CHANNELS * _KERNEL_PX**2
 _CLASS_THRESHOLD = 0.13 * READ
 _FORMAT = "leukospike-plastic-segmenter-1"
+_SETTINGS = {"format": _FORMAT, "bins": BINS, "scales": list(SCALES), "classes": list(CLASSES)}
 
 
 class PlasticSegmenter(nn.Module):
@@ -203,8 +204,7 @@ def resized_classes(classes: UInt8[np.ndarray, "_ _"], rows: int, columns: int) 
 
 def save_plastic(network: PlasticSegmenter, path: Path) -> None:
     """Write a network to `path`, whole or not at all."""
-    settings = {"format": _FORMAT, "bins": BINS, "scales": SCALES, "classes": CLASSES}
-    write_weights(path, network.state_dict(), settings)
+    write_weights(path, network.state_dict(), _SETTINGS)
 
 
 def load_plastic(path: Path) -> PlasticSegmenter:
@@ -213,12 +213,14 @@ def load_plastic(path: Path) -> PlasticSegmenter:
     Raises
     ------
     WeightsError
-        If the file is missing, not safetensors, of another form, incomplete, or holds a value outside of 0 to 1.
+        If the file is missing, not safetensors, of another form or other settings, incomplete, or holds a value that
+        is not float32 or outside of 0 to 1.
     """
     where = "load_plastic"
     stored = read_weights(
         path, form=_FORMAT, where=where, give="Give what save_plastic wrote.", use="Use what save_plastic wrote."
     )
+    check_settings(where, path, stored, _SETTINGS)
     network = PlasticSegmenter(generator=torch.Generator().manual_seed(0))
     try:
         network.load_state_dict(stored.tensors)
