@@ -18,7 +18,7 @@ from leukospike.segmentation import Segmentation
 from leukospike.segmentation import files as files_module
 from leukospike.segmentation.files import segment_files, segmented
 from leukospike.segmentation.network import class_maps, default_segmenter
-from leukospike.smears import CellKind, draw_cell, subject_style
+from leukospike.smears import CellKind, DrawnField, draw_cell, draw_field, subject_style
 
 THREADS = 3
 
@@ -34,6 +34,15 @@ def several_threads() -> Iterator[None]:
 
 def _shipped(images: Sequence[np.ndarray]) -> list[np.ndarray]:
     return class_maps(default_segmenter(), images)
+
+
+def _field() -> DrawnField:
+    rng = np.random.default_rng(1)
+    return draw_field([CellKind.LYMPHOBLAST, CellKind.NEUTROPHIL, CellKind.LYMPHOCYTE], subject_style(rng), rng)
+
+
+def _classes(field: DrawnField) -> np.ndarray:
+    return np.where(field.mask == 255, 2, field.mask > 0).astype(np.uint8)
 
 
 def _record(name: str, folder: Path = Path()) -> Record:
@@ -160,6 +169,26 @@ def test_an_error_is_raised_in_its_place(pictures):
     with pytest.raises(ConfigError, match="refused"):
         next(results)
     assert torch.get_num_threads() == THREADS
+
+
+def test_red_cells_and_their_spread_are_empty_where_none_were_counted(tmp_path):
+    field = _field()
+    write_png(tmp_path / "in" / "seen.png", field.pixels)
+    write_png(tmp_path / "in" / "stated.png", field.pixels, um_per_px=0.125)
+    write_png(tmp_path / "in" / "blank.png", np.full((99, 99, 3), 200, np.uint8))
+    records = [_record(f"{name}.png", tmp_path / "in") for name in ("seen", "stated", "blank")]
+    (tmp_path / "out").mkdir()
+    segment_files(
+        records, tmp_path / "out", lambda images: [_classes(field)[: len(image), : image.shape[1]] for image in images]
+    )
+    table = pd.read_csv(tmp_path / "out" / "images.csv", dtype=str, keep_default_na=False).set_index("image")
+    columns = ["um_per_px", "um_per_px_spread", "pixel_size_from", "red_cells"]
+    seen = table.loc["seen.png", columns]
+    assert float(seen["um_per_px"]) == pytest.approx(0.125, rel=0.1)
+    assert 0 < float(seen["um_per_px_spread"]) < 0.05
+    assert (seen["pixel_size_from"], int(seen["red_cells"]) >= 3) == ("red cells", True)
+    assert table.loc["stated.png", columns].tolist() == ["0.125", "", "metadata", ""]
+    assert table.loc["blank.png", columns].tolist() == ["", "", "", ""]
 
 
 def test_files_with_a_damaged_one_in_the_middle(pictures, tmp_path):

@@ -26,7 +26,7 @@ from leukospike.segmentation.overlay import overlay
 from leukospike.segmentation.result import Segmentation, segmentation_of
 from leukospike.segmentation.scale import PixelSize, stored_pixel_size
 
-IMAGE_COLUMNS = ("image", "cells", "flags", "um_per_px", "pixel_size_from", "red_cells")
+IMAGE_COLUMNS = ("image", "cells", "flags", "um_per_px", "um_per_px_spread", "pixel_size_from", "red_cells")
 """Columns of the table of images."""
 
 ClassMaps = Callable[[Sequence[UInt8[np.ndarray, "rows columns 3"]]], list[UInt8[np.ndarray, "rows columns"]]]
@@ -101,7 +101,7 @@ def segment_files(
         write_pixels(out / f"{stem}_overlay.png", overlay(picture.pixels, segmentation.mask, segmentation.instances))
         rows.append(image_row(record.image, segmentation))
         cells.append(segmentation.cells)
-    images = pd.DataFrame(rows, columns=pd.Index(IMAGE_COLUMNS))
+    images = pd.DataFrame(rows, columns=pd.Index(IMAGE_COLUMNS)).astype({"red_cells": "Int64"})  # whole, or empty
     # Tables without a row would make columns of numbers columns of objects.
     filled = [table for table in cells if len(table)]
     table = pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=pd.Index(CELL_COLUMNS))
@@ -184,13 +184,15 @@ def name_failure(image: str, stem: str) -> Failure | None:
 def image_row(image: str, segmentation: Segmentation) -> dict[str, object]:
     """Say what an image holds, what is wrong with it, and how large its pixels are."""
     size = segmentation.pixel_size
+    estimate = size if size is not None and size.source == "red cells" else None
     return {
         "image": image,
         "cells": len(segmentation.cells),
         "flags": " ".join(segmentation.quality),
         "um_per_px": None if size is None else round(size.um_per_px, 5),
+        "um_per_px_spread": None if estimate is None else round(estimate.spread_um_per_px, 5),
         "pixel_size_from": "" if size is None else size.source,
-        "red_cells": 0 if size is None else size.red_cells,
+        "red_cells": None if estimate is None else estimate.red_cells,
     }
 
 
