@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 from leukospike.datasets import Record
 from leukospike.errors import ConfigError
-from leukospike.images import Picture, write_png
+from leukospike.images import Picture, pixel_digest, write_png
 from leukospike.segmentation import Segmentation
 from leukospike.segmentation import files as files_module
 from leukospike.segmentation.files import segment_files, segmented
@@ -189,6 +190,56 @@ def test_red_cells_and_their_spread_are_empty_where_none_were_counted(tmp_path):
     assert (seen["pixel_size_from"], int(seen["red_cells"]) >= 3) == ("red cells", True)
     assert table.loc["stated.png", columns].tolist() == ["0.125", "", "metadata", ""]
     assert table.loc["blank.png", columns].tolist() == ["", "", "", ""]
+
+
+def test_labels_hold_the_numbers_of_the_table_and_part_cells_that_touch(tmp_path):
+    field = _field()
+    classes = _classes(field)
+    rows, columns = np.indices(classes.shape)
+    classes[:] = 0
+    for centre in (100, 159):  # two discs that touch
+        distance = np.hypot(rows - 100, columns - centre)
+        classes[distance <= 30] = 1
+        classes[distance <= 20] = 2
+    write_png(tmp_path / "in" / "a.png", field.pixels)
+    (tmp_path / "out").mkdir()
+    segmented = segment_files([_record("a.png", tmp_path / "in")], tmp_path / "out", lambda _: [classes])
+    with Image.open(tmp_path / "out" / "a_labels.png") as image:
+        assert image.mode == "I;16"
+        labels = np.asarray(image)
+    assert labels.shape == classes.shape
+    assert np.bincount(labels.ravel())[1:].tolist() == segmented.cells["area_px"].tolist()
+    assert len(segmented.cells) == 2
+    for cell in segmented.cells.to_dict("records"):
+        assert labels[round(cell["row"]), round(cell["column"])] == cell["cell"]
+    with Image.open(tmp_path / "out" / "a_mask.png") as image:
+        np.testing.assert_array_equal(np.asarray(image) > 0, labels > 0)
+
+
+def test_labels_keep_numbers_above_one_byte(tmp_path):
+    labels = np.array([[0, 1, 255], [256, 300, 65_535]], np.uint16)
+    files_module.write_pixels(tmp_path / "a.png", labels)
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "a.png")), labels)
+
+
+def test_more_cells_than_labels_can_number_are_a_failure(tmp_path, monkeypatch):
+    monkeypatch.setattr(files_module, "_MOST_CELLS", 2)
+    field = _field()
+    write_png(tmp_path / "in" / "three.png", field.pixels)
+    write_png(tmp_path / "in" / "none.png", field.pixels[:, ::-1].copy())
+    (tmp_path / "out").mkdir()
+    maps = {pixel_digest(field.pixels): _classes(field)}
+    segmented = segment_files(
+        [_record(name, tmp_path / "in") for name in ("three.png", "none.png")],
+        tmp_path / "out",
+        lambda images: [maps.get(pixel_digest(image), np.zeros(image.shape[:2], np.uint8)) for image in images],
+    )
+    [failure] = segmented.failures
+    assert failure.image == "three.png"
+    assert "must have at most 2 cells, got 3" in failure.reason
+    assert segmented.images["image"].tolist() == ["none.png"]
+    assert not list((tmp_path / "out").glob("three*"))
+    assert len(segmented.cells) == 0
 
 
 def test_files_with_a_damaged_one_in_the_middle(pictures, tmp_path):
