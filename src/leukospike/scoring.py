@@ -354,7 +354,8 @@ def _image_table(rows: Sequence[dict[str, Any]], cells: pd.DataFrame) -> pd.Data
     scored = counted["image"].value_counts()
     leukemic = counted.loc[counted["decision"] == DECISIONS[1], "image"].value_counts()
     counts = [{"scored": scored.get(row["image"], 0), "leukemic": leukemic.get(row["image"], 0)} for row in rows]
-    return pd.DataFrame([row | count for row, count in zip(rows, counts, strict=True)], columns=pd.Index(_PER_IMAGE))
+    table = pd.DataFrame([row | count for row, count in zip(rows, counts, strict=True)], columns=pd.Index(_PER_IMAGE))
+    return table.astype({"red_cells": "Int64"})  # whole numbers stay whole beside an image where none were counted
 
 
 def _counted(cells: pd.DataFrame) -> pd.DataFrame:

@@ -144,7 +144,7 @@ def test_bad_files_are_named_and_the_rest_goes_on(
     assert re.fullmatch(rf"24 images, \d+ cells: {re.escape(str(out))}\n", ended.out)
     assert _lines(out / "images.csv") == 24
     _check_failures(out / "failures.csv")
-    assert len(list(out.rglob("*.png"))) == 48
+    assert len(list(out.rglob("*.png"))) == 72
 
     out = tmp_path / "run"
     ended = leukospike("train", "--data", mixed, "--config", settings, "--out", out)

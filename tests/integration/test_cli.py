@@ -278,7 +278,7 @@ def test_segment_finds_the_cells_of_fields(leukospike, cohort: Path, tmp_path: P
     ended = leukospike("segment", cohort / "fields" / "images", "--out", out)
     assert ended.status == 0
     fields = sorted(path.stem for path in (cohort / "fields" / "images").iterdir())
-    expected = [f"{field}_{what}.png" for field in fields for what in ("mask", "overlay")]
+    expected = [f"{field}_{what}.png" for field in fields for what in ("labels", "mask", "overlay")]
     assert _names(out) == sorted(["cells.csv", "images.csv", *expected])
     drawn = [row for row in _rows(cohort / "fields" / "boxes.csv") if row["label"] == "WBC"]
     assert ended.out == f"4 images, {len(_rows(out / 'cells.csv'))} cells: {out}\n"
@@ -343,7 +343,7 @@ def test_segment_stays_in_its_folder_wherever_a_manifest_leads(leukospike, tmp_p
     before = set(_names(tmp_path))
     assert leukospike("segment", manifest, "--out", tmp_path / "tables" / "out").status == 0
     written = set(_names(tmp_path)) - before
-    assert len(written) == 6
+    assert len(written) == 8
     assert all(name.startswith("tables/out/") for name in written)
 
 
@@ -408,7 +408,7 @@ def test_segment_by_spike_times_alone(leukospike, tmp_path: Path):
     _draw_cell(tmp_path / "cells" / "a.png")
     ended = leukospike("segment", tmp_path / "cells", "--method", "stdp", "--out", tmp_path / "out")
     assert ended.status == 0
-    assert _names(tmp_path / "out") == ["a_mask.png", "a_overlay.png", "cells.csv", "images.csv"]
+    assert _names(tmp_path / "out") == ["a_labels.png", "a_mask.png", "a_overlay.png", "cells.csv", "images.csv"]
     mask = np.asarray(Image.open(tmp_path / "out" / "a_mask.png"))
     assert mask.shape == np.asarray(Image.open(tmp_path / "cells" / "a.png")).shape[:2]
     assert set(np.unique(mask)) <= {0, 128, 255}

@@ -10,15 +10,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 from leukospike.datasets import Record
 from leukospike.errors import ConfigError
-from leukospike.images import Picture, write_png
+from leukospike.images import Picture, pixel_digest, write_png
 from leukospike.segmentation import Segmentation
 from leukospike.segmentation import files as files_module
 from leukospike.segmentation.files import segment_files, segmented
 from leukospike.segmentation.network import class_maps, default_segmenter
-from leukospike.smears import CellKind, draw_cell, subject_style
+from leukospike.smears import CellKind, DrawnField, draw_cell, draw_field, subject_style
 
 THREADS = 3
 
@@ -34,6 +35,15 @@ def several_threads() -> Iterator[None]:
 
 def _shipped(images: Sequence[np.ndarray]) -> list[np.ndarray]:
     return class_maps(default_segmenter(), images)
+
+
+def _field() -> DrawnField:
+    rng = np.random.default_rng(1)
+    return draw_field([CellKind.LYMPHOBLAST, CellKind.NEUTROPHIL, CellKind.LYMPHOCYTE], subject_style(rng), rng)
+
+
+def _classes(field: DrawnField) -> np.ndarray:
+    return np.where(field.mask == 255, 2, field.mask > 0).astype(np.uint8)
 
 
 def _record(name: str, folder: Path = Path()) -> Record:
@@ -160,6 +170,76 @@ def test_an_error_is_raised_in_its_place(pictures):
     with pytest.raises(ConfigError, match="refused"):
         next(results)
     assert torch.get_num_threads() == THREADS
+
+
+def test_red_cells_and_their_spread_are_empty_where_none_were_counted(tmp_path):
+    field = _field()
+    write_png(tmp_path / "in" / "seen.png", field.pixels)
+    write_png(tmp_path / "in" / "stated.png", field.pixels, um_per_px=0.125)
+    write_png(tmp_path / "in" / "blank.png", np.full((99, 99, 3), 200, np.uint8))
+    records = [_record(f"{name}.png", tmp_path / "in") for name in ("seen", "stated", "blank")]
+    (tmp_path / "out").mkdir()
+    segment_files(
+        records, tmp_path / "out", lambda images: [_classes(field)[: len(image), : image.shape[1]] for image in images]
+    )
+    table = pd.read_csv(tmp_path / "out" / "images.csv", dtype=str, keep_default_na=False).set_index("image")
+    columns = ["um_per_px", "um_per_px_spread", "pixel_size_from", "red_cells"]
+    seen = table.loc["seen.png", columns]
+    assert float(seen["um_per_px"]) == pytest.approx(0.125, rel=0.1)
+    assert 0 < float(seen["um_per_px_spread"]) < 0.05
+    assert (seen["pixel_size_from"], int(seen["red_cells"]) >= 3) == ("red cells", True)
+    assert table.loc["stated.png", columns].tolist() == ["0.125", "", "metadata", ""]
+    assert table.loc["blank.png", columns].tolist() == ["", "", "", ""]
+
+
+def test_labels_hold_the_numbers_of_the_table_and_part_cells_that_touch(tmp_path):
+    field = _field()
+    classes = _classes(field)
+    rows, columns = np.indices(classes.shape)
+    classes[:] = 0
+    for centre in (100, 159):  # two discs that touch
+        distance = np.hypot(rows - 100, columns - centre)
+        classes[distance <= 30] = 1
+        classes[distance <= 20] = 2
+    write_png(tmp_path / "in" / "a.png", field.pixels)
+    (tmp_path / "out").mkdir()
+    segmented = segment_files([_record("a.png", tmp_path / "in")], tmp_path / "out", lambda _: [classes])
+    with Image.open(tmp_path / "out" / "a_labels.png") as image:
+        assert image.mode == "I;16"
+        labels = np.asarray(image)
+    assert labels.shape == classes.shape
+    assert np.bincount(labels.ravel())[1:].tolist() == segmented.cells["area_px"].tolist()
+    assert len(segmented.cells) == 2
+    for cell in segmented.cells.to_dict("records"):
+        assert labels[round(cell["row"]), round(cell["column"])] == cell["cell"]
+    with Image.open(tmp_path / "out" / "a_mask.png") as image:
+        np.testing.assert_array_equal(np.asarray(image) > 0, labels > 0)
+
+
+def test_labels_keep_numbers_above_one_byte(tmp_path):
+    labels = np.array([[0, 1, 255], [256, 300, 65_535]], np.uint16)
+    files_module.write_pixels(tmp_path / "a.png", labels)
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "a.png")), labels)
+
+
+def test_more_cells_than_labels_can_number_are_a_failure(tmp_path, monkeypatch):
+    monkeypatch.setattr(files_module, "_MOST_CELLS", 2)
+    field = _field()
+    write_png(tmp_path / "in" / "three.png", field.pixels)
+    write_png(tmp_path / "in" / "none.png", field.pixels[:, ::-1].copy())
+    (tmp_path / "out").mkdir()
+    maps = {pixel_digest(field.pixels): _classes(field)}
+    segmented = segment_files(
+        [_record(name, tmp_path / "in") for name in ("three.png", "none.png")],
+        tmp_path / "out",
+        lambda images: [maps.get(pixel_digest(image), np.zeros(image.shape[:2], np.uint8)) for image in images],
+    )
+    [failure] = segmented.failures
+    assert failure.image == "three.png"
+    assert "must have at most 2 cells, got 3" in failure.reason
+    assert segmented.images["image"].tolist() == ["none.png"]
+    assert not list((tmp_path / "out").glob("three*"))
+    assert len(segmented.cells) == 0
 
 
 def test_files_with_a_damaged_one_in_the_middle(pictures, tmp_path):

@@ -42,6 +42,18 @@ def test_box_centroid_areas_and_ratio_of_a_rectangle():
     assert not cell.border
 
 
+def test_area_and_diameter_in_micrometres_need_the_size_of_a_pixel():
+    pixels, class_map = _square_cell()
+    [unknown] = _measure(pixels, class_map)
+    assert np.isnan([unknown.area_um2, unknown.diameter_um]).all()
+    [cell] = measure_cells(pixels, class_map, find_cells(class_map), um_per_px=0.25)
+    assert cell.area_um2 == 1200 / 16
+    assert np.pi * cell.diameter_um**2 / 4 == pytest.approx(1200 / 16)
+    assert dataclasses.replace(cell, area_um2=0, diameter_um=0) == dataclasses.replace(
+        unknown, area_um2=0, diameter_um=0
+    )
+
+
 def test_stain_is_the_mean_colour_and_density():
     [cell] = _measure(*_square_cell())
     assert (cell.nucleus_red, cell.nucleus_green, cell.nucleus_blue) == NUCLEUS_COLOUR
@@ -117,6 +129,18 @@ def test_table_has_its_columns_with_and_without_cells():
     empty = cell_table("a/b.png", [])
     assert tuple(empty.columns) == CELL_COLUMNS
     assert len(empty) == 0
+
+
+def test_table_is_rounded_and_empty_where_nothing_is_known():
+    pixels, class_map = _square_cell()
+    pixels[30, 40] = 0  # a mean that is no round number
+    class_map[25, 35] = 1
+    table = cell_table("a.png", _measure(pixels, class_map))
+    assert table.loc[0, "nc_ratio"] == 0.1658  # 199 / 1200
+    assert table.loc[0, "nucleus_red"] == 99.5  # 100 * 198 / 199
+    for row in table.to_csv(index=False).splitlines()[1:]:
+        assert all(len(field.partition(".")[2]) <= 4 for field in row.split(",")[1:])
+    assert table.to_csv(index=False, columns=["area_px", "area_um2", "diameter_um"]).splitlines()[1] == "1200,,"
 
 
 def test_mask_has_the_values_of_its_classes_and_no_debris_and_no_holes():

@@ -27,6 +27,8 @@ def test_cells_of_a_generated_field_are_those_drawn(field: DrawnField):
     assert set(result.cells["image"]) == {"field.png"}
     assert result.pixel_size is not None
     assert result.pixel_size.source == "red cells"
+    side = result.pixel_size.um_per_px
+    np.testing.assert_allclose(result.cells["area_um2"], result.cells["area_px"] * side**2, atol=0.005)
 
 
 def test_debris_goes_by_the_pixel_size(field: DrawnField):

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import UInt8
+from jaxtyping import UInt8, UInt16
 from PIL import Image
 
 from leukospike.datasets import Record
@@ -26,7 +26,7 @@ from leukospike.segmentation.overlay import overlay
 from leukospike.segmentation.result import Segmentation, segmentation_of
 from leukospike.segmentation.scale import PixelSize, stored_pixel_size
 
-IMAGE_COLUMNS = ("image", "cells", "flags", "um_per_px", "pixel_size_from", "red_cells")
+IMAGE_COLUMNS = ("image", "cells", "flags", "um_per_px", "um_per_px_spread", "pixel_size_from", "red_cells")
 """Columns of the table of images."""
 
 ClassMaps = Callable[[Sequence[UInt8[np.ndarray, "rows columns 3"]]], list[UInt8[np.ndarray, "rows columns"]]]
@@ -35,6 +35,7 @@ ClassMaps = Callable[[Sequence[UInt8[np.ndarray, "rows columns 3"]]], list[UInt8
 _MOST_WORKERS = 4
 _AHEAD = 8  # images in work or done and not yet asked for
 _LARGE_VALUES = 4_000_000  # an image of more goes alone: two whole fields side by side would take twice the memory
+_MOST_CELLS = 65_535  # the highest number that 16 bits hold
 _LONGEST_SUFFIX = "_first_wave.png"
 _LONGEST_STEM = 255 - len(_LONGEST_SUFFIX)  # most file systems allow 255 bytes
 
@@ -58,9 +59,11 @@ def segment_files(
     pixel_size: PixelSize | None = None,
     progress: Progress = silent,
 ) -> Segmented:
-    """Write, for each image, its mask and an overlay; for all, `cells.csv` and `images.csv`.
+    """Write, for each image, its mask, its labels and an overlay; for all, `cells.csv` and `images.csv`.
 
     `<image without suffix>_mask.png` has the image's size: 255 nucleus, 128 cytoplasm, 0 the rest.
+    `<image without suffix>_labels.png`, of 16 bits, holds the number of the cell at each pixel, 0 outside; it parts
+    cells that touch, which the mask does not. An image of more than 65,535 cells is a failure.
     `<image without suffix>_overlay.png` is the image with numbered outlines.
 
     Parameters
@@ -96,12 +99,16 @@ def segment_files(
             progress("segment", done, len(records))
 
     for record, picture, segmentation in segmented(usable(), class_maps, pixel_size=pixel_size):
+        if (failure := _number_failure(record.image, segmentation)) is not None:
+            failures.append(failure)
+            continue
         stem = stems[record.image]
         write_pixels(out / f"{stem}_mask.png", segmentation.mask)
+        write_pixels(out / f"{stem}_labels.png", segmentation.instances.labels.astype(np.uint16))
         write_pixels(out / f"{stem}_overlay.png", overlay(picture.pixels, segmentation.mask, segmentation.instances))
         rows.append(image_row(record.image, segmentation))
         cells.append(segmentation.cells)
-    images = pd.DataFrame(rows, columns=pd.Index(IMAGE_COLUMNS))
+    images = pd.DataFrame(rows, columns=pd.Index(IMAGE_COLUMNS)).astype({"red_cells": "Int64"})  # whole, or empty
     # Tables without a row would make columns of numbers columns of objects.
     filled = [table for table in cells if len(table)]
     table = pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=pd.Index(CELL_COLUMNS))
@@ -181,21 +188,31 @@ def name_failure(image: str, stem: str) -> Failure | None:
     return Failure(image, f"name must have at most {_LONGEST_STEM} bytes and a suffix, got {length}. Rename the file.")
 
 
+def _number_failure(image: str, segmentation: Segmentation) -> Failure | None:
+    """Refuse more cells than the labels can number: noise, or a pixel size at which specks count as cells."""
+    if (n_cells := len(segmentation.cells)) <= _MOST_CELLS:
+        return None
+    reason = f"image must have at most {_MOST_CELLS} cells, got {n_cells}. Check it and its pixel size (--pixel-size)."
+    return Failure(image, reason)
+
+
 def image_row(image: str, segmentation: Segmentation) -> dict[str, object]:
     """Say what an image holds, what is wrong with it, and how large its pixels are."""
     size = segmentation.pixel_size
+    estimate = size if size is not None and size.source == "red cells" else None
     return {
         "image": image,
         "cells": len(segmentation.cells),
         "flags": " ".join(segmentation.quality),
         "um_per_px": None if size is None else round(size.um_per_px, 5),
+        "um_per_px_spread": None if estimate is None else round(estimate.spread_um_per_px, 5),
         "pixel_size_from": "" if size is None else size.source,
-        "red_cells": 0 if size is None else size.red_cells,
+        "red_cells": None if estimate is None else estimate.red_cells,
     }
 
 
-def write_pixels(path: Path, pixels: UInt8[np.ndarray, "..."]) -> None:
-    """Write a PNG, whole or not at all."""
+def write_pixels(path: Path, pixels: UInt8[np.ndarray, "..."] | UInt16[np.ndarray, "..."]) -> None:
+    """Write a PNG of 8 or 16 bits a value, whole or not at all."""
     with written_whole(path) as part:
         # Level 1: measured, five times as fast as the default for a tenth more bytes; runs alone: fewer of both.
         Image.fromarray(pixels).save(part, format="PNG", compress_level=1, compress_type=zlib.Z_RLE)

@@ -58,5 +58,6 @@ def segmentation_of(
         return Segmentation(nothing, find_cells(nothing), cell_table(image, []), quality, pixel_size)
     size = pixel_size_from_red_cells(pixels, class_map) if pixel_size is None else pixel_size
     instances = find_cells(class_map, red_cell_px=None if size is None else size.red_cell_px)
-    cells = cell_table(image, measure_cells(pixels, class_map, instances))
+    measures = measure_cells(pixels, class_map, instances, um_per_px=None if size is None else size.um_per_px)
+    cells = cell_table(image, measures)
     return Segmentation(cell_mask(class_map, instances), instances, cells, quality, size)
