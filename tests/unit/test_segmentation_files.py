@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from leukospike.datasets import Record
+from leukospike.datasets import Record, collect_images
 from leukospike.errors import ConfigError
 from leukospike.images import Picture, pixel_digest, write_png
 from leukospike.segmentation import Segmentation
@@ -264,3 +264,16 @@ def test_files_with_a_damaged_one_in_the_middle(pictures, tmp_path):
             assert (out / written.name).read_bytes() == written.read_bytes()
     expected = pd.concat([table for table in cells if len(table)], ignore_index=True)
     pd.testing.assert_frame_equal(together.cells, expected, check_exact=True)
+
+
+@pytest.mark.parametrize("folder", ["a_mask.png", "cells.csv"])
+def test_folder_named_as_a_result_loses_no_other_image(tmp_path: Path, folder: str):
+    images = [tmp_path / "in" / "a.png", tmp_path / "in" / folder / "b.png"]
+    for path in images:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_png(path, np.full((40, 40, 3), 200, np.uint8))
+    records = collect_images([tmp_path / "in"])
+    (tmp_path / "out").mkdir()
+    done = segment_files(records, tmp_path / "out", lambda given: [np.zeros(one.shape[:2], np.uint8) for one in given])
+    assert [failure.image for failure in done.failures] == [f"{folder}/b.png"]
+    assert done.images["image"].tolist() == ["a.png"]

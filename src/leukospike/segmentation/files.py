@@ -36,6 +36,7 @@ _MOST_WORKERS = 4
 _AHEAD = 8  # images in work or done and not yet asked for
 _LARGE_VALUES = 4_000_000  # an image of more goes alone: two whole fields side by side would take twice the memory
 _MOST_CELLS = 65_535  # the highest number that 16 bits hold
+_RESULT_SUFFIXES = (".png", ".csv")
 _LONGEST_SUFFIX = "_first_wave.png"
 _LONGEST_STEM = 255 - len(_LONGEST_SUFFIX)  # most file systems allow 255 bytes
 
@@ -182,7 +183,11 @@ def output_stem(image: str, names: set[str]) -> str:
 
 
 def name_failure(image: str, stem: str) -> Failure | None:
-    """Refuse a name that leaves no room for what is put behind it."""
+    """Refuse a name that leaves no room for what is put behind it, and a folder named as results are."""
+    for folder in PurePosixPath(stem).parts[:-1]:
+        # Its results would lie in a folder of that name, which may be the name of another image's result.
+        if PurePosixPath(folder).suffix in _RESULT_SUFFIXES:
+            return Failure(image, f"folder must not be named as results are (.png, .csv), got {folder}. Rename it.")
     if (length := len(os.fsencode(PurePosixPath(stem).name))) <= _LONGEST_STEM:
         return None
     return Failure(image, f"name must have at most {_LONGEST_STEM} bytes and a suffix, got {length}. Rename the file.")
