@@ -45,6 +45,9 @@ BLANK = "blank"
 LARGE = "large"
 """Flag of an image with a side over 1,024 pixels that is taken for a single cell: probably a whole field."""
 
+NO_CELL = "no_cell"
+"""Flag of an image of a single cell in which the segmenter finds no white cell, as on a crop of a platelet."""
+
 BORDER = "border"
 """Flag of a cell of a field that the image's border cuts: it gets a probability and takes no part in the means."""
 
@@ -106,7 +109,8 @@ def analyze_cells(
 ) -> Analysis:
     """Give each cell its probability, and each subject the mean of its cells.
 
-    An image is of a single cell or a whole field. A field is segmented; each white cell is cut out, shown as the
+    An image is of a single cell or a whole field. That of a single cell is scored as it is, also where the segmenter
+    finds no white cell in it, which gets a flag. A field is segmented; each white cell is cut out, shown as the
     model's training images show theirs (`segmentation.cutout`), and scored. Cells that the border of a field cuts are
     flagged and take no part in the means of subjects. A field that cannot be read, such as a blank one, has a row in
     `images.csv` with its flags, and no cells.
@@ -258,6 +262,9 @@ class _Reader:
         flags = [] if segmentation is None else [flag.value for flag in segmentation.quality]
         if max(picture.pixels.shape) > _LARGE_PX:
             flags.append(LARGE)
+        # A bad image has no cells whatever it shows; its own flags say so.
+        if segmentation is not None and not segmentation.quality and not len(segmentation.cells):
+            flags.append(NO_CELL)
         measures = {} if segmentation is None else _middle_cell(segmentation)
         row = {"image": record.image, "subject": record.subject, "kind": Kind.CELL.value, "cells": 1, "scaled_by": ""}
         row |= {} if segmentation is None else _about(record.image, segmentation)
@@ -424,8 +431,8 @@ def _notices(
     fields = images.loc[images["kind"] == Kind.FIELD.value]
     if len(fields):
         notices += _field_notices(fields, models[0])
-    blank, large, border = (
-        sum(flag in flags.split() for flags in table["flags"].to_list()) for flag in (BLANK, LARGE, BORDER)
+    blank, large, no_cell, border = (
+        sum(flag in flags.split() for flags in table["flags"].to_list()) for flag in (BLANK, LARGE, NO_CELL, BORDER)
     )
     if border:
         notices.append(
@@ -436,6 +443,11 @@ def _notices(
         notices.append(f"{blank} images are blank: without an edge there is no spike, and no probability.")
     if large:
         notices.append(f"{large} images are larger than {_LARGE_PX} pixels; the model expects single cells.")
+    if no_cell:
+        notices.append(
+            f"In {no_cell} images of single cells no white cell was found. They were scored all the same: see whether"
+            " they show one."
+        )
     single = images.loc[images["kind"] == Kind.CELL.value, "flags"].dropna().to_list()
     doubtful = sum(bool(_DOUBTFUL & set(flags.split())) for flags in single)
     if doubtful:

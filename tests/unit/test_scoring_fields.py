@@ -254,6 +254,24 @@ def test_picture_of_one_cell_has_the_measures_of_that_in_its_middle(drawn, model
     assert not (out / "images.csv").exists()
 
 
+@pytest.mark.parametrize("kind", [Kind.AUTO, Kind.CELL])
+def test_picture_without_a_white_cell_is_flagged_and_counted(drawn, model: FittedModel, tmp_path: Path, kind: Kind):
+    field = drawn[0]
+    cell = DrawnField(field.pixels[:400, :400], field.mask[:400, :400], ())
+    assert cell.mask.any()
+    rng = np.random.default_rng(1)
+    empty = draw_cell(CellKind.LYMPHOCYTE, subject_style(rng), rng)  # the segmenter gives it nothing
+    blank = DrawnField(np.full((400, 400, 3), 200, np.uint8), cell.mask, ())
+    records = _records(tmp_path, [cell, DrawnField(empty.pixels, empty.mask, ()), blank])
+    analysis = _analyze(records, [cell, blank], model, tmp_path / "out", kind=kind)
+    assert analysis.cells["flags"].tolist() == ["", "no_cell", "blank"]
+    assert np.isfinite(analysis.cells["probability"]).tolist() == [True, True, False]
+    notices = _summary(tmp_path / "out")["notices"]
+    assert [notice for notice in notices if "no white cell was found" in notice] == [
+        "In 1 images of single cells no white cell was found. They were scored all the same: see whether they show one."
+    ]
+
+
 def test_listed_centroids_are_scored(drawn, model: FittedModel, tmp_path: Path):
     boxes = [box for box in drawn[1].boxes if box.label == "WBC"]
     centres = tuple(((box.top + box.bottom) / 2, (box.left + box.right) / 2) for box in boxes)
