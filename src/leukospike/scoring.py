@@ -36,6 +36,8 @@ from leukospike.segmentation.files import (
     segmented,
     write_pixels,
 )
+from leukospike.segmentation.result import PIXEL_SIZE
+from leukospike.segmentation.scale import PLAUSIBLE_CELL_UM
 from leukospike.settings import Kind
 
 DECISIONS = ("normal", "leukemic")
@@ -54,7 +56,7 @@ BORDER = "border"
 OVERLAYS = "overlays"
 """Folder of the fields with numbered outlines."""
 
-_DOUBTFUL = {flag.value for flag in Quality} - {BLANK}
+_UNREADABLE = {flag.value for flag in Quality}
 _LARGE_PX = 1024
 _BATCH = 64
 _THUMBNAIL_PX = 64
@@ -259,7 +261,7 @@ class _Reader:
 
     def _single(self, record: Record, picture: Picture, segmentation: Segmentation | None) -> _Read:
         """Take an image of one cell as it is; what the segmenter finds in its middle is measured."""
-        flags = [] if segmentation is None else [flag.value for flag in segmentation.quality]
+        flags = [] if segmentation is None else [*segmentation.flags]
         if max(picture.pixels.shape) > _LARGE_PX:
             flags.append(LARGE)
         # A bad image has no cells whatever it shows; its own flags say so.
@@ -449,10 +451,17 @@ def _notices(
             " they show one."
         )
     single = images.loc[images["kind"] == Kind.CELL.value, "flags"].dropna().to_list()
-    doubtful = sum(bool(_DOUBTFUL & set(flags.split())) for flags in single)
+    doubtful = sum(bool((_UNREADABLE - {BLANK}) & set(flags.split())) for flags in single)
     if doubtful:
         notices.append(
             f"{doubtful} images of single cells look wrong; their flags say why. They were scored all the same."
+        )
+    sizes = sum(PIXEL_SIZE in flags.split() for flags in images["flags"].dropna().to_list())
+    if sizes:
+        low, high = PLAUSIBLE_CELL_UM
+        notices.append(
+            f"In {sizes} images the pixel size is implausible: by it white cells would be smaller than {low:g} or"
+            f" larger than {high:g} micrometres. Check --pixel-size, or what the files state."
         )
     if not any(isinstance(subject, str) for subject in [*table["subject"].to_list(), *images["subject"].to_list()]):
         notices.append("No subjects are known: put each subject's images into a folder of its own, or use a manifest.")
@@ -466,7 +475,7 @@ def _field_notices(fields: pd.DataFrame, model: FittedModel) -> list[str]:
         f"{len(fields)} images were taken for whole fields. Without --kind, an image is of a single cell if its longer"
         f" side is at most {LONGEST_CELL_PX} pixels, or {LONGEST_CUT_OUT_PX} where it is black around its content."
     ]
-    if unread := sum(flags != "" for flags in fields["flags"].to_list()):
+    if unread := sum(bool(_UNREADABLE & set(flags.split())) for flags in fields["flags"].to_list()):
         notices.append(f"{unread} fields could not be read as smears and give no cells; images.csv flags why.")
     if framing is None:
         notices.append(

@@ -185,6 +185,15 @@ def test_given_pixel_size_goes_before_all(drawn, model: FittedModel, tmp_path: P
     assert images[["um_per_px", "pixel_size_from"]].to_numpy().tolist() == [[0.1, "given"]] * 2
 
 
+def test_implausible_pixel_size_is_flagged_and_said(drawn, model: FittedModel, tmp_path: Path):
+    analysis = _analyze(_records(tmp_path, drawn), drawn, model, tmp_path / "out", pixel_size=PixelSize(0.6, "given"))
+    assert pd.read_csv(tmp_path / "out" / "images.csv")["flags"].tolist() == ["pixel_size"] * 2
+    assert len(analysis.cells) == 5
+    notices = _summary(tmp_path / "out")["notices"]
+    assert any(notice.startswith("In 2 images the pixel size is implausible") for notice in notices)
+    assert not any("could not be read" in notice for notice in notices)
+
+
 def _bad(field: DrawnField, how: str) -> np.ndarray:
     rng = np.random.default_rng(0)
     pixels = field.pixels
