@@ -48,7 +48,7 @@ LARGE = "large"
 """Flag of an image with a side over 1,024 pixels that is taken for a single cell: probably a whole field."""
 
 NO_CELL = "no_cell"
-"""Flag of an image of a single cell in which the segmenter finds no white cell, as on a crop of a platelet."""
+"""Flag of an image of a single cell in which the segmenter finds no white cell, as on many crops of platelets."""
 
 BORDER = "border"
 """Flag of a cell of a field that the image's border cuts: it gets a probability and takes no part in the means."""
