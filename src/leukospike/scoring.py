@@ -36,6 +36,8 @@ from leukospike.segmentation.files import (
     segmented,
     write_pixels,
 )
+from leukospike.segmentation.result import PIXEL_SIZE
+from leukospike.segmentation.scale import PLAUSIBLE_CELL_UM
 from leukospike.settings import Kind
 
 DECISIONS = ("normal", "leukemic")
@@ -45,13 +47,16 @@ BLANK = "blank"
 LARGE = "large"
 """Flag of an image with a side over 1,024 pixels that is taken for a single cell: probably a whole field."""
 
+NO_CELL = "no_cell"
+"""Flag of an image of a single cell in which the segmenter finds no white cell, as on many crops of platelets."""
+
 BORDER = "border"
 """Flag of a cell of a field that the image's border cuts: it gets a probability and takes no part in the means."""
 
 OVERLAYS = "overlays"
 """Folder of the fields with numbered outlines."""
 
-_DOUBTFUL = {flag.value for flag in Quality} - {BLANK}
+_UNREADABLE = {flag.value for flag in Quality}
 _LARGE_PX = 1024
 _BATCH = 64
 _THUMBNAIL_PX = 64
@@ -106,7 +111,8 @@ def analyze_cells(
 ) -> Analysis:
     """Give each cell its probability, and each subject the mean of its cells.
 
-    An image is of a single cell or a whole field. A field is segmented; each white cell is cut out, shown as the
+    An image is of a single cell or a whole field. That of a single cell is scored as it is, also where the segmenter
+    finds no white cell in it, which gets a flag. A field is segmented; each white cell is cut out, shown as the
     model's training images show theirs (`segmentation.cutout`), and scored. Cells that the border of a field cuts are
     flagged and take no part in the means of subjects. A field that cannot be read, such as a blank one, has a row in
     `images.csv` with its flags, and no cells.
@@ -263,9 +269,12 @@ class _Reader:
 
     def _single(self, record: Record, picture: Picture, segmentation: Segmentation | None) -> _Read:
         """Take an image of one cell as it is; what the segmenter finds in its middle is measured."""
-        flags = [] if segmentation is None else [flag.value for flag in segmentation.quality]
+        flags = [] if segmentation is None else [*segmentation.flags]
         if max(picture.pixels.shape) > _LARGE_PX:
             flags.append(LARGE)
+        # A bad image has no cells whatever it shows; its own flags say so.
+        if segmentation is not None and not segmentation.quality and not len(segmentation.cells):
+            flags.append(NO_CELL)
         measures = {} if segmentation is None else _middle_cell(segmentation)
         row = {"image": record.image, "subject": record.subject, "kind": Kind.CELL.value, "cells": 1, "scaled_by": ""}
         row |= {} if segmentation is None else _about(record.image, segmentation)
@@ -432,8 +441,8 @@ def _notices(
     fields = images.loc[images["kind"] == Kind.FIELD.value]
     if len(fields):
         notices += _field_notices(fields, models[0])
-    blank, large, border = (
-        sum(flag in flags.split() for flags in table["flags"].to_list()) for flag in (BLANK, LARGE, BORDER)
+    blank, large, no_cell, border = (
+        sum(flag in flags.split() for flags in table["flags"].to_list()) for flag in (BLANK, LARGE, NO_CELL, BORDER)
     )
     if border:
         notices.append(
@@ -444,11 +453,23 @@ def _notices(
         notices.append(f"{blank} images are blank: without an edge there is no spike, and no probability.")
     if large:
         notices.append(f"{large} images are larger than {_LARGE_PX} pixels; the model expects single cells.")
+    if no_cell:
+        notices.append(
+            f"In {no_cell} images of single cells no white cell was found. They were scored all the same: see whether"
+            " they show one."
+        )
     single = images.loc[images["kind"] == Kind.CELL.value, "flags"].dropna().to_list()
-    doubtful = sum(bool(_DOUBTFUL & set(flags.split())) for flags in single)
+    doubtful = sum(bool((_UNREADABLE - {BLANK}) & set(flags.split())) for flags in single)
     if doubtful:
         notices.append(
             f"{doubtful} images of single cells look wrong; their flags say why. They were scored all the same."
+        )
+    sizes = sum(PIXEL_SIZE in flags.split() for flags in images["flags"].dropna().to_list())
+    if sizes:
+        low, high = PLAUSIBLE_CELL_UM
+        notices.append(
+            f"In {sizes} images the pixel size is implausible: by it white cells would be smaller than {low:g} or"
+            f" larger than {high:g} micrometres. Check --pixel-size, or what the files state."
         )
     if not any(isinstance(subject, str) for subject in [*table["subject"].to_list(), *images["subject"].to_list()]):
         notices.append("No subjects are known: put each subject's images into a folder of its own, or use a manifest.")
@@ -462,7 +483,7 @@ def _field_notices(fields: pd.DataFrame, model: FittedModel) -> list[str]:
         f"{len(fields)} images were taken for whole fields. Without --kind, an image is of a single cell if its longer"
         f" side is at most {LONGEST_CELL_PX} pixels, or {LONGEST_CUT_OUT_PX} where it is black around its content."
     ]
-    if unread := sum(flags != "" for flags in fields["flags"].to_list()):
+    if unread := sum(bool(_UNREADABLE & set(flags.split())) for flags in fields["flags"].to_list()):
         notices.append(f"{unread} fields could not be read as smears and give no cells; images.csv flags why.")
     if framing is None:
         notices.append(

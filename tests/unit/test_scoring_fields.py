@@ -185,6 +185,15 @@ def test_given_pixel_size_goes_before_all(drawn, model: FittedModel, tmp_path: P
     assert images[["um_per_px", "pixel_size_from"]].to_numpy().tolist() == [[0.1, "given"]] * 2
 
 
+def test_implausible_pixel_size_is_flagged_and_said(drawn, model: FittedModel, tmp_path: Path):
+    analysis = _analyze(_records(tmp_path, drawn), drawn, model, tmp_path / "out", pixel_size=PixelSize(0.6, "given"))
+    assert pd.read_csv(tmp_path / "out" / "images.csv")["flags"].tolist() == ["pixel_size"] * 2
+    assert len(analysis.cells) == 5
+    notices = _summary(tmp_path / "out")["notices"]
+    assert any(notice.startswith("In 2 images the pixel size is implausible") for notice in notices)
+    assert not any("could not be read" in notice for notice in notices)
+
+
 def _bad(field: DrawnField, how: str) -> np.ndarray:
     rng = np.random.default_rng(0)
     pixels = field.pixels
@@ -252,6 +261,24 @@ def test_picture_of_one_cell_has_the_measures_of_that_in_its_middle(drawn, model
     lines = (out / "cells.csv").read_text().splitlines()
     assert lines[2].endswith("," * (len(CELL_COLUMNS) - 1))  # no cell was found there: no measure is made up
     assert not (out / "images.csv").exists()
+
+
+@pytest.mark.parametrize("kind", [Kind.AUTO, Kind.CELL])
+def test_picture_without_a_white_cell_is_flagged_and_counted(drawn, model: FittedModel, tmp_path: Path, kind: Kind):
+    field = drawn[0]
+    cell = DrawnField(field.pixels[:400, :400], field.mask[:400, :400], ())
+    assert cell.mask.any()
+    rng = np.random.default_rng(1)
+    empty = draw_cell(CellKind.LYMPHOCYTE, subject_style(rng), rng)  # the segmenter gives it nothing
+    blank = DrawnField(np.full((400, 400, 3), 200, np.uint8), cell.mask, ())
+    records = _records(tmp_path, [cell, DrawnField(empty.pixels, empty.mask, ()), blank])
+    analysis = _analyze(records, [cell, blank], model, tmp_path / "out", kind=kind)
+    assert analysis.cells["flags"].tolist() == ["", "no_cell", "blank"]
+    assert np.isfinite(analysis.cells["probability"]).tolist() == [True, True, False]
+    notices = _summary(tmp_path / "out")["notices"]
+    assert [notice for notice in notices if "no white cell was found" in notice] == [
+        "In 1 images of single cells no white cell was found. They were scored all the same: see whether they show one."
+    ]
 
 
 def test_listed_centroids_are_scored(drawn, model: FittedModel, tmp_path: Path):

@@ -1,5 +1,6 @@
 """Many images side by side give what they give one by one, in their order, in bounded memory."""
 
+import re
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -15,9 +16,9 @@ from PIL import Image
 from leukospike.datasets import Record, collect_images
 from leukospike.errors import ConfigError
 from leukospike.images import Picture, pixel_digest, write_png
-from leukospike.segmentation import Segmentation
+from leukospike.segmentation import CELL_COLUMNS, Segmentation
 from leukospike.segmentation import files as files_module
-from leukospike.segmentation.files import segment_files, segmented
+from leukospike.segmentation.files import IMAGE_COLUMNS, segment_files, segmented
 from leukospike.segmentation.network import class_maps, default_segmenter
 from leukospike.smears import CellKind, DrawnField, draw_cell, draw_field, subject_style
 
@@ -214,6 +215,17 @@ def test_labels_hold_the_numbers_of_the_table_and_part_cells_that_touch(tmp_path
         assert labels[round(cell["row"]), round(cell["column"])] == cell["cell"]
     with Image.open(tmp_path / "out" / "a_mask.png") as image:
         np.testing.assert_array_equal(np.asarray(image) > 0, labels > 0)
+
+
+@pytest.mark.parametrize(("table", "columns"), [("cells", CELL_COLUMNS), ("images", IMAGE_COLUMNS)])
+def test_each_column_is_explained_in_the_docs(table: str, columns: tuple[str, ...]):
+    docs = (Path(__file__).parents[2] / "docs" / "howto.md").read_text(encoding="utf-8")
+    rows = docs.split(f"`{table}.csv` has a row for each", 1)[1].split("|---|---|---|\n", 1)[1].split("\n\n", 1)[0]
+    explained: list[str] = []
+    for row in rows.splitlines():
+        names = re.findall(r"`(\w+)`", row.split("|")[1])
+        explained += [f"{names[0].rsplit('_', 1)[0]}{name}" if name.startswith("_") else name for name in names]
+    assert sorted(explained) == sorted(columns)
 
 
 def test_labels_keep_numbers_above_one_byte(tmp_path):

@@ -38,6 +38,32 @@ def test_debris_goes_by_the_pixel_size(field: DrawnField):
     assert coarse.pixel_size == PixelSize(0.01, "given")
 
 
+@pytest.mark.parametrize(
+    ("size", "flags"),
+    [
+        (PixelSize(0.125, "given"), ()),
+        (PixelSize(0.5, "given"), ("pixel_size",)),
+        (PixelSize(0.5, "metadata"), ("pixel_size",)),
+        (PixelSize(0.5, "red cells"), ()),  # it rests on what the image shows
+        (PixelSize(0.03, "given"), ("pixel_size",)),  # all cells are dropped as debris
+    ],
+)
+def test_size_that_the_cells_contradict_is_flagged_and_cells_stay(field: DrawnField, size: PixelSize, flags: tuple):
+    result = segmentation_of("a", field.pixels, _classes(field), pixel_size=size)
+    assert result.quality == ()
+    assert result.flags == flags
+    assert len(result.cells) == (0 if size.um_per_px < 0.1 else 3)
+
+
+def test_cell_that_the_border_cuts_says_nothing_of_the_size(field: DrawnField):
+    bottom = min(box.bottom for box in field.boxes if box.label == "WBC")
+    pixels, classes = field.pixels[bottom - 20 :], _classes(field)[bottom - 20 :]
+    size = PixelSize(0.125, "given")
+    whole = segmentation_of("a", pixels, classes, pixel_size=size)
+    assert whole.cells["border"].any()
+    assert whole.flags == ()
+
+
 def test_bad_image_has_no_cells_whatever_the_class_map(field: DrawnField):
     blank = np.full_like(field.pixels, 200)
     result = segmentation_of("a", blank, _classes(field))

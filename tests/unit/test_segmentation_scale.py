@@ -8,7 +8,13 @@ from PIL import Image
 
 from leukospike.errors import ConfigError
 from leukospike.images import read_image
-from leukospike.segmentation.scale import RED_CELL_UM, PixelSize, pixel_size_from_red_cells, stored_pixel_size
+from leukospike.segmentation.scale import (
+    RED_CELL_UM,
+    PixelSize,
+    contradicts,
+    pixel_size_from_red_cells,
+    stored_pixel_size,
+)
 from leukospike.smears import CellKind, draw_field, subject_style
 
 BACKGROUND, RED, PURPLE = (225, 220, 215), (200, 150, 150), (90, 40, 130)
@@ -136,3 +142,14 @@ def test_size_stored_in_the_file_is_taken(tmp_path: Path):
     assert size.source == "metadata"
     Image.fromarray(_field(_grid(50))).save(tmp_path / "b.png", dpi=(72, 72))
     assert stored_pixel_size(read_image(tmp_path / "b.png")) is None
+
+
+@pytest.mark.parametrize(
+    ("um_per_px", "doubtful"), [(0.039, True), (0.041, False), (0.12, False), (0.39, False), (0.41, True)]
+)
+def test_cells_contradict_a_size_by_which_they_have_less_than_4_or_more_than_40_micrometres(
+    um_per_px: float, doubtful: bool
+):
+    areas = [1, round(np.pi * 100**2 / 4), 10**6]  # the median counts: 100 pixels across
+    assert contradicts(PixelSize(um_per_px, "given"), areas) == doubtful
+    assert not contradicts(PixelSize(um_per_px, "given"), [])

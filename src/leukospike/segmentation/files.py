@@ -208,7 +208,7 @@ def image_row(image: str, segmentation: Segmentation) -> dict[str, object]:
     return {
         "image": image,
         "cells": len(segmentation.cells),
-        "flags": " ".join(segmentation.quality),
+        "flags": " ".join(segmentation.flags),
         "um_per_px": None if size is None else round(size.um_per_px, 5),
         "um_per_px_spread": None if estimate is None else round(estimate.spread_um_per_px, 5),
         "pixel_size_from": "" if size is None else size.source,

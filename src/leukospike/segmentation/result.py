@@ -6,10 +6,13 @@ import numpy as np
 import pandas as pd
 from jaxtyping import UInt8
 
-from leukospike.segmentation.instances import Instances, find_cells
+from leukospike.segmentation.instances import ClassMap, Instances, find_cells, touches_border
 from leukospike.segmentation.morphology import cell_mask, cell_table, measure_cells
 from leukospike.segmentation.quality import Quality, quality_of
-from leukospike.segmentation.scale import PixelSize, pixel_size_from_red_cells
+from leukospike.segmentation.scale import PixelSize, contradicts, pixel_size_from_red_cells
+
+PIXEL_SIZE = "pixel_size"
+"""Flag of an image whose white cells would be implausibly small or large, if its pixels were as large as is said."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,13 @@ class Segmentation:
     """What is wrong with the image; then there are no cells, whatever the class map said."""
     pixel_size: PixelSize | None
     """None if it was not given and too few red cells show it."""
+    doubtful_size: bool = False
+    """Whether the cells contradict a size that was given or stored."""
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What is wrong with the image or its pixel size, in words of the tables."""
+        return (*(flag.value for flag in self.quality), *([PIXEL_SIZE] if self.doubtful_size else []))
 
 
 def segmentation_of(
@@ -46,7 +56,9 @@ def segmentation_of(
     class_map : ndarray of shape (rows, columns)
         uint8: 0 rest, 1 cytoplasm, 2 nucleus.
     pixel_size : PixelSize, optional
-        If not given, estimated from red cells. It decides what is too small to be a white cell.
+        If not given, estimated from red cells. It decides what is too small to be a white cell. One that is given or
+        stored is held against the whole cells, `doubtful_size`: against what was dropped as too small where none is
+        left. They stay as they are.
 
     Returns
     -------
@@ -60,4 +72,16 @@ def segmentation_of(
     instances = find_cells(class_map, red_cell_px=None if size is None else size.red_cell_px)
     measures = measure_cells(pixels, class_map, instances, um_per_px=None if size is None else size.um_per_px)
     cells = cell_table(image, measures)
-    return Segmentation(cell_mask(class_map, instances), instances, cells, quality, size)
+    doubtful = size is not None and size.source != "red cells" and contradicts(size, _areas(class_map, instances))
+    return Segmentation(cell_mask(class_map, instances), instances, cells, quality, size, doubtful)
+
+
+def _areas(class_map: ClassMap, instances: Instances) -> list[int]:
+    """Give the areas of whole cells; where a wrong size may have dropped them all, of what is found without it."""
+    found = instances if instances.boxes else find_cells(class_map)
+    shape = (class_map.shape[0], class_map.shape[1])
+    return [
+        int(np.count_nonzero(found.labels[box.window] == number))
+        for number, box in enumerate(found.boxes, start=1)
+        if not touches_border(box, shape)
+    ]

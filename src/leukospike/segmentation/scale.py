@@ -1,5 +1,6 @@
 """How large a pixel is: from red cells, whose diameter hardly varies between people."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,6 +16,10 @@ from leukospike.segmentation.instances import Region, connected, depth_inside, f
 
 RED_CELL_UM = 7.2
 """Mean diameter of a red cell on a dried smear, micrometres."""
+
+PLAUSIBLE_CELL_UM = (4.0, 40.0)
+"""Median diameters of white cells that are let pass, micrometres: well beyond those of small lymphocytes, 7, and large
+monocytes, 25, so that what is outside has a wrong pixel size."""
 
 MIN_RED_CELLS_SEEN = 3
 """Fewer whole round red cells of one size give no estimate."""
@@ -54,6 +59,26 @@ class PixelSize:
     def red_cell_px(self) -> float:
         """Diameter of a red cell of average size, pixels."""
         return RED_CELL_UM / self.um_per_px
+
+
+def contradicts(size: PixelSize, areas_px: Sequence[int]) -> bool:
+    """Tell whether white cells of these areas cannot be, if a pixel is so large.
+
+    Parameters
+    ----------
+    size : PixelSize
+    areas_px : sequence of int
+        Areas of whole cells, pixels.
+
+    Returns
+    -------
+    bool
+        Whether the median diameter, of discs of these areas, is outside `PLAUSIBLE_CELL_UM`; False without cells.
+    """
+    if not areas_px:
+        return False
+    low, high = PLAUSIBLE_CELL_UM
+    return not low <= size.um_per_px * 2 * float(np.sqrt(np.median(areas_px) / np.pi)) <= high
 
 
 def stored_pixel_size(picture: Picture) -> PixelSize | None:
