@@ -109,10 +109,53 @@ def test_grey_smear_and_noise_are_no_smears():
     assert Quality.NOT_A_SMEAR in quality_of(noise)
 
 
+STAIN, GLASS = np.array([90, 40, 140]), np.array([240, 225, 230])
+
+
+@pytest.mark.parametrize("grain", [3, 8, 15, 30])
+def test_smoothed_noise_in_the_colours_of_a_smear_is_none(grain: int):
+    noise = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(480, 640)), grain)
+    share = ((noise - noise.min()) / np.ptp(noise))[:, :, None]
+    assert quality_of((share * GLASS + (1 - share) * STAIN).astype(np.uint8)) == (Quality.NOT_A_SMEAR,)
+
+
+def test_flat_shapes_in_the_colours_of_a_smear_are_none():
+    rows, columns = np.mgrid[:480, :640]
+    stripes = (columns // 20 % 2 == 0)[:, :, None]
+    discs = (np.hypot(rows % 120 - 60, columns % 160 - 80) < 40)[:, :, None]
+    for shape in (stripes, discs):
+        assert Quality.NOT_A_SMEAR in quality_of(np.where(shape, STAIN, GLASS).astype(np.uint8))
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_swapped_red_and_blue_are_no_smear(field: tuple[np.ndarray, np.ndarray]):
+    pixels, class_map = field
+    # Stronger azure than the generated stain has, as in real smears: nuclei keep less red.
+    azure = pixels.copy()
+    azure[class_map == 2, 0] //= 2
+    assert quality_of(azure, class_map) == ()
+    assert quality_of(np.ascontiguousarray(azure[:, :, ::-1]), class_map) == (Quality.NOT_A_SMEAR,)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_moved_field_is_out_of_focus(axis: int):
+    pixels, class_map = FIELDS[0]
+    moved = ndimage.uniform_filter1d(pixels, max(pixels.shape) // 10, axis=axis)
+    assert Quality.OUT_OF_FOCUS in quality_of(moved, class_map)
+
+
+def test_speck_tells_no_scale():
+    pixels, class_map = FIELDS[0]
+    speck = np.zeros_like(class_map)
+    row, column = np.argwhere(class_map == 2)[0]
+    speck[row : row + 4, column : column + 4] = 2
+    assert quality_of(pixels, speck) == ()
+
+
 @pytest.mark.parametrize("sigma", [3.0, 6.0, 12.0])
 def test_edge_of_a_blurred_step_has_the_width_of_the_blur(sigma: float):
     step = np.zeros((200, 200, 3), np.float32)
-    step[:, 100:] = 200
+    step[:, 101:] = 200  # steepest at an even column: every second is looked at
     width = edges_of(ndimage.gaussian_filter(step, (sigma, sigma, 0)).astype(np.uint8)).width_px
     # The slope of a step blurred to s is its height / (s sqrt(2 pi)); the measurement blurs by another pixel.
     assert width == pytest.approx(np.sqrt(2 * np.pi * (sigma**2 + 1)), rel=0.05)
@@ -165,7 +208,19 @@ def test_appearance_is_that_of_its_definition(highest: int):
 def test_edges_are_those_of_their_definition():
     pixels = FIELDS[0][0][:300, :200]
     green = ndimage.gaussian_filter(pixels[:, :, 1].astype(np.float64), 1.0)
-    slope = np.hypot(green[1:, :-1] - green[:-1, :-1], green[:-1, 1:] - green[:-1, :-1])
+    down, along = green[1:, :-1] - green[:-1, :-1], green[:-1, 1:] - green[:-1, :-1]
+    slope = np.hypot(down, along)
     low, high = np.percentile(green[::2, ::2], [1, 99])
-    expected = ((high - low) / np.percentile(slope, 99.5), slope.mean() / (high - low))
-    np.testing.assert_allclose(edges_of(pixels), expected, rtol=1e-4)
+    steepest = np.percentile(slope[::2, ::2], 99.5)
+    angle = np.arctan2(along, down)[::2, ::2]
+    one_way = np.abs(np.sum(slope[::2, ::2] * np.exp(2j * angle))) / slope[::2, ::2].sum()
+    middle = green[:-1, :-1][::2, ::2]
+    dark = slope[::2, ::2][(middle < (low + high) / 2) & (middle > 4)]
+    expected = (
+        (high - low) / steepest,
+        slope.mean() / (high - low),
+        slope.mean() / steepest,
+        one_way,
+        np.median(dark) / (high - low),
+    )
+    np.testing.assert_allclose(edges_of(pixels), expected, rtol=1e-3)

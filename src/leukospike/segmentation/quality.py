@@ -15,7 +15,7 @@ from PIL import Image
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
-from leukospike.segmentation.instances import ClassMap, connected
+from leukospike.segmentation.instances import NUCLEUS, ClassMap, connected
 
 _SIDE = 256  # longest side of the copy on which colours are measured, pixels
 _FOCUS_SIDE = 640  # ... and edges, which a smaller copy would sharpen
@@ -40,8 +40,21 @@ DARK_BACKGROUND, MIN_BACKGROUND, MAX_GREEN = 0.35, 0.5, 0.05
 and more, and what is below 0.5 has no green. Inverted: up to 0.49, and 0.07 or more green where above 0.35."""
 MAX_SLOPE = 0.08
 """Above, not a smear but noise or fine texture. Real: up to 0.058, at half size; noise and grass: 0.10 and more."""
-MAX_EDGE_OF_CELL = 0.22
-"""Above, out of focus. Real: up to 0.14; blurred by a tenth of the cell's diameter: 0.20 to 0.41, median 0.28."""
+MAX_RESTLESSNESS = 0.33
+"""Above, and where it is not blur, not a smear. Real: up to 0.30, at half size 0.31; smoothed noise: median 0.38."""
+MAX_ONE_WAY = 0.27
+"""Above, out of focus: moved, or stripes. Real: up to 0.23; moved by a fourteenth of a field's width: median 0.31."""
+MIN_TEXTURE = 0.002
+"""Below, not a smear but flat shapes. Real: 0.004 and more; drawings: 0."""
+MIN_RED_OVER_BLUE, CLIPPED = -0.5, 253
+"""Below the first, not a smear: red and blue are swapped. Real: -0.45 and more, but -0.65 where the background's red
+is clipped; from the second on it cannot be told. Swapped: median -1.20 in BCCD, -0.62 in PBC, -0.18 in Tecom."""
+MAX_EDGE_OF_CELL, MAX_RESTLESS_EDGE = 0.2, 0.04
+"""Above either, the second for the width times the restlessness, out of focus: blur widens edges and leaves nothing
+plain between them. Blurred by 12 of BCCD's pixels: median 0.23 and 0.058; by 7: 0.17 and 0.042, as the one worst of 977
+real images, which is lost."""
+MIN_CELL = 0.055
+"""Below, of the longest side, the largest component is a speck and tells no scale."""
 MAX_EDGE_OF_IMAGE = 0.12
 """Above, out of focus, where no cell tells the scale. Real: up to 0.08."""
 
@@ -77,6 +90,8 @@ class Appearance:
     """By how much the cells absorb green more than red and blue, over their mean absorbance; 0 if they are grey."""
     magenta: float
     """Share of the cells' pixels that absorb green most, within 0.02 of optical density."""
+    light: tuple[float, ...]
+    """Red, green and blue of the background, 0-255."""
 
     @property
     def contrast(self) -> float:
@@ -112,6 +127,12 @@ class Edges(NamedTuple):
     """Of the sharpest edges, in pixels of the image itself: the range of green over its steepest slope."""
     slope: float
     """The mean slope per pixel of the copy, over the range."""
+    restlessness: float
+    """The mean slope over the steepest, 0-1: small where edges part plain areas, 0.38 for noise of whatever grain."""
+    one_way: float
+    """How far the slopes agree in direction, 0-1: 0 around round cells, 1 for stripes."""
+    texture: float
+    """The median slope per pixel of the copy over the range, where it is dark but not black."""
 
 
 def quality_of(
@@ -127,7 +148,8 @@ def quality_of(
         RGB, uint8, 0-255.
     class_map : ndarray of shape (rows, columns), optional
         uint8: 0 rest, 1 cytoplasm, 2 nucleus. Edges are held against the size of the largest cell in it; without it,
-        or where it is empty, against the size of the image, which only tells severe blur.
+        or where it shows but a speck, against the size of the image, which only tells severe blur. The colour of its
+        nuclei tells whether red and blue are swapped.
 
     Returns
     -------
@@ -138,12 +160,12 @@ def quality_of(
     if seen.contrast < MIN_CONTRAST:
         return (Quality.BLANK,)
     flags: set[Quality] = set()
-    width_px, slope = edges_of(pixels)
+    edges = edges_of(pixels)
     if seen.is_overexposed:
         flags.add(Quality.OVEREXPOSED)
     elif seen.is_underexposed:
         flags.add(Quality.UNDEREXPOSED)
-    elif slope > MAX_SLOPE:
+    elif edges.slope > MAX_SLOPE:
         flags.add(Quality.NOT_A_SMEAR)
     elif not seen.is_stained:
         negative = appearance_of(255 - pixels)
@@ -151,10 +173,12 @@ def quality_of(
         flags.add(Quality.INVERTED if is_smear else Quality.NOT_A_SMEAR)
     elif seen.has_dark_background:
         flags.add(Quality.INVERTED)
-    if width_px > MAX_EDGE_OF_IMAGE * max(pixels.shape[:2]) or (
-        class_map is not None and class_map.any() and width_px > MAX_EDGE_OF_CELL * _largest_diameter_px(class_map)
-    ):
+    elif edges.texture < MIN_TEXTURE or (class_map is not None and _is_swapped(pixels, class_map, seen.light)):
+        flags.add(Quality.NOT_A_SMEAR)
+    if _is_blurred(edges, max(pixels.shape[:2]), 0.0 if class_map is None else _largest_diameter_px(class_map)):
         flags.add(Quality.OUT_OF_FOCUS)
+    elif not flags and edges.restlessness > MAX_RESTLESSNESS:
+        flags.add(Quality.NOT_A_SMEAR)
     return tuple(flag for flag in Quality if flag in flags)
 
 
@@ -201,6 +225,7 @@ def appearance_of(pixels: UInt8[np.ndarray, "rows columns 3"]) -> Appearance:
         green=float(np.mean(green > higher + 6)),
         stain=float(magenta.mean()) / max(absorbed, 1e-3) if of_red.size else 0.0,
         magenta=float(np.mean(of_green >= np.maximum(of_red, of_blue) - 0.02)) if of_red.size else 0.0,
+        light=tuple(background.tolist()),
     )
 
 
@@ -219,14 +244,53 @@ def edges_of(pixels: UInt8[np.ndarray, "rows columns 3"]) -> Edges:
     """
     small = _reduced(pixels[:, :, 1], _FOCUS_SIDE)
     green: Float[np.ndarray, "rows columns"] = ndimage.gaussian_filter(small.astype(np.float32), 1.0)
+    here = green[:-1, :-1]
+    down, along = green[1:, :-1] - here, green[:-1, 1:] - here
     # Measured, a third of the time of hypot, whose care for large numbers no grey level needs.
-    slope = np.sqrt(np.diff(green, axis=0)[:, :-1] ** 2 + np.diff(green, axis=1)[:-1] ** 2)
+    slope = np.sqrt(down * down + along * along)
     low, high = np.percentile(green[::2, ::2], [1, 99])
-    steepest = float(np.percentile(slope, 99.5))
+    sparse = slope[::2, ::2]
+    steepest = float(np.percentile(sparse, 99.5))
     if steepest == 0:
-        return Edges(float("inf"), 0.0)
-    step = pixels.shape[0] / small.shape[0]
-    return Edges(step * float(high - low) / steepest, float(slope.mean() / max(high - low, 1.0)))
+        return Edges(float("inf"), 0.0, 0.0, 0.0, 0.0)
+    step, contrast = pixels.shape[0] / small.shape[0], max(float(high - low), 1.0)
+    light = here[::2, ::2]
+    dark = sparse[(light < (low + high) / 2) & (light > _BLACK)]
+    # Weighted by the slope, not its square, which one straight edge, as of a black margin, would rule.
+    down, along = down[::2, ::2], along[::2, ::2]
+    turn = (down + 1j * along) ** 2 / np.maximum(sparse, 1e-6)
+    return Edges(
+        width_px=step * float(high - low) / steepest,
+        slope=float(slope.mean()) / contrast,
+        restlessness=float(slope.mean()) / steepest,
+        one_way=float(abs(turn.sum()) / sparse.sum()),
+        texture=float(np.median(dark)) / contrast if dark.size else float("inf"),
+    )
+
+
+def _is_blurred(edges: Edges, side_px: int, cell_px: float) -> bool:
+    """Tell whether edges are wide for the image, or for its largest cell, or steep one way only."""
+    if edges.one_way > MAX_ONE_WAY or edges.width_px > MAX_EDGE_OF_IMAGE * side_px:
+        return True
+    if cell_px < MIN_CELL * side_px:
+        return False
+    width = edges.width_px / cell_px
+    return width > MAX_EDGE_OF_CELL or width * edges.restlessness > MAX_RESTLESS_EDGE
+
+
+def _is_swapped(pixels: UInt8[np.ndarray, "rows columns 3"], class_map: ClassMap, light: tuple[float, ...]) -> bool:
+    """Tell whether nuclei absorb blue more than red, which azure does not."""
+    return light[0] < CLIPPED and _red_over_blue(pixels, class_map, light) < MIN_RED_OVER_BLUE
+
+
+def _red_over_blue(pixels: UInt8[np.ndarray, "rows columns 3"], class_map: ClassMap, light: tuple[float, ...]) -> float:
+    """Give by how much the nuclei absorb red more than blue, over their mean absorbance; 0 without nuclei."""
+    step = max(1, max(class_map.shape) // _SIDE)
+    nuclei = pixels[::step, ::step][class_map[::step, ::step] == NUCLEUS]
+    if not nuclei.size:
+        return 0.0
+    red, green, blue = -np.log10(np.maximum(nuclei, 1) / light).mean(axis=0)
+    return float((red - blue) / max((red + green + blue) / 3, 1e-3))
 
 
 def _largest_diameter_px(class_map: ClassMap) -> float:
