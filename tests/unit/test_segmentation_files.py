@@ -198,11 +198,13 @@ def test_labels_hold_the_numbers_of_the_table_and_part_cells_that_touch(tmp_path
     classes = _classes(field)
     rows, columns = np.indices(classes.shape)
     classes[:] = 0
-    for centre in (100, 159):  # two discs that touch
+    for centre in (100, 189):  # two discs that touch
         distance = np.hypot(rows - 100, columns - centre)
-        classes[distance <= 30] = 1
-        classes[distance <= 20] = 2
-    write_png(tmp_path / "in" / "a.png", field.pixels)
+        classes[distance <= 45] = 1
+        classes[distance <= 30] = 2
+    stained = np.array([[0, 0, 0], [190, 150, 210], [90, 50, 130]])[classes]
+    stained = np.clip(stained + np.random.default_rng(0).normal(0, 12, stained.shape), 0, 255).astype(np.uint8)
+    write_png(tmp_path / "in" / "a.png", np.where(classes[..., None] > 0, stained, field.pixels))
     (tmp_path / "out").mkdir()
     segmented = segment_files([_record("a.png", tmp_path / "in")], tmp_path / "out", lambda _: [classes])
     with Image.open(tmp_path / "out" / "a_labels.png") as image:

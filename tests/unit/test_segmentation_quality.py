@@ -9,6 +9,7 @@ from PIL import Image
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
+from leukospike.segmentation.instances import connected
 from leukospike.segmentation.quality import Quality, appearance_of, edges_of, quality_of
 from leukospike.smears import CellKind, draw_cell, draw_field, subject_style
 
@@ -85,7 +86,8 @@ def test_spoiled_fields_are_flagged(field: tuple[np.ndarray, np.ndarray]):
     assert Quality.INVERTED in quality_of(255 - pixels)
     assert quality_of(_times(pixels, 0.15)) == (Quality.UNDEREXPOSED,)
     assert quality_of((pixels.astype(int) // 6 + 210).astype(np.uint8)) == (Quality.BLANK,), "nearly white"
-    largest = np.sqrt(np.bincount(ndimage.label(class_map > 0)[0].ravel())[1:].max() * 4 / np.pi)
+    cells, _ = connected(class_map > 0)
+    largest = np.sqrt(np.bincount(cells.ravel())[1:].max() * 4 / np.pi)
     assert quality_of(_blurred(pixels, 0.15 * largest), class_map) == (Quality.OUT_OF_FOCUS,)
 
 
