@@ -2,6 +2,7 @@
 
 import argparse
 import hashlib
+import inspect
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,8 +14,9 @@ from scipy.ndimage import binary_dilation, uniform_filter
 from benchmarks import measure
 from benchmarks.segmentation.baselines import Predictor
 from benchmarks.segmentation.data import NUCLEUS, REST, SETS, AnnotatedImage, data_folder, load
-from leukospike.segmentation import learning
-from leukospike.segmentation.learning import CELL, UNKNOWN, LabelledImage, SegmenterTraining, train_segmenter
+from leukospike.segmentation import examples, learning
+from leukospike.segmentation.examples import CELL, UNKNOWN, LabelledImage
+from leukospike.segmentation.learning import SegmenterTraining, train_segmenter
 from leukospike.segmentation.network import SpikingSegmenter, class_maps, load_segmenter, save_segmenter
 from leukospike.segmentation.result import segmentation_of
 
@@ -60,7 +62,7 @@ def fit_once(
         inputs,
         SHARES,
         [(image.set, image.name) for image in images],
-        Path(learning.__file__).read_bytes(),
+        *(inspect.getsource(module) for module in (examples, learning)),
     ]
     kept = measure.RESULTS / "segmenters" / f"{hashlib.sha256(repr(about).encode()).hexdigest()[:16]}.safetensors"
     if not kept.exists():

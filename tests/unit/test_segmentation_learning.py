@@ -7,15 +7,8 @@ import pytest
 import torch
 
 from leukospike.errors import ConfigError, DataError
-from leukospike.segmentation.learning import (
-    CELL,
-    UNKNOWN,
-    LabelledImage,
-    SegmenterTraining,
-    _example,
-    segmentation_loss,
-    train_segmenter,
-)
+from leukospike.segmentation.examples import CELL, UNKNOWN, LabelledImage, training_example
+from leukospike.segmentation.learning import SegmenterTraining, segmentation_loss, train_segmenter
 from leukospike.segmentation.network import INPUTS, class_maps
 
 
@@ -97,7 +90,7 @@ def is_black(pixels: np.ndarray) -> bool:
 
 
 def test_cells_are_shown_on_black():
-    looks = [_example([disc(0)], 96, np.random.default_rng(seed)) for seed in range(100)]
+    looks = [training_example([disc(0)], 96, np.random.default_rng(seed)) for seed in range(100)]
     cut_out = [(pixels, classes) for pixels, classes in looks if is_black(pixels[classes == 0])]
     assert 3 <= len(cut_out) <= 30
     assert any((classes > 0).any() for _, classes in cut_out)
@@ -107,14 +100,14 @@ def test_cells_are_shown_on_black():
 def test_cells_of_unknown_parts_are_not_shown_on_black():
     image = disc(0)
     image.classes[image.classes > 0] = CELL
-    looks = [_example([image], 96, np.random.default_rng(seed)) for seed in range(60)]
+    looks = [training_example([image], 96, np.random.default_rng(seed)) for seed in range(60)]
     assert not any(is_black(pixels[classes == 0]) for pixels, classes in looks)
 
 
 def test_some_examples_are_pieced_together():
     plain = LabelledImage("plain", np.full((200, 200, 3), 200, np.uint8), np.zeros((200, 200), np.uint8))
     full = LabelledImage("plain", np.full((200, 200, 3), 90, np.uint8), np.full((200, 200), 2, np.uint8))
-    examples = [_example([plain, full], 96, np.random.default_rng(seed))[1] for seed in range(100)]
+    examples = [training_example([plain, full], 96, np.random.default_rng(seed))[1] for seed in range(100)]
     # Of four pieces, seven in eight hold both; one crop of a plain image holds one class.
     assert 10 <= sum({0, 2} <= set(np.unique(classes)) for classes in examples) <= 45
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from leukospike.errors import ConfigError, DataError
-from leukospike.segmentation.learning import CELL, UNKNOWN, LabelledImage
+from leukospike.segmentation.examples import CELL, UNKNOWN, LabelledImage
 from leukospike.segmentation.plastic import PlasticSegmenter, class_maps
 from leukospike.segmentation.plastic_learning import PlasticTraining, train_plastic
 

@@ -35,21 +35,19 @@ def check_latency(latency: object, where: str, *, axes: tuple[str, ...] = _AXES)
 
 def check_grey(images: object, where: str) -> None:
     """Refuse what are no grey images."""
-    channels = check_maps(images, where, "images").shape[1]
-    if channels != 1:
-        msg = (
-            f"{where}: images must be grey, of one channel: (batch, 1, row, column), got {channels} channels."
-            " Take the mean of the colours: images.mean(dim=1, keepdim=True)."
-        )
-        raise ImageError(msg)
+    remedy = "Take the mean of the colours: images.mean(dim=1, keepdim=True)"
+    _check_channels(images, where, "grey, of one channel", n_channels=1, remedy=remedy)
 
 
 def check_colour(images: object, where: str) -> None:
     """Refuse what are no colour images."""
+    remedy = "Leave out transparency; grey images have no colours to tell apart"
+    _check_channels(images, where, "RGB", n_channels=3, remedy=remedy)
+
+
+def _check_channels(images: object, where: str, what: str, *, n_channels: int, remedy: str) -> None:
+    """Refuse another number of channels."""
     channels = check_maps(images, where, "images").shape[1]
-    if channels != 3:
-        msg = (
-            f"{where}: images must be RGB: (batch, 3, row, column), got {channels} channels."
-            " Leave out transparency; grey images have no colours to tell apart."
-        )
+    if channels != n_channels:
+        msg = f"{where}: images must be {what}: (batch, {n_channels}, row, column), got {channels} channels. {remedy}."
         raise ImageError(msg)
