@@ -1,0 +1,25 @@
+"""Cell to probability.
+
+`crops` brings a cell to the one form in which all are seen, `network` scores it, `augmentation` shows it as other
+laboratories would, and `learning` trains.
+"""
+
+from leukospike.classification.augmentation import augmented
+from leukospike.classification.crops import CROP_PX, PICTURE, cell_crop
+from leukospike.classification.learning import ClassifierTraining, LabelledCells, train_classifier
+from leukospike.classification.network import EMBEDDING, CellNetwork, Input, Norm, colours_of
+
+__all__ = [
+    "CROP_PX",
+    "EMBEDDING",
+    "PICTURE",
+    "CellNetwork",
+    "ClassifierTraining",
+    "Input",
+    "LabelledCells",
+    "Norm",
+    "augmented",
+    "cell_crop",
+    "colours_of",
+    "train_classifier",
+]

@@ -1,0 +1,50 @@
+"""What the classifier sees of a cell: a small square of colour, cut out on black, at one scale."""
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from leukospike.errors import ImageError
+from leukospike.framing import Framing
+
+PICTURE = Framing(side_px=450, um_per_px=None, cell_share=0.45, on_black=True)
+"""How the pictures that crops are taken from show their cell: as C-NMC does, whose files state no pixel size."""
+
+REDUCTION = 4
+"""Pixels of the picture along each side of a pixel of the crop."""
+
+CROP_PX = 96
+"""Side of a crop: 384 pixels of the picture, which hold 99 of 100 cells of C-NMC whole."""
+
+
+def cell_crop(picture: UInt8[np.ndarray, "rows columns 3"]) -> UInt8[np.ndarray, "96 96 3"]:
+    """Cut out the middle of a picture and take the mean of each 4 x 4 pixels.
+
+    Parameters
+    ----------
+    picture : ndarray of shape (450, 450, 3)
+        RGB, uint8, 0-255: a cell cut out on black, as `PICTURE` says.
+
+    Returns
+    -------
+    ndarray of shape (96, 96, 3)
+        RGB, uint8, means rounded half up. A cell's size in it is its size in the picture, a feature.
+
+    Raises
+    ------
+    ImageError
+        If the picture has another size.
+
+    Examples
+    --------
+    >>> cell_crop(np.full((450, 450, 3), 7, np.uint8)).shape
+    (96, 96, 3)
+    """
+    side = PICTURE.side_px
+    if picture.shape != (side, side, 3):
+        rows, columns = picture.shape[:2]
+        msg = f"cell_crop: picture must be {side} x {side}, got {rows} x {columns}. Bring it to that size first."
+        raise ImageError(msg)
+    first = (side - CROP_PX * REDUCTION) // 2
+    middle = picture[first : side - first, first : side - first]
+    return np.asarray(Image.fromarray(middle).reduce(REDUCTION))
