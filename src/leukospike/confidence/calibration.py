@@ -88,7 +88,7 @@ def fit_calibration(
     departures from [1]_ come from trials on out-of-fold scores of C-NMC (docs/confidence.md). The prevalence is stated
     and not estimated: whoever leaves a subject out changes the share of its class in what is left, and so shifts its
     probabilities away from its label. Subjects do not count alike: of nine normal ones, the one that the network takes
-    for leukemic has 46 cells, and given a ninth of the weight it bends the fit for all others. Targets are not drawn
+    for leukemic has 46 cells, and given a ninth of the normal weight it bends the fit for all. Targets are not drawn
     towards 1/2: it made the error larger.
 
     Parameters
