@@ -1,0 +1,86 @@
+"""How far to believe a score, in terms of subjects.
+
+`calibration` makes probabilities mean what they say, `conformal` answers with sets of labels, `thresholds` picks
+operating points, `subject_score` goes from cells to subjects, `outliers` flags cells unlike those trained on. What they
+share is in `subjects`, and what reads them back from weights files in `stored`.
+"""
+
+from leukospike.confidence.calibration import (
+    Calibration,
+    cross_fitted_probabilities,
+    fit_calibration,
+    shift_prevalence,
+)
+from leukospike.confidence.conformal import (
+    ConformalThresholds,
+    Coverage,
+    Guarantee,
+    coverage,
+    cross_fitted_sets,
+    fit_conformal,
+    least_subjects,
+)
+from leukospike.confidence.outliers import (
+    FALSE_FLAGS,
+    Distance,
+    MahalanobisDistance,
+    NeighbourDistance,
+    cross_fitted_distances,
+    fit_mahalanobis,
+    fit_neighbours,
+    flag_threshold,
+)
+from leukospike.confidence.subject_score import (
+    EVEN,
+    BlastCount,
+    Pooling,
+    PoolingFigures,
+    SubjectModel,
+    SubjectScore,
+    compare_poolings,
+    count_blasts,
+    fit_subject_model,
+    pool,
+    score_subjects,
+)
+from leukospike.confidence.subjects import SubjectMean, left_out, mean_over_subjects
+from leukospike.confidence.thresholds import OperatingPoint, cross_fitted_calls, threshold_at_sensitivity
+
+__all__ = [
+    "EVEN",
+    "FALSE_FLAGS",
+    "BlastCount",
+    "Calibration",
+    "ConformalThresholds",
+    "Coverage",
+    "Distance",
+    "Guarantee",
+    "MahalanobisDistance",
+    "NeighbourDistance",
+    "OperatingPoint",
+    "Pooling",
+    "PoolingFigures",
+    "SubjectMean",
+    "SubjectModel",
+    "SubjectScore",
+    "compare_poolings",
+    "count_blasts",
+    "coverage",
+    "cross_fitted_calls",
+    "cross_fitted_distances",
+    "cross_fitted_probabilities",
+    "cross_fitted_sets",
+    "fit_calibration",
+    "fit_conformal",
+    "fit_mahalanobis",
+    "fit_neighbours",
+    "fit_subject_model",
+    "flag_threshold",
+    "least_subjects",
+    "left_out",
+    "mean_over_subjects",
+    "pool",
+    "score_subjects",
+    "shift_prevalence",
+    "threshold_at_sensitivity",
+]

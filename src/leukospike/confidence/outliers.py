@@ -1,0 +1,308 @@
+"""Cells unlike any that the network was trained on, to be flagged and left out of the subject's score.
+
+Two distances between embeddings, what the network's last layer before its answer gives. Which is better is an
+experiment; either is cut where a stated share of the cells of left-out subjects lies above.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from jaxtyping import Float, Int
+from sklearn.covariance import LedoitWolf
+from sklearn.metrics import pairwise_distances_chunked
+
+from leukospike.confidence.stored import read_array, read_count
+from leukospike.confidence.subjects import equal_weights, left_out
+from leukospike.errors import ConfigError, DataError
+
+FALSE_FLAGS = 0.05
+"""Share of the cells of new subjects that may be flagged."""
+
+
+class Distance(Protocol):
+    """Anything that tells how far cells lie from those that it was fitted on."""
+
+    def distances(self, embeddings: Float[np.ndarray, "n features"]) -> Float[np.ndarray, " n"]:
+        """Give each cell's distance, 0 and more."""
+        ...
+
+
+@dataclass(frozen=True)
+class MahalanobisDistance:
+    """Distance from the nearer class, in standard deviations within classes."""
+
+    means: Float[np.ndarray, "classes features"]
+    """Mean embedding of each class, float32."""
+    whitening: Float[np.ndarray, "features features"]
+    """Turns differences into units of the standard deviation within classes, float32."""
+
+    def distances(self, embeddings: Float[np.ndarray, "n features"]) -> Float[np.ndarray, " n"]:
+        """Give each cell's distance from the nearer mean.
+
+        Parameters
+        ----------
+        embeddings : ndarray of shape (n, features)
+
+        Returns
+        -------
+        ndarray of shape (n,), float64, 0 and more
+
+        Raises
+        ------
+        DataError
+            If an embedding is not finite or of another length.
+        """
+        _check_embeddings("MahalanobisDistance.distances", embeddings, self.means.shape[1])
+        white = embeddings.astype(np.float64) @ self.whitening
+        centres = self.means.astype(np.float64) @ self.whitening
+        return np.min([np.linalg.norm(white - centre, axis=1) for centre in centres], axis=0)
+
+    def stored(self) -> dict[str, np.ndarray]:
+        """Give the arrays for a weights file."""
+        return {"means": self.means, "whitening": self.whitening}
+
+    @classmethod
+    def from_stored(cls, stored: Mapping[str, Any]) -> "MahalanobisDistance":
+        """Read what `stored` gave.
+
+        Raises
+        ------
+        WeightsError
+            If an array is missing, of a wrong shape or not finite.
+        """
+        where = "MahalanobisDistance"
+        means = read_array(where, stored, "means", (None, None))
+        features = means.shape[1]
+        return cls(means, read_array(where, stored, "whitening", (features, features)))
+
+
+@dataclass(frozen=True)
+class NeighbourDistance:
+    """Distance from the k-th nearest cell kept, all brought to length 1."""
+
+    kept: Float[np.ndarray, "m features"]
+    """Embeddings of length 1, float32."""
+    k: int
+
+    def distances(self, embeddings: Float[np.ndarray, "n features"]) -> Float[np.ndarray, " n"]:
+        """Give each cell's distance from the k-th nearest cell kept, 0 to 2.
+
+        Parameters
+        ----------
+        embeddings : ndarray of shape (n, features)
+
+        Returns
+        -------
+        ndarray of shape (n,), float64
+
+        Raises
+        ------
+        DataError
+            If an embedding is not finite or of another length.
+        """
+        _check_embeddings("NeighbourDistance.distances", embeddings, self.kept.shape[1])
+        if len(embeddings) == 0:
+            return np.zeros(0)
+        chunks = pairwise_distances_chunked(
+            _to_unit_length(embeddings), self.kept.astype(np.float64), reduce_func=self._kth_smallest
+        )
+        return np.concatenate(list(chunks))
+
+    def _kth_smallest(self, distances: np.ndarray, _: int) -> np.ndarray:
+        """Give the k-th smallest of each row."""
+        return np.partition(distances, self.k - 1, axis=1)[:, self.k - 1]
+
+    def stored(self) -> dict[str, np.ndarray | int]:
+        """Give what a weights file must hold: an array, and a whole number for the header."""
+        return {"kept": self.kept, "k": self.k}
+
+    @classmethod
+    def from_stored(cls, stored: Mapping[str, Any]) -> "NeighbourDistance":
+        """Read what `stored` gave.
+
+        Raises
+        ------
+        WeightsError
+            If a part is missing, of a wrong shape or not finite.
+        """
+        where = "NeighbourDistance"
+        kept = read_array(where, stored, "kept", (None, None))
+        return cls(kept, read_count(where, stored, "k", 1, len(kept)))
+
+
+def fit_mahalanobis(embeddings: Float[np.ndarray, "n features"], labels: Int[np.ndarray, " n"]) -> MahalanobisDistance:
+    """Fit a mean a class and one covariance within classes [1]_, shrunk towards a sphere after Ledoit and Wolf [2]_.
+
+    Parameters
+    ----------
+    embeddings : ndarray of shape (n, features)
+    labels : ndarray of shape (n,), int
+
+    Returns
+    -------
+    MahalanobisDistance
+
+    Raises
+    ------
+    DataError
+        If an embedding is not finite, lengths differ, or cells of a class do not differ from each other.
+
+    References
+    ----------
+    .. [1] Lee, Lee, Lee, Shin, A simple unified framework for detecting out-of-distribution samples and adversarial
+       attacks, NeurIPS 2018, arXiv 1807.03888.
+    .. [2] Ledoit, Wolf, Journal of Multivariate Analysis 88(2):365-411, 2004, doi 10.1016/S0047-259X(03)00096-4.
+    """
+    where = "fit_mahalanobis"
+    _check_embeddings(where, embeddings, embeddings.shape[1])
+    _check_lengths(where, embeddings, labels)
+    classes, member = np.unique(labels, return_inverse=True)
+    cells = embeddings.astype(np.float64)
+    means = np.array([cells[member == index].mean(axis=0) for index in range(len(classes))])
+    covariance = LedoitWolf(assume_centered=True).fit(cells - means[member]).covariance_
+    variances, axes = np.linalg.eigh(covariance)
+    if variances[0] <= 0:
+        msg = f"{where}: embeddings of a class must differ, got all alike. Check the network."
+        raise DataError(msg)
+    return MahalanobisDistance(means.astype(np.float32), (axes / np.sqrt(variances)).astype(np.float32))
+
+
+def fit_neighbours(
+    embeddings: Float[np.ndarray, "n features"], subjects: np.ndarray, *, k: int, n_per_subject: int, seed: int
+) -> NeighbourDistance:
+    """Keep some embeddings of each subject to measure from [1]_.
+
+    Parameters
+    ----------
+    embeddings : ndarray of shape (n, features)
+    subjects : ndarray of shape (n,)
+    k : int
+        Of the neighbour; above the number kept of a subject, no subject alone makes a cell familiar.
+    n_per_subject : int
+        At most; drawn without replacement.
+    seed : int
+
+    Returns
+    -------
+    NeighbourDistance
+
+    Raises
+    ------
+    DataError
+        If an embedding is not finite, or lengths differ.
+    ConfigError
+        If `k` exceeds what is kept.
+
+    References
+    ----------
+    .. [1] Sun, Ming, Zhu, Li, Out-of-distribution detection with deep nearest neighbors, ICML 2022, arXiv 2204.06507.
+    """
+    where = "fit_neighbours"
+    _check_embeddings(where, embeddings, embeddings.shape[1])
+    _check_lengths(where, embeddings, subjects)
+    rng = np.random.default_rng(seed)
+    places = [np.flatnonzero(subjects == name) for name in np.unique(subjects)]
+    drawn = np.concatenate([rng.permutation(of_one)[:n_per_subject] for of_one in places])
+    if not 1 <= k <= len(drawn):
+        msg = f"{where}: k must be from 1 to the number of cells kept ({len(drawn)}), got {k}. Lower it or keep more."
+        raise ConfigError(msg)
+    return NeighbourDistance(_to_unit_length(embeddings[np.sort(drawn)]).astype(np.float32), k)
+
+
+def cross_fitted_distances(
+    fit: Callable[[np.ndarray], Distance],
+    embeddings: Float[np.ndarray, "n features"],
+    subjects: np.ndarray,
+    folds: np.ndarray,
+) -> Float[np.ndarray, " n"]:
+    """Give the distances of each fold's cells from the other folds' subjects.
+
+    Parameters
+    ----------
+    fit : callable
+        Takes the places of the cells to fit on, and gives a fitted distance.
+    embeddings : ndarray of shape (n, features)
+        Of a network that has seen none of these subjects: those it has seen lie closer together than new ones will, and
+        a threshold from them flags too many. Where each fold has its own network, fit and measure fold by fold, and
+        give the distances of all folds to `flag_threshold`.
+    subjects, folds : ndarray of shape (n,)
+        As in `subjects.left_out`. Ten folds or more for nearest neighbours, which are the farther, the fewer are left.
+
+    Returns
+    -------
+    ndarray of shape (n,), float64
+
+    Raises
+    ------
+    DataError, ConfigError, SplitError
+        As `fit` and `left_out` do.
+    """
+    far = np.empty(len(embeddings))
+    for rest, held in left_out(subjects, folds):
+        far[held] = fit(rest).distances(embeddings[held])
+    return far
+
+
+def flag_threshold(distances: Float[np.ndarray, " n"], subjects: np.ndarray, *, rate: float = FALSE_FLAGS) -> float:
+    """Give the distance above which a share of the cells lies, on average over subjects.
+
+    A plain quantile: unlike `conformal`, it adds nothing for the new subject, who on average may have more false flags
+    than `rate`, by at most one over the number of subjects.
+
+    Parameters
+    ----------
+    distances, subjects : ndarray of shape (n,)
+        Of cells of subjects that were left out when the distances were fitted.
+    rate : float
+        Above 0, below 1.
+
+    Returns
+    -------
+    float
+        One of the distances; cells that lie farther are flagged.
+
+    Raises
+    ------
+    ConfigError
+        If the rate is impossible.
+    DataError
+        If there is no cell, or a distance is not finite.
+    """
+    if not 0 < rate < 1:
+        msg = f"flag_threshold: rate must lie between 0 and 1, got {rate}. Give the share of false flags, as 0.05."
+        raise ConfigError(msg)
+    if len(distances) == 0 or not np.isfinite(distances).all():
+        msg = f"flag_threshold: distances must be finite, one at least, got {len(distances)}. Check the embeddings."
+        raise DataError(msg)
+    order = np.argsort(distances)
+    mass = np.cumsum(equal_weights(subjects)[order])
+    place = int(np.searchsorted(mass, (1 - rate) * mass[-1] - 1e-9))
+    return float(distances[order[place]])
+
+
+def _check_embeddings(where: str, embeddings: np.ndarray, n_features: int) -> None:
+    """Refuse embeddings that are not finite or not of this length."""
+    if embeddings.shape[1] != n_features:
+        msg = f"{where}: embeddings must have {n_features} features, got {embeddings.shape[1]}. Use the same network."
+        raise DataError(msg)
+    if not np.isfinite(embeddings).all():
+        msg = f"{where}: embeddings must be finite, got NaN or infinity. Check the network."
+        raise DataError(msg)
+
+
+def _check_lengths(where: str, embeddings: np.ndarray, others: np.ndarray) -> None:
+    """Refuse what does not go cell by cell with the embeddings."""
+    if len(embeddings) != len(others) or len(embeddings) == 0:
+        msg = (
+            f"{where}: embeddings must be as many as labels or subjects ({len(others)}), and one at least, got"
+            f" {len(embeddings)}. Give one a cell."
+        )
+        raise DataError(msg)
+
+
+def _to_unit_length(embeddings: np.ndarray) -> Float[np.ndarray, "n features"]:
+    """Bring embeddings to length 1; a zero one stays."""
+    lengths = np.linalg.norm(embeddings.astype(np.float64), axis=1, keepdims=True)
+    return embeddings / np.maximum(lengths, np.finfo(np.float64).tiny)

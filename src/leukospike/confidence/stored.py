@@ -1,0 +1,77 @@
+"""Fitted values as plain numbers and float32 arrays, for the header and the tensors of a weights file, and back."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from leukospike.errors import WeightsError
+
+
+def read_number(where: str, stored: Mapping[str, Any], name: str, low: float, high: float) -> float:
+    """Read a number that must lie from `low` to `high`.
+
+    Raises
+    ------
+    WeightsError
+        If it is missing, no number, not finite or out of range.
+    """
+    value = stored.get(name)
+    # A bool is an int to Python; JSON keeps them apart. NaN is in no range.
+    if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:
+        msg = f"{where}: {name} must be a number from {low:g} to {high:g}, got {value!r}. Fit it again."
+        raise WeightsError(msg)
+    return float(value)
+
+
+def read_count(where: str, stored: Mapping[str, Any], name: str, low: int, high: int | None = None) -> int:
+    """Read a whole number from `low`, to `high` if there is such an end.
+
+    Raises
+    ------
+    WeightsError
+        If it is missing, not whole or out of range.
+    """
+    value = stored.get(name)
+    if type(value) is not int or value < low or (high is not None and value > high):
+        most = "" if high is None else f" and at most {high}"
+        msg = f"{where}: {name} must be a whole number, at least {low}{most}, got {value!r}. Fit it again."
+        raise WeightsError(msg)
+    return value
+
+
+def read_array(
+    where: str, stored: Mapping[str, Any], name: str, shape: tuple[int | None, ...]
+) -> Float[np.ndarray, "..."]:
+    """Read an array of float32.
+
+    Parameters
+    ----------
+    where : str
+        Who asks.
+    stored : mapping
+    name : str
+    shape : tuple of int or None
+        None for a side of any length but 0.
+
+    Raises
+    ------
+    WeightsError
+        If it is missing, of another type or shape, or holds a value that is not finite.
+    """
+    value = stored.get(name)
+    if not isinstance(value, np.ndarray):
+        msg = f"{where}: {name} must be an array, got {type(value).__name__}. Fit it again."
+        raise WeightsError(msg)
+    fits = len(value.shape) == len(shape) and all(
+        has == side if side is not None else has > 0 for has, side in zip(value.shape, shape, strict=True)
+    )
+    if value.dtype != np.float32 or not fits:
+        wanted = " x ".join("any" if side is None else str(side) for side in shape)
+        msg = f"{where}: {name} must be float32 of {wanted}, got {value.dtype} of {value.shape}. Fit it again."
+        raise WeightsError(msg)
+    if not np.isfinite(value).all():
+        msg = f"{where}: {name} must be finite, got NaN or infinity. Fit it again."
+        raise WeightsError(msg)
+    return value
