@@ -5,8 +5,9 @@ laboratories would, and `learning` trains.
 """
 
 from leukospike.classification.augmentation import augmented
+from leukospike.classification.cells import LabelledCells
 from leukospike.classification.crops import CROP_PX, PICTURE, cell_crop
-from leukospike.classification.learning import ClassifierTraining, LabelledCells, train_classifier
+from leukospike.classification.learning import ClassifierTraining, train_classifier
 from leukospike.classification.network import EMBEDDING, CellNetwork, Input, Norm, colours_of
 
 __all__ = [

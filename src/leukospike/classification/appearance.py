@@ -1,9 +1,10 @@
-"""What can be said of a cell in numbers: its shape, how its colours are spread, and how much of it has which colour.
+"""What can be said of a cell in numbers: its shape, and how its colours are spread and ordered.
 
-Sizes and coarse colours carry over from subject to subject; fine texture, measured, does not: it tells focus and camera.
-So everything here is of the whole cell, or of its colours with their places forgotten.
+Size, colour and coarse structure carry over from subject to subject; fine texture, measured, does not: it tells focus
+and camera. So nothing here looks at neighbouring pixels.
 """
 
+import itertools
 import math
 
 import torch
@@ -20,15 +21,21 @@ SPREADS = ("red", "green", "blue", "red less green", "green less blue", "mean")
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
-APPEARANCES = len(SHAPES) + len(SPREADS) * (4 + len(QUANTILES))
-"""Numbers that `shape_and_colour` gives."""
+RINGS = 5
+"""Elliptic rings of equal width from the cell's middle to its outline, whose mean density and its spread are told."""
+
+COARSE = (0.9, 1.8, 3.6)
+"""Standard deviations of the blurs between which structure is told, in pixels of the halved crop: a tenth of a cell's
+diameter and a fifth."""
+
+APPEARANCES = len(SHAPES) + len(SPREADS) * (4 + len(QUANTILES)) + 3 * 2 * RINGS + 3 * 3 * (len(COARSE) - 1)
+"""Numbers that `appearance_of` gives."""
 
 _INSIDE = 4.5 / 255
 _DARKEST = 1 / 256
-_FADE = 0.01  # squared density over which a colour fades into the next
 
 
-def shape_and_colour(colours: Float[Tensor, "batch 3 rows columns"]) -> Float[Tensor, "batch appearances"]:
+def appearance_of(colours: Float[Tensor, "batch 3 rows columns"]) -> Float[Tensor, "batch appearances"]:
     """Describe each cell's shape and the spread of its colours.
 
     Parameters
@@ -44,55 +51,28 @@ def shape_and_colour(colours: Float[Tensor, "batch 3 rows columns"]) -> Float[Te
     """
     inside = (colours.amax(dim=1, keepdim=True) > _INSIDE).to(colours.dtype)
     inner = 1 - functional.max_pool2d(1 - inside, 5, stride=1, padding=2)
-    red, green, blue = (_density(colours) * inside).unbind(dim=1)
+    plain = density(colours) * inside
+    red, green, blue = plain.unbind(dim=1)
     densities = torch.stack([red, green, blue, red - green, green - blue, (red + green + blue) / 3], dim=1)
-    described = torch.cat([_shape(inside), *_moments(densities, inner), *_quantiles(densities, inner)], dim=1)
-    return described * (inner.amax(dim=(1, 2, 3)) > 0)[:, None]
+    shape, radius = _shape(inside)
+    moments = _moments(densities, inner)
+    described = [shape, *moments, *_quantiles(densities, inner)]
+    for ring in range(RINGS):
+        within = (radius >= ring / RINGS) & (radius < (ring + 1) / RINGS)
+        described += _moments(plain, inside * within)[:2]
+    described += _structure(plain, inside, inner, moments[0][:, :3])
+    return torch.cat(described, dim=1) * (inner.amax(dim=(1, 2, 3)) > 0)[:, None]
 
 
-def colour_shares(
-    colours: Float[Tensor, "batch 3 rows columns"], prototypes: Float[Tensor, "colours 3"]
-) -> Float[Tensor, "batch colours"]:
-    """Give the square root of the share of each cell that has about one of several colours: a bag of colours.
-
-    Parameters
-    ----------
-    colours : Tensor of shape (batch, 3, rows, columns), float32
-        0 to 1, black around the cell; rows and columns even.
-    prototypes : Tensor of shape (colours, 3)
-        Optical densities.
-
-    Returns
-    -------
-    Tensor of shape (batch, colours), float32, 0 to 1
-        Square roots, by which sums of small shares count as in Hellinger's distance. A pixel, mean of 2 x 2, goes to the
-        prototypes near it by a softmax.
-    """
-    density, whole = block_densities(colours)
-    places = density.flatten(2).transpose(1, 2)
-    distance = (
-        (places**2).sum(dim=2, keepdim=True) - 2 * places @ prototypes.T + (prototypes**2).sum(dim=1)[None, None]
-    )
-    belongs = (-distance / _FADE).softmax(dim=2) * whole.flatten(1)[:, :, None]
-    return (belongs.sum(dim=1) / whole.flatten(1).sum(dim=1, keepdim=True).clamp(min=1)).sqrt()
+def density(colours: Float[Tensor, "batch 3 rows columns"]) -> Float[Tensor, "batch 3 rows columns"]:
+    """Give the optical density of colours of 0 to 1, natural logarithm, at most 5.5."""
+    return -(colours * (1 - _DARKEST) + _DARKEST).log()
 
 
-def block_densities(
-    colours: Float[Tensor, "batch 3 rows columns"],
-) -> tuple[Float[Tensor, "batch 3 r c"], Float[Tensor, "batch r c"]]:
-    """Give the optical density of the mean of each 2 x 2 pixels, and 1 where all four are of the cell."""
-    inside = (colours.amax(dim=1, keepdim=True) > _INSIDE).to(colours.dtype)
-    whole = (functional.avg_pool2d(inside, 2) > 0.99).to(colours.dtype)  # noqa: PLR2004 - but for rounding
-    return _density(functional.avg_pool2d(colours, 2)), whole[:, 0]
-
-
-def _density(colours: Tensor) -> Tensor:
-    """Give the optical density, natural logarithm."""
-    return -(colours * 255 / 256 + _DARKEST).log()
-
-
-def _shape(inside: Float[Tensor, "batch 1 rows columns"]) -> Float[Tensor, "batch shapes"]:
-    """Give the measures of `SHAPES`; axes as of the ellipse with the same second moments."""
+def _shape(
+    inside: Float[Tensor, "batch 1 rows columns"],
+) -> tuple[Float[Tensor, "batch shapes"], Float[Tensor, "batch 1 rows columns"]]:
+    """Give the measures of `SHAPES`, and how far out each pixel lies: 1 on the ellipse of the same second moments."""
     cell = inside[:, 0]
     area = cell.sum(dim=(1, 2)).clamp(min=1)
     rows = torch.arange(cell.shape[1], dtype=cell.dtype)[None, :, None]
@@ -102,15 +82,17 @@ def _shape(inside: Float[Tensor, "batch 1 rows columns"]) -> Float[Tensor, "batc
         return (cell * values).sum(dim=(1, 2)) / area
 
     row, column = rows - mean(rows)[:, None, None], columns - mean(columns)[:, None, None]
-    half = (mean(row**2) + mean(column**2)) / 2
-    apart = (((mean(row**2) - mean(column**2)) / 2) ** 2 + mean(row * column) ** 2 + 1e-12).sqrt()
-    major, minor = 4 * (half + apart + 1e-6).sqrt(), 4 * (half - apart).clamp(min=1e-6).sqrt()
+    across, along, tilt = mean(row**2) + 1e-3, mean(column**2) + 1e-3, mean(row * column)
+    half, apart = (across + along) / 2, (((across - along) / 2) ** 2 + tilt**2 + 1e-12).sqrt()
+    major, minor = 4 * (half + apart).sqrt(), 4 * (half - apart).clamp(min=1e-6).sqrt()
     shrunk = 1 - functional.max_pool2d(1 - inside, 3, stride=1, padding=1)
     outline = (inside - shrunk).sum(dim=(1, 2, 3)).clamp(min=1)
     diameter = 2 * (area / math.pi).sqrt()
-    return torch.stack(
-        [area.log(), diameter, major, minor, minor / major, area / (major * minor), outline, area / outline**2], dim=1
-    )
+    measures = [area.log(), diameter, major, minor, minor / major, area / (major * minor), outline, area / outline**2]
+    over = (across * along - tilt**2).clamp(min=1e-6)
+    a, b, c = (value[:, None, None] for value in (along / over, across / over, tilt / over))
+    radius = ((a * row**2 + b * column**2 - 2 * c * row * column) / 4).clamp(min=0).sqrt()
+    return torch.stack(measures, dim=1), radius[:, None]
 
 
 def _moments(values: Float[Tensor, "batch n rows columns"], weights: Tensor) -> list[Float[Tensor, "batch n"]]:
@@ -129,3 +111,24 @@ def _quantiles(values: Float[Tensor, "batch n rows columns"], weights: Tensor) -
     count = weights.flatten(1).sum(dim=1)
     places = [(count * share).long()[:, None, None].expand(-1, values.shape[1], 1) for share in QUANTILES]
     return [ordered.gather(2, place)[:, :, 0] for place in places]
+
+
+def _structure(
+    plain: Float[Tensor, "batch 3 rows columns"], inside: Tensor, inner: Tensor, mean: Float[Tensor, "batch 3"]
+) -> list[Float[Tensor, "batch 3"]]:
+    """Give spread, skewness and kurtosis of the density between two blurs, for each two neighbours of `COARSE`."""
+    filled = functional.avg_pool2d(plain + (1 - inside) * mean[:, :, None, None], 2)
+    weights = (functional.avg_pool2d(inner, 2) > 0.99).to(plain.dtype)
+    blurred = [_blurred(filled, sigma) for sigma in COARSE]
+    return [measure for fine, coarse in itertools.pairwise(blurred) for measure in _moments(fine - coarse, weights)[1:]]
+
+
+def _blurred(images: Float[Tensor, "batch 3 rows columns"], sigma: float) -> Float[Tensor, "batch 3 rows columns"]:
+    """Blur by a Gaussian cut at three standard deviations."""
+    reach = math.ceil(3 * sigma)
+    steps = torch.arange(-reach, reach + 1, dtype=images.dtype)
+    weights = (-(steps**2) / (2 * sigma**2)).exp()
+    weights = weights / weights.sum()
+    images = functional.pad(images, (reach,) * 4, mode="replicate")
+    images = functional.conv2d(images, weights.view(1, 1, -1, 1).expand(3, 1, -1, 1), groups=3)
+    return functional.conv2d(images, weights.view(1, 1, 1, -1).expand(3, 1, 1, -1), groups=3)

@@ -2,13 +2,11 @@
 
 import json
 import math
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64, UInt8
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -16,8 +14,9 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
 
 from leukospike.classification.augmentation import augmented
+from leukospike.classification.cells import LabelledCells, drawing_odds
 from leukospike.classification.network import CellNetwork, Input, Norm, colours_of
-from leukospike.errors import ConfigError, DataError, WeightsError
+from leukospike.errors import ConfigError, WeightsError
 from leukospike.files import written_whole
 from leukospike.progress import Progress, silent
 
@@ -54,17 +53,6 @@ class ClassifierTraining:
                 raise ConfigError(msg)
 
 
-@dataclass(frozen=True)
-class LabelledCells:
-    """Cells to learn from."""
-
-    crops: UInt8[np.ndarray, "n rows columns 3"]
-    labels: Int64[np.ndarray, " n"]
-    """1 leukemic, 0 normal."""
-    subjects: Sequence[str]
-    """Whose cell; subjects whose images overlap count as one."""
-
-
 def train_classifier(
     cells: LabelledCells,
     config: ClassifierTraining,
@@ -98,9 +86,7 @@ def train_classifier(
     WeightsError
         If the loss is no longer finite, or `checkpoint` is of other settings.
     """
-    if len(np.unique(cells.labels)) != 2:
-        msg = f"train_classifier: labels must be of both classes, got only {cells.labels[:1].tolist()}. Add cells."
-        raise DataError(msg)
+    cells.require_both_classes("train_classifier")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)  # layers and dropout draw from the global generator only
         return _trained(cells, config, checkpoint, progress)
@@ -118,7 +104,7 @@ def _trained(
     done = 0
     if checkpoint is not None and checkpoint.exists():
         done = _restore(checkpoint, config, network, averaged, adam)
-    odds = _odds(cells, balanced=config.balanced)
+    odds = drawing_odds(cells, balanced=config.balanced)
     for epoch in range(done, config.epochs):
         # By seed and epoch alone, so that a resumed training sees the same cells.
         rng = np.random.default_rng((config.seed, epoch))
@@ -158,17 +144,6 @@ def _trained(
 def _rate(step: int, total: int) -> float:
     """Give the learning rate at a step, in the highest."""
     return min((step + 1) / _RISING, 1) * 0.5 * (1 + math.cos(math.pi * step / total))
-
-
-def _odds(cells: LabelledCells, *, balanced: bool) -> Float[np.ndarray, " n"]:
-    """Give each cell its chance to be drawn."""
-    odds = np.ones(len(cells.labels))
-    if balanced:
-        subjects = np.unique(np.asarray(cells.subjects), return_inverse=True)[1]
-        odds /= np.bincount(subjects)[subjects]
-        for label in (0, 1):
-            odds[cells.labels == label] /= odds[cells.labels == label].sum()
-    return odds / odds.sum()
 
 
 @torch.no_grad()

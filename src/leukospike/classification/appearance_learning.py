@@ -1,0 +1,118 @@
+"""Train the classifier that ships: seconds a network, since what it sees of a cell is measured once."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch.nn import functional
+from torch.optim.lr_scheduler import CosineAnnealingLR
+
+from leukospike.classification.appearance import appearance_of
+from leukospike.classification.appearance_network import AppearanceNetwork
+from leukospike.classification.cells import LabelledCells, drawing_odds
+from leukospike.classification.network import colours_of
+from leukospike.errors import ConfigError, WeightsError
+from leukospike.progress import Progress, silent
+
+_BATCH = 128
+_SMOOTHING = 0.05  # of the labels: a few cells of a leukemic subject are normal ones
+
+
+@dataclass(frozen=True, kw_only=True)
+class AppearanceTraining:
+    """How the networks are trained."""
+
+    epochs: int = 8
+    """As many cells are drawn in one as there are."""
+    batch_size: int = 64
+    learning_rate: float = 0.003
+    """AdamW's highest; it falls to 0 along a cosine."""
+    weight_decay: float = 0.05
+    networks: int = 3
+    """Trained apart, from other first weights, in another order; their mean decides."""
+    balanced: bool = True
+    """Whether classes, and to a part subjects, are drawn alike."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse impossible values."""
+        limits = {"epochs": 1, "batch_size": 2, "learning_rate": 1e-12, "weight_decay": 0, "networks": 1, "seed": 0}
+        for name, low in limits.items():
+            if not getattr(self, name) >= low:
+                msg = f"AppearanceTraining: {name} must be at least {low:g}, got {getattr(self, name)}. Raise it."
+                raise ConfigError(msg)
+
+
+def train_appearance(
+    cells: LabelledCells,
+    config: AppearanceTraining,
+    *,
+    known: Float[np.ndarray, "n appearances"] | None = None,
+    progress: Progress = silent,
+) -> tuple[AppearanceNetwork, ...]:
+    """Train networks on the appearance of cells.
+
+    Measures are standardised over the training cells. Cross-entropy on smoothed labels, AdamW. Cells are not changed in
+    training: measured on C-NMC, that costs more than it gives, since a cell's colour tells much.
+
+    Parameters
+    ----------
+    cells : LabelledCells
+        These are all that anything is fitted on.
+    config : AppearanceTraining
+    known : ndarray of shape (n, appearances), float32, optional
+        The cells' appearances, where they are known already.
+    progress : Progress
+        Told after each epoch.
+
+    Returns
+    -------
+    tuple of AppearanceNetwork
+        In evaluation mode.
+
+    Raises
+    ------
+    DataError
+        If the cells are of one class.
+    WeightsError
+        If the loss is no longer finite.
+    """
+    cells.require_both_classes("train_appearance")
+    measures = torch.from_numpy(appearances(cells.crops) if known is None else known)
+    mean, spread = measures.mean(dim=0), measures.std(dim=0).clamp(min=1e-6)
+    standardised, labels = (measures - mean) / spread, torch.from_numpy(cells.labels)
+    odds = drawing_odds(cells, balanced=config.balanced)
+    n_steps = -(-len(odds) // config.batch_size)
+    networks: list[AppearanceNetwork] = []
+    for number in range(config.networks):
+        rng = np.random.default_rng((config.seed, number))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(rng.integers(2**62)))  # layers and dropout draw from the global generator only
+            network = AppearanceNetwork()
+            network.mean, network.spread = mean, spread
+            adam = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+            rate = CosineAnnealingLR(adam, config.epochs * n_steps)
+            for epoch in range(config.epochs):
+                for places in rng.choice(len(odds), (n_steps, config.batch_size), p=odds):
+                    logits = network.decide(standardised[places])
+                    loss = functional.cross_entropy(logits, labels[places], label_smoothing=_SMOOTHING)
+                    adam.zero_grad()
+                    loss.backward()
+                    adam.step()
+                    rate.step()
+                progress("train networks", number * config.epochs + epoch + 1, config.networks * config.epochs)
+        if not all(bool(torch.isfinite(weight).all()) for weight in network.parameters()):
+            msg = "train_appearance: weights must stay finite, got some that are not. Lower the learning rate."
+            raise WeightsError(msg)
+        networks.append(network.eval().requires_grad_(requires_grad=False))
+    return tuple(networks)
+
+
+def appearances(crops: UInt8[np.ndarray, "n rows columns 3"]) -> Float[np.ndarray, "n appearances"]:
+    """Give what `appearance_of` gives of crops."""
+    with torch.inference_mode():
+        parts = [
+            appearance_of(colours_of(torch.from_numpy(crops[at : at + _BATCH]))) for at in range(0, len(crops), _BATCH)
+        ]
+    return torch.cat(parts).numpy()

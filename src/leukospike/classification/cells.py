@@ -1,0 +1,57 @@
+"""Cells to learn from, and how often each is drawn."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int64, UInt8
+
+from leukospike.errors import DataError
+
+
+@dataclass(frozen=True)
+class LabelledCells:
+    """Cells to learn from."""
+
+    crops: UInt8[np.ndarray, "n rows columns 3"]
+    """As `crops.cell_crop` makes them."""
+    labels: Int64[np.ndarray, " n"]
+    """1 leukemic, 0 normal."""
+    subjects: Sequence[str]
+    """Whose cell; subjects whose images overlap count as one."""
+
+    def require_both_classes(self, where: str) -> None:
+        """Refuse cells that there is nothing to learn from.
+
+        Raises
+        ------
+        DataError
+            If the cells are of one class.
+        """
+        if len(np.unique(self.labels)) != 2:
+            msg = f"{where}: labels must be of both classes, got only {self.labels[:1].tolist()}. Add cells."
+            raise DataError(msg)
+
+
+def drawing_odds(cells: LabelledCells, *, balanced: bool) -> Float[np.ndarray, " n"]:
+    """Give each cell its chance to be drawn.
+
+    Parameters
+    ----------
+    cells : LabelledCells
+    balanced : bool
+        True: both classes alike; and within one, a subject as the square root of the number of its cells, between all
+        subjects alike, where one of nine cells would tell as much as one of four hundred, and all cells alike.
+
+    Returns
+    -------
+    ndarray of shape (n,), float64
+        Their sum is 1.
+    """
+    odds = np.ones(len(cells.labels))
+    if balanced:
+        subjects = np.unique(np.asarray(cells.subjects), return_inverse=True)[1]
+        odds /= np.sqrt(np.bincount(subjects)[subjects])
+        for label in (0, 1):
+            odds[cells.labels == label] /= odds[cells.labels == label].sum()
+    return odds / odds.sum()
