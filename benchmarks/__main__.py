@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 from benchmarks import audit, fields, front_end, measure, network, pca, pipeline, plasticity, spikes
+from benchmarks.classification import table as classification
 from benchmarks.segmentation import table as segmentation
 
 TABLES = {
@@ -17,6 +18,7 @@ TABLES = {
     "audit": audit,
     "pca": pca,
     "segmentation": segmentation,
+    "classification": classification,
 }
 
 
@@ -28,26 +30,28 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Measure speed and memory as ratios within one run; numbers are also kept in bench-results/*.json.",
         epilog=f"tables:\n{about}\n\nWithout a name: all but pca, which takes ten minutes and settled a"
-        " choice once, and audit and segmentation, which measure quality and need the public images.",
+        " choice once, and audit, segmentation and classification, which measure quality and need the public images.",
     )
     parser.add_argument("tables", nargs="*", metavar="TABLE", help="any of: " + ", ".join(TABLES))
     parser.add_argument(
         "--method",
         action="append",
-        choices=segmentation.METHODS,
         default=[],
-        help="for segmentation alone: judge this one, and any others so named",
+        help="for segmentation or classification alone: judge this one, and any others so named",
     )
     arguments = parser.parse_args()
     names = arguments.tables or ["front-end", "spikes", "plasticity", "network", "pipeline", "fields"]
     if unknown := set(names) - set(TABLES):
         parser.error(f"unknown table {min(unknown)}; choose from {', '.join(TABLES)}")
-    if arguments.method and names != ["segmentation"]:
-        parser.error("--method is for segmentation alone")
+    methods = {"segmentation": segmentation.METHODS, "classification": classification.METHODS}
+    if arguments.method and (len(names) > 1 or names[0] not in methods):
+        parser.error("--method is for segmentation or classification alone")
+    if unknown := set(arguments.method) - set(methods.get(names[0], ())):
+        parser.error(f"unknown method {min(unknown)}; choose from {', '.join(methods[names[0]])}")
     if len(names) == 1:
         print(measure.machine_line(), flush=True)
         if arguments.method:
-            segmentation.run(arguments.method)
+            (segmentation if names == ["segmentation"] else classification).run(arguments.method)
             return 0
         TABLES[names[0]].run()
         return 0

@@ -32,6 +32,7 @@ from leukospike.files import locked, whole_folder
 from leukospike.settings import Kind, Preset, Protocol, RunConfig, read_settings
 
 if TYPE_CHECKING:
+    from leukospike.scorers import Scorer
     from leukospike.segmentation import PixelSize
     from leukospike.segmentation.files import ClassMaps
 
@@ -295,31 +296,56 @@ def _given_pixel_size(um_per_px: float | None, *, where: str) -> "PixelSize | No
 @app.command()
 def analyze(
     paths: PathsArgument,
-    model: Annotated[
-        Path, typer.Option("--model", help="Run folder, or one of its weights/*.safetensors.", show_default=False)
-    ],
     out: OutOption,
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            "--model",
+            help="Run folder, or one of its weights/*.safetensors. Default: the package's classifier.",
+            show_default=False,
+        ),
+    ] = None,
+    prevalence: Annotated[
+        float | None,
+        typer.Option(
+            "--prevalence",
+            help="Share of leukemia among those examined, for the posterior of subjects. Default: 0.5.",
+            show_default=False,
+        ),
+    ] = None,
     kind: Annotated[
         Kind,
         typer.Option("--kind", help="What each image shows. auto: a cell up to 512 pixels, or on black; else a field."),
     ] = Kind.AUTO,
     pixel_size: PixelSizeOption = None,
 ) -> None:
-    """Give cells their probability of being leukemic, and each subject the mean of its cells.
+    """Give cells their probability of being leukemic, and each subject how likely leukemia is.
 
-    Images of single cells are scored as they are; whole fields are segmented, and each white cell is cut out and
-    brought to the scale of the model's training images. Writes cells.csv, subjects.csv, summary.json and report.html,
-    of fields also images.csv and overlays. Research use only, not a diagnosis.
+    Whole fields are segmented; each white cell is cut out and brought to the form of the training cells. So are images
+    of single cells, unless they are like those of C-NMC already. With the classifier of the package, probabilities are
+    calibrated, cells unlike its training cells are flagged and left out, and the cells of one call are taken for those
+    of one laboratory. Writes cells.csv, subjects.csv, summary.json and report.html, of fields also images.csv and
+    overlays. Research use only, not a diagnosis.
 
-    Example:
+    Examples
+    --------
+    leukospike analyze fields --out analysis
+
+    leukospike analyze fields --prevalence 0.02 --out analysis
 
     leukospike analyze cells --model run --out analysis
     """
+    from leukospike.confidence import EVEN
     from leukospike.report import write_analysis_report
-    from leukospike.runs import load_models
     from leukospike.scoring import analyze_cells
 
-    models = load_models(model)
+    if prevalence is not None and not 0 < prevalence < 1:
+        msg = f"analyze: --prevalence must lie between 0 and 1, got {prevalence:g}. Give a share, not per cent."
+        raise ConfigError(msg)
+    if prevalence is not None and model is not None:
+        msg = "analyze: --prevalence must go with the classifier of the package, got it with --model. Leave one out."
+        raise ConfigError(msg)
+    scorer = _scorer(model)
     size = _given_pixel_size(pixel_size, where="analyze")
     records = datasets.collect_images(paths)
     _refuse_inside(out, paths)
@@ -327,17 +353,28 @@ def analyze(
         with _progress() as progress:
             analysis = analyze_cells(
                 records,
-                models,
+                scorer,
                 part,
-                model_name=model.resolve().name,
                 class_maps=_class_maps(),
                 kind=kind,
                 pixel_size=size,
+                prevalence=EVEN if prevalence is None else prevalence,
                 progress=progress,
             )
         report = write_analysis_report(part).name
     out_console.print(f"Report: {out / report}")
     _end(analysis.failures, len(records), see=out / "failures.csv")
+
+
+def _scorer(model: Path | None) -> "Scorer":
+    """Give what scores cells: the networks of a run, or the classifier of the package."""
+    from leukospike.classification.classifier import default_classifier
+    from leukospike.runs import load_models
+    from leukospike.scorers import RunScorer, ShippedScorer
+
+    if model is None:
+        return ShippedScorer(default_classifier())
+    return RunScorer(load_models(model), model.resolve().name)
 
 
 @app.command()

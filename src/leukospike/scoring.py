@@ -1,6 +1,5 @@
 """Many images and a model: tables of cells, images and subjects, on one machine."""
 
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,21 +8,21 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from PIL import Image
 
+from leukospike.confidence import EVEN
 from leukospike.datasets import Record
 from leukospike.environment import describe_environment
 from leukospike.errors import WeightsError
 from leukospike.evaluation import THRESHOLD
 from leukospike.failures import Failure, write_failures
 from leukospike.files import write_table, write_text, written_whole
-from leukospike.framing import C_NMC_FRAMING, LONGEST_CELL_PX, LONGEST_CUT_OUT_PX, view_of
-from leukospike.images import Picture, luma
-from leukospike.model import FittedModel
+from leukospike.framing import LONGEST_CELL_PX, LONGEST_CUT_OUT_PX, view_of
+from leukospike.images import Picture
 from leukospike.preparation import decoded
-from leukospike.preprocessing import spike_map
 from leukospike.progress import Progress, silent
+from leukospike.scorers import Scored, Scorer, ShippedScorer
 from leukospike.segmentation import CELL_COLUMNS, PixelSize, Quality, Segmentation, overlay
 from leukospike.segmentation.cutout import cut_out
 from leukospike.segmentation.detection import Matches, match_centroids
@@ -50,6 +49,9 @@ LARGE = "large"
 NO_CELL = "no_cell"
 """Flag of an image of a single cell in which the segmenter finds no white cell, as on many crops of platelets."""
 
+OUTLIER = "outlier"
+"""Flag of a cell unlike those that the scorer was trained on: it takes no part in what is said of its subject."""
+
 BORDER = "border"
 """Flag of a cell of a field that the image's border cuts: it gets a probability and takes no part in the means."""
 
@@ -58,7 +60,6 @@ OVERLAYS = "overlays"
 
 _UNREADABLE = {flag.value for flag in Quality}
 _LARGE_PX = 1024
-_BATCH = 64
 _THUMBNAIL_PX = 64
 _FIRST_MEASURES = ("cell", "top", "left", "height", "width", "area_px")
 _MEASURES = (*_FIRST_MEASURES, *(name for name in CELL_COLUMNS[1:] if name not in _FIRST_MEASURES))
@@ -81,7 +82,6 @@ class _Cell:
     """One cell that was read or cut out."""
 
     record: Record
-    map: Float[np.ndarray, "size size"]
     flags: tuple[str, ...]
     thumbnail: UInt8[np.ndarray, "64 64 3"]
     measures: dict[str, Any]
@@ -100,33 +100,31 @@ class _Read:
 
 def analyze_cells(
     records: Sequence[Record],
-    models: Sequence[FittedModel],
+    scorer: Scorer,
     out: Path,
     *,
-    model_name: str,
     class_maps: ClassMaps | None = None,
     kind: Kind = Kind.AUTO,
     pixel_size: PixelSize | None = None,
+    prevalence: float = EVEN,
     progress: Progress = silent,
 ) -> Analysis:
     """Give each cell its probability, and each subject the mean of its cells.
 
-    An image is of a single cell or a whole field. That of a single cell is scored as it is, also where the segmenter
-    finds no white cell in it, which gets a flag. A field is segmented; each white cell is cut out, shown as the
-    model's training images show theirs (`segmentation.cutout`), and scored. Cells that the border of a field cuts are
-    flagged and take no part in the means of subjects. A field that cannot be read, such as a blank one, has a row in
-    `images.csv` with its flags, and no cells.
+    An image is of a single cell or a whole field. A field is segmented; each white cell is cut out, shown as the
+    scorer wants it (`segmentation.cutout`), and scored. That of a single cell is scored as it is, also where the
+    segmenter finds no white cell in it, which gets a flag; but if the scorer wants cells cut out, and it is not yet as
+    wanted, the cell in its middle is cut out, and without one there is no probability. Cells that the border of a field
+    cuts and outliers are flagged and take no part in what is said of subjects. A field that cannot be read, such as
+    a blank one, has a row in `images.csv` with its flags, and no cells.
 
     Parameters
     ----------
     records : sequence of Record
-    models : sequence of FittedModel
-        One, or the folds of a run, whose probabilities are averaged; all made for the same size of image.
+    scorer : Scorer
     out : Path
         An existing folder. Written into it: `cells.csv`, `subjects.csv`, `summary.json`, `thumbnails.npz`; if an
         image could not be used, `failures.csv`; if there is a field, `images.csv` and `overlays/`.
-    model_name : str
-        What the summary calls the model.
     class_maps : callable, optional
         The segmenter. Without it all images are taken for single cells, and cells have neither place nor measures.
     kind : Kind
@@ -134,6 +132,8 @@ def analyze_cells(
         of it is black, as around a cell cut out; else it is a field.
     pixel_size : PixelSize, optional
         Of all images. If not given: what a file states, else what the red cells of a field show.
+    prevalence : float
+        Of leukemia among those examined; for scorers that give subjects a posterior.
     progress : Progress
 
     Returns
@@ -143,52 +143,32 @@ def analyze_cells(
     Raises
     ------
     WeightsError
-        If the models are not for the same size of image, or give a cell that is not blank no probability.
+        If the scorer gives a cell that is not blank no probability.
     """
-    size, window = models[0].image_size, models[0].blur_window
-    if any((model.image_size, model.blur_window) != (size, window) for model in models):
-        msg = f"analyze: models must be for one size of image, got several in {model_name}. Give one weights file."
-        raise WeightsError(msg)
-    reader = _Reader(models[0], out, class_maps, kind, pixel_size)
+    reader = _Reader(scorer, out, class_maps, kind, pixel_size)
     cells: list[_Cell] = []
-    probabilities: list[float] = []
-    waiting: list[_Cell] = []
     rows: list[dict[str, Any]] = []
     matches: list[Matches] = []
     generated = False
-
-    def score_waiting() -> None:
-        if waiting:
-            maps = np.stack([cell.map for cell in waiting])
-            mean = np.mean([model.probabilities(maps) for model in models], axis=0)
-            for cell, value in zip(waiting, mean, strict=True):
-                if BLANK not in cell.flags and not np.isfinite(value):
-                    # Finite weights can be too large for float32 all the same.
-                    msg = (
-                        f"analyze: weights must give each cell a probability, got {value} for {cell.record.image} with"
-                        f" {model_name}. Train again."
-                    )
-                    raise WeightsError(msg)
-            # A blank image looks like nothing the model knows: no probability, rather than a made-up one.
-            probabilities.extend(
-                float("nan") if BLANK in cell.flags else float(value) for cell, value in zip(waiting, mean, strict=True)
-            )
-            cells.extend(waiting)
-            waiting.clear()
-
     for read in reader.read(records, progress):
-        for cell in read.cells:
-            waiting.append(cell)
-            if len(waiting) == _BATCH:
-                score_waiting()
+        cells += read.cells
         rows.append(read.row)
         matches += [] if read.matches is None else [read.matches]
         generated |= read.generated
-    score_waiting()
+    scored = scorer.scored()
+    model = scorer.describe()
+    for cell, value in zip(cells, scored.probability, strict=True):
+        if BLANK not in cell.flags and not np.isfinite(value):
+            # Finite weights can be too large for float32 all the same.
+            msg = (
+                f"analyze: weights must give each cell a probability, got {value} for {cell.record.image} with"
+                f" {model['name']}. Train again."
+            )
+            raise WeightsError(msg)
 
-    table = _cell_table(cells, probabilities, with_measures=class_maps is not None)
+    table = _cell_table(cells, scored, with_measures=class_maps is not None)
     images = _image_table(rows, table)
-    subjects = _subject_table(table)
+    subjects = _subject_table(table, scorer, prevalence)
     n_fields = sum(row["kind"] == Kind.FIELD for row in rows)
     summary: dict[str, Any] = {
         "images": len(records),
@@ -197,13 +177,13 @@ def analyze_cells(
         "leukemic": int((table["decision"].to_numpy(str) == DECISIONS[1]).sum()),
         "generated": generated,
         "decision_threshold": THRESHOLD,
-        "model": {"name": model_name, "networks": len(models), "image_size": size, "digest": _digest(models)},
+        "model": model,
         "kinds": {"asked": kind.value, "cell": len(rows) - n_fields, "field": n_fields},
-        "scale": _scale(models[0], images) if n_fields else None,
+        "scale": _scale(scorer, images) if n_fields else None,
         "detection": _detection(matches),
         "environment": describe_environment(),
     }
-    summary["notices"] = _notices(table, images, reader.failures, models)
+    summary["notices"] = _notices(table, images, reader.failures, scorer)
     write_table(out / "cells.csv", table)
     write_table(out / "subjects.csv", subjects)
     if n_fields:
@@ -223,18 +203,18 @@ def analyze_cells(
 
 
 class _Reader:
-    """Takes images to cells, each through the spike front end, and writes the overlays of fields."""
+    """Takes images to cells, shows each to the scorer, and writes the overlays of fields."""
 
     def __init__(
         self,
-        model: FittedModel,
+        scorer: Scorer,
         out: Path,
         class_maps: ClassMaps | None,
         kind: Kind,
         pixel_size: PixelSize | None,
     ) -> None:
-        self._model, self._out, self._class_maps, self._kind, self._size = model, out, class_maps, kind, pixel_size
-        self._framing = model.framing or C_NMC_FRAMING
+        self._scorer, self._out, self._class_maps, self._kind, self._size = scorer, out, class_maps, kind, pixel_size
+        self._framing = scorer.framing
         self._names: set[str] = set()
         self.failures: list[Failure] = []
 
@@ -268,7 +248,7 @@ class _Reader:
         return Kind.CELL if view_of(picture).of_cell else Kind.FIELD
 
     def _single(self, record: Record, picture: Picture, segmentation: Segmentation | None) -> _Read:
-        """Take an image of one cell as it is; what the segmenter finds in its middle is measured."""
+        """Take an image of one cell, as it is or cut out; what the segmenter finds in its middle is measured."""
         flags = [] if segmentation is None else [*segmentation.flags]
         if max(picture.pixels.shape) > _LARGE_PX:
             flags.append(LARGE)
@@ -278,7 +258,28 @@ class _Reader:
         measures = {} if segmentation is None else _middle_cell(segmentation)
         row = {"image": record.image, "subject": record.subject, "kind": Kind.CELL.value, "cells": 1, "scaled_by": ""}
         row |= {} if segmentation is None else _about(record.image, segmentation)
-        return _Read([self._cell(record, picture.pixels, flags, measures)], picture.generated, row, None)
+        shown, size = picture.pixels, None
+        if self._scorer.cuts_out and not self._as_wanted(picture):
+            shown, size = self._cut_out(picture.pixels, segmentation, measures)
+        return _Read([self._cell(record, shown, size, flags, measures)], picture.generated, row, None)
+
+    def _as_wanted(self, picture: Picture) -> bool:
+        """Tell whether an image shows its cell as the scorer wants it, of the same size and on black."""
+        return (
+            picture.pixels.shape[:2] == (self._framing.side_px, self._framing.side_px)
+            and view_of(picture).cell_share is not None
+        )
+
+    def _cut_out(
+        self, pixels: UInt8[np.ndarray, "rows columns 3"], segmentation: Segmentation | None, measures: dict[str, Any]
+    ) -> tuple[UInt8[np.ndarray, "side side 3"], float]:
+        """Cut the cell in the middle of an image out, and give its size there; black if there is none."""
+        side = self._framing.side_px
+        if segmentation is None or not measures:
+            return np.zeros((side, side, 3), np.uint8), 0.0
+        return cut_out(pixels, segmentation.instances, measures["cell"], self._framing), _diameter(
+            measures, segmentation
+        )
 
     def _field(self, record: Record, picture: Picture, segmentation: Segmentation, stem: str) -> _Read:
         """Cut the cells of a field out, each shown as the model's training images show theirs."""
@@ -291,26 +292,38 @@ class _Reader:
             shown = cut_out(
                 picture.pixels, segmentation.instances, measures["cell"], self._framing, um_per_px=um_per_px
             )
-            cells.append(self._cell(record, shown, [BORDER] if measures["border"] else [], measures))
+            size = _diameter(measures, segmentation)
+            cells.append(self._cell(record, shown, size, [BORDER] if measures["border"] else [], measures))
         by_size = um_per_px is not None and self._framing.um_per_px is not None
         row = {"image": record.image, "subject": record.subject, "kind": Kind.FIELD.value, "cells": len(cells)}
-        row |= {"scaled_by": ("pixel size" if by_size else "proportion") if cells else "", "overlay": overlay_name}
+        way = "source" if self._scorer.cuts_out else "pixel size" if by_size else "proportion"
+        row |= {"scaled_by": way if cells else "", "overlay": overlay_name}
         row |= _about(record.image, segmentation)
         matches = None if record.centroids is None else match_centroids(record.centroids, segmentation.cells)
         return _Read(cells, picture.generated, row, matches)
 
     def _cell(
-        self, record: Record, pixels: UInt8[np.ndarray, "rows columns 3"], flags: list[str], measures: dict[str, Any]
+        self,
+        record: Record,
+        pixels: UInt8[np.ndarray, "rows columns 3"],
+        size: float | None,
+        flags: list[str],
+        measures: dict[str, Any],
     ) -> _Cell:
-        """Take one cell through the spike front end."""
-        spikes = spike_map(luma(pixels), size=self._model.image_size, window=self._model.blur_window)
-        if not spikes.any() and BLANK not in flags:
+        """Show one cell to the scorer."""
+        if self._scorer.take(pixels, size) and BLANK not in flags:
             flags = [BLANK, *flags]
         thumbnail = Image.fromarray(pixels)
         thumbnail.thumbnail((_THUMBNAIL_PX, _THUMBNAIL_PX))
         canvas = Image.new("RGB", (_THUMBNAIL_PX, _THUMBNAIL_PX))
         canvas.paste(thumbnail, ((_THUMBNAIL_PX - thumbnail.width) // 2, (_THUMBNAIL_PX - thumbnail.height) // 2))
-        return _Cell(record, spikes, tuple(flags), np.asarray(canvas), measures)
+        return _Cell(record, tuple(flags), np.asarray(canvas), measures)
+
+
+def _diameter(measures: dict[str, Any], segmentation: Segmentation) -> float:
+    """Give the diameter of the disc as large as a cell, micrometres where the pixel size is known, else pixels."""
+    um_per_px = 1.0 if segmentation.pixel_size is None else segmentation.pixel_size.um_per_px
+    return 2 * float(np.sqrt(measures["area_px"] / np.pi)) * um_per_px
 
 
 def _rows(cells: pd.DataFrame) -> list[dict[str, Any]]:
@@ -335,17 +348,24 @@ def _middle_cell(segmentation: Segmentation) -> dict[str, Any]:
     return min(found, key=lambda cell: np.hypot(cell["row"] - rows / 2, cell["column"] - columns / 2))
 
 
-def _cell_table(cells: Sequence[_Cell], probabilities: Sequence[float], *, with_measures: bool) -> pd.DataFrame:
+def _cell_table(cells: Sequence[_Cell], scored: Scored, *, with_measures: bool) -> pd.DataFrame:
     """Give one row a cell, in the order of the images."""
-    values = np.array(probabilities, np.float64)
+    blank = np.array([BLANK in cell.flags for cell in cells], bool)
+    # A blank image looks like nothing the model knows: no probability, rather than a made-up one.
+    values = np.where(blank, np.nan, scored.probability)
     decisions = np.where(np.isnan(values), "", np.where(values >= THRESHOLD, DECISIONS[1], DECISIONS[0]))
+    outliers = scored.outlier & np.logical_not(blank)
     table = pd.DataFrame(
         {
             "image": [cell.record.image for cell in cells],
             "subject": [cell.record.subject for cell in cells],
             "probability": values,
             "decision": decisions,
-            "flags": [" ".join(cell.flags) for cell in cells],
+            **{name: pd.Series(column, dtype=object).mask(blank) for name, column in scored.columns.items()},
+            "flags": [
+                " ".join((*cell.flags, OUTLIER) if outlier else cell.flags)
+                for cell, outlier in zip(cells, outliers, strict=True)
+            ],
         }
     )
     if not with_measures:
@@ -368,14 +388,17 @@ def _image_table(rows: Sequence[dict[str, Any]], cells: pd.DataFrame) -> pd.Data
 
 
 def _counted(cells: pd.DataFrame) -> pd.DataFrame:
-    """Leave out the cells that have no probability, and those that the border of a field cuts."""
-    whole = [BORDER not in flags.split() for flags in cells["flags"].to_list()]
+    """Leave out the cells that have no probability, those that the border of a field cuts, and outliers."""
+    whole = [not {BORDER, OUTLIER} & set(flags.split()) for flags in cells["flags"].to_list()]
     scored = np.isfinite(cells["probability"].to_numpy(np.float64))
     return cells.loc[scored & np.array(whole, dtype=bool)]
 
 
-def _subject_table(table: pd.DataFrame) -> pd.DataFrame:
-    """Give one row a subject: the mean probability of its cells, and the decision on that mean."""
+def _subject_table(table: pd.DataFrame, scorer: Scorer, prevalence: float) -> pd.DataFrame:
+    """Give one row a subject: its cells' mean probability, and how likely leukemia where the scorer can tell.
+
+    The decision is on that likelihood, or else on the mean.
+    """
     known = _counted(table).dropna(subset=["subject"])
     rows: list[dict[str, Any]] = []
     for subject in sorted(known["subject"].unique()):
@@ -386,22 +409,29 @@ def _subject_table(table: pd.DataFrame) -> pd.DataFrame:
                 "cells": len(own),
                 "mean_probability": float(own.mean()),
                 "share_leukemic": float((own >= THRESHOLD).mean()),
-                "decision": DECISIONS[int(own.mean() >= THRESHOLD)],
             }
         )
-    return pd.DataFrame(rows, columns=["subject", "cells", "mean_probability", "share_leukemic", "decision"])
+    subjects = pd.DataFrame(rows, columns=["subject", "cells", "mean_probability", "share_leukemic"])
+    decided_by = "mean_probability"
+    if isinstance(scorer, ShippedScorer):
+        scored = scorer.subjects(
+            known["probability"].to_numpy(np.float64), known["subject"].to_numpy(str), prevalence=prevalence
+        )
+        subjects, decided_by = subjects.merge(scored, on="subject"), "posterior"
+    subjects["decision"] = np.where(subjects[decided_by] >= THRESHOLD, DECISIONS[1], DECISIONS[0])
+    return subjects
 
 
-def _scale(model: FittedModel, images: pd.DataFrame) -> dict[str, Any]:
+def _scale(scorer: Scorer, images: pd.DataFrame) -> dict[str, Any]:
     """Say at which scale the cells of fields were shown to the model."""
-    framing = model.framing or C_NMC_FRAMING
+    framing = scorer.framing
     ways = images["scaled_by"].to_list()
     return {
         "model_picture_px": framing.side_px,
         "model_um_per_px": framing.um_per_px,
         "model_cell_share": framing.cell_share,
         "model_cells_on_black": framing.on_black,
-        "known_from": "model" if model.framing else "C-NMC",
+        "known_from": scorer.framing_from,
         "fields_by_pixel_size": ways.count("pixel size"),
         "fields_by_proportion": ways.count("proportion"),
     }
@@ -429,18 +459,15 @@ def _notices(
     table: pd.DataFrame,
     images: pd.DataFrame,
     failures: Sequence[Failure],
-    models: Sequence[FittedModel],
+    scorer: Scorer,
 ) -> list[str]:
     """Say what a reader of the tables should know."""
-    notices = ["The probabilities are not calibrated on other subjects, and foreign cells are not recognised."]
-    if len(models) > 1:
-        notices.append(f"Each probability is the mean of {len(models)} networks, the folds of one run.")
-        notices.append("Cells that the run was trained on are scored too well: score other cells, or see its report.")
+    notices = scorer.notices()
     if failures:
         notices.append(f"{len(failures)} files could not be used; failures.csv names them with the reason.")
     fields = images.loc[images["kind"] == Kind.FIELD.value]
     if len(fields):
-        notices += _field_notices(fields, models[0])
+        notices += _field_notices(fields, scorer)
     blank, large, no_cell, border = (
         sum(flag in flags.split() for flags in table["flags"].to_list()) for flag in (BLANK, LARGE, NO_CELL, BORDER)
     )
@@ -476,16 +503,18 @@ def _notices(
     return notices
 
 
-def _field_notices(fields: pd.DataFrame, model: FittedModel) -> list[str]:
+def _field_notices(fields: pd.DataFrame, scorer: Scorer) -> list[str]:
     """Say how fields were told, read and brought to the model's scale."""
-    framing, ways = model.framing, fields["scaled_by"].to_list()
+    framing, ways = scorer.framing, fields["scaled_by"].to_list()
     notices = [
         f"{len(fields)} images were taken for whole fields. Without --kind, an image is of a single cell if its longer"
         f" side is at most {LONGEST_CELL_PX} pixels, or {LONGEST_CUT_OUT_PX} where it is black around its content."
     ]
     if unread := sum(bool(_UNREADABLE & set(flags.split())) for flags in fields["flags"].to_list()):
         notices.append(f"{unread} fields could not be read as smears and give no cells; images.csv flags why.")
-    if framing is None:
+    if scorer.cuts_out:
+        return notices
+    if scorer.framing_from != "model":
         notices.append(
             "The model does not say how its training images show their cells, as weights of version 0.1.0: the cells"
             " of fields are shown as C-NMC shows its cells."
@@ -498,20 +527,10 @@ def _field_notices(fields: pd.DataFrame, model: FittedModel) -> list[str]:
             " images.csv says which, and where it is from."
         )
     if by_proportion := ways.count("proportion"):
-        lacking = "the model's" if framing is None or framing.um_per_px is None else "the field's"
+        lacking = "the model's" if framing.um_per_px is None else "the field's"
         notices.append(
             f"In {by_proportion} fields the scale is not known ({lacking} pixel size is missing): cells were not"
             " brought to the training scale, but made as large in their picture as training cells in theirs. So a"
             " cell's size tells the model nothing."
         )
     return notices
-
-
-def _digest(models: Sequence[FittedModel]) -> str:
-    """Give a digest of all weights, by which an analysis names its model for good."""
-    digest = hashlib.sha256()
-    for model in models:
-        digest.update(model.components.basis.tobytes())
-        for tensor in model.network.state_dict().values():
-            digest.update(tensor.cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()

@@ -16,6 +16,7 @@ from leukospike.images import luma, read_image, write_png
 from leukospike.model import FittedModel
 from leukospike.network import ResidualNetwork
 from leukospike.preprocessing import Normalisation, spike_map
+from leukospike.scorers import RunScorer
 from leukospike.scoring import Analysis, analyze_cells
 
 SIDE = 24
@@ -53,7 +54,7 @@ def cells(tmp_path: Path) -> Path:
 
 def _analyze(source: Path | Sequence[Record], models: Sequence[FittedModel], out: Path, **options) -> Analysis:
     records = collect_images([source]) if isinstance(source, Path) else source
-    return analyze_cells(records, models, out, model_name="run", **options)
+    return analyze_cells(records, RunScorer(models, "run"), out, **options)
 
 
 def test_cells_table_has_its_columns_in_order_and_a_row_an_image(cells: Path, model: FittedModel, tmp_path: Path):

@@ -18,6 +18,7 @@ from leukospike.images import pixel_digest, write_png
 from leukospike.model import FittedModel
 from leukospike.network import ResidualNetwork
 from leukospike.preprocessing import Normalisation
+from leukospike.scorers import RunScorer
 from leukospike.scoring import Analysis, analyze_cells
 from leukospike.segmentation import CELL_COLUMNS, PixelSize
 from leukospike.settings import Kind
@@ -73,7 +74,7 @@ def _records(folder: Path, fields: Sequence[DrawnField], **about) -> list[Record
 
 def _analyze(records, fields, model: FittedModel, out: Path, **options) -> Analysis:
     out.mkdir()
-    return analyze_cells(records, [model], out, model_name="run", class_maps=_Oracle(*fields), **options)
+    return analyze_cells(records, RunScorer([model], "run"), out, class_maps=_Oracle(*fields), **options)
 
 
 def _summary(out: Path) -> dict:

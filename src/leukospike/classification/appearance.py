@@ -12,6 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from leukospike.classification.crops import SEEN
+
 SHAPES = ("log_area", "diameter", "major_axis", "minor_axis", "axis_ratio", "compactness", "outline", "form_factor")
 """Shape measures: lengths in pixels of the crop; `compactness` is the area over the product of the axes, `outline` the
 number of pixels along it, `form_factor` the area over its square."""
@@ -31,7 +33,7 @@ diameter and a fifth."""
 APPEARANCES = len(SHAPES) + len(SPREADS) * (4 + len(QUANTILES)) + 3 * 2 * RINGS + 3 * 3 * (len(COARSE) - 1)
 """Numbers that `appearance_of` gives."""
 
-_INSIDE = 4.5 / 255
+_INSIDE = (SEEN - 0.5) / 255
 _DARKEST = 1 / 256
 
 

@@ -52,7 +52,11 @@ class AppearanceNetwork(nn.Module):
 
     def embed(self, colours: Float[Tensor, "batch 3 rows columns"]) -> Float[Tensor, "batch appearances"]:
         """Give each cell's measures, standardised over the training cells."""
-        return (appearance_of(colours) - self.mean) / self.spread
+        return self.standardised(appearance_of(colours))
+
+    def standardised(self, measures: Float[Tensor, "batch appearances"]) -> Float[Tensor, "batch appearances"]:
+        """Give measures in standard deviations of the training cells, from their mean."""
+        return (measures - self.mean) / self.spread
 
     def decide(self, embedding: Float[Tensor, "batch appearances"]) -> Float[Tensor, "batch 2"]:
         """Give the logits of (normal, leukemic) from standardised measures."""

@@ -17,6 +17,10 @@ CROP_PX = 96
 """Side of a crop: 384 pixels of the picture, which hold 99 of 100 cells of C-NMC whole."""
 
 
+SEEN = 5
+"""Grey level of the brightest colour from which a pixel is of the cell: re-encoding leaves less around one."""
+
+
 def cell_crop(picture: UInt8[np.ndarray, "rows columns 3"]) -> UInt8[np.ndarray, "96 96 3"]:
     """Cut out the middle of a picture and take the mean of each 4 x 4 pixels.
 

@@ -7,6 +7,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
 
+from leukospike.classification.crops import SEEN
+
 WIDTH = 24
 """Channels of the first stage; each later one has twice as many as the one before."""
 
@@ -37,7 +39,7 @@ class Norm(StrEnum):
 
 
 _CHANNELS = {Input.COLOUR: 3, Input.DENSITY: 3, Input.DARKNESS: 1, Input.RANK: 1}
-_INSIDE = 4.5 / 255  # the brightest colour of a pixel of the cell is over it: re-encoding leaves less around a cell
+_INSIDE = (SEEN - 0.5) / 255
 _MEAN, _SPREAD = 0.3, 0.3  # of the colours of C-NMC's crops, black included
 _DARKEST = 1 / 256
 _SIDES = 4

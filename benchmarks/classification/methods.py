@@ -1,0 +1,150 @@
+"""Ways to score cells, each fitted on the cells that it is given and on nothing else."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from scipy.special import logit
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+
+from benchmarks.classification.data import Cohort
+from leukospike.classification.appearance import SHAPES, SPREADS
+from leukospike.classification.appearance_learning import AppearanceTraining, appearances, train_appearance
+from leukospike.classification.augmentation import augmented
+from leukospike.classification.cells import LabelledCells, drawing_odds
+from leukospike.classification.classifier import ensemble
+from leukospike.classification.learning import ClassifierTraining, train_classifier
+from leukospike.classification.network import Input, Norm, colours_of
+
+SHAPE = slice(0, len(SHAPES))
+SPREAD = slice(0, len(SHAPES) + 9 * len(SPREADS))
+ALL = slice(None)
+
+Fit = Callable[[Cohort, np.ndarray, np.ndarray, int], np.ndarray]
+"""Cohort, places to train on, places to score, seed: the log odds of the scored, uncalibrated."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """One row."""
+
+    fit: Fit
+    about: str
+    slow: bool = False
+
+
+def _learner(make: Callable[[int], object], columns: slice = ALL) -> Fit:
+    """Fit a learner of scikit-learn on standardised measures, classes and subjects weighted as they are drawn."""
+
+    def fit(cohort: Cohort, train: np.ndarray, test: np.ndarray, seed: int) -> np.ndarray:
+        cells = cohort.part(train)
+        weights = drawing_odds(cells, balanced=True) * len(train)
+        scaler = StandardScaler().fit(cohort.appearances[train][:, columns])
+        learner = make(seed)
+        learner.fit(scaler.transform(cohort.appearances[train][:, columns]), cells.labels, sample_weight=weights)
+        measures = scaler.transform(cohort.appearances[test][:, columns])
+        if hasattr(learner, "decision_function"):
+            return learner.decision_function(measures)
+        return logit(learner.predict_proba(measures)[:, 1].clip(1e-6, 1 - 1e-6))
+
+    return fit
+
+
+def _appearance(config: AppearanceTraining, *, strength: float = 0.0) -> Fit:
+    """Train the networks that ship, on cells as they are or, beside those, on changed ones."""
+
+    def fit(cohort: Cohort, train: np.ndarray, test: np.ndarray, seed: int) -> np.ndarray:
+        cells, known = cohort.part(train), cohort.appearances[train]
+        if strength:
+            generator = torch.Generator().manual_seed(seed)
+            parts = [
+                (
+                    augmented(
+                        colours_of(torch.from_numpy(cells.crops[at : at + 256])), strength=strength, generator=generator
+                    )
+                )
+                for at in range(0, len(train), 256)
+            ]
+            changed = (torch.cat(parts) * 255).round().byte().permute(0, 2, 3, 1).numpy()
+            known = np.concatenate([known, appearances(changed)])
+            cells = LabelledCells(
+                np.concatenate([cells.crops, changed]), np.tile(cells.labels, 2), [*cells.subjects, *cells.subjects]
+            )
+        networks = train_appearance(cells, replace(config, seed=seed), known=known)
+        return ensemble(networks, cohort.appearances[test])[0]
+
+    return fit
+
+
+def _convolutional(config: ClassifierTraining) -> Fit:
+    """Train a convolutional network."""
+
+    def fit(cohort: Cohort, train: np.ndarray, test: np.ndarray, seed: int) -> np.ndarray:
+        network = train_classifier(cohort.part(train), replace(config, seed=seed))
+        with torch.inference_mode():
+            crops = cohort.cells.crops[test]
+            scores = [
+                network.scores(colours_of(torch.from_numpy(crops[at : at + 128]))) for at in range(0, len(crops), 128)
+            ]
+        return torch.cat(scores).double().numpy()
+
+    return fit
+
+
+def _boosting(seed: int) -> HistGradientBoostingClassifier:
+    """Make shallow boosted trees."""
+    return HistGradientBoostingClassifier(
+        max_iter=200, learning_rate=0.05, max_leaf_nodes=6, min_samples_leaf=40, max_features=0.3, random_state=seed
+    )
+
+
+_CONVOLUTIONAL = ClassifierTraining()
+
+METHODS = {
+    "shape": Method(_learner(lambda _: LogisticRegression(C=0.03, max_iter=2000), SHAPE), "logistic, shape alone"),
+    "shape-and-colour": Method(
+        _learner(lambda _: LogisticRegression(C=0.03, max_iter=2000), SPREAD), "logistic, shape and spread of colours"
+    ),
+    "logistic": Method(_learner(lambda _: LogisticRegression(C=0.03, max_iter=2000)), "logistic, all measures"),
+    "boosting": Method(_learner(_boosting), "boosted trees, all measures"),
+    "kernel": Method(_learner(lambda _: SVC(C=3, gamma=0.008)), "support vectors, radial, all measures"),
+    "one-network": Method(_appearance(AppearanceTraining(networks=1)), "one network, all measures"),
+    "appearance": Method(_appearance(AppearanceTraining()), "three networks, all measures: what ships"),
+    "appearance-longer": Method(_appearance(AppearanceTraining(epochs=16)), "the same, 16 epochs"),
+    "appearance-unbalanced": Method(_appearance(AppearanceTraining(balanced=False)), "the same, cells drawn alike"),
+    "appearance-changed": Method(
+        _appearance(AppearanceTraining(), strength=0.3), "the same, a changed copy of each cell beside it"
+    ),
+    "convolutional": Method(_convolutional(_CONVOLUTIONAL), "residual network on colour", slow=True),
+    "convolutional-unchanged": Method(
+        _convolutional(replace(_CONVOLUTIONAL, augmentation=0.0)), "the same, stain and light unchanged", slow=True
+    ),
+    "convolutional-unbalanced": Method(
+        _convolutional(replace(_CONVOLUTIONAL, balanced=False)), "the same, cells drawn alike", slow=True
+    ),
+    "convolutional-last": Method(
+        _convolutional(replace(_CONVOLUTIONAL, averaged=False)), "the same, last weights, not their mean", slow=True
+    ),
+    "convolutional-group-norm": Method(
+        _convolutional(replace(_CONVOLUTIONAL, norm=Norm.GROUP)), "the same, group norm", slow=True
+    ),
+    "convolutional-density": Method(
+        _convolutional(replace(_CONVOLUTIONAL, inputs=(Input.DENSITY,))), "the same, optical densities", slow=True
+    ),
+    "convolutional-darkness": Method(
+        _convolutional(replace(_CONVOLUTIONAL, inputs=(Input.DARKNESS,))), "the same, darkness alone", slow=True
+    ),
+    "convolutional-rank": Method(
+        _convolutional(replace(_CONVOLUTIONAL, inputs=(Input.RANK,))), "the same, rank-order latency alone", slow=True
+    ),
+    "convolutional-colour-and-rank": Method(
+        _convolutional(replace(_CONVOLUTIONAL, inputs=(Input.COLOUR, Input.RANK))),
+        "the same, colour and rank-order latency",
+        slow=True,
+    ),
+}
+"""By the name for `--method`; quick ones first."""

@@ -1,0 +1,49 @@
+"""Scores of held-out cells: computed once for each method, seed and folds left out, and kept."""
+
+import hashlib
+import inspect
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from benchmarks import measure
+from benchmarks.classification import methods
+from benchmarks.classification.data import Cohort, folds, others
+from benchmarks.classification.methods import METHODS
+from leukospike.classification import (
+    appearance,
+    appearance_learning,
+    appearance_network,
+    augmentation,
+    cells,
+    crops,
+    learning,
+    network,
+)
+from leukospike.files import written_whole
+
+_QUICK = (methods, appearance, appearance_learning, appearance_network, cells, crops)
+_SLOW = (augmentation, cells, crops, learning, network)
+
+
+def held_out_scores(cohort: Cohort, name: str, held: Sequence[int], seed: int) -> tuple[np.ndarray, float]:
+    """Give all cells' log odds by a method fitted on all folds but `held` (NaN where it was), and the seconds it took.
+
+    Folds and first weights are drawn by the seed.
+    """
+    method = METHODS[name]
+    sources = [inspect.getsource(module) for module in (_SLOW if method.slow else _QUICK)]
+    about = repr([name, sorted(held), seed, cohort.images, list(cohort.cells.subjects), sources])
+    kept = measure.RESULTS / "classification" / f"{name}-{hashlib.sha256(about.encode()).hexdigest()[:16]}.npz"
+    if not kept.exists():
+        number = folds(cohort.cells.labels, cohort.groups, seed)
+        train = others(number, held)
+        test = np.flatnonzero(np.isin(number, held))
+        start = time.perf_counter()
+        scores = np.full(len(number), np.nan)
+        scores[test] = method.fit(cohort, train, test, seed)
+        with written_whole(kept) as part:
+            np.savez(part, scores=scores, seconds=time.perf_counter() - start)
+    with np.load(kept, allow_pickle=False) as arrays:
+        return arrays["scores"], float(arrays["seconds"])

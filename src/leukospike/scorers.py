@@ -1,0 +1,232 @@
+"""What gives cells their probability: the networks of a run, or the classifier that ships.
+
+A scorer is shown one cell after another and says at the end what it makes of all of them: the shipped one must see the
+cells of a laboratory together before it can bring them to the stain of its training cells.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, UInt8
+
+from leukospike.classification.classifier import ERROR_RATE, Classifier
+from leukospike.classification.crops import PICTURE, SEEN, cell_crop
+from leukospike.classification.source import diameter_of, look_of, matched, zoomed
+from leukospike.confidence import EVEN, score_subjects
+from leukospike.errors import WeightsError
+from leukospike.framing import C_NMC_FRAMING, Framing
+from leukospike.images import luma
+from leukospike.model import FittedModel
+from leukospike.preprocessing import spike_map
+
+FEWEST_MATCHED = 20
+"""Cells of a source below which their common look is hardly known."""
+
+SUBJECT_COLUMNS = ("subject", "called", "blasts", "blasts_low", "blasts_high", "posterior")
+"""Of what `ShippedScorer.subjects` gives."""
+
+_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What is said of cells, in the order in which they were shown."""
+
+    probability: Float[np.ndarray, " n"]
+    """Of being leukemic, 0 to 1; NaN for what shows nothing."""
+    columns: Mapping[str, Sequence[Any]]
+    """What else there is to say, by the names of columns."""
+    outlier: np.ndarray
+    """Whether a cell is unlike all that the scorer knows."""
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """Scores the cells that it is shown."""
+
+    framing: Framing
+    """How it wants a cell shown."""
+    framing_from: str
+    """What says so: "model", or "C-NMC" where the model does not."""
+    cuts_out: bool
+    """Whether it wants every cell cut out on black, or pictures of single cells as they are."""
+
+    def take(self, picture: UInt8[np.ndarray, "rows columns 3"], size: float | None) -> bool:
+        """Look at the next cell, and tell whether there is nothing to see.
+
+        Parameters
+        ----------
+        picture : ndarray of shape (rows, columns, 3)
+        size : float or None
+            Diameter of the cell where it comes from, micrometres or pixels, if it was brought to another; None if the
+            picture is shown as it came.
+        """
+        ...
+
+    def scored(self) -> Scored:
+        """Say what it makes of all cells."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """Say what model this is: networks, image_size, digest."""
+        ...
+
+    def notices(self) -> list[str]:
+        """Say what a reader of the results should know."""
+        ...
+
+
+class RunScorer:
+    """The networks of a run, one a fold: the mean of their probabilities, uncalibrated."""
+
+    cuts_out = False
+
+    def __init__(self, models: Sequence[FittedModel], name: str) -> None:
+        first = models[0]
+        if any((model.image_size, model.blur_window) != (first.image_size, first.blur_window) for model in models):
+            msg = f"analyze: models must be for one size of image, got several in {name}. Give one weights file."
+            raise WeightsError(msg)
+        self._models, self._name = models, name
+        self.framing = first.framing or C_NMC_FRAMING
+        self.framing_from = "model" if first.framing else "C-NMC"
+        self._waiting: list[np.ndarray] = []
+        self._probabilities: list[float] = []
+
+    def take(self, picture: UInt8[np.ndarray, "rows columns 3"], size: float | None) -> bool:  # noqa: ARG002 - as all
+        """Take a cell through the spike front end."""
+        first = self._models[0]
+        spikes = spike_map(luma(picture), size=first.image_size, window=first.blur_window)
+        self._waiting.append(spikes)
+        if len(self._waiting) == _BATCH:
+            self._score_waiting()
+        return not spikes.any()
+
+    def scored(self) -> Scored:
+        """Give the probabilities."""
+        self._score_waiting()
+        return Scored(np.array(self._probabilities), {}, np.zeros(len(self._probabilities), bool))
+
+    def describe(self) -> dict[str, Any]:
+        """Name the run, its networks and their digest."""
+        digest = hashlib.sha256()
+        for model in self._models:
+            digest.update(model.components.basis.tobytes())
+            for tensor in model.network.state_dict().values():
+                digest.update(tensor.cpu().contiguous().numpy().tobytes())
+        return {
+            "name": self._name,
+            "networks": len(self._models),
+            "image_size": self._models[0].image_size,
+            "digest": digest.hexdigest(),
+        }
+
+    def notices(self) -> list[str]:
+        """Say that nothing here is calibrated."""
+        notices = ["The probabilities are not calibrated on other subjects, and foreign cells are not recognised."]
+        if len(self._models) > 1:
+            notices.append(f"Each probability is the mean of {len(self._models)} networks, the folds of one run.")
+            notices.append(
+                "Cells that the run was trained on are scored too well: score other cells, or see its report."
+            )
+        return notices
+
+    def _score_waiting(self) -> None:
+        """Score what has been looked at."""
+        if self._waiting:
+            maps = np.stack(self._waiting)
+            mean = np.mean([model.probabilities(maps) for model in self._models], axis=0)
+            self._probabilities += [float(value) for value in mean]
+            self._waiting.clear()
+
+
+class ShippedScorer:
+    """The classifier that is part of the package: calibrated, with sets and outliers."""
+
+    framing = PICTURE
+    framing_from = "model"
+    cuts_out = True
+
+    def __init__(self, classifier: Classifier) -> None:
+        self._classifier = classifier
+        self._crops: list[np.ndarray] = []
+        self._sizes: list[float | None] = []
+
+    def take(self, picture: UInt8[np.ndarray, "rows columns 3"], size: float | None) -> bool:
+        """Keep the cell's crop."""
+        crop = cell_crop(picture)
+        self._crops.append(crop)
+        self._sizes.append(size)
+        return not (crop.max(axis=2) >= SEEN).any()
+
+    def scored(self) -> Scored:
+        """Bring the cells of another laboratory to the look of the training cells, and judge all."""
+        if not self._crops:
+            return Scored(np.zeros(0), dict.fromkeys(("set", "distance"), ()), np.zeros(0, bool))
+        crops = np.stack(self._crops)
+        seen = [
+            place
+            for place, size in enumerate(self._sizes)
+            if size is not None and (crops[place].max(axis=2) >= SEEN).any()
+        ]
+        if seen:
+            sizes = np.array([self._sizes[place] for place in seen], np.float64)
+            wanted = self._classifier.look.diameter * sizes / np.median(sizes)
+            for place, diameter in zip(seen, wanted, strict=True):
+                crops[place] = zoomed(crops[place], float(diameter) / diameter_of(crops[place]))
+            crops[seen] = matched(crops[seen], look_of(crops[seen]), self._classifier.look)
+        judgement = self._classifier.judge(crops)
+        names = np.array(["", "normal", "leukemic", "normal leukemic"])
+        sets = names[judgement.sets[:, 0] + 2 * judgement.sets[:, 1]]
+        columns = {"set": sets.tolist(), "distance": np.round(judgement.distance, 2).tolist()}
+        return Scored(judgement.probability, columns, judgement.outlier)
+
+    def describe(self) -> dict[str, Any]:
+        """Name the classifier, with its card."""
+        return {
+            "name": "leukospike",
+            "networks": len(self._classifier.networks),
+            "image_size": PICTURE.side_px,
+            "digest": self._classifier.digest(),
+            "card": dict(self._classifier.card),
+            "error_rate": ERROR_RATE,
+            "outlier_distance": self._classifier.confidence.outlier_distance,
+        }
+
+    def notices(self) -> list[str]:
+        """Say how the cells were brought to the form of the training cells."""
+        foreign = sum(size is not None for size in self._sizes)
+        if not foreign:
+            return []
+        notices = [
+            f"{foreign} cells were cut out and moved together to the size and the colours of the training cells: give"
+            " the cells of one laboratory at a time, of several subjects, normal and leukemic."
+        ]
+        if foreign < FEWEST_MATCHED:
+            notices.append(
+                f"{foreign} cells are too few to know how this laboratory's cells look: what sets them apart from the"
+                " training cells may be lost or made up."
+            )
+        return notices
+
+    def subjects(
+        self, probability: Float[np.ndarray, " n"], subjects: np.ndarray, *, prevalence: float = EVEN
+    ) -> pd.DataFrame:
+        """Give one row a subject: how many blasts, and how likely leukemia at a prevalence."""
+        rows = [
+            {
+                "subject": one.subject,
+                "called": one.n_called,
+                "blasts": round(one.blasts.expected, 1),
+                "blasts_low": one.blasts.interval.low,
+                "blasts_high": one.blasts.interval.high,
+                "posterior": one.posterior,
+            }
+            for one in score_subjects(
+                self._classifier.confidence.subjects, probability, subjects, prevalence=prevalence
+            )
+        ]
+        return pd.DataFrame(rows, columns=list(SUBJECT_COLUMNS))
