@@ -29,7 +29,7 @@ _SMOOTHING = 0.05  # of the labels: one cell in so many may be of the other kind
 class ClassifierTraining:
     """How the classifier is trained; all but the first four are there to be left out one by one."""
 
-    epochs: int = 12
+    epochs: int = 8
     """As many cells are drawn in one as there are."""
     batch_size: int = 64
     learning_rate: float = 0.002
