@@ -73,16 +73,16 @@ def card(n_cells: int, n_subjects: int, n_groups: int) -> dict[str, Any]:
         " Archive, doi 10.7937/tcia.2019.dc64i46r), licence CC BY 3.0: its training folds, incomplete.",
         "weights_licence": "Apache-2.0",
         "protocol": f"Nested cross-validation by subject, {FOLDS} outer folds, {len(judged)} seeds, {n_groups}"
-        " independent subjects (those that share images count as one): inner folds choose and calibrate, outer ones report."
+        " independent subjects (those that share images count as one): inner folds choose, outer report."
         " Intervals are 95 %, from resampling subjects. These weights are trained on all cells, and have no figure of"
         " their own; their calibration is of the folds.",
         "figures": {
             "cell: area under the ROC curve": over_seeds("cell", "roc_auc"),
             "cell: weighted F1": over_seeds("cell", "weighted_f1"),
-            "cell: sensitivity": over_seeds("cell", "sensitivity"),
-            "cell: specificity": over_seeds("cell", "specificity"),
-            "cell: calibration error": over_seeds("cell", "ece"),
-            "cell: Brier score": over_seeds("cell", "brier"),
+            "cell: sensitivity at one half": over_seeds("cell", "sensitivity"),
+            "cell: specificity at one half": over_seeds("cell", "specificity"),
+            "cell: calibration error": over_seeds("calibration", "ece"),
+            "cell: Brier score": over_seeds("calibration", "brier"),
             "subject: area under the ROC curve": over_seeds("subject", "roc_auc"),
         },
         "limits": [

@@ -5,7 +5,6 @@ import sys
 import tempfile
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -84,7 +83,7 @@ def _kind(name: str, table: pd.DataFrame, known: np.ndarray) -> dict[str, str]:
 
 
 def other_laboratories(cells: Cohort) -> list[dict[str, str]]:
-    """Show each fold's held-out cells in other stain, light and size, all alike, and score them unmatched and matched."""
+    """Show each fold's held-out cells in other stain, light and size, and score them unmatched and matched."""
     number = folds(cells.cells.labels, cells.groups, SEED)
     scores: dict[str, np.ndarray] = {}
     for fold in range(FOLDS):
@@ -113,7 +112,7 @@ def other_laboratories(cells: Cohort) -> list[dict[str, str]]:
     ]
 
 
-def _as_shown_by(crops: np.ndarray, laboratory: int) -> tuple[np.ndarray, bool]:
+def _as_shown_by(crops: np.ndarray, laboratory: int) -> np.ndarray:
     """Change stain, light and size of all cells alike."""
     zoom = float(np.random.default_rng((SEED, laboratory)).uniform(*_ZOOM))
     sized = np.stack([zoomed(crop, zoom) for crop in crops])
@@ -122,7 +121,7 @@ def _as_shown_by(crops: np.ndarray, laboratory: int) -> tuple[np.ndarray, bool]:
         generator = torch.Generator().manual_seed(laboratory)
         colours = colours_of(torch.from_numpy(sized[at : at + 1]))
         parts.append(augmented(colours, strength=_STRENGTH, generator=generator))
-    return (torch.cat(parts) * 255).round().byte().permute(0, 2, 3, 1).numpy(), True
+    return (torch.cat(parts) * 255).round().byte().permute(0, 2, 3, 1).numpy()
 
 
 if __name__ == "__main__":

@@ -48,11 +48,15 @@ def run(cells: Cohort) -> dict[str, Any]:
 
 
 def judged(cells: Cohort, seed: int) -> dict[str, Any]:
-    """Choose, calibrate and score, fold by fold."""
+    """Choose, calibrate and score, fold by fold.
+
+    Decisions are at an even prevalence. Error and Brier score of the calibration are taken at that of the data, which is
+    stated: no probability can hold for another share of blasts than there is.
+    """
     labels, groups = cells.cells.labels, cells.groups
     number = folds(labels, groups, seed)
     n = len(labels)
-    probability, raw = np.empty(n), np.empty(n)
+    probability, as_here, raw = np.empty(n), np.empty(n), np.empty(n)
     sets, called, flagged = np.empty((n, 2), bool), np.empty(n, bool), np.empty(n, bool)
     chosen: list[str] = []
     posteriors: dict[str, float] = {}
@@ -66,6 +70,7 @@ def judged(cells: Cohort, seed: int) -> dict[str, Any]:
         score = held_out_scores(cells, name, [fold], seed)[0][held]
         raw[held] = expit(score)
         probability[held] = confidence.calibration.apply(raw[held])
+        as_here[held] = confidence.calibration.apply(raw[held], prevalence=float(labels.mean()))
         sets[held] = confidence.conformal.sets(probability[held])
         called[held] = confidence.operating.calls(probability[held])
         flagged[held] = distances(cells, rest, held) > confidence.outlier_distance
@@ -74,13 +79,14 @@ def judged(cells: Cohort, seed: int) -> dict[str, Any]:
     truth, _, names = per_subject(labels, probability, groups)
     posterior = np.array([posteriors[str(one)] for one in names])
     covered = coverage(sets, labels, groups)
-    curve = reliability(labels, probability)
+    curve = reliability(labels, as_here)
     return {
         "chosen": chosen,
         "cell": metric_table(labels, probability, groups, group_name="subjects", seed=seed),
         "ece_uncalibrated": metric_table(labels, raw, groups, group_name="subjects", seed=seed, n_resamples=2)["ece"][
             "value"
         ],
+        "calibration": metric_table(labels, as_here, groups, group_name="subjects", seed=seed),
         "subject": metric_table(truth, posterior, names, group_name="subjects", seed=seed),
         "subject_by_mean": metric_table(
             truth, per_subject(labels, probability, groups)[1], names, group_name="subjects", seed=seed
@@ -155,8 +161,8 @@ def _row(judgement: dict[str, Any]) -> dict[str, str]:
     return {
         "AUC": ranged(cell["roc_auc"]),
         "weighted F1": ranged(cell["weighted_f1"]),
-        "ECE": f"{cell['ece']['value']:.3f}, before {judgement['ece_uncalibrated']:.3f}",
-        "Brier": ranged(cell["brier"]),
+        "ECE": f"{ranged(judgement['calibration']['ece'])}, before {judgement['ece_uncalibrated']:.3f}",
+        "Brier": ranged(judgement["calibration"]["brier"]),
         "sensitivity / specificity": " / ".join(f"{value:.3f}" for value in judgement["operating"].values()),
         "subject AUC": ranged(subject["roc_auc"]),
         "by mean": f"{judgement['subject_by_mean']['roc_auc']['value']:.3f}",
@@ -170,7 +176,13 @@ def _row(judgement: dict[str, Any]) -> dict[str, str]:
 def _notes(by_seed: list[dict[str, Any]]) -> list[str]:
     """Say the spread over seeds."""
     figures = {
-        name: [one["cell"][name]["value"] for one in by_seed] for name in ("roc_auc", "weighted_f1", "ece", "brier")
+        name: [one[level][name]["value"] for one in by_seed]
+        for level, name in (
+            ("cell", "roc_auc"),
+            ("cell", "weighted_f1"),
+            ("calibration", "ece"),
+            ("calibration", "brier"),
+        )
     }
     return [
         f"{name}: mean {mean(values):.3f}, standard deviation {stdev(values):.3f}" for name, values in figures.items()
