@@ -50,8 +50,8 @@ def run(cells: Cohort) -> dict[str, Any]:
 def judged(cells: Cohort, seed: int) -> dict[str, Any]:
     """Choose, calibrate and score, fold by fold.
 
-    Decisions are at an even prevalence. Error and Brier score of the calibration are taken at that of the data, which is
-    stated: no probability can hold for another share of blasts than there is.
+    Decisions are at an even prevalence. Error and Brier score of the calibration are taken at that of the data, which
+    is stated: no probability can hold for another share of blasts than there is.
     """
     labels, groups = cells.cells.labels, cells.groups
     number = folds(labels, groups, seed)
