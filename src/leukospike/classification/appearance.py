@@ -102,12 +102,15 @@ def _moments(values: Float[Tensor, "batch n rows columns"], weights: Tensor) -> 
     total = weights.sum(dim=(2, 3)).clamp(min=1)
     mean = (values * weights).sum(dim=(2, 3)) / total
     off = (values - mean[:, :, None, None]) * weights
-    spread = ((off**2).sum(dim=(2, 3)) / total + 1e-8).sqrt()
-    return [mean, spread, *((off**power).sum(dim=(2, 3)) / total / spread**power for power in (3, 4))]
+    square = off * off  # measured, many times as fast as a power
+    variance, third, fourth = (part.sum(dim=(2, 3)) / total for part in (square, square * off, square * square))
+    spread = (variance + 1e-8).sqrt()
+    return [mean, spread, third / spread**3, fourth / spread**4]
 
 
 def _quantiles(values: Float[Tensor, "batch n rows columns"], weights: Tensor) -> list[Float[Tensor, "batch n"]]:
-    """Give `QUANTILES` over the pixels of weight 1, each the next value from below."""
+    """Give `QUANTILES` over the pixels of weight 1 in every second row and column, each the next value from below."""
+    values, weights = values[:, :, ::2, ::2], weights[:, :, ::2, ::2]
     most = torch.full_like(values, 1e4)
     ordered = torch.where(weights > 0, values, most).flatten(2).sort(dim=2).values
     count = weights.flatten(1).sum(dim=1)

@@ -15,7 +15,7 @@ from leukospike.classification.network import colours_of
 from leukospike.errors import ConfigError, WeightsError
 from leukospike.progress import Progress, silent
 
-_BATCH = 128
+_BATCH = 16  # measured, twice as fast as 128: what is computed of so many stays in the cache
 _SMOOTHING = 0.05  # of the labels: a few cells of a leukemic subject are normal ones
 
 
