@@ -32,9 +32,11 @@ Fit = Callable[[Cohort, np.ndarray, np.ndarray, int], np.ndarray]
 class Method:
     """One row."""
 
-    fit: Fit
+    fit: Fit | None
     about: str
     slow: bool = False
+    members: tuple[str, ...] = ()
+    """Where it fits nothing: methods whose log odds it takes the mean of."""
 
 
 def _learner(make: Callable[[int], object], columns: slice = ALL) -> Fit:
@@ -119,6 +121,7 @@ METHODS = {
     "appearance-changed": Method(
         _appearance(AppearanceTraining(), strength=0.3), "the same, a changed copy of each cell beside it"
     ),
+    "appearance-and-kernel": Method(None, "mean of both", members=("appearance", "kernel")),
     "convolutional": Method(_convolutional(_CONVOLUTIONAL), "residual network on colour", slow=True),
     "convolutional-unchanged": Method(
         _convolutional(replace(_CONVOLUTIONAL, augmentation=0.0)), "the same, stain and light unchanged", slow=True
@@ -146,5 +149,6 @@ METHODS = {
         "the same, colour and rank-order latency",
         slow=True,
     ),
+    "appearance-and-convolutional": Method(None, "mean of both", slow=True, members=("appearance", "convolutional")),
 }
 """By the name for `--method`; quick ones first."""

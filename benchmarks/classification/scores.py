@@ -33,6 +33,9 @@ def held_out_scores(cohort: Cohort, name: str, held: Sequence[int], seed: int) -
     Folds and first weights are drawn by the seed.
     """
     method = METHODS[name]
+    if method.fit is None:
+        parts = [held_out_scores(cohort, member, held, seed) for member in method.members]
+        return np.mean([scores for scores, _ in parts], axis=0), sum(seconds for _, seconds in parts)
     sources = [inspect.getsource(module) for module in (_SLOW if method.slow else _QUICK)]
     about = repr([name, sorted(held), seed, cohort.images, list(cohort.cells.subjects), sources])
     kept = measure.RESULTS / "classification" / f"{name}-{hashlib.sha256(about.encode()).hexdigest()[:16]}.npz"
