@@ -93,11 +93,10 @@ def other_laboratories(cells: Cohort) -> list[dict[str, str]]:
         shown: dict[str, np.ndarray] = {"as they are": cells.cells.crops[held]}
         shown["as they are, matched"] = matched(shown["as they are"], look_of(shown["as they are"]), look)
         for laboratory in range(LABORATORIES):
-            crops, zoom = _as_shown_by(cells.cells.crops[held], laboratory)
+            crops = _as_shown_by(cells.cells.crops[held], laboratory)
             shown[f"laboratory {laboratory}"] = crops
-            sized = (
-                np.stack([zoomed(crop, look.diameter / look_of(crops).diameter) for crop in crops]) if zoom else crops
-            )
+            factor = look.diameter / look_of(crops).diameter
+            sized = np.stack([zoomed(crop, factor) for crop in crops])
             shown[f"laboratory {laboratory}, matched"] = matched(sized, look_of(sized), look)
         for name, crops in shown.items():
             scores.setdefault(name, np.empty(len(number)))[held] = ensemble(networks, appearances(crops))[0]

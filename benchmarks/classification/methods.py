@@ -116,7 +116,7 @@ METHODS = {
     "kernel": Method(_learner(lambda _: SVC(C=3, gamma=0.008)), "support vectors, radial, all measures"),
     "one-network": Method(_appearance(AppearanceTraining(networks=1)), "one network, all measures"),
     "appearance": Method(_appearance(AppearanceTraining()), "three networks, all measures: what ships"),
-    "appearance-longer": Method(_appearance(AppearanceTraining(epochs=16)), "the same, 16 epochs"),
+    "appearance-shorter": Method(_appearance(AppearanceTraining(epochs=8)), "the same, 8 epochs"),
     "appearance-unbalanced": Method(_appearance(AppearanceTraining(balanced=False)), "the same, cells drawn alike"),
     "appearance-changed": Method(
         _appearance(AppearanceTraining(), strength=0.3), "the same, a changed copy of each cell beside it"

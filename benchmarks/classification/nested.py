@@ -27,7 +27,7 @@ CANDIDATES = (
     "kernel",
     "one-network",
     "appearance",
-    "appearance-longer",
+    "appearance-shorter",
     "appearance-unbalanced",
 )
 """What the inner folds choose from: by area under the curve."""

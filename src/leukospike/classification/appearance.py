@@ -24,13 +24,14 @@ SPREADS = ("red", "green", "blue", "red less green", "green less blue", "mean")
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 RINGS = 5
-"""Elliptic rings of equal width from the cell's middle to its outline, whose mean density and its spread are told."""
+"""Elliptic rings of equal width from the cell's middle to its outline, whose mean density and its spread are told;
+of the outermost the mean."""
 
 COARSE = (0.9, 1.8, 3.6)
 """Standard deviations of the blurs between which structure is told, in pixels of the halved crop: a tenth of a cell's
 diameter and a fifth."""
 
-APPEARANCES = len(SHAPES) + len(SPREADS) * (4 + len(QUANTILES)) + 3 * 2 * RINGS + 3 * 3 * (len(COARSE) - 1)
+APPEARANCES = len(SHAPES) + len(SPREADS) * (4 + len(QUANTILES)) + 3 * (2 * RINGS - 1) + 3 * 3 * (len(COARSE) - 1)
 """Numbers that `appearance_of` gives."""
 
 _INSIDE = (SEEN - 0.5) / 255
@@ -61,7 +62,8 @@ def appearance_of(colours: Float[Tensor, "batch 3 rows columns"]) -> Float[Tenso
     described = [shape, *moments, *_quantiles(densities, inner)]
     for ring in range(RINGS):
         within = (radius >= ring / RINGS) & (radius < (ring + 1) / RINGS)
-        described += _moments(plain, inside * within)[:2]
+        # Of the outermost, the mean alone: how its pixels spread tells who cut the cell out.
+        described += _moments(plain, inside * within)[: 2 if ring < RINGS - 1 else 1]
     described += _structure(plain, inside, inner, moments[0][:, :3])
     return torch.cat(described, dim=1) * (inner.amax(dim=(1, 2, 3)) > 0)[:, None]
 

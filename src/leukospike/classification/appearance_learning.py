@@ -23,7 +23,7 @@ _SMOOTHING = 0.05  # of the labels: a few cells of a leukemic subject are normal
 class AppearanceTraining:
     """How the networks are trained."""
 
-    epochs: int = 8
+    epochs: int = 16
     """As many cells are drawn in one as there are."""
     batch_size: int = 64
     learning_rate: float = 0.003
@@ -90,7 +90,7 @@ def train_appearance(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(rng.integers(2**62)))  # layers and dropout draw from the global generator only
             network = AppearanceNetwork()
-            network.mean, network.spread = mean, spread
+            network.mean, network.spread = mean.clone(), spread.clone()
             adam = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
             rate = CosineAnnealingLR(adam, config.epochs * n_steps)
             for epoch in range(config.epochs):

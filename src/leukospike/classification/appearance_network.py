@@ -26,7 +26,7 @@ class AppearanceNetwork(nn.Module):
     >>> network = AppearanceNetwork().eval()
     >>> colours = torch.full((2, 3, 96, 96), 0.5)
     >>> network(colours).shape, network.embed(colours).shape
-    (torch.Size([2, 2]), torch.Size([2, 110]))
+    (torch.Size([2, 2]), torch.Size([2, 107]))
     """
 
     mean: Float[Tensor, " appearances"]

@@ -45,6 +45,9 @@ ERROR_RATE = 0.1
 SENSITIVITY = 0.9
 """What the operating point is picked for."""
 
+MOST_DENSITY = 5.6
+"""Optical density of black, natural logarithm, and a little over."""
+
 _MOST_NETWORKS = 100
 _FORMAT = "leukospike-classifier-1"
 _SETTINGS = {"format": _FORMAT, "crop_px": CROP_PX, "reduction": REDUCTION, "appearances": APPEARANCES}
@@ -214,8 +217,8 @@ def load_classifier(path: Path) -> Classifier:
             distance=MahalanobisDistance.from_stored(distance),
             look=SourceLook(
                 read_number(where, look, "diameter", 1, CROP_PX),
-                _three(where, look["mean"], 5.6),
-                _three(where, look["spread"], 5.6),
+                _three(where, look["mean"], MOST_DENSITY),
+                _rows(where, look["covariance"]),
             ),
             card=dict(settings["card"]),
         )
@@ -234,8 +237,17 @@ def default_classifier() -> Classifier:
 
 def _three(where: str, values: Sequence[Any], high: float) -> tuple[float, float, float]:
     """Read three numbers, one a colour."""
-    red, green, blue = (read_number(where, {"look": value}, "look", 0, high) for value in values)
+    red, green, blue = (read_number(where, {"look": value}, "look", -high, high) for value in values)
     return red, green, blue
+
+
+def _rows(where: str, rows: Sequence[Sequence[Any]]) -> tuple[tuple[float, float, float], ...]:
+    """Read a covariance of densities."""
+    covariance = tuple(_three(where, row, MOST_DENSITY**2) for row in rows)
+    if len(covariance) != 3 or min(np.linalg.eigvalsh(np.array(covariance))) <= 0:
+        msg = f"a covariance of {covariance}"
+        raise ValueError(msg)
+    return covariance
 
 
 def _settings_of(classifier: Classifier) -> dict[str, Any]:

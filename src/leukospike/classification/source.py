@@ -11,11 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
+from scipy.ndimage import binary_erosion
 
 from leukospike.classification.crops import SEEN
 
 _LARGEST_ZOOM = 2.0
-_MOST_GAIN = 2.0
+_RIM_PX = 2  # where cells end differently, cut out by one program or another
+_LEAST_VARIANCE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -25,9 +27,9 @@ class SourceLook:
     diameter: float
     """Median diameter of the disc as large as a cell; pixels of the crop."""
     mean: tuple[float, float, float]
-    """Mean optical density of red, green and blue over the cells' pixels, natural logarithm; a mean of cells' means."""
-    spread: tuple[float, float, float]
-    """Standard deviation likewise."""
+    """Optical density of red, green and blue, natural logarithm: mean of the cells' means."""
+    covariance: tuple[tuple[float, float, float], ...]
+    """Mean of the covariances within cells, three rows."""
 
 
 def look_of(crops: UInt8[np.ndarray, "n rows columns 3"]) -> SourceLook:
@@ -42,16 +44,19 @@ def look_of(crops: UInt8[np.ndarray, "n rows columns 3"]) -> SourceLook:
     -------
     SourceLook
     """
-    diameters, means, spreads = [], [], []
+    diameters: list[float] = []
+    means: list[np.ndarray] = []
+    covariances: list[np.ndarray] = []
     for crop in crops:
-        inside = crop.max(axis=2) >= SEEN
-        if inside.any():
-            densities = _density(crop[inside])
+        inner = binary_erosion(crop.max(axis=2) >= SEEN, iterations=_RIM_PX)
+        if np.count_nonzero(inner) > 1:
+            densities = _density(crop[inner])
             diameters.append(diameter_of(crop))
             means.append(densities.mean(axis=0))
-            spreads.append(densities.std(axis=0))
-    mean, spread = np.mean(means, axis=0), np.mean(spreads, axis=0)
-    return SourceLook(float(np.median(diameters)), tuple(mean.tolist()), tuple(spread.tolist()))
+            covariances.append(np.cov(densities.T))
+    red, green, blue = np.mean(means, axis=0).tolist()
+    rows = tuple((first, second, third) for first, second, third in np.mean(covariances, axis=0).tolist())
+    return SourceLook(float(np.median(diameters)), (red, green, blue), rows)
 
 
 def diameter_of(crop: UInt8[np.ndarray, "rows columns 3"]) -> float:
@@ -64,8 +69,7 @@ def matched(
 ) -> UInt8[np.ndarray, "n rows columns 3"]:
     """Move the cells of a source to another look.
 
-    Densities are moved by their mean and scaled by their spread, colour by colour, as Reinhard et al. [1]_ do in
-    another colour space; by a factor of at most 2 either way.
+    The linear map of densities that gives the mean and covariance of the other look and moves colours least [1]_.
 
     Parameters
     ----------
@@ -82,14 +86,17 @@ def matched(
 
     References
     ----------
-    .. [1] Reinhard, Ashikhmin, Gooch, Shirley, Color transfer between images, IEEE Computer Graphics and Applications
-       21(5):34-41, 2001, doi 10.1109/38.946629.
+    .. [1] Pitie, Kokaram, The linear Monge-Kantorovitch linear colour mapping for example-based colour transfer, CVMP
+       2007, doi 10.1049/cp:20070055, equation 5.
     """
-    gain = np.clip(np.array(reference.spread) / np.maximum(look.spread, 1e-3), 1 / _MOST_GAIN, _MOST_GAIN)
+    from_covariance = np.array(look.covariance) + _LEAST_VARIANCE * np.eye(3)
+    root = _root(from_covariance)
+    back = np.linalg.inv(root)
+    mapping = back @ _root(root @ np.array(reference.covariance) @ root) @ back
     moved = np.empty_like(crops)
     for place, crop in enumerate(crops):
         inside = crop.max(axis=2) >= SEEN
-        densities = (_density(crop[inside]) - np.array(look.mean)) * gain + np.array(reference.mean)
+        densities = (_density(crop[inside]) - np.array(look.mean)) @ mapping + np.array(reference.mean)
         values = np.clip(256 * np.exp(-densities) - 1, SEEN, 255)
         moved[place] = 0
         moved[place][inside] = np.floor(values + 0.5)
@@ -107,6 +114,12 @@ def zoomed(crop: UInt8[np.ndarray, "rows columns 3"], factor: float) -> UInt8[np
     inside = Image.fromarray((crop.max(axis=2) >= SEEN).astype(np.uint8) * 255)
     shown = np.asarray(inside.transform(size, Image.Transform.AFFINE, affine, Image.Resampling.BILINEAR)) >= 128
     return np.where(shown[:, :, None], np.maximum(np.asarray(scaled), SEEN), 0).astype(np.uint8)
+
+
+def _root(matrix: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "3 3"]:
+    """Give the symmetric square root of a covariance."""
+    variances, axes = np.linalg.eigh(matrix)
+    return (axes * np.sqrt(variances.clip(0))) @ axes.T
 
 
 def _density(values: UInt8[np.ndarray, "pixels 3"]) -> Float[np.ndarray, "pixels 3"]:
