@@ -29,7 +29,7 @@ from leukospike import datasets
 from leukospike.errors import ConfigError, LeukospikeError, RunError
 from leukospike.failures import Failure, write_failures
 from leukospike.files import locked, whole_folder
-from leukospike.settings import Kind, Preset, Protocol, RunConfig, read_settings
+from leukospike.settings import Kind, Preset, Protocol, RunConfig, Runtime, read_settings
 
 if TYPE_CHECKING:
     from leukospike.scorers import Scorer
@@ -47,6 +47,8 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Look at image data sets, or fetch public ones.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
+model_app = typer.Typer(help="Look at the classifier of the package, or take it elsewhere.", no_args_is_help=True)
+app.add_typer(model_app, name="model")
 
 # What is printed are names of files and folders, and "[red]" or ":smile:" in those is no markup.
 out_console = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
@@ -318,6 +320,9 @@ def analyze(
         typer.Option("--kind", help="What each image shows. auto: a cell up to 512 pixels, or on black; else a field."),
     ] = Kind.AUTO,
     pixel_size: PixelSizeOption = None,
+    runtime: Annotated[
+        Runtime, typer.Option("--runtime", help="What computes the package's classifier; onnx needs the extra.")
+    ] = Runtime.TORCH,
 ) -> None:
     """Give cells their probability of being leukemic, and each subject how likely leukemia is.
 
@@ -345,7 +350,10 @@ def analyze(
     if prevalence is not None and model is not None:
         msg = "analyze: --prevalence must go with the classifier of the package, got it with --model. Leave one out."
         raise ConfigError(msg)
-    scorer = _scorer(model)
+    if runtime is Runtime.ONNX and model is not None:
+        msg = "analyze: --runtime onnx must go with the classifier of the package, got it with --model. Leave one out."
+        raise ConfigError(msg)
+    scorer = _scorer(model, runtime)
     size = _given_pixel_size(pixel_size, where="analyze")
     records = datasets.collect_images(paths)
     _refuse_inside(out, paths)
@@ -366,15 +374,65 @@ def analyze(
     _end(analysis.failures, len(records), see=out / "failures.csv")
 
 
-def _scorer(model: Path | None) -> "Scorer":
+def _scorer(model: Path | None, runtime: Runtime) -> "Scorer":
     """Give what scores cells: the networks of a run, or the classifier of the package."""
     from leukospike.classification.classifier import default_classifier
     from leukospike.runs import load_models
     from leukospike.scorers import RunScorer, ShippedScorer
 
     if model is None:
-        return ShippedScorer(default_classifier())
+        return ShippedScorer(default_classifier(), runtime)
     return RunScorer(load_models(model), model.resolve().name)
+
+
+@model_app.command("show")
+def model_show() -> None:
+    """Print the card of the package's classifier: data, protocol, figures, limits, intended use.
+
+    Example:
+
+    leukospike model show
+    """
+    from leukospike.classification.classifier import default_classifier
+
+    classifier = default_classifier()
+    for name, value in classifier.card.items():
+        title = name.replace("_", " ").capitalize()
+        if isinstance(value, dict):
+            out_console.print(f"{title}:")
+            width = max(map(len, value))
+            for figure, text in value.items():
+                out_console.print(f"  {figure:<{width}}  {text}")
+        elif isinstance(value, list):
+            out_console.print(f"{title}:")
+            for text in value:
+                out_console.print(f"  - {text}")
+        else:
+            out_console.print(f"{title}: {value}")
+    out_console.print(f"Digest: {classifier.digest()}")
+
+
+@model_app.command("export")
+def model_export(
+    out: Annotated[Path, typer.Option("--onnx", metavar="FILE", help="ONNX file to write.", show_default=False)],
+) -> None:
+    """Write the package's classifier as one ONNX graph, from pixels to probability.
+
+    Input: uint8, (any number, 450, 450, 3), RGB, each a cell cut out on black as C-NMC shows its cells. Outputs:
+    probability, set, distance, outlier. Needs the extra: pip install 'leukospike[onnx]'.
+
+    Example:
+
+    leukospike model export --onnx classifier.onnx
+    """
+    from leukospike.classification.classifier import default_classifier
+    from leukospike.classification.export import export_onnx
+
+    if out.exists():
+        msg = f"model export: --onnx must name a new file, got {out}. Remove it or choose another name."
+        raise RunError(msg)
+    export_onnx(default_classifier(), out)
+    out_console.print(f"Model: {out}")
 
 
 @app.command()

@@ -15,6 +15,7 @@ from jaxtyping import Float, UInt8
 
 from leukospike.classification.classifier import ERROR_RATE, Classifier
 from leukospike.classification.crops import PICTURE, SEEN, cell_crop
+from leukospike.classification.export import OnnxJudge
 from leukospike.classification.source import diameter_of, look_of, matched, zoomed
 from leukospike.confidence import EVEN, score_subjects
 from leukospike.errors import WeightsError
@@ -22,6 +23,7 @@ from leukospike.framing import C_NMC_FRAMING, Framing
 from leukospike.images import luma
 from leukospike.model import FittedModel
 from leukospike.preprocessing import spike_map
+from leukospike.settings import Runtime
 
 FEWEST_MATCHED = 20
 """Cells of a source below which their common look is hardly known."""
@@ -144,14 +146,22 @@ class RunScorer:
 
 
 class ShippedScorer:
-    """The classifier that is part of the package: calibrated, with sets and outliers."""
+    """The classifier that is part of the package: calibrated, with sets and outliers.
+
+    Parameters
+    ----------
+    classifier : Classifier
+    runtime : Runtime
+        ONNX: the graph that `classification.export` writes, in onnxruntime.
+    """
 
     framing = PICTURE
     framing_from = "model"
     cuts_out = True
 
-    def __init__(self, classifier: Classifier) -> None:
+    def __init__(self, classifier: Classifier, runtime: Runtime = Runtime.TORCH) -> None:
         self._classifier = classifier
+        self._judge = OnnxJudge(classifier).judge if runtime is Runtime.ONNX else classifier.judge
         self._crops: list[np.ndarray] = []
         self._sizes: list[float | None] = []
 
@@ -178,7 +188,7 @@ class ShippedScorer:
             for place, diameter in zip(seen, wanted, strict=True):
                 crops[place] = zoomed(crops[place], float(diameter) / diameter_of(crops[place]))
             crops[seen] = matched(crops[seen], look_of(crops[seen]), self._classifier.look)
-        judgement = self._classifier.judge(crops)
+        judgement = self._judge(crops)
         names = np.array(["", "normal", "leukemic", "normal leukemic"])
         sets = names[judgement.sets[:, 0] + 2 * judgement.sets[:, 1]]
         columns = {"set": sets.tolist(), "distance": np.round(judgement.distance, 2).tolist()}

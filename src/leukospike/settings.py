@@ -40,6 +40,13 @@ class Kind(StrEnum):
     FIELD = "field"
 
 
+class Runtime(StrEnum):
+    """What computes the package's classifier."""
+
+    TORCH = "torch"
+    ONNX = "onnx"
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """Everything that decides what a run computes; saved with it as `config.toml`."""

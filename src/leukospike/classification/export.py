@@ -1,0 +1,166 @@
+"""The classifier as one ONNX file, from pixels to probability, for programs that know nothing of PyTorch."""
+
+import importlib
+import json
+import logging
+import tempfile
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, UInt8
+from scipy.special import logit
+from torch import Tensor, nn
+from torch.nn import functional
+
+from leukospike.classification.appearance import appearance_of
+from leukospike.classification.classifier import Classifier, Judgement
+from leukospike.classification.crops import CROP_PX, PICTURE, REDUCTION
+from leukospike.confidence.calibration import CLOSEST
+from leukospike.errors import ExportError
+from leukospike.files import written_whole
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+OUTPUTS = ("probability", "set", "distance", "outlier")
+"""Names of what the graph gives."""
+
+_OPSET = 18
+_BATCH = 64
+
+
+class _CropsToJudgement(nn.Module):
+    """What `Classifier.judge` does, as one graph."""
+
+    centres: Tensor
+    whitening: Tensor
+
+    def __init__(self, classifier: Classifier) -> None:
+        super().__init__()
+        self._networks = classifier.networks
+        for number, network in enumerate(classifier.networks):
+            self.add_module(f"network_{number}", network)
+        self._confidence = classifier.confidence
+        whitening = torch.from_numpy(classifier.distance.whitening)
+        self.register_buffer("whitening", whitening)
+        self.register_buffer("centres", torch.from_numpy(classifier.distance.means) @ whitening)
+        self._furthest = float(logit(1 - CLOSEST))
+
+    def forward(
+        self, pixels: UInt8[Tensor, "batch 96 96 3"]
+    ) -> tuple[Float[Tensor, " batch"], Bool[Tensor, "batch 2"], Float[Tensor, " batch"], Bool[Tensor, " batch"]]:
+        """Judge crops."""
+        return self.judged(pixels.permute(0, 3, 1, 2).float())
+
+    def judged(
+        self, values: Float[Tensor, "batch 3 96 96"]
+    ) -> tuple[Float[Tensor, " batch"], Bool[Tensor, "batch 2"], Float[Tensor, " batch"], Bool[Tensor, " batch"]]:
+        """Judge crops of values from 0 to 255, channels first."""
+        # Of a cell of an even colour, onnxruntime says 0 / 0 where torch says 0 / 1e-12.
+        measures = torch.nan_to_num(appearance_of(values / 255), nan=0.0)
+        embedding = self._networks[0].standardised(measures)
+        logits = torch.stack([network.decide(embedding) for network in self._networks]).mean(dim=0)
+        score = (logits[:, 1] - logits[:, 0]).clamp(-self._furthest, self._furthest)
+        calibration, conformal = self._confidence.calibration, self._confidence.conformal
+        probability = torch.sigmoid(calibration.slope * score + calibration.offset)
+        sets = torch.stack([probability <= conformal.normal, 1 - probability <= conformal.leukemic], dim=1)
+        apart = (embedding @ self.whitening)[:, None] - self.centres[None]
+        distance = (apart * apart).sum(dim=2).sqrt().amin(dim=1)
+        return probability, sets, distance, distance > self._confidence.outlier_distance
+
+
+class _PixelsToJudgement(_CropsToJudgement):
+    """The same from pictures, with what `crops.cell_crop` does before it."""
+
+    def forward(
+        self, pixels: UInt8[Tensor, "batch 450 450 3"]
+    ) -> tuple[Float[Tensor, " batch"], Bool[Tensor, "batch 2"], Float[Tensor, " batch"], Bool[Tensor, " batch"]]:
+        """Judge pictures as `crops.PICTURE` describes them."""
+        first = (PICTURE.side_px - CROP_PX * REDUCTION) // 2
+        last = PICTURE.side_px - first
+        middle = pixels[:, first:last, first:last].permute(0, 3, 1, 2).float()
+        return self.judged((functional.avg_pool2d(middle, REDUCTION) + 0.5).floor())
+
+
+def export_onnx(classifier: Classifier, path: Path, *, from_crops: bool = False) -> None:
+    """Write a classifier as an ONNX graph, whole or not at all.
+
+    Input `pixels`: uint8 of shape (batch, 450, 450, 3), RGB, each a cell cut out on black as C-NMC shows its cells.
+    Outputs: `probability` (float32), `set` (bool, whether normal and whether leukemic stays possible), `distance`
+    (float32) and `outlier` (bool). The batch may have any size. The model card lies in the metadata, as JSON.
+
+    Parameters
+    ----------
+    classifier : Classifier
+    path : Path
+    from_crops : bool
+        True: the input is of shape (batch, 96, 96, 3), as `crops.cell_crop` makes it.
+
+    Raises
+    ------
+    ExportError
+        If the extra `onnx` is not installed.
+    """
+    onnx = _imported("onnx", "export_onnx")
+    _imported("onnxscript", "export_onnx")
+    graph = (_CropsToJudgement if from_crops else _PixelsToJudgement)(classifier).eval()
+    side = CROP_PX if from_crops else PICTURE.side_px
+    example = torch.full((2, side, side, 3), 127, dtype=torch.uint8)
+    with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
+        warnings.simplefilter("ignore")  # a user can do nothing about what the exporter's parts say of each other
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        program = torch.onnx.export(
+            graph,
+            (example,),
+            dynamo=True,
+            input_names=["pixels"],
+            output_names=list(OUTPUTS),
+            dynamic_shapes={"pixels": {0: torch.export.Dim("batch", min=1)}},
+            opset_version=_OPSET,
+            verbose=False,
+        )
+        part = Path(folder) / "graph.onnx"
+        if program is None:
+            raise TypeError(program)
+        program.save(str(part), external_data=False)
+        model = onnx.load(str(part))
+    for name, value in (("leukospike", json.dumps(dict(classifier.card))), ("digest", classifier.digest())):
+        entry = model.metadata_props.add()
+        entry.key, entry.value = name, value
+    with written_whole(path) as part:
+        part.write_bytes(model.SerializeToString())
+
+
+class OnnxJudge:
+    """A classifier that judges by its exported graph."""
+
+    def __init__(self, classifier: Classifier) -> None:
+        runtime = _imported("onnxruntime", "OnnxJudge")
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "classifier.onnx"
+            export_onnx(classifier, path, from_crops=True)
+            self._session: onnxruntime.InferenceSession = runtime.InferenceSession(
+                path.read_bytes(), providers=["CPUExecutionProvider"]
+            )
+
+    def judge(self, crops: UInt8[np.ndarray, "n rows columns 3"]) -> Judgement:
+        """Judge cells as `Classifier.judge` does, within 1e-4 of its probabilities."""
+        if not len(crops):
+            return Judgement(np.zeros(0), np.zeros((0, 2), bool), np.zeros(0), np.zeros(0, bool))
+        runs: list[list[Any]] = [
+            self._session.run(list(OUTPUTS), {"pixels": crops[at : at + _BATCH]}) for at in range(0, len(crops), _BATCH)
+        ]
+        probability, sets, distance, outlier = (np.concatenate(parts) for parts in zip(*runs, strict=True))
+        return Judgement(probability.astype(np.float64), sets, distance.astype(np.float64), outlier)
+
+
+def _imported(name: str, where: str) -> Any:  # noqa: ANN401 - a module of an extra
+    """Import a module of the extra `onnx`."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        msg = f"{where}: package {name} must be installed, got none. Run: pip install 'leukospike[onnx]'."
+        raise ExportError(msg) from error
