@@ -1,0 +1,232 @@
+"""From crops to a classifier in a file: training, sources, judgements, and what is refused."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from leukospike.classification import (
+    CROP_PX,
+    PICTURE,
+    CellNetwork,
+    ClassifierTraining,
+    Input,
+    LabelledCells,
+    augmented,
+    cell_crop,
+    colours_of,
+    train_classifier,
+)
+from leukospike.classification.appearance_learning import AppearanceTraining, appearances, train_appearance
+from leukospike.classification.cells import drawing_odds
+from leukospike.classification.classifier import (
+    Classifier,
+    default_classifier,
+    ensemble,
+    fit_confidence,
+    load_classifier,
+    save_classifier,
+)
+from leukospike.classification.source import diameter_of, look_of, matched, zoomed
+from leukospike.confidence import fit_mahalanobis
+from leukospike.errors import DataError, ImageError, WeightsError
+
+
+def discs(n: int = 120, *, seed: int = 0) -> LabelledCells:
+    """Draw cells of twelve subjects: leukemic ones are larger and denser."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n) % 2
+    rows, columns = np.mgrid[:CROP_PX, :CROP_PX] - CROP_PX / 2
+    crops = np.zeros((n, CROP_PX, CROP_PX, 3), np.uint8)
+    for place, label in enumerate(labels):
+        radius = rng.normal(20 + 6 * label, 3)
+        inside = rows**2 + (columns * rng.uniform(0.9, 1.1)) ** 2 < radius**2
+        colour = np.array([110, 50, 140]) - 12 * label + rng.normal(0, 10, 3)
+        crops[place][inside] = np.clip(colour + rng.normal(0, 15, (inside.sum(), 3)), 8, 255)
+    return LabelledCells(crops, labels.astype(np.int64), [f"{label}{place % 12}" for place, label in enumerate(labels)])
+
+
+@pytest.fixture(scope="module")
+def cells() -> LabelledCells:
+    return discs()
+
+
+@pytest.fixture(scope="module")
+def classifier(cells: LabelledCells) -> Classifier:
+    networks = train_appearance(cells, AppearanceTraining(epochs=20, networks=2))
+    others = discs(seed=1)
+    scores, embedding = ensemble(networks, appearances(others.crops))
+    distance = fit_mahalanobis(ensemble(networks, appearances(cells.crops))[1], cells.labels)
+    confidence = fit_confidence(scores, distance.distances(embedding), others.labels, np.asarray(others.subjects))
+    return Classifier(networks, confidence, distance, look_of(cells.crops), {"name": "drawn discs", "limits": ["all"]})
+
+
+def test_a_crop_is_the_mean_of_the_middle():
+    picture = np.random.default_rng(0).integers(0, 256, (PICTURE.side_px, PICTURE.side_px, 3), dtype=np.uint8)
+    blocks = picture[33:417, 33:417].reshape(96, 4, 96, 4, 3).astype(np.float64)
+    np.testing.assert_array_equal(cell_crop(picture), np.floor(blocks.mean(axis=(1, 3)) + 0.5))
+    with pytest.raises(ImageError, match="cell_crop: picture must be 450 x 450, got 20 x 30"):
+        cell_crop(np.zeros((20, 30, 3), np.uint8))
+
+
+def test_odds_are_even_between_classes_and_follow_the_root_within():
+    labels = np.array([0] * 9 + [0] + [1] * 4)
+    crops = np.zeros((14, 4, 4, 3), np.uint8)
+    odds = drawing_odds(LabelledCells(crops, labels, ["a"] * 9 + ["b"] + ["c"] * 4), balanced=True)
+    assert odds[labels == 0].sum() == pytest.approx(0.5)
+    assert odds[:9].sum() / odds[9] == pytest.approx(3)
+    even = drawing_odds(LabelledCells(crops, labels, ["a"] * 14), balanced=False)
+    np.testing.assert_allclose(even, 1 / 14)
+
+
+def test_networks_learn_and_follow_their_seed(cells: LabelledCells):
+    config = AppearanceTraining(epochs=6, networks=1)
+    measures = appearances(cells.crops)
+    first, again, other = (
+        ensemble(train_appearance(cells, one, known=measures), measures)[0]
+        for one in (config, config, replace(config, seed=1))
+    )
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+    assert np.mean((first > 0) == cells.labels) > 0.85
+
+
+def test_one_class_is_refused(cells: LabelledCells):
+    one = LabelledCells(cells.crops[::2], cells.labels[::2], cells.subjects[::2])
+    with pytest.raises(DataError, match="labels must be of both classes"):
+        train_appearance(one, AppearanceTraining())
+    with pytest.raises(DataError, match="labels must be of both classes"):
+        train_classifier(one, ClassifierTraining())
+
+
+class _StoppedError(Exception):
+    pass
+
+
+def test_an_interrupted_training_ends_with_the_same_weights(cells: LabelledCells, tmp_path: Path):
+    config = ClassifierTraining(epochs=2, batch_size=24)
+    whole = train_classifier(cells, config)
+    checkpoint = tmp_path / "state.safetensors"
+
+    def stop(_: str, done: int, total: int) -> None:
+        if done > total // 2:
+            raise _StoppedError
+
+    with pytest.raises(_StoppedError):
+        train_classifier(cells, config, checkpoint=checkpoint, progress=stop)
+    resumed = train_classifier(cells, config, checkpoint=checkpoint)
+    for name, weight in whole.state_dict().items():
+        torch.testing.assert_close(resumed.state_dict()[name], weight, rtol=0, atol=0)
+    with pytest.raises(WeightsError, match="checkpoint must be of the same settings"):
+        train_classifier(cells, replace(config, seed=1), checkpoint=checkpoint)
+    checkpoint.write_bytes(b"no weights")
+    with pytest.raises(WeightsError, match="checkpoint must be readable"):
+        train_classifier(cells, config, checkpoint=checkpoint)
+
+
+def test_ranks_do_not_follow_the_light(cells: LabelledCells):
+    network = CellNetwork(inputs=(Input.RANK,)).eval()
+    rng = np.random.default_rng(0)
+    grey = np.where(cells.crops[:4].max(axis=3) > 0, rng.integers(20, 200, (4, CROP_PX, CROP_PX)), 0)
+    # A smooth grey has equal values, whose order would be anyone's: here each is another.
+    order = grey.reshape(4, -1).argsort(axis=1, kind="stable").argsort(axis=1).reshape(grey.shape)
+    values = np.where(grey > 0, 0.1 + 0.8 * order / order.max(), 0).astype(np.float32)
+    colours = torch.from_numpy(values)[:, None].expand(-1, 3, -1, -1)
+    darker = torch.where(colours > 0, colours**1.7 * 0.9 + 0.02, 0)
+    with torch.inference_mode():
+        torch.testing.assert_close(network(colours), network(darker), rtol=1e-3, atol=0.05)
+
+
+def test_augmentation_keeps_black_black_and_follows_its_generator(cells: LabelledCells):
+    colours = colours_of(torch.from_numpy(cells.crops[:6]))
+    first, again = (augmented(colours, strength=1, generator=torch.Generator().manual_seed(3)) for _ in range(2))
+    torch.testing.assert_close(first, again, rtol=0, atol=0)
+    assert ((first == 0) | (first >= 1 / 51)).all()
+    assert (first[:, :, :4, :4] == 0).all()
+
+
+def test_matched_cells_have_the_look_that_was_asked_for(cells: LabelledCells):
+    reference = look_of(cells.crops)
+    pale = np.where(cells.crops > 0, np.clip(60 + 0.7 * cells.crops, 1, 255), 0).astype(np.uint8)
+    assert np.abs(np.subtract(look_of(pale).mean, reference.mean)).max() > 0.2
+    found = look_of(matched(pale, look_of(pale), reference))
+    np.testing.assert_allclose(found.mean, reference.mean, atol=0.03)
+    np.testing.assert_allclose(found.covariance, reference.covariance, atol=0.01)
+
+
+def test_zooming_scales_the_cell(cells: LabelledCells):
+    crop = cells.crops[0]
+    assert diameter_of(zoomed(crop, 1.4)) == pytest.approx(1.4 * diameter_of(crop), rel=0.03)
+    assert diameter_of(zoomed(zoomed(crop, 1.4), 1 / 1.4)) == pytest.approx(diameter_of(crop), rel=0.03)
+
+
+def test_a_file_gives_back_the_same_judgements(classifier: Classifier, cells: LabelledCells, tmp_path: Path):
+    save_classifier(classifier, tmp_path / "c.safetensors")
+    read = load_classifier(tmp_path / "c.safetensors")
+    assert read.digest() == classifier.digest()
+    before, after = classifier.judge(cells.crops), read.judge(cells.crops)
+    np.testing.assert_allclose(after.probability, before.probability, atol=1e-12)
+    np.testing.assert_array_equal(after.sets, before.sets)
+    one_by_one = np.concatenate([read.judge(crop[None]).probability for crop in cells.crops[:20]])
+    np.testing.assert_allclose(one_by_one, before.probability[:20], atol=1e-5)
+
+
+def test_cells_of_no_kind_are_outliers(classifier: Classifier):
+    rng = np.random.default_rng(0)
+    assert classifier.judge(rng.integers(0, 256, (5, CROP_PX, CROP_PX, 3), dtype=np.uint8)).outlier.all()
+    assert classifier.judge(discs(seed=2).crops).outlier.mean() < 0.3
+
+
+def _tampered(classifier: Classifier, folder: Path, change) -> Path:
+    """Write a classifier whose settings and tensors were changed."""
+    path = folder / "c.safetensors"
+    save_classifier(classifier, path)
+    with safe_open(path, framework="pt") as file:
+        settings = json.loads(file.metadata()["leukospike"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    change(settings, tensors)
+    save_file(tensors, path, metadata={"leukospike": json.dumps(settings)})
+    return path
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda settings, _: settings.update(format="other"),
+        lambda settings, _: settings.update(appearances=3),
+        lambda settings, _: settings.update(networks=0),
+        lambda settings, _: settings.update(networks=10**9),
+        lambda settings, _: settings.update(networks=3),
+        lambda settings, _: settings.pop("card"),
+        lambda settings, _: settings.pop("confidence"),
+        lambda settings, _: settings["confidence"]["calibration"].update(slope="steep"),
+        lambda settings, _: settings["confidence"]["conformal"].update(normal=float("nan")),
+        lambda settings, _: settings["confidence"].update(outlier_distance=-1),
+        lambda settings, _: settings["look"].update(diameter=0),
+        lambda settings, _: settings["look"].update(mean=[1, 2]),
+        lambda settings, _: settings["look"].update(covariance=[[1, 0, 0], [0, 1, 0], [0, 0, -1]]),
+        lambda _, tensors: tensors.pop("network.0.first.weight"),
+        lambda _, tensors: tensors.update({"network.0.spread": torch.zeros_like(tensors["network.0.spread"])}),
+        lambda _, tensors: tensors.update({"network.1.mean": torch.full_like(tensors["network.1.mean"], torch.nan)}),
+        lambda _, tensors: tensors.update({"network.0.decision.bias": torch.zeros(5)}),
+        lambda _, tensors: tensors.pop("distance.whitening"),
+        lambda _, tensors: tensors.update({"distance.means": torch.zeros(2, 3)}),
+    ],
+)
+def test_a_spoiled_file_is_refused_in_one_line(classifier: Classifier, tmp_path: Path, change):
+    with pytest.raises(WeightsError) as error:
+        load_classifier(_tampered(classifier, tmp_path, change))
+    assert "\n" not in str(error.value)
+
+
+def test_the_shipped_classifier_is_small_and_says_what_it_is():
+    shipped = default_classifier()
+    wanted = {"name", "what", "intended_use", "data", "weights_licence", "protocol", "figures", "limits", "rebuild"}
+    assert wanted <= set(shipped.card)
+    assert "(" in shipped.card["figures"]["cell: area under the ROC curve"]
+    assert Path("src/leukospike/classification/classifier.safetensors").stat().st_size < 10e6

@@ -1,0 +1,110 @@
+"""Analysing with the classifier of the package: which cells are cut out, matched, flagged, and what subjects get."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from leukospike.classification.classifier import default_classifier
+from leukospike.datasets import collect_images
+from leukospike.scorers import SUBJECT_COLUMNS, ShippedScorer
+from leukospike.scoring import OUTLIER, Analysis, analyze_cells
+
+SIDE = 450
+
+
+def _picture(
+    *, radius: int = 100, seed: int = 0, light: float = 1.0, background: int = 0, side: int = SIDE
+) -> np.ndarray:
+    """Draw a cell with a nucleus, on black or on glass."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:side, :side] - side / 2
+    away = np.hypot(rows, columns * 1.05)
+    picture = np.full((side, side, 3), background, np.float64)
+    for share, colour in ((1.0, (100, 50, 120)), (0.8, (70, 25, 95))):
+        inside = away < radius * share
+        picture[inside] = np.array(colour) + rng.normal(0, 6, (int(inside.sum()), 3))
+    return np.clip(picture * light, 1 if background else 0, 255).astype(np.uint8)
+
+
+def _analysis(
+    folder: Path, out: Path, pictures: dict[str, np.ndarray], *, with_cells: bool = True, **options
+) -> Analysis:
+    """Write pictures and analyse them; a stand-in for the segmenter finds what is darker than glass."""
+    for name, pixels in pictures.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(folder / name)
+    out.mkdir()
+
+    def class_maps(images):
+        return [
+            np.where((image.max(axis=2) < 150) & (image.max(axis=2) > 4), 2, 0).astype(np.uint8) for image in images
+        ]
+
+    scorer = ShippedScorer(default_classifier())
+    return analyze_cells(
+        collect_images([folder]), scorer, out, class_maps=class_maps if with_cells else None, **options
+    )
+
+
+def test_cells_have_a_set_and_a_distance(tmp_path: Path):
+    table = _analysis(tmp_path / "in", tmp_path / "out", {"P1/a.png": _picture(), "P2/b.png": _picture(seed=1)}).cells
+    assert list(table.columns)[:7] == ["image", "subject", "probability", "decision", "set", "distance", "flags"]
+    assert table["probability"].between(0, 1).all()
+    assert set(table["set"]) <= {"", "normal", "leukemic", "normal leukemic"}
+
+
+def test_a_picture_as_c_nmc_has_them_is_judged_as_it_is(tmp_path: Path):
+    alone = _analysis(tmp_path / "1", tmp_path / "out1", {"a.png": _picture()}).cells
+    beside = _analysis(
+        tmp_path / "2", tmp_path / "out2", {"a.png": _picture(), "b.png": _picture(radius=140, light=1.2)}
+    ).cells
+    assert alone["probability"][0] == pytest.approx(beside["probability"][0], abs=1e-6)
+
+
+def test_light_and_magnification_of_a_whole_laboratory_change_little(tmp_path: Path):
+    def laboratory(light: float, zoom: float) -> dict[str, np.ndarray]:
+        sizes = (50, 55, 60, 65, 70, 75)
+        return {
+            f"{place}.png": _picture(
+                radius=round(size * zoom), seed=place, light=light, background=230, side=round(300 * zoom)
+            )
+            for place, size in enumerate(sizes)
+        }
+
+    first = _analysis(tmp_path / "1", tmp_path / "out1", laboratory(1.0, 1.0)).cells["probability"]
+    second = _analysis(tmp_path / "2", tmp_path / "out2", laboratory(0.85, 1.3)).cells["probability"]
+    assert np.abs(first - second).max() < 0.2
+    assert first.iloc[0] < first.iloc[-1]  # larger ones stay the more suspicious
+
+
+def test_nothing_to_cut_out_is_no_probability(tmp_path: Path):
+    glass = np.full((200, 200, 3), 230, np.uint8)
+    glass[::2] = 220
+    analysis = _analysis(
+        tmp_path / "in", tmp_path / "out", {"P1/a.png": glass, "P1/b.png": np.zeros((SIDE, SIDE, 3), np.uint8)}
+    )
+    assert analysis.cells["probability"].isna().all()
+    assert analysis.cells["set"].isna().all()
+    assert len(analysis.subjects) == 0
+
+
+def test_outliers_take_no_part_in_subjects(tmp_path: Path):
+    noise = np.random.default_rng(0).integers(5, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+    noise[:60] = noise[-60:] = 0
+    noise[:, :60] = noise[:, -60:] = 0
+    analysis = _analysis(tmp_path / "in", tmp_path / "out", {"P1/noise.png": noise}, with_cells=False)
+    assert OUTLIER in analysis.cells["flags"][0].split()
+    assert len(analysis.subjects) == 0
+
+
+def test_prevalence_moves_the_posterior_of_subjects_and_nothing_else(tmp_path: Path):
+    pictures = {f"P1/{n}.png": _picture(radius=90 + 5 * n, seed=n) for n in range(4)}
+    even = _analysis(tmp_path / "1", tmp_path / "out1", pictures)
+    rare = _analysis(tmp_path / "2", tmp_path / "out2", pictures, prevalence=0.01)
+    pd.testing.assert_series_equal(even.cells["probability"], rare.cells["probability"])
+    if len(even.subjects):
+        assert set(SUBJECT_COLUMNS) <= set(even.subjects.columns)
+        assert rare.subjects["posterior"][0] < even.subjects["posterior"][0]
