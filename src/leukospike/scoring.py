@@ -177,6 +177,7 @@ def analyze_cells(
         "leukemic": int((table["decision"].to_numpy(str) == DECISIONS[1]).sum()),
         "generated": generated,
         "decision_threshold": THRESHOLD,
+        "prevalence": prevalence,
         "model": model,
         "kinds": {"asked": kind.value, "cell": len(rows) - n_fields, "field": n_fields},
         "scale": _scale(scorer, images) if n_fields else None,

@@ -150,7 +150,7 @@ class OnnxJudge:
         """Judge cells as `Classifier.judge` does, within 1e-4 of its probabilities."""
         if not len(crops):
             return Judgement(np.zeros(0), np.zeros((0, 2), bool), np.zeros(0), np.zeros(0, bool))
-        runs: list[list[Any]] = [
+        runs: Any = [
             self._session.run(list(OUTPUTS), {"pixels": crops[at : at + _BATCH]}) for at in range(0, len(crops), _BATCH)
         ]
         probability, sets, distance, outlier = (np.concatenate(parts) for parts in zip(*runs, strict=True))

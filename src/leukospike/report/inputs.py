@@ -282,6 +282,8 @@ def read_analysis(folder: Path) -> Analysis:
         [int(number or 0) for number in cells.get("cell", np.zeros(len(cells["image"]), np.int64))]
     )
     images = _images(folder, where)
+    # The package's classifier says more of a subject than the networks of a run.
+    posterior = ("blasts", "blasts_low", "blasts_high", "posterior") if "card" in summary["model"] else ()
     return Analysis(
         summary=summary,
         cells=cells,
@@ -289,7 +291,7 @@ def read_analysis(folder: Path) -> Analysis:
             folder / "subjects.csv",
             where,
             text=("subject", "decision"),
-            numbers=("cells", "mean_probability", "share_leukemic"),
+            numbers=("cells", "mean_probability", "share_leukemic", *posterior),
         ),
         failures=_failures(folder, where),
         thumbnails=dict(zip(zip(arrays["images"].tolist(), numbers, strict=True), arrays["thumbnails"], strict=True)),

@@ -42,6 +42,8 @@ class Card:
     probability: str
     decision: str
     flags: str
+    set: str | None
+    """Labels that cannot be ruled out; None where the model gives no sets."""
     thumbnail: bytes | None
 
 
@@ -151,7 +153,11 @@ def write_analysis_report(out: Path) -> Path:
         scored=len(found.scored["image"]),
         unscored=len(found.cells["image"]) - len(found.scored["image"]),
         figures=analysis_figures(found),
-        model=setting_rows(flattened(found.summary["model"])),
+        model=setting_rows(
+            flattened({name: value for name, value in found.summary["model"].items() if name != "card"})
+        ),
+        card=found.summary["model"].get("card"),
+        outliers=sum("outlier" in flags.split() for flags in found.cells["flags"].tolist()),
         subjects=sorted(_rows(found.subjects), key=lambda row: -row["mean_probability"]),
         groups=card_groups(found, threshold=threshold),
         fields=field_rows(found),
@@ -256,6 +262,7 @@ def _group(title: str, words: str, cells: Columns, places: Int[np.ndarray, " sho
                 probability=number(row["probability"]),
                 decision=row["decision"],
                 flags=row["flags"],
+                set=row.get("set"),
                 thumbnail=None if thumbnail is None else _png(thumbnail),
             )
         )
