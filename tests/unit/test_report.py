@@ -362,8 +362,30 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-SECTIONS = {"short", "what", "steps", "pca", "learning", "telling", "calibration", "by-subject", "tables", "credit"}
-FIGURES = {"samples", "pca_spectrum", "reconstructions", "training", "roc", "confusion", "reliability", "subjects"}
+SECTIONS = {
+    "short",
+    "what",
+    "steps",
+    "pca",
+    "learning",
+    "telling",
+    "calibration",
+    "worth",
+    "by-subject",
+    "tables",
+    "credit",
+}
+FIGURES = {
+    "samples",
+    "pca_spectrum",
+    "reconstructions",
+    "training",
+    "roc",
+    "confusion",
+    "reliability",
+    "decision_curve",
+    "subjects",
+}
 
 
 @pytest.mark.parametrize("name", ["honest", "paper"])
@@ -454,6 +476,7 @@ def test_one_class_in_all_folds_is_said_not_drawn(tmp_path: Path) -> None:
     page = page_of(write_report(run))
     assert "roc" not in page.anchors
     assert "There is no ROC curve" in page.text
+    assert "There is no decision curve" in page.text
     assert "nothing can be said" in page.text
 
 
