@@ -21,8 +21,20 @@ from leukospike.runs import read_config
 from leukospike.settings import RunConfig
 from leukospike.smears import SmearConfig, generate_cohort
 
-COMMANDS = ("demo", "data check", "data fetch", "smears", "segment", "analyze", "train", "reproduce", "audit")
+COMMANDS = (
+    "demo",
+    "data check",
+    "data fetch",
+    "smears",
+    "segment",
+    "analyze",
+    "train",
+    "reproduce",
+    "compare",
+    "audit",
+)
 FINISHED_RUN = {
+    "checklist.csv",
     "components.csv",
     "config.toml",
     "figures",

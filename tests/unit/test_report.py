@@ -373,6 +373,7 @@ SECTIONS = {
     "worth",
     "by-subject",
     "tables",
+    "guidelines",
     "credit",
 }
 FIGURES = {
@@ -509,7 +510,7 @@ def test_interval_without_width_is_marked_and_explained(tmp_path: Path) -> None:
         metrics["pooled"]["cell"][name] |= fixed
     metrics["pooled"]["cell"]["f1"] |= {"value": 0.9998, "low": 0.9996, "high": 0.9999}  # narrow, but with a width
     (run / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
-    text = page_of(write_report(run)).text
+    text = page_of(write_report(run)).text.partition("What this run itself can say")[0]
     assert text.count(f"1.000 (1.000 to 1.000{mark})") == 3  # two rows, and the caption of the reliability diagram
     assert f"95 % interval 1.000 to 1.000{mark}" in text
     assert text.count(f"{mark} marks an interval without width") == 3  # in short, in the caption, below the table
