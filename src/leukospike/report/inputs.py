@@ -201,15 +201,24 @@ class Analysis:
         return {name: column[chosen] for name, column in self.images.items()}
 
 
-def read_run(folder: Path) -> Run:
+def read_run(folder: Path, *, where: str = "write_report") -> Run:
     """Read a run folder.
+
+    Parameters
+    ----------
+    folder : Path
+    where : str
+        Who asks; messages begin with it.
+
+    Returns
+    -------
+    Run
 
     Raises
     ------
     RunError
         If a file is missing, cannot be read, or does not hold what a run writes.
     """
-    where = "write_report"
     metrics = _json(folder / "metrics.json", where)
     predictions = _table(
         folder / "predictions.csv", where, text=("image", "subject"), numbers=("fold", "label", "probability")
