@@ -1,13 +1,13 @@
-"""Figures and how far to believe them: metrics, DeLong's interval, and intervals from resampling subjects."""
+"""Figures of one model and how far to believe them: metrics, DeLong's interval, intervals from resampling subjects."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 from scipy.sparse import coo_array
-from scipy.stats import norm, rankdata
+from scipy.stats import norm, rankdata, t
 from sklearn.metrics import (
     accuracy_score,
     balanced_accuracy_score,
@@ -60,6 +60,27 @@ class RocBand:
     tpr: Float[np.ndarray, " grid"]
     low: Float[np.ndarray, " grid"]
     high: Float[np.ndarray, " grid"]
+
+
+@dataclass(frozen=True)
+class DecisionCurve:
+    """What decisions by a threshold are worth, for every threshold.
+
+    Net benefits are in right calls of leukemic for each that was judged: at most the share that is leukemic. What
+    nobody is called leukemic is worth is 0.
+    """
+
+    thresholds: Float[np.ndarray, " thresholds"]
+    """Probabilities from which something is called leukemic: 0.01, 0.02, ..., 0.99."""
+    model: Float[np.ndarray, " thresholds"]
+    low: Float[np.ndarray, " thresholds"]
+    """Ends of the 95 % band around `model`, point by point; NaN with fewer than two groups, like the next two."""
+    high: Float[np.ndarray, " thresholds"]
+    treat_all: Float[np.ndarray, " thresholds"]
+    """If everything is called leukemic."""
+    gain_low: Float[np.ndarray, " thresholds"]
+    """Ends of the band around what the model adds to the better of calling all and calling none leukemic."""
+    gain_high: Float[np.ndarray, " thresholds"]
 
 
 @dataclass(frozen=True)
@@ -139,18 +160,44 @@ def delong_interval(labels: Int[np.ndarray, " n"], probabilities: Float[np.ndarr
     .. [1] DeLong, DeLong, Clarke-Pearson, Biometrics 44(3):837-845, 1988, doi 10.2307/2531595.
     .. [2] Sun, Xu, IEEE Signal Processing Letters 21(11):1389-1393, 2014, doi 10.1109/LSP.2014.2337313.
     """
-    positive, negative = probabilities[labels == 1], probabilities[labels == 0]
-    m, n = len(positive), len(negative)
-    if m < 2 or n < 2:
+    if min(np.sum(labels == 1), np.sum(labels == 0)) < 2:
         return Interval(float("nan"), float("nan"))
-    joint = rankdata(np.concatenate([positive, negative]))
-    # Share of the other class that each case is ranked above: its structural component.
-    above = (joint[:m] - rankdata(positive)) / n
-    below = 1 - (joint[m:] - rankdata(negative)) / m
+    above, below = auc_components(labels, probabilities)
     area = float(above.mean())
-    error = float(np.sqrt(above.var(ddof=1) / m + below.var(ddof=1) / n))
+    error = float(np.sqrt(above.var(ddof=1) / len(above) + below.var(ddof=1) / len(below)))
     reach = float(norm.ppf(0.5 + CONFIDENCE / 2)) * error
     return Interval(max(area - reach, 0.0), min(area + reach, 1.0))
+
+
+def auc_components(
+    labels: Int[np.ndarray, " n"], probabilities: Float[np.ndarray, " n"]
+) -> tuple[Float[np.ndarray, " m"], Float[np.ndarray, " k"]]:
+    """Give the structural components of the area under the ROC curve, by mid-ranks as in Sun and Xu 2014.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (n,), int, 0 or 1
+        At least one of each.
+    probabilities : ndarray of shape (n,), float
+
+    Returns
+    -------
+    above : ndarray of shape (m,), float, 0 to 1
+        Of each of the m leukemic cells, in their order: the share of normal cells that it is ranked above, equals
+        counting half. The mean is the area.
+    below : ndarray of shape (k,), float, 0 to 1
+        Of each of the k normal cells: the share of leukemic cells that it is ranked below. The same mean.
+
+    Examples
+    --------
+    >>> above, below = auc_components(np.array([1, 1, 0, 0]), np.array([0.9, 0.3, 0.3, 0.1]))
+    >>> above.tolist(), below.tolist()
+    ([1.0, 0.75], [0.75, 1.0])
+    """
+    positive, negative = probabilities[labels == 1], probabilities[labels == 0]
+    m, k = len(positive), len(negative)
+    joint = rankdata(np.concatenate([positive, negative]))
+    return (joint[:m] - rankdata(positive)) / k, 1 - (joint[m:] - rankdata(negative)) / m
 
 
 def resampled_intervals(
@@ -175,50 +222,9 @@ def resampled_intervals(
     dict of Interval
         The names of `METRICS`. Draws in which a metric is not defined are left out of its interval.
     """
-    weights = _drawn_weights(groups, n_resamples, seed)
-    draws = _weighted_metrics(labels, probabilities, groups, weights)
-    return {name: _percentiles(draws[name]) for name in METRICS}
-
-
-Judged = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""Labels, probabilities and groups of what one run has judged."""
-
-
-def metric_differences(
-    first: Judged, second: Judged, *, names: Sequence[str], n_resamples: int = N_RESAMPLES, seed: int = 0
-) -> dict[str, tuple[float, Interval]]:
-    """Give by how much metrics of one run exceed another's, with 95 % percentile intervals.
-
-    Whole groups (subjects) are drawn with replacement, the same for both runs: what makes a subject easy or hard for
-    both does not widen the interval of the difference.
-
-    Parameters
-    ----------
-    first, second : tuple of (labels, probabilities, groups)
-        Arrays of shape (n,), n of each run's own; the same groups in both.
-    names : sequence of str
-        Of `METRICS`.
-    n_resamples, seed : int
-
-    Returns
-    -------
-    dict of (float, Interval)
-        First less second. Draws in which a metric is not defined are left out of its interval.
-
-    Raises
-    ------
-    ValueError
-        If the groups differ.
-    """
-    if set(np.unique(first[2])) != set(np.unique(second[2])):
-        msg = (
-            "metric_differences: both runs must have judged the same groups, got others. Compare runs on the same data."
-        )
-        raise ValueError(msg)
-    weights = _drawn_weights(first[2], n_resamples, seed)
-    values, other_values = (point_metrics(labels, probabilities) for labels, probabilities, _ in (first, second))
-    draws, other_draws = (_weighted_metrics(*judged, weights) for judged in (first, second))
-    return {name: (values[name] - other_values[name], _percentiles(draws[name] - other_draws[name])) for name in names}
+    weights = drawn_weights(groups, n_resamples, seed)
+    draws = weighted_metrics(labels, probabilities, groups, weights)
+    return {name: percentiles(draws[name]) for name in METRICS}
 
 
 def metric_table(
@@ -310,12 +316,72 @@ def roc_band(
         return np.interp(grid, fpr, tpr)
 
     _, member = np.unique(groups, return_inverse=True)
-    drawn = [weight[member].astype(np.float64) for weight in _drawn_weights(groups, n_resamples, seed)]
+    drawn = [weight[member].astype(np.float64) for weight in drawn_weights(groups, n_resamples, seed)]
     # A draw without one of the classes has no curve.
     curves = [curve(weight) for weight in drawn if all(weight[labels == label].any() for label in (0, 1))]
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(np.array(curves), [tail, 1 - tail], axis=0)
     return RocBand(grid, curve(np.ones(len(labels))), low, high)
+
+
+def decision_curve(
+    labels: Int[np.ndarray, " n"],
+    probabilities: Float[np.ndarray, " n"],
+    groups: np.ndarray,
+    *,
+    n_resamples: int = N_RESAMPLES,
+    seed: int = 0,
+) -> DecisionCurve:
+    r"""Give the net benefit of calling leukemic from each threshold, with a band from resampling groups.
+
+    :math:`TP / n - FP / n \cdot p / (1 - p)` at the threshold :math:`p` [1]_: who calls leukemic from a probability of
+    0.2 says that one leukemia found is worth four false alarms. It depends on the share that is leukemic in the data.
+
+    Few groups make percentile intervals too narrow; the band's tails are therefore those of Student's t with as many
+    degrees of freedom as there are groups less one (the "expanded percentile interval" of [2]_). From 30 groups on it
+    hardly differs from the usual 2.5 %.
+
+    Parameters
+    ----------
+    labels, probabilities, groups : ndarray of shape (n,)
+        As in `resampled_intervals`.
+    n_resamples, seed : int
+
+    Returns
+    -------
+    DecisionCurve
+
+    References
+    ----------
+    .. [1] Vickers, Elkin, Medical Decision Making 26(6):565-574, 2006, doi 10.1177/0272989X06295361.
+    .. [2] Hesterberg, The American Statistician 69(4):371-386, 2015, doi 10.1080/00031305.2015.1089789, section 4.3.
+
+    Examples
+    --------
+    >>> curve = decision_curve(np.array([1, 1, 0, 0]), np.array([0.9, 0.6, 0.4, 0.1]), np.arange(4))
+    >>> [float(curve.thresholds[19]), float(curve.model[19]), float(curve.treat_all[19])]
+    [0.2, 0.4375, 0.375]
+    """
+    thresholds = np.arange(1, 100) / 100
+    odds = thresholds / (1 - thresholds)
+    names, member = np.unique(groups, return_inverse=True)
+    truth = (labels == 1)[:, None]
+    called = probabilities[:, None] >= thresholds
+    belongs = coo_array((np.ones(len(labels)), (member, np.arange(len(labels)))), shape=(len(names), len(labels)))
+    worth = belongs @ ((called & truth) - (called & ~truth) * odds)
+    worth_of_all = belongs @ (truth - ~truth * odds)
+    sizes = np.bincount(member).astype(np.float64)
+
+    def net_benefits(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Give those of the model and of calling all leukemic, a row a resample."""
+        n = (weights @ sizes)[:, None]
+        return weights @ worth / n, weights @ worth_of_all / n
+
+    (model,), (treat_all,) = net_benefits(np.ones((1, len(names))))
+    drawn, drawn_all = net_benefits(drawn_weights(groups, n_resamples, seed))
+    low, high = _expanded_percentiles(drawn, len(names))
+    gain_low, gain_high = _expanded_percentiles(drawn - np.maximum(drawn_all, 0), len(names))
+    return DecisionCurve(thresholds, model, low, high, treat_all, gain_low, gain_high)
 
 
 def reliability(
@@ -339,19 +405,43 @@ def _bin_of(probabilities: np.ndarray, n_bins: int) -> np.ndarray:
     return np.clip(np.ceil(probabilities * n_bins).astype(np.int64) - 1, 0, n_bins - 1)
 
 
-def _drawn_weights(groups: np.ndarray, n_resamples: int, seed: int) -> Int[np.ndarray, "resamples groups"]:
-    """Draw as many groups as there are, with replacement: how often each comes up, in each resample."""
+def drawn_weights(groups: np.ndarray, n_resamples: int, seed: int) -> Int[np.ndarray, "resamples groups"]:
+    """Draw as many groups as there are, with replacement.
+
+    Parameters
+    ----------
+    groups : ndarray of shape (n,)
+        The group of each cell.
+    n_resamples, seed : int
+
+    Returns
+    -------
+    ndarray of shape (resamples, groups), int
+        How often each group comes up in each resample; groups in the order of `numpy.unique`.
+    """
     n_groups = len(np.unique(groups))
     return np.random.default_rng(seed).multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=n_resamples)
 
 
-def _weighted_metrics(
+def weighted_metrics(
     labels: np.ndarray, probabilities: np.ndarray, groups: np.ndarray, weights: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Give every metric for every resample at once, NaN where not defined.
+    """Give every metric for every resample at once.
 
     Each metric but the area is made of sums over cells, hence of sums over groups: one matrix product gives them for
     all resamples. The tests hold this against `point_metrics` on the cells written out one by one.
+
+    Parameters
+    ----------
+    labels, probabilities, groups : ndarray of shape (n,)
+        As in `resampled_intervals`.
+    weights : ndarray of shape (resamples, groups), int
+        From `drawn_weights`.
+
+    Returns
+    -------
+    dict of ndarray of shape (resamples,)
+        The names of `METRICS`; NaN where a metric is not defined.
     """
     names, member = np.unique(groups, return_inverse=True)
     called = probabilities >= THRESHOLD
@@ -402,14 +492,22 @@ def _weighted_areas(
     return np.concatenate(areas)
 
 
-def _percentiles(values: np.ndarray) -> Interval:
-    """Give the middle 95 % of the values that are defined."""
+def percentiles(values: np.ndarray) -> Interval:
+    """Give the middle 95 % of the values that are defined; NaN if none is."""
     defined = values[np.isfinite(values)]
     if len(defined) == 0:
         return Interval(float("nan"), float("nan"))
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(defined, [tail, 1 - tail])
     return Interval(float(low), float(high))
+
+
+def _expanded_percentiles(draws: np.ndarray, n_groups: int) -> np.ndarray:
+    """Give the middle 95 % of the draws, with the tails of Student's t; two rows, low and high."""
+    if n_groups < 2:
+        return np.full((2, draws.shape[1]), np.nan)
+    reach = t.ppf(0.5 + CONFIDENCE / 2, n_groups - 1) * np.sqrt(n_groups / (n_groups - 1))
+    return np.quantile(draws, [norm.cdf(-reach), norm.cdf(reach)], axis=0)
 
 
 def _without_nan(figures: Mapping[str, float]) -> dict[str, float | None]:

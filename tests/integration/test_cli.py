@@ -21,8 +21,20 @@ from leukospike.runs import read_config
 from leukospike.settings import RunConfig
 from leukospike.smears import SmearConfig, generate_cohort
 
-COMMANDS = ("demo", "data check", "data fetch", "smears", "segment", "analyze", "train", "reproduce", "audit")
+COMMANDS = (
+    "demo",
+    "data check",
+    "data fetch",
+    "smears",
+    "segment",
+    "analyze",
+    "train",
+    "reproduce",
+    "compare",
+    "audit",
+)
 FINISHED_RUN = {
+    "checklist.csv",
     "components.csv",
     "config.toml",
     "figures",
@@ -412,3 +424,33 @@ def test_segment_by_spike_times_alone(leukospike, tmp_path: Path):
     mask = np.asarray(Image.open(tmp_path / "out" / "a_mask.png"))
     assert mask.shape == np.asarray(Image.open(tmp_path / "cells" / "a.png")).shape[:2]
     assert set(np.unique(mask)) <= {0, 128, 255}
+
+
+# --- compare ---
+
+
+def test_two_runs_are_compared(leukospike, finished: Path, tmp_path: Path):
+    other = tmp_path / "other"
+    shutil.copytree(finished, other)
+    rows = _rows(other / "predictions.csv")
+    with (other / "predictions.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(row | {"probability": str(1 - float(row["probability"]))} for row in rows[1:])
+    ended = leukospike("compare", finished, other, "--out", tmp_path / "out")
+    assert ended.status == 0
+    assert "1 by A alone, 0 by B alone" in ended.error
+    assert "DeLong" in ended.out
+    assert ended.out.endswith(f"Report: {tmp_path / 'out' / 'report.html'}\n")
+    assert _names(tmp_path / "out") == ["comparison.json", "disagreements.csv", "report.html"]
+    assert len(_rows(tmp_path / "out" / "disagreements.csv")) == len(rows) - 1
+
+
+def test_comparison_that_fails_leaves_nothing(leukospike, finished: Path, discs: Path, tmp_path: Path):
+    ended = leukospike("compare", finished, discs, "--out", tmp_path / "out")
+    assert ended.status == 2
+    assert ended.reason.startswith("leukospike: compare: folder must hold metrics.json, got ")
+    assert not (tmp_path / "out").exists()
+    ended = leukospike("compare", finished, finished, "--out", finished / "out")
+    assert ended.status == 2
+    assert "--out must lie outside" in ended.reason

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leukospike.evaluation import METRICS, _weighted_metrics, delong_interval, metric_table, point_metrics, reliability
+from leukospike.evaluation import METRICS, delong_interval, metric_table, point_metrics, reliability, weighted_metrics
 
 
 @st.composite
@@ -24,7 +24,7 @@ def test_resample_that_takes_each_group_once_is_the_data(
     labels, probabilities, groups = case
     order = np.random.default_rng(seed).permutation(len(labels))
     once = np.ones((1, len(np.unique(groups))), np.int64)
-    ours = _weighted_metrics(labels[order], probabilities[order], groups[order], once)
+    ours = weighted_metrics(labels[order], probabilities[order], groups[order], once)
     expected = point_metrics(labels, probabilities)
     for name in METRICS:
         np.testing.assert_allclose(ours[name][0], expected[name], atol=1e-12, err_msg=name)

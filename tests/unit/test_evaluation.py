@@ -12,17 +12,18 @@ from torchmetrics.functional.classification import binary_calibration_error
 from leukospike.evaluation import (
     METRICS,
     N_BINS,
-    _drawn_weights,
-    _weighted_metrics,
     as_published,
     calibration_error,
+    decision_curve,
     delong_interval,
+    drawn_weights,
     metric_table,
     per_subject,
     point_metrics,
     reliability,
     resampled_intervals,
     roc_band,
+    weighted_metrics,
 )
 
 
@@ -181,8 +182,8 @@ def _written_out(groups: np.ndarray, weights: np.ndarray) -> np.ndarray:
 def test_resampled_metrics_are_those_of_the_cells_written_out():
     for number, (labels, probabilities) in enumerate(_grid()):
         groups = np.random.default_rng(number).integers(0, 6, len(labels))
-        weights = _drawn_weights(groups, 3, seed=number)
-        ours = _weighted_metrics(labels, probabilities, groups, weights)
+        weights = drawn_weights(groups, 3, seed=number)
+        ours = weighted_metrics(labels, probabilities, groups, weights)
         assert tuple(ours) == METRICS
         for draw, weight in enumerate(weights):
             cells = _written_out(groups, weight)
@@ -192,7 +193,7 @@ def test_resampled_metrics_are_those_of_the_cells_written_out():
 
 
 def test_a_draw_takes_as_many_groups_as_there_are():
-    weights = _drawn_weights(np.array(["a", "a", "b", "c"]), 500, seed=0)
+    weights = drawn_weights(np.array(["a", "a", "b", "c"]), 500, seed=0)
     assert weights.shape == (500, 3)
     assert set(weights.sum(axis=1)) == {3}
     assert weights.mean(axis=0) == pytest.approx([1, 1, 1], abs=0.15)
@@ -201,7 +202,7 @@ def test_a_draw_takes_as_many_groups_as_there_are():
 def test_interval_is_the_middle_95_percent_of_the_draws():
     labels, probabilities = _case(60, 0.5, None, 0)
     groups = np.arange(60) // 5
-    values = _weighted_metrics(labels, probabilities, groups, _drawn_weights(groups, 400, seed=3))["accuracy"]
+    values = weighted_metrics(labels, probabilities, groups, drawn_weights(groups, 400, seed=3))["accuracy"]
     interval = resampled_intervals(labels, probabilities, groups, n_resamples=400, seed=3)["accuracy"]
     assert (interval.low, interval.high) == pytest.approx(tuple(np.quantile(values, [0.025, 0.975])))
     assert ((values >= interval.low) & (values <= interval.high)).mean() == pytest.approx(0.95, abs=0.02)
@@ -309,6 +310,63 @@ def test_draws_without_one_of_the_classes_leave_the_band_whole():
     band = roc_band(labels, np.array([0.9, 0.4, 0.5, 0.1, 0.2, 0.3]), groups)
     assert np.isfinite(band.low).all()
     assert np.isfinite(band.high).all()
+
+
+def test_net_benefit_is_that_of_counting():
+    labels, probabilities = _case(120, 0.3, 50, 9)
+    curve = decision_curve(labels, probabilities, np.arange(120), n_resamples=20)
+    assert curve.thresholds == pytest.approx([percent / 100 for percent in range(1, 100)])
+    for place, threshold in enumerate(curve.thresholds):
+        tp = sum(1 for label, p in zip(labels, probabilities, strict=True) if p >= threshold and label == 1)
+        fp = sum(1 for label, p in zip(labels, probabilities, strict=True) if p >= threshold and label == 0)
+        assert curve.model[place] == pytest.approx((tp - fp * threshold / (1 - threshold)) / 120)
+        share = labels.mean()
+        assert curve.treat_all[place] == pytest.approx(share - (1 - share) * threshold / (1 - threshold))
+
+
+def test_net_benefit_of_a_perfect_model_is_the_share_that_is_leukemic():
+    labels = np.array([1, 0, 0, 1, 0])
+    curve = decision_curve(labels, labels.astype(float), np.arange(5))
+    assert curve.model == pytest.approx(np.full(99, 0.4))
+    # Calling all is worth nothing where the threshold is the share itself.
+    assert curve.treat_all[39] == pytest.approx(0)
+
+
+def test_band_of_the_net_benefit_is_that_of_the_cells_written_out():
+    labels, probabilities = _case(90, 0.5, None, 10)
+    groups = np.arange(90) // 3
+    curve = decision_curve(labels, probabilities, groups, n_resamples=400, seed=5)
+    worths, gains = [], []
+    for weight in drawn_weights(groups, 400, seed=5):
+        cells = _written_out(groups, weight)
+        called, truth = probabilities[cells] >= 0.3, labels[cells] == 1
+        worths.append((np.sum(called & truth) - np.sum(called & ~truth) * 3 / 7) / len(cells))
+        gains.append(worths[-1] - max(0, (np.sum(truth) - np.sum(~truth) * 3 / 7) / len(cells)))
+    # 30 groups: t of 29 degrees of freedom.
+    tail = norm.cdf(-2.045230 * np.sqrt(30 / 29))
+    assert (curve.low[29], curve.high[29]) == pytest.approx(tuple(np.quantile(worths, [tail, 1 - tail])))
+    assert (curve.gain_low[29], curve.gain_high[29]) == pytest.approx(tuple(np.quantile(gains, [tail, 1 - tail])))
+
+
+def test_band_of_the_net_benefit_of_six_subjects_holds_the_truth_almost_as_often_as_it_says():
+    # A subject's cells share half of their variance. At the threshold .5 the net benefit is a mean of 1, -1 and 0.
+    rng = np.random.default_rng(0)
+    truth = 0.5 * (norm.cdf(0.5) - norm.cdf(-0.5))
+    groups = np.repeat(np.arange(6), 12)
+    held = []
+    for _ in range(300):
+        labels = np.repeat((rng.random(6) < 0.5).astype(np.int64), 12)
+        noise = np.repeat(rng.normal(0, 0.02**0.5, 6), 12) + rng.normal(0, 0.02**0.5, 72)
+        curve = decision_curve(labels, 0.4 + 0.2 * labels + noise, groups, n_resamples=300)
+        held.append(curve.low[49] <= truth <= curve.high[49])
+    # Percentiles of 2.5 and 97.5 % would hold it in 86 of 100.
+    assert 0.91 < np.mean(held) < 0.98
+
+
+def test_net_benefit_of_one_group_has_no_band():
+    curve = decision_curve(np.array([0, 1]), np.array([0.2, 0.7]), np.array(["a", "a"]))
+    assert np.isfinite(curve.model).all()
+    assert np.isnan([curve.low, curve.high, curve.gain_low, curve.gain_high]).all()
 
 
 def test_reliability_adds_up():

@@ -362,8 +362,31 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-SECTIONS = {"short", "what", "steps", "pca", "learning", "telling", "calibration", "by-subject", "tables", "credit"}
-FIGURES = {"samples", "pca_spectrum", "reconstructions", "training", "roc", "confusion", "reliability", "subjects"}
+SECTIONS = {
+    "short",
+    "what",
+    "steps",
+    "pca",
+    "learning",
+    "telling",
+    "calibration",
+    "worth",
+    "by-subject",
+    "tables",
+    "guidelines",
+    "credit",
+}
+FIGURES = {
+    "samples",
+    "pca_spectrum",
+    "reconstructions",
+    "training",
+    "roc",
+    "confusion",
+    "reliability",
+    "decision_curve",
+    "subjects",
+}
 
 
 @pytest.mark.parametrize("name", ["honest", "paper"])
@@ -454,6 +477,7 @@ def test_one_class_in_all_folds_is_said_not_drawn(tmp_path: Path) -> None:
     page = page_of(write_report(run))
     assert "roc" not in page.anchors
     assert "There is no ROC curve" in page.text
+    assert "There is no decision curve" in page.text
     assert "nothing can be said" in page.text
 
 
@@ -486,7 +510,7 @@ def test_interval_without_width_is_marked_and_explained(tmp_path: Path) -> None:
         metrics["pooled"]["cell"][name] |= fixed
     metrics["pooled"]["cell"]["f1"] |= {"value": 0.9998, "low": 0.9996, "high": 0.9999}  # narrow, but with a width
     (run / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
-    text = page_of(write_report(run)).text
+    text = page_of(write_report(run)).text.partition("What this run itself can say")[0]
     assert text.count(f"1.000 (1.000 to 1.000{mark})") == 3  # two rows, and the caption of the reliability diagram
     assert f"95 % interval 1.000 to 1.000{mark}" in text
     assert text.count(f"{mark} marks an interval without width") == 3  # in short, in the caption, below the table

@@ -12,7 +12,8 @@ from typing import Any
 import pandas as pd
 
 from leukospike.datasets import DataSet
-from leukospike.evaluation import Interval, metric_differences
+from leukospike.evaluation import Interval
+from leukospike.paired import metric_differences
 from leukospike.progress import Progress, silent
 from leukospike.protocols import run_protocol
 from leukospike.settings import Protocol, RunConfig

@@ -1,24 +1,32 @@
 """Every figure of the reports, each with the caption that says what to look for."""
 
-import io
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 from jaxtyping import Float, Int64
-from matplotlib import colormaps, font_manager
+from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import BoundaryNorm, ListedColormap, Normalize
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, NullLocator
 from sklearn.metrics import roc_curve
 
-from leukospike.evaluation import N_BINS, THRESHOLD, per_subject, reliability, roc_band
+from leukospike.evaluation import N_BINS, THRESHOLD, DecisionCurve, decision_curve, per_subject, reliability, roc_band
+from leukospike.report.drawing import (
+    FAINT,
+    INK,
+    LEUKEMIC,
+    MUTED,
+    NORMAL,
+    Illustration,
+    add_legend,
+    class_colour,
+    drawable,
+    illustrate,
+    label_axes,
+    new_figure,
+)
 from leukospike.report.inputs import Analysis, Columns, Metrics, Run
 from leukospike.report.words import (
     copies_sentence,
@@ -29,17 +37,6 @@ from leukospike.report.words import (
     with_interval,
 )
 
-# Okabe and Ito's colours, told apart with any colour vision; the classes keep theirs through the whole report.
-LEUKEMIC = "#d55e00"
-NORMAL = "#0072b2"
-INK = "#222222"
-MUTED = "#767676"
-FAINT = "#dddddd"
-
-PIXELS_PER_INCH = 100
-"""CSS pixels that one inch of a figure takes on the page."""
-_DOTS_PER_INCH = 170
-
 _FOLD_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9")
 # As many dashes less one, so that twenty folds stay apart.
 _FOLD_DASHES = ("-", (0, (5, 1.5)), (0, (2, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
@@ -48,30 +45,6 @@ SILENT = 15
 MAX_SAMPLES = 8
 N_RESAMPLES = 500
 BAND_SEED = 0
-
-
-@dataclass(frozen=True)
-class Illustration:
-    """A drawn figure and its words.
-
-    Attributes
-    ----------
-    name : str
-        File name without suffix, and anchor on the page.
-    title, alt, caption : str
-        Plain text; `alt` describes the picture to those who cannot see it.
-    png : bytes
-    width, height : int
-        Size on the page, CSS pixels.
-    """
-
-    name: str
-    title: str
-    alt: str
-    caption: str
-    png: bytes
-    width: int
-    height: int
 
 
 def run_figures(run: Run) -> dict[str, Illustration]:
@@ -85,14 +58,14 @@ def run_figures(run: Run) -> dict[str, Illustration]:
     -------
     dict of str to Illustration
         By name: "samples", "pca_spectrum", "reconstructions", "training", "roc", "confusion", "reliability",
-        "subjects". Without cells kept as samples the first and third are absent, with one class only "roc", and
-        without subjects "subjects".
+        "decision_curve", "subjects". Without cells kept as samples the first and third are absent, with one class only
+        "roc" and "decision_curve", and without subjects "subjects".
     """
     drawn = [_pca_spectrum(run), _training(run), _confusion(run), _reliability(run)]
     if len(run.samples.labels):
         drawn += [_samples(run), _reconstructions(run)]
     if not run.cell.one_class:
-        drawn.append(_roc(run))
+        drawn += [_roc(run), _decision_curve(run)]
     if run.has_subjects:
         drawn.append(_run_subjects(run))
     return {illustration.name: illustration for illustration in drawn}
@@ -116,7 +89,7 @@ def _samples(run: Run) -> Illustration:
     samples = run.samples
     shown = _shown_samples(samples.labels)
     steps = ("as read (RGB)", "spike time", "first wave", "blurred, resized", "after PCA")
-    figure = _figure(9.6, 0.75 + 1.72 * len(shown))
+    figure = new_figure(9.6, 0.75 + 1.72 * len(shown))
     panels = figure.subplots(len(shown), len(steps), squeeze=False)
     colours = [*colormaps["viridis"](np.linspace(0.0, 0.9, SILENT)), (1.0, 1.0, 1.0, 1.0)]
     palette, bounds = ListedColormap(colours), BoundaryNorm(np.arange(-0.5, SILENT + 1), SILENT + 1)
@@ -128,7 +101,7 @@ def _samples(run: Run) -> Illustration:
         panels[row, 3].imshow(samples.prepared[sample], cmap="gray_r", vmin=low, vmax=high)
         panels[row, 4].imshow(samples.reconstructed[sample], cmap="gray_r", vmin=low, vmax=high)
         class_name = _class_words(run)[int(samples.labels[sample])]
-        panels[row, 0].set_ylabel(_drawable(class_name), fontsize=9, color=_class_colour(samples.labels[sample]))
+        panels[row, 0].set_ylabel(drawable(class_name), fontsize=9, color=class_colour(samples.labels[sample]))
         panels[row, 0].yaxis.label.set_parse_math(False)
     for panel, step in zip(panels[0], steps, strict=True):
         panel.set_title(step, fontsize=10, color=INK)
@@ -146,7 +119,7 @@ def _samples(run: Run) -> Illustration:
     bar.ax.xaxis.set_minor_locator(NullLocator())
     bar.ax.set_xticklabels(["0", "7", "14", "silent"], fontsize=9, color=INK)
     bar.set_label("spike time (0 first, 14 last)", fontsize=9, color=INK)
-    return _illustration(
+    return illustrate(
         figure,
         generated=run.generated,
         name="samples",
@@ -167,7 +140,7 @@ def _reconstructions(run: Run) -> Illustration:
     shown = _shown_samples(samples.labels)
     difference = samples.reconstructed - samples.prepared
     largest = float(np.abs(difference[shown]).max()) or 1.0
-    figure = _figure(9.6, 0.9 + 3 * 9.2 / max(5, len(shown)))
+    figure = new_figure(9.6, 0.9 + 3 * 9.2 / max(5, len(shown)))
     panels = figure.subplots(3, len(shown), squeeze=False)
     scale = ScalarMappable(norm=Normalize(-largest, largest), cmap="PuOr")
     for column, sample in enumerate(shown):
@@ -186,7 +159,7 @@ def _reconstructions(run: Run) -> Illustration:
     bar = figure.colorbar(scale, ax=panels, location="bottom", shrink=0.4, aspect=30, pad=0.02)
     bar.ax.tick_params(labelsize=8, colors=INK)
     bar.set_label("difference", fontsize=9, color=INK)
-    return _illustration(
+    return illustrate(
         figure,
         generated=run.generated,
         name="reconstructions",
@@ -201,7 +174,7 @@ def _reconstructions(run: Run) -> Illustration:
 
 def _pca_spectrum(run: Run) -> Illustration:
     """Draw the cumulative explained variance of each fold."""
-    figure = _figure(7.2, 4.2)
+    figure = new_figure(7.2, 4.2)
     panel = figure.subplots()
     reached: list[str] = []
     folds = _by_fold(run.components, order="component")
@@ -221,9 +194,9 @@ def _pca_spectrum(run: Run) -> Illustration:
     panel.set_ylim(0, 1.03)
     panel.set_xlim(left=0)
     panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _labelled(panel, "number of components", "cumulative explained variance")
-    _legend(panel, n_columns=1 + len(folds) // 9)
-    return _illustration(
+    label_axes(panel, "number of components", "cumulative explained variance")
+    add_legend(panel, n_columns=1 + len(folds) // 9)
+    return illustrate(
         figure,
         generated=run.generated,
         name="pca_spectrum",
@@ -249,7 +222,7 @@ def _training(run: Run) -> Illustration:
     per_block = 5
     n_columns = max(1, min(len(folds), per_block))
     blocks = max(1, math.ceil(len(folds) / per_block))
-    figure = _figure(9.6, blocks * (1.65 * len(measures)) + 0.6, gap=0.08)
+    figure = new_figure(9.6, blocks * (1.65 * len(measures)) + 0.6, gap=0.08)
     panels = figure.subplots(blocks * len(measures), n_columns, squeeze=False, sharex=True)
     losses = np.concatenate([run.history["train_loss"], run.history["val_loss"]])
     top = float(losses[np.isfinite(losses)].max(initial=0.0)) or 1.0
@@ -260,7 +233,7 @@ def _training(run: Run) -> Illustration:
         own = panels[block * len(measures) : (block + 1) * len(measures), column]
         for panel, measure in zip(own, measures, strict=True):
             panel.set_visible(True)
-            _labelled(panel, "epoch" if panel is own[-1] else "", measure if column == 0 else "")
+            label_axes(panel, "epoch" if panel is own[-1] else "", measure if column == 0 else "")
             panel.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
             # sharex hides the labels of all but the last row, which a block that is not full leaves invisible.
             panel.tick_params(labelbottom=panel is own[-1], labelleft=column == 0)
@@ -283,7 +256,7 @@ def _training(run: Run) -> Illustration:
         handles, labels = panels[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper right", ncols=2, frameon=False, fontsize=9, labelcolor=INK)
     rate = " The bottom row is the learning rate, lowered when progress stopped." if rate_changed else ""
-    return _illustration(
+    return illustrate(
         figure,
         generated=run.generated,
         name="training",
@@ -302,7 +275,7 @@ def _training(run: Run) -> Illustration:
 def _roc(run: Run) -> Illustration:
     """Draw the pooled ROC curve with its band, and those of the folds."""
     band = roc_band(run.labels, run.predictions["probability"], run.groups, n_resamples=N_RESAMPLES, seed=BAND_SEED)
-    figure = _figure(5.8, 5.6)
+    figure = new_figure(5.8, 5.6)
     panel = figure.subplots()
     panel.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
     panel.annotate("chance", (0.8, 0.8), xytext=(6, -6), textcoords="offset points", fontsize=9, color=MUTED, va="top")
@@ -315,12 +288,12 @@ def _roc(run: Run) -> Illustration:
     panel.set_aspect("equal")
     panel.set_xlim(-0.01, 1.01)
     panel.set_ylim(-0.01, 1.01)
-    _labelled(panel, "false positive rate (1 - specificity)", "true positive rate (sensitivity)")
-    _legend(panel)
+    label_axes(panel, "false positive rate (1 - specificity)", "true positive rate (sensitivity)")
+    add_legend(panel)
     unit = f"{len(set(run.groups.tolist()))} {'subjects' if run.has_subjects else 'images'}"
     area = run.cell.estimates["roc_auc"]
     delong = run.cell.delong
-    return _illustration(
+    return illustrate(
         figure,
         generated=run.generated,
         name="roc",
@@ -345,7 +318,7 @@ def _confusion(run: Run) -> Illustration:
     entries += [(f"fold {fold.fold}, cells", fold.cell) for fold in run.folds]
     n_columns = min(len(entries), 4)
     n_rows = math.ceil(len(entries) / n_columns)
-    figure = _figure(2.4 * n_columns, 2.6 * n_rows, gap=0.09)
+    figure = new_figure(2.4 * n_columns, 2.6 * n_rows, gap=0.09)
     panels = figure.subplots(n_rows, n_columns, squeeze=False)
     for panel in panels.flat[len(entries) :]:
         panel.set_visible(False)
@@ -372,7 +345,7 @@ def _confusion(run: Run) -> Illustration:
             panel.set_ylabel("labelled", fontsize=9, color=MUTED)
         if index + n_columns >= len(entries):
             panel.set_xlabel("called", fontsize=9, color=MUTED)
-    return _illustration(
+    return illustrate(
         figure,
         generated=run.generated,
         name="confusion",
@@ -389,7 +362,7 @@ def _reliability(run: Run) -> Illustration:
     """Draw the reliability diagram over a histogram of the probabilities."""
     bins = reliability(run.labels, run.predictions["probability"], n_bins=N_BINS)
     filled = bins.counts > 0
-    figure = _figure(5.8, 6.2)
+    figure = new_figure(5.8, 6.2)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     upper.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
     upper.plot(
@@ -397,7 +370,7 @@ def _reliability(run: Run) -> Illustration:
     )
     upper.set_xlim(-0.01, 1.01)
     upper.set_ylim(-0.02, 1.02)
-    _labelled(upper, "", "share that is leukemic by label")
+    label_axes(upper, "", "share that is leukemic by label")
     lower.bar(bins.edges[:-1], bins.counts, width=np.diff(bins.edges), align="edge", color=NORMAL, alpha=0.35,
               edgecolor=NORMAL, linewidth=0.8)  # fmt: skip
     for left, right, count in zip(bins.edges[:-1], bins.edges[1:], bins.counts, strict=True):
@@ -406,8 +379,8 @@ def _reliability(run: Run) -> Illustration:
                            ha="center", fontsize=7, color=INK)  # fmt: skip
     lower.set_ylim(0, 1.2 * max(1, int(bins.counts.max())))
     lower.yaxis.set_major_locator(MaxNLocator(nbins=3, integer=True))
-    _labelled(lower, "probability of leukemic, as given by the network", "cells")
-    return _illustration(
+    label_axes(lower, "probability of leukemic, as given by the network", "cells")
+    return illustrate(
         figure,
         generated=run.generated,
         name="reliability",
@@ -423,18 +396,84 @@ def _reliability(run: Run) -> Illustration:
     )
 
 
+def _decision_curve(run: Run) -> Illustration:
+    """Draw the net benefit against the threshold, by cell and, where there are subjects, by subject."""
+    labels, probabilities, groups = run.labels, run.predictions["probability"], run.groups
+    judged = {"cell": (labels, probabilities, groups)}
+    if run.subject is not None and not run.subject.one_class:
+        judged["subject"] = per_subject(labels, probabilities, groups)
+    figure = new_figure(4.8 * len(judged) if len(judged) > 1 else 5.8, 4.5)
+    panels = figure.subplots(1, len(judged), squeeze=False)[0]
+    gains: list[str] = []
+    for panel, (unit, triple) in zip(panels, judged.items(), strict=True):
+        curve = decision_curve(*triple, n_resamples=N_RESAMPLES, seed=BAND_SEED)
+        panel.axhline(0, color=INK, linewidth=1, label="call none leukemic")
+        panel.plot(curve.thresholds, curve.treat_all, color=MUTED, linewidth=1.4, linestyle=(0, (4, 3)),
+                   label="call all leukemic")  # fmt: skip
+        if np.isfinite(curve.low).all():
+            panel.fill_between(curve.thresholds, curve.low, curve.high, color=NORMAL, alpha=0.2, linewidth=0,
+                               label="95 % band")  # fmt: skip
+        panel.plot(curve.thresholds, curve.model, color=NORMAL, linewidth=2.2, label="go by the network")
+        top = 1.12 * float(max(triple[0].mean(), np.nanmax([curve.model, curve.high])))
+        panel.set_ylim(-0.25 * top, top)  # calling all leukemic falls without end
+        panel.set_xlim(0, 1)
+        panel.set_title(f"by {unit}", fontsize=10, color=INK)
+        label_axes(panel, "threshold probability", "net benefit" if panel is panels[0] else "")
+        gains.append(f"By {unit} {_thresholds_of_gain(curve)}.")
+    handles, words = panels[0].get_legend_handles_labels()
+    figure.legend(handles, words, loc="outside lower center", ncols=2 * len(judged), frameon=False, fontsize=9,
+                  labelcolor=INK)  # fmt: skip
+    n_groups = len(set(groups.tolist()))
+    units = f"{n_groups} {'subjects' if run.has_subjects else 'images'}"
+    widened = (
+        ", widened for their small number by Student's t; with few of a class it is rough all the same"
+        if n_groups < 30
+        else ""
+    )
+    of_classes = "" if run.subject is None else (
+        f" ({run.subject.positives} leukemic, {run.subject.n - run.subject.positives} normal)"
+    )  # fmt: skip
+    return illustrate(
+        figure,
+        generated=run.generated,
+        name="decision_curve",
+        title="Decision curve",
+        alt="Net benefit against the threshold probability: going by the network with its band, calling all leukemic,"
+        " calling none leukemic.",
+        caption="How to read it: find the threshold at which you would act (0.2: one leukemia found is worth four false"
+        " alarms); the highest line there is the best rule, and its height is how many leukemias it finds for each that"
+        f" is judged, false alarms deducted. {' '.join(gains)} Net benefit depends on the share that is leukemic, here"
+        f" {percent(float(labels.mean()), digits=0)} of cells: among other people it is another. The band comes from"
+        f" resampling {units}{of_classes} {N_RESAMPLES} times (seed {BAND_SEED}){widened}."
+        f"{copies_sentence(run)}"
+        f" {protocol_reminder(run.protocol)}",
+    )
+
+
+def _thresholds_of_gain(curve: DecisionCurve) -> str:
+    """Say at which thresholds the network is better than calling all, or none, leukemic, and not by chance."""
+    if not np.isfinite(curve.gain_low).all():
+        return "one group alone does not show where the network is better than both"
+    places = np.flatnonzero(curve.gain_low > 0)
+    if len(places) == 0:
+        return "no threshold shows the network to be better than the better of both (95 %, each threshold alone)"
+    longest = max(np.split(places, np.flatnonzero(np.diff(places) > 1) + 1), key=len)
+    low, high = curve.thresholds[longest[0]], curve.thresholds[longest[-1]]
+    return f"the network is better than the better of both (95 %, each threshold alone) from {low:.2f} to {high:.2f}"
+
+
 # --------------------------------------------------------------------------------------------------------- by subject
 
 
 def _run_subjects(run: Run) -> Illustration:
     """Draw each subject's probabilities, coloured by label."""
     labels, _, names = per_subject(run.labels, run.predictions["probability"], run.groups)
-    colours = {str(name): _class_colour(label) for name, label in zip(names, labels, strict=True)}
+    colours = {str(name): class_colour(label) for name, label in zip(names, labels, strict=True)}
     normal, leukemic = _class_words(run)
     figure = _dot_plot(
         run.predictions, colours, THRESHOLD, {f"labelled {leukemic}": LEUKEMIC, f"labelled {normal}": NORMAL}
     )
-    return _illustration(
+    return illustrate(
         figure,
         generated=run.generated,
         name="subjects",
@@ -452,9 +491,9 @@ def _analysis_subjects(analysis: Analysis) -> Illustration:
     threshold = float(analysis.summary["decision_threshold"])
     known = analysis.scored["subject"] != ""
     cells = {name: column[known] for name, column in analysis.scored.items()}
-    colours = {name: _class_colour(values.mean() >= threshold) for name, values in _by_subject(cells).items()}
+    colours = {name: class_colour(values.mean() >= threshold) for name, values in _by_subject(cells).items()}
     legend = {f"mean at or above {threshold:g}": LEUKEMIC, f"mean below {threshold:g}": NORMAL}
-    return _illustration(
+    return illustrate(
         _dot_plot(cells, colours, threshold, legend),
         generated=bool(analysis.summary["generated"]),
         name="subjects",
@@ -471,16 +510,16 @@ def _probabilities(analysis: Analysis) -> Illustration:
     threshold = float(analysis.summary["decision_threshold"])
     probabilities = analysis.scored["probability"]
     edges = np.linspace(0, 1, 41)
-    figure = _figure(7.2, 3.0)
+    figure = new_figure(7.2, 3.0)
     panel = figure.subplots()
     counts, _ = np.histogram(probabilities, bins=edges)
     panel.bar(edges[:-1], counts, width=np.diff(edges), align="edge",
-              color=[_class_colour(left >= threshold) for left in edges[:-1]], alpha=0.75)  # fmt: skip
+              color=[class_colour(left >= threshold) for left in edges[:-1]], alpha=0.75)  # fmt: skip
     panel.axvline(threshold, color=INK, linewidth=1, linestyle=(0, (4, 3)))
     panel.set_xlim(0, 1)
     panel.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
-    _labelled(panel, "probability of leukemic", "cells")
-    return _illustration(
+    label_axes(panel, "probability of leukemic", "cells")
+    return illustrate(
         figure,
         generated=bool(analysis.summary["generated"]),
         name="probabilities",
@@ -498,7 +537,7 @@ def _dot_plot(cells: Columns, colours: dict[str, str], threshold: float, legend:
     # Thousands of subjects still make one picture that can be opened: rows get thinner, then lose their names.
     row_height = min(0.24, 40 / len(by_subject))
     named = row_height >= 0.12
-    figure = _figure(9.6, max(1.6, row_height * len(by_subject)) + 1.0)
+    figure = new_figure(9.6, max(1.6, row_height * len(by_subject)) + 1.0)
     panel = figure.subplots()
     for row, (subject, values) in enumerate(by_subject):
         # The golden ratio spreads neighbours apart the same way each time, where chance would need a seed.
@@ -510,52 +549,23 @@ def _dot_plot(cells: Columns, colours: dict[str, str], threshold: float, legend:
     panel.axvline(threshold, color=INK, linewidth=1, linestyle=(0, (4, 3)))
     panel.set_xlim(-0.01, 1.01)
     panel.set_ylim(-0.6, len(by_subject) - 0.4)
-    _labelled(panel, "probability of leukemic", "" if named else f"{len(by_subject)} subjects")
+    label_axes(panel, "probability of leukemic", "" if named else f"{len(by_subject)} subjects")
     panel.grid(visible=False, axis="y")
     if named:
-        names = [f"{_drawable(subject, longest=18)} ({len(values)})" for subject, values in by_subject]
+        names = [f"{drawable(subject, longest=18)} ({len(values)})" for subject, values in by_subject]
         panel.set_yticks(range(len(by_subject)), names, fontsize=8, parse_math=False)
         panel.tick_params(axis="y", length=0)
     else:
         panel.set_yticks([])
     for words, colour in legend.items():
-        panel.scatter([], [], s=34, marker="D", color=colour, label=_drawable(words))
+        panel.scatter([], [], s=34, marker="D", color=colour, label=drawable(words))
     figure.legend(loc="outside upper right", ncols=2, frameon=False, fontsize=9, labelcolor=INK)
     for text in figure.legends[0].get_texts():
         text.set_parse_math(False)
     return figure
 
 
-# --------------------------------------------------------------------------------------------------------- shared look
-
-
-def _figure(width: float, height: float, *, gap: float = 0.04) -> Figure:
-    """Make an empty figure of a size in inches, outside pyplot's global state; `gap` is between rows, inches."""
-    layout = ConstrainedLayoutEngine(h_pad=gap)
-    figure = Figure(figsize=(width, height), dpi=_DOTS_PER_INCH, layout=layout, facecolor="white")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _illustration(figure: Figure, *, generated: bool, name: str, title: str, alt: str, caption: str) -> Illustration:
-    """Render a figure; one of drawn cells says so itself, since figures travel without their page."""
-    if generated:
-        figure.suptitle("cells drawn by a program, not a result", x=0.01, ha="left", fontsize=9, color=LEUKEMIC)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=_DOTS_PER_INCH, facecolor="white")
-    width, height = (round(float(inches) * PIXELS_PER_INCH) for inches in figure.get_size_inches())
-    return Illustration(name, title, alt, caption, buffer.getvalue(), width, height)
-
-
-def _labelled(panel: Axes, horizontal: str, vertical: str) -> None:
-    """Give axes their labels and the look of all axes in the reports."""
-    panel.set_xlabel(horizontal, fontsize=10, color=INK)
-    panel.set_ylabel(vertical, fontsize=10, color=INK)
-    panel.tick_params(labelsize=9, colors=INK, length=3, color=MUTED)
-    panel.spines[["top", "right"]].set_visible(False)
-    panel.spines[["left", "bottom"]].set_color(MUTED)
-    panel.grid(visible=True, color=FAINT, linewidth=0.6)
-    panel.set_axisbelow(True)
+# ------------------------------------------------------------------------------------------------------ shared parts
 
 
 def _bare(panel: Axes) -> None:
@@ -563,13 +573,6 @@ def _bare(panel: Axes) -> None:
     panel.set_xticks([])
     panel.set_yticks([])
     panel.spines[:].set_color(FAINT)
-
-
-def _legend(panel: Axes, *, n_columns: int = 1) -> None:
-    """Add a legend in the look of the reports."""
-    panel.legend(
-        loc="lower right", ncols=n_columns, fontsize=9, frameon=True, framealpha=0.9, edgecolor="none", labelcolor=INK
-    )
 
 
 def _by_fold(table: Columns, *, order: str) -> dict[str, Columns]:
@@ -593,11 +596,6 @@ def _class_words(run: Run) -> tuple[str, str]:
     return f"normal ({normal})", f"leukemic ({leukemic})"
 
 
-def _class_colour(leukemic: object) -> str:
-    """Give the colour of a class."""
-    return LEUKEMIC if leukemic else NORMAL
-
-
 def _shown_samples(labels: Int64[np.ndarray, " n"]) -> list[int]:
     """Choose at most `MAX_SAMPLES` samples, leukemic first, both classes alike where there are enough."""
     leukemic, normal = (np.flatnonzero(labels == label).tolist() for label in (1, 0))
@@ -611,16 +609,3 @@ def _relative_error(before: Float[np.ndarray, "size size"], after: Float[np.ndar
     """Give the share of a picture's variance that its reconstruction lacks; None for a blank picture."""
     variance = float(np.var(before))
     return float(np.mean((after - before) ** 2)) / variance if variance else None
-
-
-@cache
-def _drawn_characters() -> frozenset[int]:
-    """List the code points that the figures' font can draw."""
-    return frozenset(font_manager.get_font(font_manager.findfont("DejaVu Sans")).get_charmap())
-
-
-def _drawable(text: str, *, longest: int = 40) -> str:
-    """Make a name fit for a figure: short, with "?" for what the font lacks; the tables have it in full."""
-    shortened: Sequence[str] = text if len(text) <= longest else text[: longest - 1] + "…"
-    known = _drawn_characters()
-    return "".join(character if ord(character) in known else "?" for character in shortened)

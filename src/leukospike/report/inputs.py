@@ -93,6 +93,8 @@ class Data:
     failed: int
     duplicate_images: int
     cross_subject_duplicates: int
+    digest: str
+    """Of the pixels of all images; empty if the run does not say."""
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,8 @@ class Run:
     components: Columns
     samples: Samples
     failures: Columns
+    n_weights: int
+    """Files of weights in the folder."""
 
     @property
     def has_subjects(self) -> bool:
@@ -197,15 +201,24 @@ class Analysis:
         return {name: column[chosen] for name, column in self.images.items()}
 
 
-def read_run(folder: Path) -> Run:
+def read_run(folder: Path, *, where: str = "write_report") -> Run:
     """Read a run folder.
+
+    Parameters
+    ----------
+    folder : Path
+    where : str
+        Who asks; messages begin with it.
+
+    Returns
+    -------
+    Run
 
     Raises
     ------
     RunError
         If a file is missing, cannot be read, or does not hold what a run writes.
     """
-    where = "write_report"
     metrics = _json(folder / "metrics.json", where)
     predictions = _table(
         folder / "predictions.csv", where, text=("image", "subject"), numbers=("fold", "label", "probability")
@@ -254,6 +267,7 @@ def read_run(folder: Path) -> Run:
             components=components,
             samples=_samples(folder / "samples.npz", where),
             failures=_failures(folder, where),
+            n_weights=len(list((folder / "weights").glob("*.safetensors"))),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _unusable(folder / "metrics.json", where, f"{type(error).__name__}: {error}") from error
@@ -497,6 +511,7 @@ def _data(entry: dict[str, Any]) -> Data:
         failed=int(entry["failed"]),
         duplicate_images=int(entry["duplicate_images"]),
         cross_subject_duplicates=int(entry["cross_subject_duplicates"]),
+        digest=str(entry.get("digest", "")),
     )
 
 

@@ -1,8 +1,9 @@
 """Results -> one HTML file that needs nothing but itself."""
 
+import csv
 import io
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from leukospike.files import write_text, written_whole
+from leukospike.report.checklists import Checklist, answered_checklists
 from leukospike.report.figures import analysis_figures, run_figures
 from leukospike.report.inputs import Analysis, Columns, flattened, read_analysis, read_run
 from leukospike.report.tables import (
@@ -86,7 +88,8 @@ def write_report(run: Path, *, fields_report: str | None = None) -> Path:
     -------
     Path
         ``run/report.html``: one file with its style and figures inside, without scripts and without anything to be
-        loaded from elsewhere. The figures are in ``run/figures/*.png`` too. Both replace what was there.
+        loaded from elsewhere. The figures are in ``run/figures/*.png`` too, and the answers to reporting guidelines in
+        ``run/checklist.csv``. All replace what was there.
 
     Raises
     ------
@@ -98,6 +101,8 @@ def write_report(run: Path, *, fields_report: str | None = None) -> Path:
     for name, illustration in figures.items():
         with written_whole(run / "figures" / f"{name}.png") as part:
             part.write_bytes(illustration.png)
+    checklists = answered_checklists(found)
+    write_text(run / "checklist.csv", _checklist_table(checklists))
     seconds = sum(time for _, time in found.stages)
     page = render_page(
         "run.html.j2",
@@ -118,6 +123,7 @@ def write_report(run: Path, *, fields_report: str | None = None) -> Path:
         environment=setting_rows(flattened(found.environment)),
         stages=[(stage, duration(time), time / seconds if seconds else 0.0) for stage, time in found.stages],
         total=duration(seconds),
+        checklists=checklists,
         failures=failure_rows(found.failures),
     )
     return write_page(run / "report.html", page)
@@ -236,6 +242,17 @@ def field_rows(analysis: Analysis) -> list[Field]:
             )
         )
     return fields
+
+
+def _checklist_table(checklists: Sequence[Checklist]) -> str:
+    """Give all items with their answers as CSV."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(("guideline", "item", "part", "asks", "status", "answer"))
+    for checklist in checklists:
+        for row in checklist.rows:
+            writer.writerow((checklist.name, row.number, row.part, row.asks, row.status.value, row.answer))
+    return buffer.getvalue()
 
 
 def _small_jpeg(path: Path) -> bytes:

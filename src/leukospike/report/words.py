@@ -93,6 +93,35 @@ def with_interval(interval: Interval) -> str:
     return f"{number(interval.value)} ({number(interval.low)} to {number(interval.high)}{mark})"
 
 
+def signed_with_interval(difference: Interval) -> str:
+    """Write a difference with its interval, each with its sign.
+
+    Examples
+    --------
+    >>> signed_with_interval(Interval(0.01234, -0.004, 0.03))
+    '+0.012 (-0.004 to +0.030)'
+    """
+    if difference.value is None:
+        return NONE
+    if difference.low is None or difference.high is None:
+        return f"{difference.value:+.3f}"
+    mark = NO_WIDTH_MARK if _has_no_width(difference) else ""
+    return f"{difference.value:+.3f} ({difference.low:+.3f} to {difference.high:+.3f}{mark})"
+
+
+def p_value(p: float | None) -> str:
+    """Write the p of a test.
+
+    Examples
+    --------
+    >>> p_value(0.0421), p_value(0.00002), p_value(None) == NONE
+    ('0.042', '< 0.001', True)
+    """
+    if p is None:
+        return NONE
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
 def no_width_note(*intervals: Interval) -> str:
     """Say what the mark means if one of the intervals bears it; with a space before, else nothing."""
     return f" {NO_WIDTH_NOTE}" if any(map(_has_no_width, intervals)) else ""

@@ -1,0 +1,314 @@
+"""A comparison as files: comparison.json, disagreements.csv, and a page; and as short tables to print."""
+
+import json
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from leukospike.comparison.figures import comparison_figures
+from leukospike.comparison.findings import Comparison, Level
+from leukospike.datasets import Table
+from leukospike.evaluation import METRICS, THRESHOLD
+from leukospike.files import write_table, write_text
+from leukospike.report.inputs import Interval
+from leukospike.report.pages import render_page, write_page
+from leukospike.report.words import (
+    METRIC_TITLES,
+    NONE,
+    no_width_note,
+    number,
+    p_value,
+    protocol_sentence,
+    signed_with_interval,
+    with_interval,
+)
+
+PRINTED = ("roc_auc", "accuracy", "sensitivity", "specificity", "weighted_f1", "brier")
+_CELLS_SHOWN = 40
+_SUBJECTS_SHOWN = 20
+INDEPENDENT = {
+    "cell": "takes cells as independent, which cells of one subject are not: its p is too small",
+    "subject": "subjects are independent; with few of them the normal approximation is rough",
+}
+
+
+def write_comparison(comparison: Comparison, out: Path) -> Path:
+    """Write a comparison; what was there is replaced.
+
+    Parameters
+    ----------
+    comparison : Comparison
+    out : Path
+        Folder: ``comparison.json``, ``disagreements.csv``, ``report.html``.
+
+    Returns
+    -------
+    Path
+        The page: one file with its figures inside, without scripts, that loads nothing.
+    """
+    table = _disagreements(comparison.cell, comparison.pairs.groups if comparison.pairs.has_subjects else None)
+    write_table(out / "disagreements.csv", table)
+    page = _page(comparison, table)
+    report = write_page(out / "report.html", page)
+    write_text(out / "comparison.json", json.dumps(comparison_as_json(comparison), indent=1))
+    return report
+
+
+def comparison_as_json(comparison: Comparison) -> dict[str, Any]:
+    """Give a comparison in the form that `comparison.json` holds."""
+    pairs = comparison.pairs
+    return {
+        "runs": {
+            letter: {
+                "name": name,
+                "protocol": run.protocol,
+                "hold_out": run.hold_out,
+                "generated": run.generated,
+                "data": run.data.name,
+                "digest": run.data.digest or None,
+                "only_here": alone,
+                "copies_left_out": copies,
+            }
+            for letter, name, run, alone, copies in zip(
+                "AB", pairs.names, pairs.runs, pairs.alone, pairs.copies, strict=True
+            )
+        },
+        "paired": len(pairs.images),
+        "same_folds": pairs.same_folds,
+        "warnings": list(comparison.warnings),
+        "settings_that_differ": {name: {"A": a, "B": b} for name, (a, b) in comparison.settings.items()},
+        "difference": "B less A",
+        "interval": comparison.interval,
+        "cell": _level_as_json(comparison.cell),
+        "subject": comparison.subject and _level_as_json(comparison.subject),
+        "leukospike": metadata.version("leukospike"),
+    }
+
+
+def comparison_tables(comparison: Comparison) -> list[Table]:
+    """Arrange the figures for printing, shortly.
+
+    Parameters
+    ----------
+    comparison : Comparison
+
+    Returns
+    -------
+    list of Table
+    """
+    header = ("measure", f"A: {comparison.pairs.names[0]}", f"B: {comparison.pairs.names[1]}", "B less A")
+    tables = [
+        Table(
+            f"By {level.unit}: {len(level.labels)}, {int(level.labels.sum())} leukemic",
+            header,
+            [(METRIC_TITLES[name][0], *_figures(level, name)) for name in PRINTED],
+        )
+        for level in comparison.levels
+    ]
+    rows = [row[:4] for level in comparison.levels for row in _test_rows(level)]
+    return [*tables, Table("Tests", ("test", "by", "difference, B less A", "p"), rows)]
+
+
+def _level_as_json(level: Level) -> dict[str, Any]:
+    """Give one level's figures."""
+    delong, mcnemar = level.delong, level.mcnemar
+    return {
+        "n": len(level.labels),
+        "positives": int(level.labels.sum()),
+        "A": level.tables[0],
+        "B": level.tables[1],
+        "difference": {
+            name: {"value": difference.value, "low": difference.low, "high": difference.high}
+            for name, difference in level.differences.items()
+        },
+        "delong": {
+            "difference": _plain(delong.difference),
+            "low": _plain(delong.interval.low),
+            "high": _plain(delong.interval.high),
+            "z": _plain(delong.z),
+            "p": _plain(delong.p),
+            "note": INDEPENDENT[level.unit],
+        },
+        "mcnemar": {
+            "only_A_right": mcnemar.only_second,
+            "only_B_right": mcnemar.only_first,
+            "p": mcnemar.p,
+            "note": INDEPENDENT[level.unit],
+        },
+    }
+
+
+def _plain(value: float) -> float | None:
+    """Put None in place of NaN, which JSON does not know."""
+    return None if np.isnan(value) else value
+
+
+def _figures(level: Level, name: str) -> tuple[str, str, str]:
+    """Write a measure of A, of B, and the difference."""
+    return (
+        with_interval(level.value(0, name)),
+        with_interval(level.value(1, name)),
+        signed_with_interval(level.differences[name]),
+    )
+
+
+def _test_rows(level: Level) -> list[tuple[str, str, str, str, str]]:
+    """Write the tests: name, unit, difference, p, what to mind."""
+    delong, mcnemar = level.delong, level.mcnemar
+    difference = Interval(*map(_plain, (delong.difference, delong.interval.low, delong.interval.high)))
+    return [
+        (
+            "DeLong, ROC AUC",
+            level.unit,
+            signed_with_interval(difference),
+            p_value(_plain(delong.p)),
+            INDEPENDENT[level.unit],
+        ),
+        (
+            "McNemar, calls",
+            level.unit,
+            f"right only in A {mcnemar.only_second}, only in B {mcnemar.only_first}",
+            p_value(mcnemar.p),
+            INDEPENDENT[level.unit] if level.unit == "cell" else "exact; subjects are independent",
+        ),
+    ]
+
+
+def _disagreements(level: Level, subjects: np.ndarray | None) -> pd.DataFrame:
+    """Give one row each, those first on which the probabilities differ most."""
+    first, second = level.probabilities
+    right, other_right = ((given >= THRESHOLD) == (level.labels == 1) for given in level.probabilities)
+    columns: dict[str, Any] = {"image" if level.unit == "cell" else "subject": level.names}
+    if subjects is not None:
+        columns["subject"] = subjects
+    columns |= {
+        "label": level.labels,
+        "probability_a": first,
+        "probability_b": second,
+        "difference": second - first,
+        "called_a": np.where(first >= THRESHOLD, "leukemic", "normal"),
+        "called_b": np.where(second >= THRESHOLD, "leukemic", "normal"),
+        "right": np.select([right & other_right, right, other_right], ["both", "A", "B"], "neither"),
+    }
+    order = np.argsort(-np.abs(second - first), kind="stable")
+    return pd.DataFrame(columns).iloc[order]
+
+
+def _page(comparison: Comparison, cells: pd.DataFrame) -> str:
+    """Fill the template."""
+    pairs = comparison.pairs
+    subjects = [] if comparison.subject is None else _rows(_disagreements(comparison.subject, None), _SUBJECTS_SHOWN)
+    return render_page(
+        "comparison.html.j2",
+        names=pairs.names,
+        generated=any(run.generated for run in pairs.runs),
+        warnings=comparison.warnings,
+        tiles=[tile for level in comparison.levels for tile in _tiles(level)],
+        summary=_summary(comparison),
+        interval=comparison.interval,
+        levels=[
+            {
+                "unit": level.unit,
+                "n": len(level.labels),
+                "rows": [(*METRIC_TITLES[name], *_figures(level, name)) for name in METRIC_TITLES],
+                "note": no_width_note(
+                    *(level.value(run, name) for run in (0, 1) for name in METRICS), *level.differences.values()
+                ).strip(),
+            }
+            for level in comparison.levels
+        ],
+        tests=[row for level in comparison.levels for row in _test_rows(level)],
+        figures=comparison_figures(comparison),
+        cells=_rows(cells, _CELLS_SHOWN),
+        n_cells=len(cells),
+        n_called=int(np.sum(cells["called_a"].to_numpy(str) != cells["called_b"].to_numpy(str))),
+        subjects=subjects,
+        n_subjects=0 if comparison.subject is None else len(comparison.subject.labels),
+        runs=[
+            (
+                letter,
+                name,
+                f"{run.data.name}: {run.data.images} images",
+                protocol_sentence(run.protocol),
+                f"{run.settings.get('versions.leukospike', 'not recorded')}",
+            )
+            for letter, name, run in zip("AB", pairs.names, pairs.runs, strict=True)
+        ],
+        settings=[
+            (name, *(NONE if value is None else str(value) for value in values))
+            for name, values in comparison.settings.items()
+        ],
+    )
+
+
+def _rows(table: pd.DataFrame, most: int) -> list[dict[str, Any]]:
+    """Write the first rows of a table of disagreements."""
+    shown: list[dict[str, Any]] = table.head(most).to_dict("records")  # pyright: ignore[reportAssignmentType]
+    return [
+        {str(name): value for name, value in row.items()}
+        | {
+            "label": "leukemic" if row["label"] else "normal",
+            "probability_a": number(row["probability_a"]),
+            "probability_b": number(row["probability_b"]),
+            "difference": f"{row['difference']:+.3f}",
+        }
+        for row in shown
+    ]
+
+
+def _tiles(level: Level) -> list[tuple[str, str, str]]:
+    """Give label, figure and note of what the page shows largest."""
+    figure, _, interval = signed_with_interval(level.differences["roc_auc"]).partition(" ")
+    accuracy, _, accuracy_interval = signed_with_interval(level.differences["accuracy"]).partition(" ")
+    mcnemar = level.mcnemar
+    return [
+        (f"ROC AUC by {level.unit}, B less A", figure, interval.strip("()")),
+        (f"accuracy by {level.unit}, B less A", accuracy, accuracy_interval.strip("()")),
+        (
+            f"{level.unit}s that one alone calls right",
+            f"{mcnemar.only_second} / {mcnemar.only_first}",
+            f"A / B, of {len(level.labels)}",
+        ),
+    ]
+
+
+def _summary(comparison: Comparison) -> list[str]:
+    """Say in a few sentences what was compared and found."""
+    pairs = comparison.pairs
+    whose = f" of {len(np.unique(pairs.groups))} subjects" if pairs.has_subjects else ""
+    done = (
+        f"A is the run “{pairs.names[0]}”, B the run “{pairs.names[1]}”. {len(pairs.images)} cells{whose} were tested"
+        f" by both ({int(pairs.labels.sum())} leukemic); {pairs.alone[0]} more by A alone and {pairs.alone[1]} by B"
+        " alone. All figures here are of the cells that both have tested. Differences are B less A."
+    )
+    read = (
+        f"How to read this: the intervals come first ({comparison.interval}). Whole {pairs.group_name} are drawn, so"
+        " that they allow for cells of one subject being alike, which the tests by cell do not. None of them says what"
+        " training anew with another seed would change. Many measures are compared: where nothing"
+        " differs, about one interval in twenty lies beside 0 by chance alone."
+    )
+    return [done, *(_found(level) for level in comparison.levels), read]
+
+
+def _found(level: Level) -> str:
+    """Say what the difference of the ROC AUC is, and what may be said of it."""
+    difference = level.differences["roc_auc"]
+    calls = (
+        f" One run alone calls {level.mcnemar.only_first + level.mcnemar.only_second} {level.unit}s right: A"
+        f" {level.mcnemar.only_second}, B {level.mcnemar.only_first} (McNemar, p {p_value(level.mcnemar.p)})."
+    )
+    if difference.value is None or difference.low is None or difference.high is None:
+        return f"By {level.unit}, the ROC AUC cannot be computed: all are of one class by label.{calls}"
+    if difference.low > 0 or difference.high < 0:
+        better = "B" if difference.value > 0 else "A"
+        verdict = f"the interval lies beside 0: on these data {better} orders {level.unit}s better"
+    else:
+        verdict = "the interval includes 0: a difference is not shown, nor that there is none"
+    return (
+        f"By {level.unit}, the ROC AUC is {with_interval(level.value(0, 'roc_auc'))} in A and"
+        f" {with_interval(level.value(1, 'roc_auc'))} in B, a difference of {signed_with_interval(difference)};"
+        f" {verdict}. DeLong's test gives p {p_value(_plain(level.delong.p))} ({INDEPENDENT[level.unit]}).{calls}"
+    )

@@ -1,0 +1,486 @@
+"""CLAIM 2024 and TRIPOD+AI, answered item by item from what a run itself records.
+
+The items are said in our own words; the authors' are in the papers. An answer repeats what a file of the run folder
+says, and nothing else: what is true of every run but stands in none, or what only the people behind the data can know,
+is "not recorded". "Not applicable" is said only where nothing could be recorded, such as the age of drawn cells.
+
+References
+----------
+.. [1] Tejani et al., Checklist for Artificial Intelligence in Medical Imaging (CLAIM): 2024 update, Radiology:
+   Artificial Intelligence 6(4):e240300, 2024, doi 10.1148/ryai.240300.
+.. [2] Collins et al., TRIPOD+AI statement, BMJ 385:e078378, 2024, doi 10.1136/bmj-2023-078378.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from leukospike.evaluation import METRICS, THRESHOLD
+from leukospike.report.inputs import Metrics, Run
+from leukospike.report.words import METRIC_TITLES, PROTOCOL_MEANINGS, no_width_note, with_interval
+
+
+class Status(StrEnum):
+    """How far a run answers an item."""
+
+    RECORDED = "recorded"
+    IN_PART = "in part"
+    NOT_RECORDED = "not recorded"
+    NOT_APPLICABLE = "not applicable"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a run says to an item."""
+
+    status: Status
+    words: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """One item with its answer."""
+
+    number: str
+    part: str
+    asks: str
+    status: Status
+    answer: str
+
+
+@dataclass(frozen=True)
+class Checklist:
+    """One guideline, answered."""
+
+    name: str
+    source: str
+    rows: tuple[Row, ...]
+
+    @property
+    def counts(self) -> str:
+        """How many items have which answer, in words."""
+        counts = Counter(row.status for row in self.rows)
+        return ", ".join(f"{counts[status]} {status.value}" for status in Status)
+
+
+CLAIM: tuple[tuple[str, str, str], ...] = (
+    ("1", "Title", "the title names the study as one of artificial intelligence, and the kind of it"),
+    ("2", "Abstract", "design, methods, results and conclusions in short"),
+    ("3", "Introduction", "scientific and clinical background, and what the method is to be used for"),
+    ("4", "Introduction", "aims and hypotheses"),
+    ("5", "Study design", "whether data were collected for the study (prospective) or before it (retrospective)"),
+    ("6", "Study design", "what kind of study it is to be: a new model, a test of one, feasibility, ..."),
+    ("7", "Data", "where the data are from"),
+    ("8", "Data", "who and what was taken in or left out, and where and when"),
+    ("9", "Data", "how images are prepared before the model sees them"),
+    ("10", "Data", "which part of the data was taken, and why"),
+    ("11", "Data", "how the data were freed of what identifies people"),
+    ("12", "Data", "what was done where data were missing"),
+    ("13", "Data", "how the images were taken: smear, stain, microscope, camera"),
+    ("14", "Reference standard", "how the labels were obtained"),
+    ("15", "Reference standard", "why labels of this kind"),
+    ("16", "Reference standard", "who labelled, and how qualified"),
+    ("17", "Reference standard", "how the test images were labelled"),
+    ("18", "Reference standard", "how far labellers agree, with each other and with themselves"),
+    ("19", "Data partitions", "how images came into training, tuning and test parts"),
+    ("20", "Data partitions", "at which level the parts are disjoint"),
+    ("21", "Testing data", "how many test cases were intended, and why so many"),
+    ("22", "Model", "the model in enough detail to build it: input, layers, output"),
+    ("23", "Model", "software, with versions"),
+    ("24", "Model", "where the initial weights are from"),
+    ("25", "Training", "how it was trained: augmentation, hyperparameters, number of models"),
+    ("26", "Training", "how the final model was chosen"),
+    ("27", "Training", "whether models were combined, and how"),
+    ("28", "Evaluation", "by which measures it is judged"),
+    ("29", "Evaluation", "how uncertainty and significance were computed"),
+    ("30", "Evaluation", "how robust it is to other data or assumptions"),
+    ("31", "Evaluation", "how its decisions were explained, and whether the explanations were checked"),
+    ("32", "Evaluation", "tests on data from the same source"),
+    ("33", "Evaluation", "tests on data from elsewhere"),
+    ("34", "Evaluation", "registration, if it is a clinical trial"),
+    ("35", "Results: data", "how many people and images were taken in and left out"),
+    ("36", "Results: data", "what people and cases each part holds: age, sex, disease"),
+    ("37", "Results: performance", "the measures with their uncertainty"),
+    ("38", "Results: performance", "diagnostic performance with its precision"),
+    ("39", "Results: performance", "an analysis of the cases it gets wrong"),
+    ("40", "Discussion", "limits of the study"),
+    ("41", "Discussion", "what follows for practice, with intended use"),
+    ("42", "Other information", "where the full protocol or further technical details are"),
+    ("43", "Other information", "whether software, trained model and data can be had"),
+    ("44", "Other information", "who paid, and what they had a say in"),
+)
+"""Number, part and content of the 44 items of CLAIM 2024 [1]_, paraphrased."""
+
+TRIPOD_AI: tuple[tuple[str, str, str], ...] = (
+    ("1", "Title", "the title names a prediction model developed or evaluated, for whom, and what it predicts"),
+    ("2", "Abstract", "an abstract by TRIPOD+AI for Abstracts"),
+    ("3a", "Introduction", "the healthcare context, why the model, and which there are already"),
+    ("3b", "Introduction", "for whom and for what step of care it is meant, and who would use it"),
+    ("3c", "Introduction", "known inequalities in health between groups of people"),
+    ("4", "Introduction", "the aims: development, evaluation, or both"),
+    ("5a", "Data", "sources of the data for development and evaluation, and how representative they are"),
+    ("5b", "Data", "when the data were collected"),
+    ("6a", "Participants", "the setting, with number and place of the centres"),
+    ("6b", "Participants", "who was eligible"),
+    ("6c", "Participants", "treatments received"),
+    ("7", "Data preparation", "preparation and quality checks, and whether alike in all groups of people"),
+    ("8a", "Outcome", "what is predicted, when and how it was determined, and why this"),
+    ("8b", "Outcome", "if it takes judgment: who judged, and how qualified"),
+    ("8c", "Outcome", "what was done to blind them"),
+    ("9a", "Predictors", "how the predictors were chosen"),
+    ("9b", "Predictors", "each predictor, and how and when it was measured"),
+    ("9c", "Predictors", "if measuring takes judgment: who measured, and how qualified"),
+    ("10", "Sample size", "how the size of the study came about, and whether it suffices"),
+    ("11", "Missing data", "how missing data were handled"),
+    ("12a", "Analytical methods", "which data served development and which evaluation, and how they were parted"),
+    ("12b", "Analytical methods", "how predictors were handled: form, scale, transformation"),
+    ("12c", "Analytical methods", "type of model, steps of building it, hyperparameters, internal validation"),
+    ("12d", "Analytical methods", "how differences between clusters (hospitals, countries) were dealt with"),
+    ("12e", "Analytical methods", "measures and plots of performance: discrimination, calibration, clinical utility"),
+    ("12f", "Analytical methods", "any updating of the model, such as recalibration"),
+    ("12g", "Analytical methods", "how the predictions were computed in the evaluation"),
+    ("13", "Class imbalance", "whether methods against imbalance were used, and any recalibration after them"),
+    ("14", "Fairness", "what was done for fairness, and why"),
+    ("15", "Model output", "what the model gives, and thresholds with their reasons"),
+    ("16", "Training versus evaluation", "how development and evaluation data differ"),
+    ("17", "Ethical approval", "ethics committee and consent, or the waiver"),
+    ("18a", "Open science", "funding, and the role of the funders"),
+    ("18b", "Open science", "conflicts of interest"),
+    ("18c", "Open science", "where the study protocol is, or that there is none"),
+    ("18d", "Open science", "registration, or that there is none"),
+    ("18e", "Open science", "whether the data can be had"),
+    ("18f", "Open science", "whether the code can be had"),
+    ("19", "Patient and public involvement", "what part patients and the public had, or that they had none"),
+    ("20a", "Results: participants", "the flow of participants, with and without the outcome"),
+    ("20b", "Results: participants", "their characteristics, overall and by setting, with what is missing"),
+    ("20c", "Results: participants", "in an evaluation: their comparison with the development data"),
+    ("21", "Results: development", "participants and outcomes in each analysis"),
+    ("22", "Results: specification", "the whole model, so that others can predict with it"),
+    ("23a", "Results: performance", "performance with confidence intervals, for key subgroups too"),
+    ("23b", "Results: performance", "differences of performance between clusters, if examined"),
+    ("24", "Results: updating", "results of any updating"),
+    ("25", "Discussion", "what the results mean, fairness and earlier studies included"),
+    ("26", "Discussion", "limits: sample, size, overfitting, missing data"),
+    ("27a", "Discussion", "what to do where input is poor or missing when the model is used"),
+    ("27b", "Discussion", "whether users have to handle the input, and what they have to know"),
+    ("27c", "Discussion", "next steps, applicability and generalisability"),
+)
+"""Number, part and content of the 27 items of TRIPOD+AI [2]_ with their letters, paraphrased."""
+
+
+def answered_checklists(run: Run) -> tuple[Checklist, Checklist]:
+    """Answer CLAIM 2024 and TRIPOD+AI from a run.
+
+    Parameters
+    ----------
+    run : Run
+
+    Returns
+    -------
+    tuple of Checklist
+        Every item of each, in the order of the guideline.
+    """
+    said = _Said(run)
+    claim, tripod = _claim_answers(said), _tripod_answers(said)
+    return (
+        Checklist("CLAIM 2024", "Tejani et al., doi 10.1148/ryai.240300", _rows(CLAIM, claim)),
+        Checklist("TRIPOD+AI", "Collins et al., doi 10.1136/bmj-2023-078378", _rows(TRIPOD_AI, tripod)),
+    )
+
+
+def _rows(items: tuple[tuple[str, str, str], ...], answers: Mapping[str, Answer]) -> tuple[Row, ...]:
+    """Put items and answers together; an item without one is not recorded."""
+    unknown = Answer(Status.NOT_RECORDED, "")
+    found = [(item, answers.get(item[0], unknown)) for item in items]
+    return tuple(Row(*item, answer.status, answer.words) for item, answer in found)
+
+
+def _recorded(words: str) -> Answer:
+    """Answer in full."""
+    return Answer(Status.RECORDED, words)
+
+
+def _in_part(words: str, missing: str) -> Answer:
+    """Answer, and say what is missing."""
+    return Answer(Status.IN_PART, f"{words} Not recorded: {missing}.")
+
+
+def _not_applicable(why: str) -> Answer:
+    """Say why nothing could be recorded."""
+    return Answer(Status.NOT_APPLICABLE, why)
+
+
+class _Said:
+    """What a run says of the things that both guidelines ask for."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.settings = run.settings
+
+    def setting(self, name: str) -> str:
+        """Repeat a setting with its name."""
+        return f"{name} {self.settings.get(name, 'not set')}"
+
+    def source(self) -> str:
+        """Say what the data are."""
+        data = self.run.data
+        digest = f", digest of the pixels {data.digest[:12]}" if data.digest else ""
+        credit = f" {data.credit.rstrip('.')}." if data.credit else ""
+        return f"{data.name}, layout {data.layout}{digest}.{credit}"
+
+    def sizes(self) -> str:
+        """Say how many images and subjects there are."""
+        data = self.run.data
+        people = (
+            f" of {data.subjects} subjects ({data.subjects_per_class[1]} leukemic, {data.subjects_per_class[0]} normal)"
+            if data.subjects
+            else "; whose they are is not known"
+        )
+        return (
+            f"{data.images} images ({data.cells_per_class[1]} leukemic, {data.cells_per_class[0]} normal){people};"
+            f" {data.failed} could not be read (failures.csv)."
+        )
+
+    def folds(self) -> str:
+        """Say how many are in each part of each fold."""
+        counts = "; ".join(
+            f"fold {fold.fold}: {fold.train_cells} training, {fold.validation_cells} validation, {fold.test_cells} test"
+            " cells"
+            + (f" ({fold.train_subjects} training, {fold.test_subjects} test subjects)" if fold.train_subjects else "")
+            for fold in self.run.folds
+        )
+        return f"{counts} (metrics.json)."
+
+    def partition(self) -> str:
+        """Say how the parts were made."""
+        held_out = " One part was held out and tested, the others not." if self.run.hold_out else ""
+        return (
+            f"{PROTOCOL_MEANINGS[self.run.protocol]} {self.setting('n_folds')}, {self.setting('seed')} (config.toml)."
+            f"{held_out} {self.folds()}"
+        )
+
+    def disjoint(self) -> str:
+        """Say at which level parts are disjoint, and whether the predictions bear it out."""
+        run = self.run
+        level = {
+            "honest": "subject",
+            "image": "image; one subject may be in several",
+            "paper": "single picture; copies of one image, and one subject, may be in several",
+        }[run.protocol]
+        counted = (
+            f"{_in_several_folds(run, 'subject')} subjects" if run.has_subjects else "an unknown number of subjects"
+        )
+        return (
+            f"Parts are disjoint by {level}. By predictions.csv, {_in_several_folds(run, 'image')} images and {counted}"
+            " are tested in several folds."
+        )
+
+    def preparation(self) -> str:
+        """Repeat the settings of what is done before the network."""
+        names = ("image_size", "blur_window", "n_components", "augmented_copies")
+        return f"{', '.join(self.setting(name) for name in names)} (config.toml)."
+
+    def training(self) -> str:
+        """Repeat the settings of the training."""
+        names = ("epochs", "batch_size", "learning_rate", "augmented_copies", "hidden_units", "seed")
+        return (
+            f"Models: {len(self.run.folds)}, one a fold; {', '.join(self.setting(name) for name in names)}"
+            " (config.toml); loss, accuracy and learning rate of each epoch (history.csv)."
+        )
+
+    def software(self) -> str:
+        """List what has a version, and the machine."""
+        prefix = "versions."
+        versions = {
+            name.removeprefix(prefix): value for name, value in self.settings.items() if name.startswith(prefix)
+        }
+        versions |= {name: value for name, value in self.run.environment.items() if name not in versions and value}
+        return "; ".join(f"{name} {value}" for name, value in versions.items()) + " (config.toml, metrics.json)."
+
+    def missing(self) -> Answer:
+        """Say what was left out, and whether any prediction lacks its probability."""
+        lacking = int(np.sum(~np.isfinite(self.run.predictions["probability"])))
+        return _recorded(
+            f"{self.run.data.failed} images that could not be read were left out (failures.csv); {lacking} of"
+            f" {self.run.cell.n} predictions lack a probability."
+        )
+
+    def model(self) -> Answer:
+        """Say what there is of the model."""
+        if self.run.n_weights == 0:
+            return _in_part(self.preparation(), "weights and layers")
+        return _in_part(
+            f"Normalisation, components and weights (weights/*.safetensors: {self.run.n_weights});"
+            f" {self.preparation()}",
+            "the layers in words",
+        )
+
+    def threshold(self) -> Answer:
+        """Say what the model gives, and the threshold if the counts bear it out."""
+        called = int(np.sum(self.run.predictions["probability"] >= THRESHOLD))
+        output = "A probability of being leukemic, from 0 to 1 (predictions.csv)."
+        if called != self.run.cell.confusion["fp"] + self.run.cell.confusion["tp"]:
+            return _in_part(output, "the threshold")
+        return _in_part(
+            f"{output} {called} are called leukemic, which are those of {THRESHOLD:g} and more.", "why that threshold"
+        )
+
+    def measures(self) -> str:
+        """List the measures."""
+        return f"{', '.join(METRIC_TITLES[name][0] for name in METRICS)} (metrics.json)."
+
+    def uncertainty(self) -> str:
+        """Say how intervals were made."""
+        delong = "" if self.run.cell.delong.low is None else " DeLong's interval of the ROC AUC stands beside it."
+        return f"Intervals: {self.run.cell.interval}.{delong}"
+
+    def performance(self) -> str:
+        """Give discrimination and calibration."""
+        return self._figures(("roc_auc", "accuracy", "sensitivity", "specificity", "brier", "ece"))
+
+    def accuracy(self) -> str:
+        """Give what a diagnostic test is judged by."""
+        return self._figures(("sensitivity", "specificity", "precision"))
+
+    def _figures(self, names: tuple[str, ...]) -> str:
+        """Give measures by cell and by subject."""
+        tables: list[tuple[str, Metrics]] = [("cell", self.run.cell)]
+        if self.run.subject is not None:
+            tables.append(("subject", self.run.subject))
+        words = " ".join(
+            f"By {unit}: "
+            + ", ".join(f"{METRIC_TITLES[name][0]} {with_interval(metrics.estimates[name])}" for name in names)
+            + "."
+            for unit, metrics in tables
+        )
+        return words + no_width_note(*(metrics.estimates[name] for _, metrics in tables for name in names))
+
+    def errors(self) -> str:
+        """Count the errors."""
+        words = f"{_wrong(self.run.cell)} of {self.run.cell.n} cells"
+        if self.run.subject is not None:
+            words += f" and {_wrong(self.run.subject)} of {self.run.subject.n} subjects"
+        return f"{words} are called wrong; predictions.csv names each, and the report shows them subject by subject."
+
+    def limits(self) -> Answer:
+        """Repeat flaws and notices."""
+        stated = [*self.run.flaws, *self.run.notices]
+        if not stated:
+            return Answer(Status.NOT_RECORDED, "")
+        return _in_part(" ".join(stated), "limits beyond those that a program can see")
+
+
+def _in_several_folds(run: Run, column: str) -> int:
+    """Count the subjects, or images, that have predictions in several folds."""
+    pairs = np.unique(np.stack([run.predictions[column], run.predictions["fold"].astype(str)]), axis=1)
+    _, counts = np.unique(pairs[0], return_counts=True)
+    return int(np.sum(counts > 1))
+
+
+def _wrong(metrics: Metrics) -> int:
+    """Count the wrong calls."""
+    return metrics.confusion["fp"] + metrics.confusion["fn"]
+
+
+def _claim_answers(said: _Said) -> dict[str, Answer]:
+    """Answer the items of CLAIM 2024 that a run says anything to."""
+    run = said.run
+    normal, leukemic = run.data.class_names
+    answers = {
+        "2": _in_part("The report's “In short” gives design, methods and results.", "conclusions"),
+        "7": _recorded(said.source()) if run.data.credit else _in_part(said.source(), "whose data they are"),
+        "8": _in_part(said.sizes(), "by what rule people and images came into the data set, where and when"),
+        "9": _in_part(f"Sizes: {said.preparation()}", "the steps themselves"),
+        "10": _in_part(f"{said.setting('max_cells')} (config.toml); {run.data.images} images were used.", "why these"),
+        "12": said.missing(),
+        "14": _in_part(
+            f"Labels as the data set gives them: “{leukemic}” is leukemic, “{normal}” normal.", "how they were obtained"
+        ),
+        "19": _recorded(said.partition()),
+        "20": _recorded(said.disjoint()),
+        "21": Answer(Status.NOT_RECORDED, f"Tested were {run.cell.n}; how many were intended stands nowhere."),
+        "22": said.model(),
+        "23": _recorded(said.software()),
+        "24": _in_part(f"{said.setting('seed')} (config.toml).", "from what distribution initial weights were drawn"),
+        "25": _in_part(said.training(), "optimiser, loss, and the range of the augmentation"),
+        "26": _in_part("Figures of every epoch (history.csv).", "which epoch's weights were kept, and why"),
+        "27": _in_part(
+            "Models of different folds are not combined: each prediction is of one fold (predictions.csv).",
+            "whether a fold's model is a combination",
+        ),
+        "28": _recorded(said.measures()),
+        "29": _recorded(said.uncertainty()),
+        "32": _recorded(f"{run.cell.n} predictions, all on {run.data.name}."),
+        "33": _recorded("None in this run: all predictions are on the data set that it was trained on part of."),
+        "35": _in_part(said.sizes(), "who was left out before the data set was made"),
+        "36": _in_part(f"By class and fold: {said.sizes()} {said.folds()}", "age, sex, subtype, stage"),
+        "37": _recorded(said.performance()),
+        "38": _recorded(said.accuracy()),
+        "39": _in_part(said.errors(), "why they are wrong"),
+        "40": said.limits(),
+        "42": _in_part("Every setting (config.toml).", "a study protocol"),
+        "43": _in_part(
+            f"Weights in the run folder: {run.n_weights}. Data: {said.source()}",
+            "where others get software, models and data",
+        ),
+    }
+    if run.generated:
+        drawn = "The cells are drawn by a program; there is no person."
+        known = "Each cell was drawn as one of its class; nobody labelled it."
+        answers |= {number: _not_applicable(drawn) for number in ("5", "11", "13", "34", "36")}
+        answers |= {"14": _recorded(known)} | {number: _not_applicable(known) for number in ("15", "16", "17", "18")}
+    return answers
+
+
+def _tripod_answers(said: _Said) -> dict[str, Answer]:
+    """Answer the items of TRIPOD+AI that a run says anything to."""
+    run = said.run
+    normal, leukemic = run.data.class_names
+    final = "A run ends with its evaluation; no model is updated after it."
+    answers = {
+        "5a": _in_part(said.source(), "how representative they are"),
+        "6b": _in_part(said.sizes(), "by what rule people came into the data set"),
+        "7": _in_part(
+            f"{said.preparation()} {run.data.duplicate_images} images have the same pixels as another,"
+            f" {run.data.cross_subject_duplicates} as one of another subject.",
+            "the steps themselves, and quality checks before the data set was made",
+        ),
+        "8a": _in_part(
+            f"The label of the data set: “{leukemic}” (leukemic) or “{normal}” (normal).",
+            "how and when it was determined",
+        ),
+        "9b": _in_part(f"The pixels of each image. {said.preparation()}", "how and when the images were taken"),
+        "9c": _not_applicable("The predictors are the pixels of images; nobody judges them."),
+        "10": _in_part(said.sizes(), "why so many, and whether they suffice"),
+        "11": said.missing(),
+        "12a": _recorded(said.partition()),
+        "12b": _in_part(said.preparation(), "the steps themselves"),
+        "12c": _in_part(f"{said.training()} {said.disjoint()}", "type and layers of the network, optimiser and loss"),
+        "12e": _recorded(f"{said.measures()} Figures in this report. {said.uncertainty()}"),
+        "12f": _not_applicable(final),
+        "12g": _in_part(
+            "Each cell's probability is of the model of the fold that it is tested in (predictions.csv).",
+            "how a subject's is made of its cells'",
+        ),
+        "15": said.threshold(),
+        "16": _in_part(
+            f"Development and test parts are of one data set. {said.folds()}", "how they differ in anything but numbers"
+        ),
+        "18e": _in_part(said.source(), "whether others can have them"),
+        "20a": _in_part(said.sizes(), "the flow before the data set was made"),
+        "20b": _in_part(f"By class: {said.sizes()}", "age, sex, subtype, stage, and what of these is missing"),
+        "21": _recorded(f"{said.folds()} Pooled: {run.cell.n} tested cells, {run.cell.positives} leukemic."),
+        "22": said.model(),
+        "23a": _in_part(said.performance(), "figures for groups by age, sex or other such things"),
+        "24": _not_applicable(final),
+        "26": said.limits(),
+    }
+    if run.generated:
+        drawn = "The cells are drawn by a program; there is no person."
+        numbers = ("3c", "5b", "6a", "6b", "6c", "8b", "8c", "14", "17", "19", "20b")
+        answers |= {number: _not_applicable(drawn) for number in numbers}
+        answers["8a"] = _recorded("Each cell was drawn as one of its class.")
+    return answers
