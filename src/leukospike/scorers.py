@@ -14,7 +14,7 @@ import pandas as pd
 from jaxtyping import Float, UInt8
 
 from leukospike.classification.classifier import ERROR_RATE, Classifier
-from leukospike.classification.crops import PICTURE, SEEN, cell_crop
+from leukospike.classification.crops import PICTURE, cell_crop, seen
 from leukospike.classification.export import OnnxJudge
 from leukospike.classification.source import diameter_of, look_of, matched, zoomed
 from leukospike.confidence import EVEN, score_subjects
@@ -170,24 +170,20 @@ class ShippedScorer:
         crop = cell_crop(picture)
         self._crops.append(crop)
         self._sizes.append(size)
-        return not (crop.max(axis=2) >= SEEN).any()
+        return not seen(crop).any()
 
     def scored(self) -> Scored:
         """Bring the cells of another laboratory to the look of the training cells, and judge all."""
         if not self._crops:
             return Scored(np.zeros(0), dict.fromkeys(("set", "distance"), ()), np.zeros(0, bool))
         crops = np.stack(self._crops)
-        seen = [
-            place
-            for place, size in enumerate(self._sizes)
-            if size is not None and (crops[place].max(axis=2) >= SEEN).any()
-        ]
-        if seen:
-            sizes = np.array([self._sizes[place] for place in seen], np.float64)
+        there = [place for place, size in enumerate(self._sizes) if size is not None and seen(crops[place]).any()]
+        if there:
+            sizes = np.array([self._sizes[place] for place in there], np.float64)
             wanted = self._classifier.look.diameter * sizes / np.median(sizes)
-            for place, diameter in zip(seen, wanted, strict=True):
+            for place, diameter in zip(there, wanted, strict=True):
                 crops[place] = zoomed(crops[place], float(diameter) / diameter_of(crops[place]))
-            crops[seen] = matched(crops[seen], look_of(crops[seen]), self._classifier.look)
+            crops[there] = matched(crops[there], look_of(crops[there]), self._classifier.look)
         judgement = self._judge(crops)
         names = np.array(["", "normal", "leukemic", "normal leukemic"])
         sets = names[judgement.sets[:, 0] + 2 * judgement.sets[:, 1]]

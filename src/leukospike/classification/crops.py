@@ -1,7 +1,7 @@
 """What the classifier sees of a cell: a small square of colour, cut out on black, at one scale."""
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Bool, UInt8
 from PIL import Image
 
 from leukospike.errors import ImageError
@@ -52,3 +52,9 @@ def cell_crop(picture: UInt8[np.ndarray, "rows columns 3"]) -> UInt8[np.ndarray,
     first = (side - CROP_PX * REDUCTION) // 2
     middle = picture[first : side - first, first : side - first]
     return np.asarray(Image.fromarray(middle).reduce(REDUCTION))
+
+
+def seen(crop: UInt8[np.ndarray, "rows columns 3"]) -> Bool[np.ndarray, "rows columns"]:
+    """Tell which pixels are of the cell."""
+    red, green, blue = (crop[:, :, channel] >= SEEN for channel in range(3))
+    return red | green | blue

@@ -13,7 +13,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from scipy.ndimage import binary_erosion
 
-from leukospike.classification.crops import SEEN
+from leukospike.classification.crops import SEEN, seen
 
 _LARGEST_ZOOM = 2.0
 _RIM_PX = 2  # where cells end differently, cut out by one program or another
@@ -48,7 +48,7 @@ def look_of(crops: UInt8[np.ndarray, "n rows columns 3"]) -> SourceLook:
     means: list[np.ndarray] = []
     covariances: list[np.ndarray] = []
     for crop in crops:
-        inner = binary_erosion(crop.max(axis=2) >= SEEN, iterations=_RIM_PX)
+        inner = binary_erosion(seen(crop), iterations=_RIM_PX)
         if np.count_nonzero(inner) > 1:
             densities = _density(crop[inner])
             diameters.append(diameter_of(crop))
@@ -61,7 +61,7 @@ def look_of(crops: UInt8[np.ndarray, "n rows columns 3"]) -> SourceLook:
 
 def diameter_of(crop: UInt8[np.ndarray, "rows columns 3"]) -> float:
     """Give the diameter of the disc as large as the cell, pixels of the crop."""
-    return 2 * math.sqrt(np.count_nonzero(crop.max(axis=2) >= SEEN) / math.pi)
+    return 2 * math.sqrt(np.count_nonzero(seen(crop)) / math.pi)
 
 
 def matched(
@@ -95,7 +95,7 @@ def matched(
     mapping = back @ _root(root @ np.array(reference.covariance) @ root) @ back
     moved = np.empty_like(crops)
     for place, crop in enumerate(crops):
-        inside = crop.max(axis=2) >= SEEN
+        inside = seen(crop)
         densities = (_density(crop[inside]) - np.array(look.mean)) @ mapping + np.array(reference.mean)
         values = np.clip(256 * np.exp(-densities) - 1, SEEN, 255)
         moved[place] = 0
@@ -111,7 +111,7 @@ def zoomed(crop: UInt8[np.ndarray, "rows columns 3"], factor: float) -> UInt8[np
     size = (crop.shape[1], crop.shape[0])
     image = Image.fromarray(crop)
     scaled = image.transform(size, Image.Transform.AFFINE, affine, Image.Resampling.BILINEAR)
-    inside = Image.fromarray((crop.max(axis=2) >= SEEN).astype(np.uint8) * 255)
+    inside = Image.fromarray(seen(crop).astype(np.uint8) * 255)
     shown = np.asarray(inside.transform(size, Image.Transform.AFFINE, affine, Image.Resampling.BILINEAR)) >= 128
     return np.where(shown[:, :, None], np.maximum(np.asarray(scaled), SEEN), 0).astype(np.uint8)
 
