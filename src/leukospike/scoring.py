@@ -82,6 +82,8 @@ class _Cell:
     """One cell that was read or cut out."""
 
     record: Record
+    nothing: bool
+    """Whether there was nothing to score."""
     flags: tuple[str, ...]
     thumbnail: UInt8[np.ndarray, "64 64 3"]
     measures: dict[str, Any]
@@ -158,7 +160,7 @@ def analyze_cells(
     scored = scorer.scored()
     model = scorer.describe()
     for cell, value in zip(cells, scored.probability, strict=True):
-        if BLANK not in cell.flags and not np.isfinite(value):
+        if not cell.nothing and not np.isfinite(value):
             # Finite weights can be too large for float32 all the same.
             msg = (
                 f"analyze: weights must give each cell a probability, got {value} for {cell.record.image} with"
@@ -312,13 +314,15 @@ class _Reader:
         measures: dict[str, Any],
     ) -> _Cell:
         """Show one cell to the scorer."""
-        if self._scorer.take(pixels, size) and BLANK not in flags:
+        nothing = self._scorer.take(pixels, size)
+        # Where there was no cell to cut out, the flags say so; the image itself need not be blank.
+        if nothing and size is None and BLANK not in flags:
             flags = [BLANK, *flags]
         thumbnail = Image.fromarray(pixels)
         thumbnail.thumbnail((_THUMBNAIL_PX, _THUMBNAIL_PX))
         canvas = Image.new("RGB", (_THUMBNAIL_PX, _THUMBNAIL_PX))
         canvas.paste(thumbnail, ((_THUMBNAIL_PX - thumbnail.width) // 2, (_THUMBNAIL_PX - thumbnail.height) // 2))
-        return _Cell(record, tuple(flags), np.asarray(canvas), measures)
+        return _Cell(record, nothing, tuple(flags), np.asarray(canvas), measures)
 
 
 def _diameter(measures: dict[str, Any], segmentation: Segmentation) -> float:
@@ -351,18 +355,18 @@ def _middle_cell(segmentation: Segmentation) -> dict[str, Any]:
 
 def _cell_table(cells: Sequence[_Cell], scored: Scored, *, with_measures: bool) -> pd.DataFrame:
     """Give one row a cell, in the order of the images."""
-    blank = np.array([BLANK in cell.flags for cell in cells], bool)
+    nothing = np.array([cell.nothing or BLANK in cell.flags for cell in cells], bool)
     # A blank image looks like nothing the model knows: no probability, rather than a made-up one.
-    values = np.where(blank, np.nan, scored.probability)
+    values = np.where(nothing, np.nan, scored.probability)
     decisions = np.where(np.isnan(values), "", np.where(values >= THRESHOLD, DECISIONS[1], DECISIONS[0]))
-    outliers = scored.outlier & np.logical_not(blank)
+    outliers = scored.outlier & np.logical_not(nothing)
     table = pd.DataFrame(
         {
             "image": [cell.record.image for cell in cells],
             "subject": [cell.record.subject for cell in cells],
             "probability": values,
             "decision": decisions,
-            **{name: pd.Series(column, dtype=object).mask(blank) for name, column in scored.columns.items()},
+            **{name: pd.Series(column, dtype=object).mask(nothing) for name, column in scored.columns.items()},
             "flags": [
                 " ".join((*cell.flags, OUTLIER) if outlier else cell.flags)
                 for cell, outlier in zip(cells, outliers, strict=True)
@@ -478,14 +482,12 @@ def _notices(
             " count of an image."
         )
     if blank:
-        notices.append(f"{blank} images are blank: without an edge there is no spike, and no probability.")
+        notices.append(f"{blank} images are blank: they show nothing that could have a probability.")
     if large:
         notices.append(f"{large} images are larger than {_LARGE_PX} pixels; the model expects single cells.")
     if no_cell:
-        notices.append(
-            f"In {no_cell} images of single cells no white cell was found. They were scored all the same: see whether"
-            " they show one."
-        )
+        so = "So they have no probability" if scorer.cuts_out else "They were scored all the same"
+        notices.append(f"In {no_cell} images of single cells no white cell was found. {so}: see whether they show one.")
     single = images.loc[images["kind"] == Kind.CELL.value, "flags"].dropna().to_list()
     doubtful = sum(bool((_UNREADABLE - {BLANK}) & set(flags.split())) for flags in single)
     if doubtful:
