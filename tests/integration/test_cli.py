@@ -16,6 +16,9 @@ from PIL import Image
 
 from leukospike import demo as demo_module
 from leukospike import protocols
+from leukospike.classification import cell_crop
+from leukospike.classification.classifier import default_classifier
+from leukospike.classification.export import OnnxJudge
 from leukospike.images import write_png
 from leukospike.runs import read_config
 from leukospike.settings import RunConfig
@@ -32,6 +35,8 @@ COMMANDS = (
     "reproduce",
     "compare",
     "audit",
+    "model show",
+    "model export",
 )
 FINISHED_RUN = {
     "checklist.csv",
@@ -454,3 +459,66 @@ def test_comparison_that_fails_leaves_nothing(leukospike, finished: Path, discs:
     ended = leukospike("compare", finished, finished, "--out", finished / "out")
     assert ended.status == 2
     assert "--out must lie outside" in ended.reason
+
+
+def test_analyze_needs_no_model(leukospike, cohort: Path, tmp_path: Path):
+    ended = leukospike("analyze", cohort, "--prevalence", 0.1, "--out", tmp_path / "out")
+    assert ended.status == 0
+    cells, subjects = _rows(tmp_path / "out" / "cells.csv"), _rows(tmp_path / "out" / "subjects.csv")
+    assert {"probability", "set", "distance"} <= set(cells[0])
+    assert all(0 <= float(row["posterior"]) <= 1 for row in subjects)
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["prevalence"] == 0.1
+    assert summary["model"]["card"]["weights_licence"] == "Apache-2.0"
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "C-NMC 2019" in page
+    assert "Never a diagnosis" in page
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (("--prevalence", "2"), "--prevalence must lie between 0 and 1, got 2"),
+        (("--prevalence", "nan"), "--prevalence must lie between 0 and 1, got nan"),
+        (("--prevalence", "0.1", "--model", "run"), "--prevalence must go with the classifier of the package"),
+        (("--runtime", "onnx", "--model", "run"), "--runtime onnx must go with the classifier of the package"),
+    ],
+)
+def test_options_of_the_package_classifier_are_checked(leukospike, cohort: Path, tmp_path: Path, options, reason: str):
+    ended = leukospike("analyze", cohort, *options, "--out", tmp_path / "out")
+    assert ended.status == 2
+    assert reason in ended.error
+    assert not (tmp_path / "out").exists()
+
+
+def test_model_show_prints_the_card(leukospike):
+    ended = leukospike("model", "show")
+    assert ended.status == 0
+    for part in ("CC BY 3.0", "Nested cross-validation by subject", "Never a diagnosis", "Digest: "):
+        assert part in ended.out
+
+
+def test_exported_model_gives_the_same_probabilities(leukospike, tmp_path: Path):
+    runtime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    file = tmp_path / "classifier.onnx"
+    assert leukospike("model", "export", "--onnx", file).status == 0
+    assert leukospike("model", "export", "--onnx", file).status == 2
+    rng = np.random.default_rng(0)
+    rows, columns = np.mgrid[:450, :450] - 225
+    pictures = np.zeros((5, 450, 450, 3), np.uint8)
+    for picture, radius in zip(pictures, (60, 80, 100, 120, 140), strict=True):
+        inside = np.hypot(rows, columns) < radius
+        picture[inside] = np.clip(rng.normal((100, 50, 120), 20, (inside.sum(), 3)), 6, 255)
+    session = runtime.InferenceSession(file.read_bytes(), providers=["CPUExecutionProvider"])
+    crops = np.stack([cell_crop(picture) for picture in pictures])
+    expected = default_classifier().judge(crops)
+    for places in (slice(0, 1), slice(0, 5)):
+        answers = session.run(None, {"pixels": pictures[places]})
+        found = dict(zip(("probability", "set", "distance", "outlier"), answers, strict=True))
+        np.testing.assert_allclose(found["probability"], expected.probability[places], atol=1e-4)
+        np.testing.assert_allclose(found["distance"], expected.distance[places], rtol=1e-3)
+        np.testing.assert_array_equal(found["set"], expected.sets[places])
+    judged = OnnxJudge(default_classifier()).judge(crops)
+    np.testing.assert_allclose(judged.probability, expected.probability, atol=1e-4)
+    assert "C-NMC 2019" in session.get_modelmeta().custom_metadata_map["leukospike"]
