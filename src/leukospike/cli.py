@@ -332,8 +332,8 @@ def analyze(
     of one laboratory. Writes cells.csv, subjects.csv, summary.json and report.html, of fields also images.csv and
     overlays. Research use only, not a diagnosis.
 
-    Examples
-    --------
+    Example:
+
     leukospike analyze fields --out analysis
 
     leukospike analyze fields --prevalence 0.02 --out analysis
