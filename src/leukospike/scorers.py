@@ -205,12 +205,18 @@ class ShippedScorer:
     def notices(self) -> list[str]:
         """Say how the cells were brought to the form of the training cells."""
         foreign = sum(size is not None for size in self._sizes)
+        notices: list[str] = []
+        if as_they_came := len(self._sizes) - foreign:
+            notices.append(
+                f"{as_they_came} images are like C-NMC's and were scored as they came. The classifier was trained on"
+                " the training folds of C-NMC: cells of those are scored too well."
+            )
         if not foreign:
-            return []
-        notices = [
+            return notices
+        notices.append(
             f"{foreign} cells were cut out and moved together to the size and the colours of the training cells: give"
             " the cells of one laboratory at a time, of several subjects, normal and leukemic."
-        ]
+        )
         if foreign < FEWEST_MATCHED:
             notices.append(
                 f"{foreign} cells are too few to know how this laboratory's cells look: what sets them apart from the"
