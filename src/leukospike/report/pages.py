@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from leukospike.files import write_text, written_whole
+from leukospike.report.explanations import explained_cells
 from leukospike.report.figures import analysis_figures, run_figures
 from leukospike.report.inputs import Analysis, Columns, flattened, read_analysis, read_run
 from leukospike.report.tables import (
@@ -130,7 +131,8 @@ def write_analysis_report(out: Path) -> Path:
     ----------
     out : Path
         A folder as `leukospike analyze` leaves it: cells.csv, subjects.csv, summary.json, thumbnails.npz; if any
-        image is a whole field, images.csv and overlays/; if any failed, failures.csv.
+        image is a whole field, images.csv and overlays/; if cells were explained, explanations.json and .npz; if any
+        failed, failures.csv.
 
     Returns
     -------
@@ -161,6 +163,7 @@ def write_analysis_report(out: Path) -> Path:
         subjects=sorted(_rows(found.subjects), key=lambda row: -row["mean_probability"]),
         groups=card_groups(found, threshold=threshold),
         fields=field_rows(found),
+        explained=explained_cells(found.explanations, threshold=threshold),
         detection=found.summary.get("detection"),
         failures=failure_rows(found.failures),
     )
@@ -308,6 +311,7 @@ def render_page(template: str, **values: object) -> str:
         lstrip_blocks=True,
     )
     environment.filters["data_uri"] = _data_uri
+    environment.filters["picture_uri"] = lambda pixels: _data_uri(_png(pixels))
     environment.filters["number"] = number
     return environment.get_template(template).render(values)
 
