@@ -4,7 +4,7 @@ import argparse
 import subprocess
 import sys
 
-from benchmarks import audit, fields, front_end, measure, network, pca, pipeline, plasticity, spikes
+from benchmarks import audit, explanations, fields, front_end, measure, network, pca, pipeline, plasticity, spikes
 from benchmarks.classification import table as classification
 from benchmarks.segmentation import table as segmentation
 
@@ -19,6 +19,7 @@ TABLES = {
     "pca": pca,
     "segmentation": segmentation,
     "classification": classification,
+    "explanations": explanations,
 }
 
 
@@ -30,7 +31,8 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Measure speed and memory as ratios within one run; numbers are also kept in bench-results/*.json.",
         epilog=f"tables:\n{about}\n\nWithout a name: all but pca, which takes ten minutes and settled a"
-        " choice once, and audit, segmentation and classification, which measure quality and need the public images.",
+        " choice once, and audit, segmentation, classification and explanations, which measure quality and need the"
+        " public images.",
     )
     parser.add_argument("tables", nargs="*", metavar="TABLE", help="any of: " + ", ".join(TABLES))
     parser.add_argument(

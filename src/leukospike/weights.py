@@ -1,7 +1,7 @@
 """Weights in safetensors files whose header holds the settings as JSON: written whole, checked when read, no pickle."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,15 @@ def write_weights(path: Path, tensors: Mapping[str, Tensor], settings: Mapping[s
         part.write_bytes(save(contiguous, metadata={"leukospike": json.dumps(dict(settings))}))
 
 
-def read_weights(path: Path, *, form: str, where: str, give: str, use: str) -> StoredWeights:
+def read_weights(
+    path: Path,
+    *,
+    form: str,
+    where: str,
+    give: str,
+    use: str,
+    kinds: Collection[torch.dtype] = (torch.float32,),
+) -> StoredWeights:
     """Read what `write_weights` wrote, and refuse all else.
 
     Parameters
@@ -56,6 +64,8 @@ def read_weights(path: Path, *, form: str, where: str, give: str, use: str) -> S
         Who asks; messages begin with it.
     give, use : str
         What to do next where there is no file, and where it is of another form: a sentence each.
+    kinds : collection of torch.dtype
+        Types of numbers that tensors may be of.
 
     Returns
     -------
@@ -65,7 +75,7 @@ def read_weights(path: Path, *, form: str, where: str, give: str, use: str) -> S
     Raises
     ------
     WeightsError
-        If the file is missing, not safetensors, of another form, or holds a value that is not float32 or not finite.
+        If the file is missing, not safetensors, of another form, or holds a value of another type or not finite.
     """
     if not path.is_file():
         msg = f"{where}: weights must be a file, got {path}. {give}"
@@ -85,10 +95,11 @@ def read_weights(path: Path, *, form: str, where: str, give: str, use: str) -> S
         raise WeightsError(msg)
     for name, tensor in tensors.items():
         counts = name.endswith(_COUNTER) and tensor.dtype == torch.int64
-        if tensor.dtype != torch.float32 and not counts:
-            kind = str(tensor.dtype).removeprefix("torch.")
+        if tensor.dtype not in kinds and not counts:
+            kind, allowed = _name(tensor.dtype), " or ".join(map(_name, kinds))
             msg = (
-                f"{where}: weights must be float32, got {kind} in {name} of {path.name}. Use them as they were written."
+                f"{where}: weights must be {allowed}, got {kind} in {name} of {path.name}."
+                " Use them as they were written."
             )
             raise WeightsError(msg)
     broken = [name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]
@@ -96,6 +107,11 @@ def read_weights(path: Path, *, form: str, where: str, give: str, use: str) -> S
         msg = f"{where}: weights must be finite, got NaN or infinity in {broken[0]} of {path.name}. Train again."
         raise WeightsError(msg)
     return StoredWeights(settings, tensors)
+
+
+def _name(kind: torch.dtype) -> str:
+    """Name a type of numbers."""
+    return str(kind).removeprefix("torch.")
 
 
 def check_settings(where: str, path: Path, stored: StoredWeights, own: Mapping[str, Any]) -> None:

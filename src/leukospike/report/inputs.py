@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Float64, Int64, UInt8
 
+from leukospike.classification.explanation import Explanation, read_explanations
 from leukospike.errors import RunError
 from leukospike.evaluation import METRICS
 from leukospike.settings import Kind
@@ -186,6 +187,8 @@ class Analysis:
     """One row an image, if any of them is a whole field; else without rows."""
     overlays: dict[str, Path]
     """By image: the field with numbered outlines."""
+    explanations: tuple[Explanation, ...]
+    """Of some cells, in the order in which they are shown; often of none."""
 
     @property
     def scored(self) -> Columns:
@@ -315,6 +318,7 @@ def read_analysis(folder: Path) -> Analysis:
             for image, name in zip(images["image"].tolist(), images["overlay"].tolist(), strict=True)
             if name and (path := folder / name).is_file()
         },
+        explanations=read_explanations(folder),
     )
 
 

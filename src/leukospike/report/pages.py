@@ -15,6 +15,7 @@ from PIL import Image
 
 from leukospike.files import write_text, written_whole
 from leukospike.report.checklists import Checklist, answered_checklists
+from leukospike.report.explanations import explained_cells
 from leukospike.report.figures import analysis_figures, run_figures
 from leukospike.report.inputs import Analysis, Columns, flattened, read_analysis, read_run
 from leukospike.report.tables import (
@@ -136,7 +137,8 @@ def write_analysis_report(out: Path) -> Path:
     ----------
     out : Path
         A folder as `leukospike analyze` leaves it: cells.csv, subjects.csv, summary.json, thumbnails.npz; if any
-        image is a whole field, images.csv and overlays/; if any failed, failures.csv.
+        image is a whole field, images.csv and overlays/; if cells were explained, explanations.json and .npz; if any
+        failed, failures.csv.
 
     Returns
     -------
@@ -167,6 +169,7 @@ def write_analysis_report(out: Path) -> Path:
         subjects=sorted(_rows(found.subjects), key=lambda row: -row["mean_probability"]),
         groups=card_groups(found, threshold=threshold),
         fields=field_rows(found),
+        explained=explained_cells(found.explanations, threshold=threshold),
         detection=found.summary.get("detection"),
         failures=failure_rows(found.failures),
     )
@@ -315,6 +318,11 @@ def _data_uri(picture: bytes) -> str:
     return f"data:image/{kind};base64,{b64encode(picture).decode('ascii')}"
 
 
+def _picture_uri(pixels: UInt8[np.ndarray, "rows columns 3"]) -> str:
+    """Put a small picture into the page itself."""
+    return _data_uri(_png(pixels))
+
+
 def render_page(template: str, **values: object) -> str:
     """Fill one of the package's templates; everything put in is escaped, since file names come from anywhere."""
     environment = Environment(
@@ -325,6 +333,7 @@ def render_page(template: str, **values: object) -> str:
         lstrip_blocks=True,
     )
     environment.filters["data_uri"] = _data_uri
+    environment.filters["picture_uri"] = _picture_uri
     environment.filters["number"] = number
     return environment.get_template(template).render(values)
 

@@ -1,0 +1,290 @@
+"""Why a cell got its probability: all that can be said of one cell, and the files that hold it."""
+
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+
+from leukospike.classification.appearance_learning import appearances
+from leukospike.classification.attribution import Parts, attribution, decision_parts
+from leukospike.classification.classifier import Classifier, default_classifier
+from leukospike.classification.crops import CROP_PX, SEEN
+from leukospike.classification.morphology import MorphologyReference, Place, morphology
+from leukospike.classification.neighbours import Neighbour, TrainingIndex
+from leukospike.errors import RunError, WeightsError
+from leukospike.files import write_text, written_whole
+from leukospike.images import luma
+from leukospike.spikes import SILENT, latency_map
+from leukospike.weights import read_weights, write_weights, wrong_part
+
+JSON_NAME = "explanations.json"
+NPZ_NAME = "explanations.npz"
+
+_FORMAT = "leukospike-training-cells-1"
+
+
+@dataclass(frozen=True)
+class CellToExplain:
+    """One cell, as it was judged."""
+
+    image: str
+    number: int
+    """In its field, from 1; 0 where the image shows a single cell."""
+    probability: float
+    """That the tables give; kept, not used."""
+    crop: UInt8[np.ndarray, "96 96 3"]
+    """What the networks saw."""
+    segmented: Mapping[str, float]
+    """What the segmenter measured of it; empty if nothing."""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What can be said of one cell."""
+
+    image: str
+    number: int
+    probability: float
+    parts: Parts
+    neighbours: tuple[Neighbour, ...]
+    """Most similar first."""
+    places: tuple[Place, ...]
+    crop: UInt8[np.ndarray, "96 96 3"]
+    attribution: Float[np.ndarray, "96 96"]
+    """Log odds of each pixel: above 0 towards leukemic; float32."""
+    latency: UInt8[np.ndarray, "96 96"]
+    """Of `spike_times`."""
+
+
+@dataclass(frozen=True)
+class Explainer:
+    """A classifier, and what is known of the cells that it learned from."""
+
+    classifier: Classifier
+    index: TrainingIndex
+    reference: MorphologyReference
+
+    def explain(self, cells: Sequence[CellToExplain]) -> list[Explanation]:
+        """Explain cells.
+
+        Parameters
+        ----------
+        cells : sequence of CellToExplain
+
+        Returns
+        -------
+        list of Explanation
+            In their order.
+        """
+        if not cells:
+            return []
+        networks = self.classifier.networks
+        crops = np.stack([cell.crop for cell in cells])
+        measures = appearances(crops)
+        embeddings = networks[0].standardised(torch.from_numpy(measures)).numpy()
+        return [
+            Explanation(
+                cell.image,
+                cell.number,
+                cell.probability,
+                parts,
+                tuple(self.index.nearest(embedding)),
+                tuple(self.reference.places(morphology(measured, cell.segmented))),
+                cell.crop,
+                its_map,
+                spike_times(cell.crop),
+            )
+            for cell, parts, embedding, measured, its_map in zip(
+                cells,
+                decision_parts(networks, crops),
+                embeddings,
+                measures,
+                attribution(networks, crops),
+                strict=True,
+            )
+        ]
+
+
+def save_explainer(explainer: Explainer, path: Path) -> None:
+    """Write all but the classifier to `path`, whole or not at all: safetensors, with the rest in its header."""
+    settings = {"format": _FORMAT, "classifier": explainer.classifier.digest()}
+    settings |= {"index": explainer.index.settings(), "reference": explainer.reference.to_json()}
+    write_weights(path, explainer.index.tensors(), settings)
+
+
+def load_explainer(classifier: Classifier, path: Path) -> Explainer:
+    """Read what `save_explainer` wrote.
+
+    Raises
+    ------
+    WeightsError
+        If the file is missing, is of another classifier or program, or holds a part that is missing or impossible.
+    """
+    where = "load_explainer"
+    kinds = (torch.float32, torch.float16, torch.int8, torch.uint8)
+    give, use = "Install the package again.", "Make the file anew."
+    stored = read_weights(path, form=_FORMAT, where=where, give=give, use=use, kinds=kinds)
+    if stored.settings.get("classifier") != classifier.digest():
+        msg = f"{where}: file must be of the same classifier, got {path.name} of another. {use}"
+        raise WeightsError(msg)
+    try:
+        index = TrainingIndex.stored(stored.tensors, stored.settings["index"])
+        reference = MorphologyReference.from_json(stored.settings["reference"])
+    except KeyError as error:
+        raise wrong_part(where, path, error) from error
+    return Explainer(classifier, index, reference)
+
+
+@cache
+def default_explainer() -> Explainer:
+    """Give the explainer of the classifier that is part of the package."""
+    with resources.as_file(resources.files("leukospike") / "classification" / "training_cells.safetensors") as path:
+        return load_explainer(default_classifier(), path)
+
+
+def chosen_cells(probability: Float[np.ndarray, " n"], n_chosen: int, *, threshold: float) -> list[int]:
+    """Choose the cells worth explaining: those the classifier is least and most sure of.
+
+    Parameters
+    ----------
+    probability : ndarray of shape (n,)
+        NaN where a cell has none; such a cell is not chosen.
+    n_chosen : int
+        Not negative.
+    threshold : float
+        Probability from which a cell is called leukemic.
+
+    Returns
+    -------
+    list of int
+        Their places, highest probability first: half of them nearest to the threshold, of the others the highest and
+        the lowest; all if there are no more.
+
+    Examples
+    --------
+    >>> chosen_cells(np.array([0.1, 0.9, 0.55, 0.45, 0.2, 0.99, np.nan]), 4, threshold=0.5)
+    [5, 2, 3, 0]
+    """
+    order = np.argsort(-probability, kind="stable")
+    order = order[np.isfinite(probability[order])]
+    nearest = np.argsort(np.abs(probability[order] - threshold), kind="stable")
+    middle = set(nearest[: -(-n_chosen // 2)].tolist())
+    rest = [rank for rank in range(len(order)) if rank not in middle]
+    n_rest = min(n_chosen // 2, len(rest))
+    ends = {*rest[: -(-n_rest // 2)], *rest[len(rest) - n_rest // 2 :]}
+    return [int(order[rank]) for rank in sorted(middle | ends)]
+
+
+def spike_times(crop: UInt8[np.ndarray, "rows columns 3"]) -> UInt8[np.ndarray, "rows columns"]:
+    """Give when each pixel spikes in the front end of the original, which sees edges: `latency_map` of a crop.
+
+    Parameters
+    ----------
+    crop : ndarray of shape (rows, columns, 3)
+        RGB, uint8, 0-255, black around the cell.
+
+    Returns
+    -------
+    ndarray of shape (rows, columns), uint8
+        0 (first) to 14; 15 is silent, and outside the cell.
+    """
+    latency = latency_map(torch.from_numpy(luma(crop))[None, None]).latency[0].numpy()
+    margin = (len(crop) - len(latency)) // 2
+    whole = np.pad(latency, margin, constant_values=SILENT)
+    return np.where(crop.max(axis=2) >= SEEN, whole, np.uint8(SILENT))
+
+
+def write_explanations(folder: Path, explanations: Sequence[Explanation]) -> None:
+    """Write what was said of cells to `explanations.json`, and its pictures to `explanations.npz`.
+
+    Parameters
+    ----------
+    folder : Path
+        An existing folder; both files replace what was there, each whole or not at all.
+    explanations : sequence of Explanation
+        In the order in which they shall be shown.
+    """
+    side = (CROP_PX, CROP_PX)
+
+    def stacked(arrays: Sequence[np.ndarray], shape: tuple[int, ...], kind: type) -> np.ndarray:
+        return np.stack(arrays) if arrays else np.zeros((0, *shape), kind)
+
+    with written_whole(folder / NPZ_NAME) as part:
+        np.savez_compressed(
+            part,
+            images=np.array([cell.image for cell in explanations], dtype=str),
+            cells=np.array([cell.number for cell in explanations], dtype=np.int64),
+            crops=stacked([cell.crop for cell in explanations], (*side, 3), np.uint8),
+            attributions=stacked([cell.attribution for cell in explanations], side, np.float32),
+            latencies=stacked([cell.latency for cell in explanations], side, np.uint8),
+        )
+    told = [
+        {
+            "image": cell.image,
+            "cell": cell.number,
+            "probability": cell.probability,
+            "log_odds": cell.parts.log_odds,
+            "parts": asdict(cell.parts),
+            "neighbours": [asdict(neighbour) for neighbour in cell.neighbours],
+            "places": [asdict(place) for place in cell.places],
+        }
+        for cell in explanations
+    ]
+    write_text(folder / JSON_NAME, json.dumps(told, indent=1))
+
+
+def read_explanations(folder: Path) -> tuple[Explanation, ...]:
+    """Read what `write_explanations` wrote.
+
+    Parameters
+    ----------
+    folder : Path
+
+    Returns
+    -------
+    tuple of Explanation
+        Empty if neither file is there.
+
+    Raises
+    ------
+    RunError
+        If only one of the files is there, one cannot be read, or they are not of the same cells.
+    """
+    paths = [folder / JSON_NAME, folder / NPZ_NAME]
+    if not any(path.exists() for path in paths):
+        return ()
+    try:
+        told: list[dict[str, Any]] = json.loads(paths[0].read_text(encoding="utf-8"))
+        with np.load(paths[1], allow_pickle=False) as arrays:
+            names = list(zip(arrays["images"].tolist(), arrays["cells"].tolist(), strict=True))
+            pictures = [arrays[name] for name in ("crops", "attributions", "latencies")]
+        if names != [(entry["image"], entry["cell"]) for entry in told]:
+            msg = "the two files are of different cells"
+            raise ValueError(msg)
+        return tuple(
+            Explanation(
+                entry["image"],
+                entry["cell"],
+                float(entry["probability"]),
+                Parts(**entry["parts"]),
+                tuple(Neighbour(**neighbour) for neighbour in entry["neighbours"]),
+                tuple(Place(**place) for place in entry["places"]),
+                *shown,
+            )
+            for entry, *shown in zip(told, *pictures, strict=True)
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+        reason = " ".join(str(error).split())
+        msg = (
+            f"read_explanations: {JSON_NAME} and {NPZ_NAME} must be as leukospike wrote them, got {folder} ({reason})."
+            " Make the folder anew."
+        )
+        raise RunError(msg) from error

@@ -1,0 +1,182 @@
+"""What a pathologist would measure, and where a value lies among those of the training cells of each class."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from leukospike.classification.appearance import APPEARANCES, COARSE, SHAPES, SPREADS
+from leukospike.classification.crops import REDUCTION
+from leukospike.errors import DataError, WeightsError
+
+MEASURES = {
+    "diameter_px": "diameter of the disc as large as the cell, pixels of a picture as C-NMC has them",
+    "nc_ratio": "area of the nucleus over that of the cell",
+    "circularity": "circularity of the cell, 1 for a disc",
+    "axis_ratio": "short axis over long axis",
+    "density": "mean optical density, log10",
+    "contrast": "standard deviation of the optical density within the cell, log10",
+    "clumping": "standard deviation of clumps of a tenth of the cell's diameter, log10",
+}
+"""What is measured, in words."""
+
+LEVELS = (0, 0.01, 0.02, *(share / 20 for share in range(1, 20)), 0.98, 0.99, 1)
+"""Shares of the cells of a class that its quantiles are at or above: twentieths, and closer at the ends, where values
+lie far apart."""
+
+_FROM_SEGMENTER = ("nc_ratio", "circularity")  # these depend on neither scale nor stain
+_FIRST_COLOUR = len(SHAPES)
+_MEAN = SPREADS.index("mean")
+_CLUMPS = slice(APPEARANCES - 9 * (len(COARSE) - 1), APPEARANCES - 9 * (len(COARSE) - 1) + 3)  # of red, green, blue
+_DIGITS = 6
+
+
+@dataclass(frozen=True)
+class Place:
+    """One value and where it lies."""
+
+    measure: str
+    value: float
+    normal: float
+    """Share of the normal training cells that it is larger than, 0 to 1, read between `LEVELS`."""
+    leukemic: float
+    """The same of the leukemic ones."""
+
+    @property
+    def words(self) -> str:
+        """Say it."""
+        return f"larger than {_share(self.leukemic)} of leukemic and {_share(self.normal)} of normal training cells"
+
+
+@dataclass(frozen=True)
+class MorphologyReference:
+    """Quantiles of each measure in each class."""
+
+    normal: dict[str, tuple[float, ...]]
+    """By measure, one at each of `LEVELS`."""
+    leukemic: dict[str, tuple[float, ...]]
+
+    @classmethod
+    def fit(cls, measured: Sequence[Mapping[str, float]], labels: Sequence[int]) -> "MorphologyReference":
+        """Take the quantiles of the training cells, cell by cell.
+
+        Parameters
+        ----------
+        measured : sequence of mapping of str to float
+            Of `morphology`; a measure that a cell lacks does not count there.
+        labels : sequence of int
+            1 leukemic, 0 normal.
+
+        Returns
+        -------
+        MorphologyReference
+            With the measures that there are in both classes.
+
+        Raises
+        ------
+        DataError
+            If there is no such measure, or labels are more or fewer than cells.
+        """
+        if len(measured) != len(labels):
+            msg = (
+                f"MorphologyReference: labels must be as many as cells, got {len(labels)} for {len(measured)}."
+                " Give one a cell."
+            )
+            raise DataError(msg)
+        classes: list[dict[str, tuple[float, ...]]] = [{}, {}]
+        for name in MEASURES:
+            for label in (0, 1):
+                own = [cell[name] for cell, its in zip(measured, labels, strict=True) if its == label and name in cell]
+                if own:
+                    classes[label][name] = tuple(round(value, _DIGITS) for value in np.quantile(own, LEVELS).tolist())
+        common = [name for name in MEASURES if name in classes[0] and name in classes[1]]
+        if not common:
+            msg = f"MorphologyReference: cells must be of both classes, got {len(labels)} of one or none. Add cells."
+            raise DataError(msg)
+        normal, leukemic = ({name: quantiles[name] for name in common} for quantiles in classes)
+        return cls(normal, leukemic)
+
+    def places(self, measured: Mapping[str, float]) -> list[Place]:
+        """Say where a cell's measures lie; those that it or the reference lacks are left out."""
+        return [
+            Place(name, value, _share_below(value, self.normal[name]), _share_below(value, self.leukemic[name]))
+            for name, value in measured.items()
+            if name in self.normal
+        ]
+
+    def to_json(self) -> str:
+        """Write it down."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "MorphologyReference":
+        """Take up what `to_json` gave.
+
+        Raises
+        ------
+        WeightsError
+            If it is something else.
+        """
+        try:
+            told = json.loads(text)
+            normal, leukemic = (
+                {str(name): tuple(float(value) for value in values) for name, values in told[key].items()}
+                for key in ("normal", "leukemic")
+            )
+            rows = [*normal.values(), *leukemic.values()]
+            if normal.keys() != leukemic.keys() or any(
+                len(row) != len(LEVELS) or sorted(row) != list(row) for row in rows
+            ):
+                msg = "not quantiles"
+                raise ValueError(msg)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            msg = f"MorphologyReference: text must be as to_json gives it, got another ({error}). Make it anew."
+            raise WeightsError(msg) from error
+        return cls(normal, leukemic)
+
+
+def morphology(appearance: Float[np.ndarray, " appearances"], segmented: Mapping[str, float]) -> dict[str, float]:
+    """Give the measures that a reader knows, from what the networks are told and what the segmenter says.
+
+    Parameters
+    ----------
+    appearance : ndarray of shape (appearances,), float32
+        Of `appearance_of`: of a crop, in which all cells have one scale and one stain.
+    segmented : mapping of str to float
+        The cell's row of `CELL_COLUMNS`, or as much of it as there is; taken are the ratios, which depend on neither.
+
+    Returns
+    -------
+    dict of str to float
+        In the order of `MEASURES`; what could not be measured is missing, which is all of it without a cell.
+    """
+    if not appearance.any():
+        return {}
+    spread = _FIRST_COLOUR + len(SPREADS)
+    found = {name: float(segmented[name]) for name in _FROM_SEGMENTER if name in segmented}
+    found |= {
+        "diameter_px": float(appearance[SHAPES.index("diameter")]) * REDUCTION,
+        "axis_ratio": float(appearance[SHAPES.index("axis_ratio")]),
+        "density": float(appearance[_FIRST_COLOUR + _MEAN]) / math.log(10),
+        "contrast": float(appearance[spread + _MEAN]) / math.log(10),
+        "clumping": float(appearance[_CLUMPS].mean()) / math.log(10),
+    }
+    return {name: round(found[name], _DIGITS) for name in MEASURES if math.isfinite(found.get(name, math.nan))}
+
+
+def _share_below(value: float, quantiles: Sequence[float]) -> float:
+    """Read the share of cells below a value between the quantiles; among equal ones, half of those count."""
+    first, after = (int(np.searchsorted(quantiles, value, side)) for side in ("left", "right"))
+    if first < after:
+        return (LEVELS[first] + LEVELS[after - 1]) / 2
+    return float(np.interp(value, quantiles[max(first - 1, 0) : first + 1], LEVELS[max(first - 1, 0) : first + 1]))
+
+
+def _share(share: float) -> str:
+    """Write a share in whole percent; what is beyond all training cells is "all" or "none"."""
+    if share in {0, 1}:
+        return "all" if share else "none"
+    return f"{min(max(round(100 * share), 1), 99)} %"

@@ -1,0 +1,191 @@
+"""The training cells most like a cell: not their pictures, which are not shipped, but their names."""
+
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int8
+from torch import Tensor
+
+from leukospike.errors import DataError, WeightsError
+
+KEPT = 32
+"""Principal components of the embedding that are kept."""
+
+_FULL = 127  # of int8
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """One training cell."""
+
+    image: str
+    subject: str
+    leukemic: bool
+    """By label."""
+    similarity: float
+    """Cosine of the angle between the two embeddings about their mean: 1 alike, 0 unrelated, -1 opposite."""
+
+
+@dataclass(frozen=True)
+class TrainingIndex:
+    """The training cells' embeddings in a byte a number, and whose cells they are."""
+
+    mean: Float[np.ndarray, " features"]
+    """Of the embeddings, float32."""
+    basis: Float[np.ndarray, "features components"]
+    """Principal axes, orthonormal, float16: what they lack in digits is less than what a byte does."""
+    codes: Int8[np.ndarray, "n components"]
+    """Each cell's components, scaled to length 1; 127 stands for the largest of all."""
+    scale: float
+    """What 1 of `codes` stands for."""
+    images: tuple[str, ...]
+    subjects: tuple[str, ...]
+    leukemic: tuple[bool, ...]
+
+    @classmethod
+    def fit(
+        cls,
+        embeddings: Float[np.ndarray, "n features"],
+        *,
+        images: Sequence[str],
+        subjects: Sequence[str],
+        labels: Sequence[int],
+    ) -> "TrainingIndex":
+        """Reduce the embeddings to their first `KEPT` principal components, or fewer if there are no more.
+
+        Parameters
+        ----------
+        embeddings : ndarray of shape (n, features), float32
+            Standardised measures, of `AppearanceNetwork.embed`.
+        images, subjects : sequence of str
+            Name of each cell's image, and whose cell it is.
+        labels : sequence of int
+            1 leukemic, 0 normal.
+
+        Returns
+        -------
+        TrainingIndex
+
+        Raises
+        ------
+        DataError
+            If the sequences are not of one length, or all embeddings are the same.
+        """
+        n = len(embeddings)
+        if {len(images), len(subjects), len(labels)} != {n}:
+            got = f"{n}, {len(images)}, {len(subjects)} and {len(labels)}"
+            msg = f"TrainingIndex: embeddings, images, subjects and labels must be as many, got {got}. Give one a cell."
+            raise DataError(msg)
+        mean = embeddings.mean(axis=0, dtype=np.float64)
+        centred = embeddings - mean
+        spread, axes = np.linalg.eigh(centred.T @ centred)
+        kept = min(KEPT, int(np.count_nonzero(spread > spread[-1] * 1e-9)))
+        if not n or spread[-1] <= 0:
+            msg = f"TrainingIndex: embeddings must differ, got {n} without a difference. Give cells of both classes."
+            raise DataError(msg)
+        basis = axes[:, ::-1][:, :kept].astype(np.float16)
+        directions = _directions(centred.astype(np.float32), basis)
+        scale = float(np.abs(directions).max()) / _FULL
+        return cls(
+            mean.astype(np.float32),
+            basis,
+            np.rint(directions / scale).astype(np.int8),
+            scale,
+            tuple(images),
+            tuple(subjects),
+            tuple(label == 1 for label in labels),
+        )
+
+    def nearest(self, embedding: Float[np.ndarray, " features"], k: int = 5) -> list[Neighbour]:
+        """Give the `k` training cells of the highest cosine similarity, highest first; all if there are fewer.
+
+        Parameters
+        ----------
+        embedding : ndarray of shape (features,), float32
+            By the networks of the index.
+        k : int
+
+        Returns
+        -------
+        list of Neighbour
+            A cell that is a training cell itself comes first, with similarity 1.
+
+        Raises
+        ------
+        WeightsError
+            If the embedding is of another length, as that of other networks is.
+        """
+        if embedding.shape != self.mean.shape:
+            msg = (
+                f"TrainingIndex.nearest: embedding must be of {len(self.mean)} numbers, got {embedding.size}."
+                " Use the index of the same networks."
+            )
+            raise WeightsError(msg)
+        direction = _directions((embedding - self.mean)[None], self.basis)[0]
+        codes = self.codes.astype(np.float32)
+        # Rounding leaves them not quite of length 1.
+        similarities = codes @ direction / np.maximum(np.linalg.norm(codes, axis=1), 1)
+        order = np.argsort(-similarities, kind="stable")[:k]
+        return [
+            Neighbour(
+                self.images[place], self.subjects[place], self.leukemic[place], min(1.0, float(similarities[place]))
+            )
+            for place in order.tolist()
+        ]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Give what a safetensors file shall hold: the arrays, and the names of all cells as compressed JSON."""
+        told = json.dumps([self.images, self.subjects, self.leukemic], ensure_ascii=False, separators=(",", ":"))
+        return {
+            "mean": torch.from_numpy(self.mean),
+            "basis": torch.from_numpy(self.basis),
+            "codes": torch.from_numpy(self.codes),
+            "names": torch.frombuffer(bytearray(zlib.compress(told.encode(), 9)), dtype=torch.uint8),
+        }
+
+    def settings(self) -> dict[str, Any]:
+        """Give what the header of that file shall say."""
+        return {"scale": self.scale, "cells": len(self.images)}
+
+    @classmethod
+    def stored(cls, tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> "TrainingIndex":
+        """Take up what `tensors` and `settings` gave.
+
+        Raises
+        ------
+        WeightsError
+            If a part is missing or does not fit the others.
+        """
+        try:
+            told = json.loads(zlib.decompress(tensors["names"].numpy().tobytes()))
+            images, subjects, leukemic = (tuple(part) for part in told)
+            mean, basis, codes = (tensors[name].numpy() for name in ("mean", "basis", "codes"))
+            index = cls(mean, basis, codes, float(settings["scale"]), images, subjects, leukemic)
+            if (
+                mean.shape != basis.shape[:1]
+                or basis.shape[1:] != codes.shape[1:]
+                or {len(codes), len(images), len(subjects), len(leukemic)} != {settings["cells"]}
+            ):
+                msg = "lengths differ"
+                raise ValueError(msg)
+        except (KeyError, TypeError, ValueError, IndexError, zlib.error) as error:
+            msg = (
+                f"TrainingIndex: tensors must be as TrainingIndex.tensors gives them, got others ({error})."
+                " Make the file anew."
+            )
+            raise WeightsError(msg) from error
+        return index
+
+
+def _directions(
+    centred: Float[np.ndarray, "n features"], basis: Float[np.ndarray, "features components"]
+) -> Float[np.ndarray, "n components"]:
+    """Project on the axes and scale to length 1; what is at the mean itself has no direction, and stays 0."""
+    projected = centred @ basis.astype(np.float32)
+    lengths = np.linalg.norm(projected, axis=1, keepdims=True)
+    return projected / np.where(lengths > 0, lengths, 1)

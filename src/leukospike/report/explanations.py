@@ -1,0 +1,190 @@
+"""What the page shows of an explained cell: three pictures, and in words what else is known of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from matplotlib import colormaps
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+
+from leukospike.classification.explanation import Explanation
+from leukospike.classification.morphology import MEASURES, Place
+from leukospike.report.figures import LEUKEMIC, NORMAL, SILENT
+
+_SIDE_PX = 192
+_SMOOTH_PX = 1.5  # of the crop: single pixels of a map tell more of the network's sampling than of the cell
+_MOST = 0.995  # share of the pixels of all maps that the colours are not yet full for
+_STRONGEST = 0.85  # share of colour in a pixel where it is full, so that the cell still shows
+_DIGITS = {"diameter_px": 0, "contrast": 3, "clumping": 4}
+
+
+@dataclass(frozen=True)
+class ShownPart:
+    """One part of the log odds."""
+
+    name: str
+    value: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class ShownNeighbour:
+    """One similar training cell."""
+
+    image: str
+    subject: str
+    kind: str
+    similarity: str
+
+
+@dataclass(frozen=True)
+class ShownPlace:
+    """One measure and where it lies."""
+
+    meaning: str
+    value: str
+    words: str
+
+
+@dataclass(frozen=True)
+class ExplainedCell:
+    """One cell on the page."""
+
+    image: str
+    cell: int
+    """Number in its field; 0 where the image shows a single cell."""
+    probability: str
+    decision: str
+    log_odds: str
+    picture: UInt8[np.ndarray, "192 192 3"]
+    overlay: UInt8[np.ndarray, "192 192 3"]
+    spike_times: UInt8[np.ndarray, "192 192 3"]
+    parts: list[ShownPart]
+    neighbours: list[ShownNeighbour]
+    places: list[ShownPlace]
+
+
+def explained_cells(explanations: Sequence[Explanation], *, threshold: float) -> list[ExplainedCell]:
+    """Prepare what the page lays out.
+
+    Parameters
+    ----------
+    explanations : sequence of Explanation
+    threshold : float
+        Probability from which a cell is called leukemic.
+
+    Returns
+    -------
+    list of ExplainedCell
+        In the same order; the colours of all maps mean the same.
+    """
+    smooth = [smoothed(cell.attribution, cell.crop) for cell in explanations]
+    full = full_colour(smooth)
+    return [
+        ExplainedCell(
+            image=cell.image,
+            cell=cell.number,
+            probability=f"{cell.probability:.3f}",
+            decision="leukemic" if cell.probability >= threshold else "normal",
+            log_odds=_signed(cell.parts.log_odds),
+            picture=enlarged(cell.crop),
+            overlay=overlay(cell.crop, its_map, full=full),
+            spike_times=spike_time_colours(cell.latency),
+            parts=_parts(cell),
+            neighbours=[
+                ShownNeighbour(
+                    neighbour.image,
+                    neighbour.subject,
+                    "leukemic" if neighbour.leukemic else "normal",
+                    f"{neighbour.similarity:.2f}",
+                )
+                for neighbour in cell.neighbours
+            ],
+            places=[_place(place) for place in cell.places],
+        )
+        for cell, its_map in zip(explanations, smooth, strict=True)
+    ]
+
+
+def smoothed(
+    attribution: Float[np.ndarray, "rows columns"], crop: UInt8[np.ndarray, "rows columns 3"]
+) -> Float[np.ndarray, "rows columns"]:
+    """Spread each pixel's share over its neighbours within the cell; the sum stays what it is but for the rim's."""
+    return gaussian_filter(attribution, _SMOOTH_PX) * crop.any(axis=2)
+
+
+def full_colour(maps: Sequence[Float[np.ndarray, "rows columns"]]) -> float:
+    """Give the share in log odds that gets the full colour: one for all maps, so that faint ones look faint."""
+    values = np.abs(np.concatenate([values[values != 0] for values in maps])) if maps else np.zeros(0)
+    return float(np.quantile(values, _MOST)) if len(values) else 1.0
+
+
+def overlay(
+    crop: UInt8[np.ndarray, "rows columns 3"], smooth: Float[np.ndarray, "rows columns"], *, full: float
+) -> UInt8[np.ndarray, "192 192 3"]:
+    """Lay a map over the cell in grey: vermilion towards leukemic, blue towards normal.
+
+    Parameters
+    ----------
+    crop : ndarray of shape (rows, columns, 3)
+        RGB, uint8, 0-255.
+    smooth : ndarray of shape (rows, columns)
+        Of `smoothed`.
+    full : float
+        Of `full_colour`, positive.
+
+    Returns
+    -------
+    ndarray of shape (192, 192, 3)
+        RGB, uint8.
+    """
+    grey = crop.mean(axis=2, keepdims=True).repeat(3, axis=2)
+    towards = np.where(smooth[:, :, None] > 0, _rgb(LEUKEMIC), _rgb(NORMAL))
+    strength = np.clip(np.abs(smooth) / full, 0, 1)[:, :, None] * _STRONGEST
+    return enlarged(np.rint(grey * (1 - strength) + towards * strength).astype(np.uint8))
+
+
+def spike_time_colours(latency: UInt8[np.ndarray, "rows columns"]) -> UInt8[np.ndarray, "192 192 3"]:
+    """Colour spike times as the other figures do: dark early, light late, white never."""
+    colours = np.ones((SILENT + 1, 3))
+    colours[:SILENT] = colormaps["viridis"](np.linspace(0.0, 0.9, SILENT))[:, :3]
+    drawn = np.rint(colours[np.minimum(latency, SILENT)] * 255).astype(np.uint8)
+    return enlarged(drawn, Image.Resampling.NEAREST)
+
+
+def enlarged(
+    pixels: UInt8[np.ndarray, "rows columns 3"], way: Image.Resampling = Image.Resampling.BICUBIC
+) -> UInt8[np.ndarray, "192 192 3"]:
+    """Give a picture the size that it has on the page."""
+    return np.asarray(Image.fromarray(pixels).resize((_SIDE_PX, _SIDE_PX), way))
+
+
+def _parts(cell: Explanation) -> list[ShownPart]:
+    """Name the parts of the log odds."""
+    meanings = {
+        "typical": "the mean training cell",
+        "size": "area, diameter, outline",
+        "shape": "roundness",
+        "colour": "optical densities",
+        "contrast": "how far densities are spread",
+        "layout": "from the middle to the rim",
+        "structure": "clumps",
+    }
+    return [ShownPart(name, _signed(getattr(cell.parts, name)), meaning) for name, meaning in meanings.items()]
+
+
+def _place(place: Place) -> ShownPlace:
+    """Write one measure."""
+    return ShownPlace(MEASURES[place.measure], f"{place.value:.{_DIGITS.get(place.measure, 2)}f}", place.words)
+
+
+def _signed(value: float) -> str:
+    """Write log odds, with a sign that is as wide as the other."""
+    return f"{value:+.2f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _rgb(colour: str) -> tuple[int, ...]:
+    """Read #rrggbb."""
+    return tuple(bytes.fromhex(colour[1:]))
