@@ -14,7 +14,7 @@ import pandas as pd
 from jaxtyping import Float, UInt8
 
 from leukospike.classification.classifier import ERROR_RATE, Classifier
-from leukospike.classification.crops import PICTURE, cell_crop, seen
+from leukospike.classification.crops import CROP_PX, PICTURE, cell_crop, seen
 from leukospike.classification.export import OnnxJudge
 from leukospike.classification.source import diameter_of, look_of, matched, zoomed
 from leukospike.confidence import EVEN, score_subjects
@@ -164,6 +164,8 @@ class ShippedScorer:
         self._judge = OnnxJudge(classifier).judge if runtime is Runtime.ONNX else classifier.judge
         self._crops: list[np.ndarray] = []
         self._sizes: list[float | None] = []
+        self.judged_crops = np.zeros((0, CROP_PX, CROP_PX, 3), np.uint8)
+        """What was judged, in the look of the training cells."""
 
     def take(self, picture: UInt8[np.ndarray, "rows columns 3"], size: float | None) -> bool:
         """Keep the cell's crop."""
@@ -184,6 +186,7 @@ class ShippedScorer:
             for place, diameter in zip(there, wanted, strict=True):
                 crops[place] = zoomed(crops[place], float(diameter) / diameter_of(crops[place]))
             crops[there] = matched(crops[there], look_of(crops[there]), self._classifier.look)
+        self.judged_crops = crops
         judgement = self._judge(crops)
         names = np.array(["", "normal", "leukemic", "normal leukemic"])
         sets = names[judgement.sets[:, 0] + 2 * judgement.sets[:, 1]]

@@ -11,6 +11,7 @@ import pandas as pd
 from jaxtyping import UInt8
 from PIL import Image
 
+from leukospike.classification.explanation import CellToExplain, Explainer, chosen_cells, write_explanations
 from leukospike.confidence import EVEN
 from leukospike.datasets import Record
 from leukospike.environment import describe_environment
@@ -54,6 +55,9 @@ OUTLIER = "outlier"
 
 BORDER = "border"
 """Flag of a cell of a field that the image's border cuts: it gets a probability and takes no part in the means."""
+
+EXPLAINED = 12
+"""Cells that an analysis explains."""
 
 OVERLAYS = "overlays"
 """Folder of the fields with numbered outlines."""
@@ -109,6 +113,7 @@ def analyze_cells(
     kind: Kind = Kind.AUTO,
     pixel_size: PixelSize | None = None,
     prevalence: float = EVEN,
+    explainer: Explainer | None = None,
     progress: Progress = silent,
 ) -> Analysis:
     """Give each cell its probability, and each subject the mean of its cells.
@@ -136,6 +141,8 @@ def analyze_cells(
         Of all images. If not given: what a file states, else what the red cells of a field show.
     prevalence : float
         Of leukemia among those examined; for scorers that give subjects a posterior.
+    explainer : Explainer, optional
+        Of the package's classifier: explains `EXPLAINED` cells, to `explanations.json` and `explanations.npz`.
     progress : Progress
 
     Returns
@@ -187,6 +194,8 @@ def analyze_cells(
         "environment": describe_environment(),
     }
     summary["notices"] = _notices(table, images, reader.failures, scorer)
+    if explainer is not None and isinstance(scorer, ShippedScorer):
+        write_explanations(out, explainer.explain(_worth_explaining(cells, table, scorer)))
     write_table(out / "cells.csv", table)
     write_table(out / "subjects.csv", subjects)
     if n_fields:
@@ -203,6 +212,25 @@ def analyze_cells(
         )
     write_text(out / "summary.json", json.dumps(summary, indent=1))
     return Analysis(table, subjects, tuple(reader.failures))
+
+
+def _worth_explaining(cells: Sequence[_Cell], table: pd.DataFrame, scorer: ShippedScorer) -> list[CellToExplain]:
+    """Choose the cells that the scorer is least and most sure of."""
+    probability = table["probability"].to_numpy(np.float64)
+    return [
+        CellToExplain(
+            image=cells[place].record.image,
+            number=int(cells[place].measures.get("cell", 0)),
+            probability=float(probability[place]),
+            crop=scorer.judged_crops[place],
+            segmented={
+                name: float(value)
+                for name in ("nc_ratio", "circularity")
+                if (value := cells[place].measures.get(name)) is not None and np.isfinite(value)
+            },
+        )
+        for place in chosen_cells(probability, EXPLAINED, threshold=THRESHOLD)
+    ]
 
 
 class _Reader:
