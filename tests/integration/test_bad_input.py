@@ -209,7 +209,7 @@ def test_name_too_long_for_more_is_named(leukospike, tmp_path: Path):
             ["segment", "DATA", "--out", "OUT", "--method", "first-wave", "--pixel-size", "0.1"],
             "--pixel-size must go with a method that finds cells, got --method first-wave",
         ),
-        (["analyze", "DATA", "--out", "OUT"], "Missing option '--out'"),
+        (["analyze", "DATA"], "Missing option '--out'"),
         (
             ["analyze", "DATA", "--model", "m", "--out", "OUT", "--kind", "smear"],
             "'smear' is not one of 'auto', 'cell'",
