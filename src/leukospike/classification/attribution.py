@@ -39,7 +39,7 @@ _GROUPS = (
     *("size" if name in _SIZES else "shape" for name in SHAPES),
     *(moment for moment in ("colour", "contrast", "contrast", "contrast") for _ in SPREADS),
     *("colour" for _ in QUANTILES for _ in SPREADS),
-    *("layout" for _ in range(2 * 3 * RINGS)),
+    *("layout" for _ in range(3 * (2 * RINGS - 1))),
     *("structure" for _ in range(3 * 3 * (len(COARSE) - 1))),
 )
 """What each measure tells of, in the order of `appearance_of`."""
