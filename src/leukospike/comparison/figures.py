@@ -107,7 +107,7 @@ def _agreement(comparison: Comparison) -> Illustration:
     """Draw what B says against what A says."""
     levels = comparison.levels
     subjects = " (right: a subject, the mean of its cells)" if comparison.subject else ""
-    figure = new_figure(4.8 * len(levels), 5.5)
+    figure = new_figure(4.8 * len(levels), 5.3)
     panels = figure.subplots(1, len(levels), squeeze=False)[0]
     for panel, level in zip(panels, levels, strict=True):
         _scatter(panel, level)
