@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
 
+from leukospike.averaging import running_mean
 from leukospike.classification.augmentation import augmented
 from leukospike.classification.cells import LabelledCells, drawing_odds
 from leukospike.classification.network import CellNetwork, Input, Norm, colours_of
@@ -21,7 +22,7 @@ from leukospike.files import written_whole
 from leukospike.progress import Progress, silent
 
 _RISING = 50  # steps in which the learning rate rises
-_LONGEST_MEAN = 0.998
+_LONGEST_MEAN = 0.998  # share of themselves that running means of the weights keep at the most
 _SMOOTHING = 0.05  # of the labels: one cell in so many may be of the other kind, in leukemic subjects above all
 
 
@@ -97,7 +98,7 @@ def _trained(
 ) -> CellNetwork:
     """Do all epochs that the checkpoint has not."""
     network = CellNetwork(inputs=config.inputs, norm=config.norm)
-    averaged = AveragedModel(network, multi_avg_fn=_average, use_buffers=True)
+    averaged = AveragedModel(network, multi_avg_fn=running_mean(_LONGEST_MEAN), use_buffers=True)
     adam = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=0.05)
     n_steps = -(-len(cells.labels) // config.batch_size)
     total = config.epochs * n_steps
@@ -144,17 +145,6 @@ def _trained(
 def _rate(step: int, total: int) -> float:
     """Give the learning rate at a step, in the highest."""
     return min((step + 1) / _RISING, 1) * 0.5 * (1 + math.cos(math.pi * step / total))
-
-
-@torch.no_grad()
-def _average(
-    means: tuple[Tensor, ...] | list[Tensor], current: tuple[Tensor, ...] | list[Tensor], count: Tensor | int
-) -> None:
-    """Move the running means on; the first weights, which are drawn, are soon forgotten."""
-    kept = min(_LONGEST_MEAN, (1 + int(count)) / (10 + int(count)))
-    for mean, value in zip(means, current, strict=True):
-        if mean.is_floating_point():
-            mean.lerp_(value, 1 - kept)
 
 
 def _keep(

@@ -12,6 +12,7 @@ from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
+from leukospike.averaging import running_mean
 from leukospike.errors import ConfigError, DataError
 from leukospike.progress import Progress, silent
 from leukospike.segmentation.examples import (
@@ -23,7 +24,7 @@ from leukospike.segmentation.examples import (
 )
 from leukospike.segmentation.network import INPUTS, SpikingLayer, SpikingSegmenter, input_spikes
 
-_LONGEST_MEAN = 0.995
+_LONGEST_MEAN = 0.995  # share of themselves that running means of the weights keep at the most
 _DICE_SMOOTHING_PX = 30.0
 _RISING = 0.05  # share of the training in which the learning rate rises
 _OTHERS_RATE = 0.2  # learning rate of what is no kernel, in that of the kernels
@@ -118,7 +119,7 @@ def train_segmenter(
         network = SpikingSegmenter(folded=False)
     network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     network.train()
-    averaged = AveragedModel(network, multi_avg_fn=_average, use_buffers=True)
+    averaged = AveragedModel(network, multi_avg_fn=running_mean(_LONGEST_MEAN), use_buffers=True)
     optimisers = _optimisers(network, config.learning_rate)
     rates = [LambdaLR(one, lambda step: _rate(step, config.iterations)) for one in optimisers]
     with ThreadPoolExecutor(1) as ahead:
@@ -178,17 +179,6 @@ def _optimisers(network: SpikingSegmenter, learning_rate: float) -> tuple[torch.
 def _rate(step: int, iterations: int) -> float:
     """Give the learning rate at a step, in the highest: it rises, then falls, evenly."""
     return min((step + 1) / (_RISING * iterations), 1 - step / iterations)
-
-
-@torch.no_grad()
-def _average(
-    means: tuple[Tensor, ...] | list[Tensor], current: tuple[Tensor, ...] | list[Tensor], count: Tensor | int
-) -> None:
-    """Move the running means on; the first weights, which are drawn, are soon forgotten."""
-    kept = min(_LONGEST_MEAN, (1 + int(count)) / (10 + int(count)))
-    for mean, value in zip(means, current, strict=True):
-        if mean.is_floating_point():
-            mean.lerp_(value, 1 - kept)
 
 
 def segmentation_loss(
