@@ -86,7 +86,7 @@ def _convolutional(config: ClassifierTraining) -> Fit:
     """Train a convolutional network."""
 
     def fit(cohort: Cohort, train: np.ndarray, test: np.ndarray, seed: int) -> np.ndarray:
-        network = train_classifier(cohort.part(train), replace(config, seed=seed))
+        network = train_classifier(cohort.part(train), replace(config, seed=seed)).network
         with torch.inference_mode():
             crops = cohort.cells.crops[test]
             scores = [

@@ -20,6 +20,7 @@ from torchmetrics.classification import BinaryAccuracy, BinaryAUROC
 from leukospike.components import FittedComponents
 from leukospike.errors import ConfigError, WeightsError
 from leukospike.files import written_whole
+from leukospike.history import EpochRecord
 from leukospike.network import ResidualNetwork
 from leukospike.progress import Progress, silent
 
@@ -59,19 +60,6 @@ class ProjectedCells:
     coordinates: Float[np.ndarray, "n components"]
     labels: Int[np.ndarray, " n"]
     """1 leukemic, 0 normal."""
-
-
-@dataclass(frozen=True)
-class EpochRecord:
-    """What one epoch did; validation figures are None where there are no validation cells or one class only."""
-
-    epoch: int
-    train_loss: float
-    train_accuracy: float
-    val_loss: float | None
-    val_accuracy: float | None
-    val_auc: float | None
-    learning_rate: float
 
 
 @dataclass(frozen=True)

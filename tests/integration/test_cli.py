@@ -23,6 +23,7 @@ from leukospike.images import write_png
 from leukospike.runs import read_config
 from leukospike.settings import RunConfig
 from leukospike.smears import SmearConfig, generate_cohort
+from leukospike.systems import paper
 
 COMMANDS = (
     "demo",
@@ -152,7 +153,7 @@ def test_interrupted_run_says_how_to_go_on_and_ends_the_same(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(protocols, "network_probabilities", interrupt)
+        patch.setattr(paper, "network_probabilities", interrupt)
         ended = leukospike(*arguments)
     assert ended.status == 130
     assert ended.reason.endswith("got an interruption. Repeat it with --resume to carry on.")

@@ -120,8 +120,10 @@ def test_an_interrupted_training_ends_with_the_same_weights(cells: LabelledCells
     with pytest.raises(_StoppedError):
         train_classifier(cells, config, checkpoint=checkpoint, progress=stop)
     resumed = train_classifier(cells, config, checkpoint=checkpoint)
-    for name, weight in whole.state_dict().items():
-        torch.testing.assert_close(resumed.state_dict()[name], weight, rtol=0, atol=0)
+    for name, weight in whole.network.state_dict().items():
+        torch.testing.assert_close(resumed.network.state_dict()[name], weight, rtol=0, atol=0)
+    assert resumed.history == whole.history
+    assert [record.epoch for record in whole.history] == [1, 2]
     with pytest.raises(WeightsError, match="checkpoint must be of the same settings"):
         train_classifier(cells, replace(config, seed=1), checkpoint=checkpoint)
     checkpoint.write_bytes(b"no weights")
