@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from leukospike.segmentation.files import ClassMaps
 
 _INTERRUPTED = 130  # as the framework has it
+_PIPE_COLUMNS = 200
 
 app = typer.Typer(
     name="leukospike",
@@ -758,7 +759,9 @@ def _print_table(table: datasets.Table) -> None:
         shown.add_column(_visible(column), overflow="fold")
     for row in table.rows:
         shown.add_row(*map(_visible, row))
-    out_console.print(shown, width=None if out_console.is_terminal else 200, soft_wrap=False)
+    # A console that is no terminal counts 80 columns, and gives no table more than it counts.
+    console = out_console if out_console.is_terminal else Console(markup=False, emoji=False, width=_PIPE_COLUMNS)
+    console.print(shown, soft_wrap=False)
 
 
 def _end(failures: tuple[Failure, ...] | list[Failure], n_files: int, *, see: Path | str) -> None:

@@ -15,6 +15,7 @@ from leukospike.classification import CROP_PX, PICTURE, ClassifierTraining, Labe
 from leukospike.classification.appearance_learning import AppearanceTraining, appearances, train_appearance
 from leukospike.classification.cell_model import CellBackbone, CellModel, save_cell_model
 from leukospike.classification.source import look_of
+from leukospike.classification.timm_network import TimmNetwork
 from leukospike.errors import ImageError
 from leukospike.framing import view_of
 from leukospike.history import EpochRecord
@@ -96,6 +97,11 @@ class CellSystem:
     Parameters
     ----------
     config : RunConfig
+
+    Raises
+    ------
+    ConfigError
+        If its backbone is of timm, and cannot be had.
     """
 
     validates = False
@@ -105,6 +111,10 @@ class CellSystem:
         self._config = config
         self.front = CropFrontEnd()
         self.copies = config.augmented_copies if config.protocol is Protocol.PAPER else 0
+        self._timm = config.backbone.removeprefix(TIMM) if config.backbone.startswith(TIMM) else None
+        if self._timm is not None:
+            # What cannot be had shall be known before the images are read.
+            TimmNetwork(self._timm, pretrained=config.pretrained)
         self._appearances: Float[np.ndarray, "items appearances"] | None = None
 
     def run_fold(self, part: Part) -> FoldResult:
@@ -137,7 +147,7 @@ class CellSystem:
             learning_rate=config.learning_rate,
             seed=seed,
             augmentation=0.0,  # measured on C-NMC, other stain and light cost more than they give
-            timm=config.backbone.removeprefix(TIMM) if config.backbone.startswith(TIMM) else None,
+            timm=self._timm,
             pretrained=config.pretrained,
         )
         with part.stages.timed("train"):
