@@ -177,9 +177,14 @@ class _CropScorer:
         self.judged_crops = crops
         return crops
 
+    @property
+    def _foreign(self) -> int:
+        """Count the cells that did not come in the form of the training cells."""
+        return sum(size is not None for size in self._sizes)
+
     def _notices_of_foreign(self) -> list[str]:
         """Say how the cells were brought to the form of the training cells."""
-        foreign = sum(size is not None for size in self._sizes)
+        foreign = self._foreign
         if not foreign:
             return []
         notices = [
@@ -266,11 +271,12 @@ class ShippedScorer(_CropScorer):
             "card": dict(self._classifier.card),
             "error_rate": ERROR_RATE,
             "outlier_distance": self._classifier.confidence.outlier_distance,
+            "moved": self._foreign,
         }
 
     def notices(self) -> list[str]:
         """Say how the cells were brought to the form of the training cells."""
-        as_they_came = sum(size is None for size in self._sizes)
+        as_they_came = len(self._sizes) - self._foreign
         if not as_they_came:
             return self._notices_of_foreign()
         return [
