@@ -577,6 +577,11 @@ def test_leaks_are_measured_with_another_backbone(leukospike, single_cells: Path
     assert ended.status == 0
     measured = json.loads((tmp_path / "audit" / "audit.json").read_text(encoding="utf-8"))["leaks"]
     assert [arm["protocol"] for arm in measured["protocols"]] == ["paper", "image", "honest"]
+    assert measured["backbone"] == "appearance"
+    assert measured["worth"][0]["leak"] == "altered copies of one picture on both sides"
+    page = (tmp_path / "audit" / "report.html").read_text(encoding="utf-8")
+    assert "backbone “appearance”" in page
+    assert "PCA" not in page
 
 
 @pytest.mark.parametrize(
