@@ -105,6 +105,7 @@ def _boosting(seed: int) -> HistGradientBoostingClassifier:
 
 
 _CONVOLUTIONAL = ClassifierTraining()
+_UNCHANGED = replace(_CONVOLUTIONAL, augmentation=0.0)
 
 METHODS = {
     "shape": Method(_learner(lambda _: LogisticRegression(C=0.03, max_iter=2000), SHAPE), "logistic, shape alone"),
@@ -123,23 +124,21 @@ METHODS = {
     ),
     "appearance-and-kernel": Method(None, "mean of both", members=("appearance", "kernel")),
     "convolutional": Method(_convolutional(_CONVOLUTIONAL), "residual network on colour", slow=True),
-    "convolutional-unchanged": Method(
-        _convolutional(replace(_CONVOLUTIONAL, augmentation=0.0)), "the same, stain and light unchanged", slow=True
-    ),
+    "convolutional-unchanged": Method(_convolutional(_UNCHANGED), "the same, stain and light unchanged", slow=True),
     "convolutional-unbalanced": Method(
-        _convolutional(replace(_CONVOLUTIONAL, balanced=False)), "the same, cells drawn alike", slow=True
+        _convolutional(replace(_UNCHANGED, balanced=False)), "the same, cells drawn alike", slow=True
     ),
     "convolutional-last": Method(
-        _convolutional(replace(_CONVOLUTIONAL, averaged=False)), "the same, last weights, not their mean", slow=True
+        _convolutional(replace(_UNCHANGED, averaged=False)), "the same, last weights, not their mean", slow=True
     ),
     "convolutional-group-norm": Method(
-        _convolutional(replace(_CONVOLUTIONAL, norm=Norm.GROUP)), "the same, group norm", slow=True
+        _convolutional(replace(_UNCHANGED, norm=Norm.GROUP)), "the same, group norm", slow=True
     ),
     "convolutional-density": Method(
-        _convolutional(replace(_CONVOLUTIONAL, inputs=(Input.DENSITY,))), "the same, optical densities", slow=True
+        _convolutional(replace(_UNCHANGED, inputs=(Input.DENSITY,))), "the same, optical densities", slow=True
     ),
     "convolutional-darkness": Method(
-        _convolutional(replace(_CONVOLUTIONAL, inputs=(Input.DARKNESS,))), "the same, darkness alone", slow=True
+        _convolutional(replace(_UNCHANGED, inputs=(Input.DARKNESS,))), "the same, darkness alone", slow=True
     ),
     "convolutional-rank": Method(
         _convolutional(replace(_CONVOLUTIONAL, inputs=(Input.RANK,))), "the same, rank-order latency alone", slow=True
