@@ -16,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 from leukospike.averaging import running_mean
 from leukospike.classification.augmentation import augmented
 from leukospike.classification.cells import LabelledCells, drawing_odds
+from leukospike.classification.invariance import risk_variance, subject_numbers
 from leukospike.classification.network import CellNetwork, Input, Norm, colours_of
 from leukospike.errors import ConfigError, WeightsError
 from leukospike.files import written_whole
@@ -44,10 +45,21 @@ class ClassifierTraining:
     """True: classes are drawn alike, and within each its subjects. False: cells are."""
     averaged: bool = True
     """Whether the network is the running mean of the weights."""
+    excitation: bool = False
+    """Whether blocks weigh their channels."""
+    risk_variance: float = 0.0
+    """Weight of the variance over subjects of the loss (`invariance.risk_variance`)."""
 
     def __post_init__(self) -> None:
         """Refuse impossible values."""
-        limits = {"epochs": 1, "batch_size": 2, "learning_rate": 1e-12, "seed": 0, "augmentation": 0}
+        limits = {
+            "epochs": 1,
+            "batch_size": 2,
+            "learning_rate": 1e-12,
+            "seed": 0,
+            "augmentation": 0,
+            "risk_variance": 0,
+        }
         for name, low in limits.items():
             if not getattr(self, name) >= low:
                 msg = f"ClassifierTraining: {name} must be at least {low:g}, got {getattr(self, name)}. Raise it."
@@ -58,6 +70,7 @@ def train_classifier(
     cells: LabelledCells,
     config: ClassifierTraining,
     *,
+    start: CellNetwork | None = None,
     checkpoint: Path | None = None,
     progress: Progress = silent,
 ) -> CellNetwork:
@@ -70,6 +83,8 @@ def train_classifier(
     cells : LabelledCells
         Nothing is validated on: these are all that the network learns from.
     config : ClassifierTraining
+    start : CellNetwork or None
+        Whose weights to start from, of the same settings (`pretraining`); None: from such as are drawn by the seed.
     checkpoint : Path or None
         Where the state is kept after each epoch (safetensors). If the file exists, training goes on from it.
     progress : Progress
@@ -90,14 +105,20 @@ def train_classifier(
     cells.require_both_classes("train_classifier")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)  # layers and dropout draw from the global generator only
-        return _trained(cells, config, checkpoint, progress)
+        network = CellNetwork(inputs=config.inputs, norm=config.norm, excitation=config.excitation)
+        if start is not None:
+            network.load_state_dict(start.state_dict())
+        return _trained(network, cells, config, checkpoint, progress)
 
 
 def _trained(
-    cells: LabelledCells, config: ClassifierTraining, checkpoint: Path | None, progress: Progress
+    network: CellNetwork,
+    cells: LabelledCells,
+    config: ClassifierTraining,
+    checkpoint: Path | None,
+    progress: Progress,
 ) -> CellNetwork:
     """Do all epochs that the checkpoint has not."""
-    network = CellNetwork(inputs=config.inputs, norm=config.norm)
     averaged = AveragedModel(network, multi_avg_fn=running_mean(_LONGEST_MEAN), use_buffers=True)
     adam = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=0.05)
     n_steps = -(-len(cells.labels) // config.batch_size)
@@ -106,6 +127,7 @@ def _trained(
     if checkpoint is not None and checkpoint.exists():
         done = _restore(checkpoint, config, network, averaged, adam)
     odds = drawing_odds(cells, balanced=config.balanced)
+    subjects = subject_numbers(cells)
     for epoch in range(done, config.epochs):
         # By seed and epoch alone, so that a resumed training sees the same cells.
         rng = np.random.default_rng((config.seed, epoch))
@@ -123,6 +145,9 @@ def _trained(
                 logits = network(colours)
             labels = torch.from_numpy(cells.labels[np.sort(places)])
             loss = functional.cross_entropy(logits.float(), labels, label_smoothing=_SMOOTHING)
+            if config.risk_variance:
+                losses = functional.cross_entropy(logits.float(), labels, reduction="none")
+                loss = loss + config.risk_variance * risk_variance(losses, subjects[np.sort(places)])
             network.zero_grad()
             loss.backward()
             adam.step()
