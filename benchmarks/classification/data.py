@@ -1,11 +1,14 @@
 """C-NMC as crops, with the groups of subjects that the leak audit finds to overlap, and the folds by group."""
 
 import json
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
+from pathlib import Path
 
 import numpy as np
+from jaxtyping import UInt8
 from sklearn.model_selection import StratifiedGroupKFold
 
 from benchmarks import measure
@@ -13,11 +16,15 @@ from benchmarks.segmentation.data import data_folder
 from leukospike.audit import examine, grouped_dataset, read_material
 from leukospike.classification.appearance_learning import appearances
 from leukospike.classification.cells import LabelledCells
+from leukospike.classification.classifier import default_classifier
 from leukospike.classification.crops import cell_crop
-from leukospike.datasets import read_dataset
+from leukospike.datasets import collect_images, read_dataset
 from leukospike.files import write_text, written_whole
 from leukospike.images import Picture
 from leukospike.preparation import decoded
+from leukospike.scorers import ShippedScorer
+from leukospike.scoring import analyze_cells
+from leukospike.segmentation.network import class_maps, default_segmenter
 
 FOLDS = 5
 
@@ -65,6 +72,35 @@ def cohort() -> Cohort:
     cells = LabelledCells(crops, labels, [group_of[record.image] for record in records])
     subjects = np.array([str(record.subject) for record in records])
     return Cohort(tuple(record.image for record in records), cells, subjects, measures)
+
+
+class _Kept(ShippedScorer):
+    """Keeps the crops of the cells that it is shown, in their own colours."""
+
+    def __init__(self) -> None:
+        super().__init__(default_classifier())
+        self.crops: list[np.ndarray] = []
+
+    def take(self, picture: UInt8[np.ndarray, "rows columns 3"], size: float | None) -> bool:
+        nothing = super().take(picture, size)
+        if not nothing:
+            self.crops.append(cell_crop(picture))
+        return nothing
+
+
+@cache
+def other_cells() -> np.ndarray:
+    """Give crops of the white cells of pbc and bccd, all of one size; they have no labels, and are in no fold."""
+    kept = measure.RESULTS / "classification" / "other-cells.npz"
+    if not kept.exists():
+        scorer = _Kept()
+        images = collect_images([data_folder() / "pbc", data_folder() / "bccd" / "images"])
+        with tempfile.TemporaryDirectory() as out:
+            analyze_cells(images, scorer, Path(out), class_maps=partial(class_maps, default_segmenter()))
+        with written_whole(kept) as part:
+            np.savez(part, crops=np.stack(scorer.crops))
+    with np.load(kept, allow_pickle=False) as arrays:
+        return arrays["crops"]
 
 
 def folds(labels: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarray:

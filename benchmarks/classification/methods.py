@@ -2,23 +2,26 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 import torch
-from scipy.special import logit
+from scipy.special import expit, logit
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from benchmarks.classification.data import Cohort
+from benchmarks.classification.data import FOLDS, Cohort, cohort, folds, other_cells
 from leukospike.classification.appearance import SHAPES, SPREADS
 from leukospike.classification.appearance_learning import AppearanceTraining, appearances, train_appearance
 from leukospike.classification.augmentation import augmented
 from leukospike.classification.cells import LabelledCells, drawing_odds
 from leukospike.classification.classifier import ensemble
 from leukospike.classification.learning import ClassifierTraining, train_classifier
-from leukospike.classification.network import Input, Norm, colours_of
+from leukospike.classification.network import CellNetwork, Input, Norm, colours_of
+from leukospike.classification.pretraining import pretrain
+from leukospike.classification.source import look_of, matched
 
 SHAPE = slice(0, len(SHAPES))
 SPREAD = slice(0, len(SHAPES) + 9 * len(SPREADS))
@@ -82,19 +85,52 @@ def _appearance(config: AppearanceTraining, *, strength: float = 0.0) -> Fit:
     return fit
 
 
-def _convolutional(config: ClassifierTraining) -> Fit:
-    """Train a convolutional network."""
+def _distilled(cohort: Cohort, train: np.ndarray, test: np.ndarray, seed: int) -> np.ndarray:
+    """Teach one network the mean of three and the support vectors, each cell by teachers that were not fitted on it."""
+    cells, known = cohort.part(train), cohort.appearances[train]
+    number = folds(cells.labels, cohort.groups[train], seed)
+    taught = np.empty(len(train))
+    for fold in range(FOLDS):
+        rest, held = train[number != fold], train[number == fold]
+        taught[number == fold] = expit(np.mean([fit(cohort, rest, held, seed) for fit in _TEACHERS], axis=0))
+    networks = train_appearance(cells, AppearanceTraining(networks=1, seed=seed), known=known, taught=taught)
+    return ensemble(networks, cohort.appearances[test])[0]
+
+
+def _convolutional(config: ClassifierTraining, *, turned: bool = True, pretrained: bool = False) -> Fit:
+    """Train a convolutional network, and look at each cell from four sides or from one."""
 
     def fit(cohort: Cohort, train: np.ndarray, test: np.ndarray, seed: int) -> np.ndarray:
-        network = train_classifier(cohort.part(train), replace(config, seed=seed)).network
-        with torch.inference_mode():
-            crops = cohort.cells.crops[test]
-            scores = [
-                network.scores(colours_of(torch.from_numpy(crops[at : at + 128]))) for at in range(0, len(crops), 128)
-            ]
-        return torch.cat(scores).double().numpy()
+        start = _pretrained(tuple(train.tolist()), seed) if pretrained else None
+        network = train_classifier(cohort.part(train), replace(config, seed=seed), start=start).network
+
+        def scores(colours: torch.Tensor) -> torch.Tensor:
+            return network.scores(colours) if turned else network(colours).diff(dim=1)[:, 0]
+
+        return _batched(scores, cohort.cells.crops[test]).astype(np.float64)
 
     return fit
+
+
+def _pretrained_features(cohort: Cohort, train: np.ndarray, test: np.ndarray, seed: int) -> np.ndarray:
+    """Fit support vectors on all measures, and on the features of a network that has seen no label."""
+    network = _pretrained(tuple(train.tolist()), seed)
+    told = np.concatenate([cohort.appearances, _batched(network.embed, cohort.cells.crops)], axis=1)
+    return _KERNEL(replace(cohort, appearances=told), train, test, seed)
+
+
+@cache
+def _pretrained(train: tuple[int, ...], seed: int) -> CellNetwork:
+    """Train on these cells without their labels, and on those of other data sets in their look."""
+    crops, others = cohort().cells.crops[list(train)], other_cells()
+    return pretrain(np.concatenate([crops, matched(others, look_of(others), look_of(crops))]), seed=seed).network
+
+
+def _batched(give: Callable[[torch.Tensor], torch.Tensor], crops: np.ndarray) -> np.ndarray:
+    """Give what there is to say of each cell, a few at a time."""
+    with torch.inference_mode():
+        parts = [give(colours_of(torch.from_numpy(crops[at : at + 128]))) for at in range(0, len(crops), 128)]
+    return torch.cat(parts).numpy()
 
 
 def _boosting(seed: int) -> HistGradientBoostingClassifier:
@@ -104,7 +140,10 @@ def _boosting(seed: int) -> HistGradientBoostingClassifier:
     )
 
 
+_KERNEL = _learner(lambda _: SVC(C=3, gamma=0.008))
+_TEACHERS = (_appearance(AppearanceTraining()), _KERNEL)
 _CONVOLUTIONAL = ClassifierTraining()
+_UNCHANGED = replace(_CONVOLUTIONAL, augmentation=0.0)
 
 METHODS = {
     "shape": Method(_learner(lambda _: LogisticRegression(C=0.03, max_iter=2000), SHAPE), "logistic, shape alone"),
@@ -113,7 +152,7 @@ METHODS = {
     ),
     "logistic": Method(_learner(lambda _: LogisticRegression(C=0.03, max_iter=2000)), "logistic, all measures"),
     "boosting": Method(_learner(_boosting), "boosted trees, all measures"),
-    "kernel": Method(_learner(lambda _: SVC(C=3, gamma=0.008)), "support vectors, radial, all measures"),
+    "kernel": Method(_KERNEL, "support vectors, radial, all measures"),
     "one-network": Method(_appearance(AppearanceTraining(networks=1)), "one network, all measures"),
     "appearance": Method(_appearance(AppearanceTraining()), "three networks, all measures: what ships"),
     "appearance-shorter": Method(_appearance(AppearanceTraining(epochs=8)), "the same, 8 epochs"),
@@ -121,25 +160,47 @@ METHODS = {
     "appearance-changed": Method(
         _appearance(AppearanceTraining(), strength=0.3), "the same, a changed copy of each cell beside it"
     ),
+    "appearance-risk-variance": Method(
+        _appearance(AppearanceTraining(risk_variance=1.0)), "the same, variance of the loss over subjects added"
+    ),
+    "appearance-moment-gap": Method(
+        _appearance(AppearanceTraining(moment_gap=1.0)), "the same, subjects of a class brought together"
+    ),
+    "appearance-distilled": Method(_distilled, "one network, taught by three and the support vectors"),
     "appearance-and-kernel": Method(None, "mean of both", members=("appearance", "kernel")),
     "convolutional": Method(_convolutional(_CONVOLUTIONAL), "residual network on colour", slow=True),
-    "convolutional-unchanged": Method(
-        _convolutional(replace(_CONVOLUTIONAL, augmentation=0.0)), "the same, stain and light unchanged", slow=True
-    ),
+    "convolutional-unchanged": Method(_convolutional(_UNCHANGED), "the same, stain and light unchanged", slow=True),
     "convolutional-unbalanced": Method(
-        _convolutional(replace(_CONVOLUTIONAL, balanced=False)), "the same, cells drawn alike", slow=True
+        _convolutional(replace(_UNCHANGED, balanced=False)), "the same, cells drawn alike", slow=True
     ),
     "convolutional-last": Method(
-        _convolutional(replace(_CONVOLUTIONAL, averaged=False)), "the same, last weights, not their mean", slow=True
+        _convolutional(replace(_UNCHANGED, averaged=False)), "the same, last weights, not their mean", slow=True
     ),
     "convolutional-group-norm": Method(
-        _convolutional(replace(_CONVOLUTIONAL, norm=Norm.GROUP)), "the same, group norm", slow=True
+        _convolutional(replace(_UNCHANGED, norm=Norm.GROUP)), "the same, group norm", slow=True
     ),
     "convolutional-density": Method(
-        _convolutional(replace(_CONVOLUTIONAL, inputs=(Input.DENSITY,))), "the same, optical densities", slow=True
+        _convolutional(replace(_UNCHANGED, inputs=(Input.DENSITY,))), "the same, optical densities", slow=True
     ),
     "convolutional-darkness": Method(
-        _convolutional(replace(_CONVOLUTIONAL, inputs=(Input.DARKNESS,))), "the same, darkness alone", slow=True
+        _convolutional(replace(_UNCHANGED, inputs=(Input.DARKNESS,))), "the same, darkness alone", slow=True
+    ),
+    "convolutional-one-side": Method(
+        _convolutional(_UNCHANGED, turned=False), "the same, each cell seen from one side alone", slow=True
+    ),
+    "convolutional-excitation": Method(
+        _convolutional(replace(_UNCHANGED, excitation=True)), "the same, squeeze-and-excitation", slow=True
+    ),
+    "convolutional-risk-variance": Method(
+        _convolutional(replace(_UNCHANGED, risk_variance=1.0)),
+        "the same, variance of the loss over subjects added",
+        slow=True,
+    ),
+    "convolutional-pretrained": Method(
+        _convolutional(_UNCHANGED, pretrained=True), "the same, trained without labels before", slow=True
+    ),
+    "pretrained-features": Method(
+        _pretrained_features, "support vectors, all measures and features trained without labels", slow=True
     ),
     "convolutional-rank": Method(
         _convolutional(replace(_CONVOLUTIONAL, inputs=(Input.RANK,))), "the same, rank-order latency alone", slow=True

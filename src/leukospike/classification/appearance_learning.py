@@ -11,6 +11,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from leukospike.classification.appearance import appearance_of
 from leukospike.classification.appearance_network import AppearanceNetwork
 from leukospike.classification.cells import LabelledCells, drawing_odds
+from leukospike.classification.invariance import moment_gap, risk_variance, subject_numbers
 from leukospike.classification.network import colours_of
 from leukospike.errors import ConfigError, WeightsError
 from leukospike.progress import Progress, silent
@@ -33,11 +34,16 @@ class AppearanceTraining:
     """Trained apart, from other first weights, in another order; their mean decides."""
     balanced: bool = True
     """Whether classes, and to a part subjects, are drawn alike."""
+    risk_variance: float = 0.0
+    """Weight of the variance over subjects of the loss (`invariance.risk_variance`)."""
+    moment_gap: float = 0.0
+    """Weight of what sets the subjects of a class apart in the second hidden layer (`invariance.moment_gap`)."""
     seed: int = 0
 
     def __post_init__(self) -> None:
         """Refuse impossible values."""
         limits = {"epochs": 1, "batch_size": 2, "learning_rate": 1e-12, "weight_decay": 0, "networks": 1, "seed": 0}
+        limits |= {"risk_variance": 0, "moment_gap": 0}
         for name, low in limits.items():
             if not getattr(self, name) >= low:
                 msg = f"AppearanceTraining: {name} must be at least {low:g}, got {getattr(self, name)}. Raise it."
@@ -49,6 +55,7 @@ def train_appearance(
     config: AppearanceTraining,
     *,
     known: Float[np.ndarray, "n appearances"] | None = None,
+    taught: Float[np.ndarray, " n"] | None = None,
     progress: Progress = silent,
 ) -> tuple[AppearanceNetwork, ...]:
     """Train networks on the appearance of cells.
@@ -63,6 +70,9 @@ def train_appearance(
     config : AppearanceTraining
     known : ndarray of shape (n, appearances), float32, optional
         The cells' appearances, where they are known already.
+    taught : ndarray of shape (n,), optional
+        Probability of each cell to be leukemic by another classifier, which is learnt in place of the labels
+        (distillation, doi 10.48550/arXiv.1503.02531).
     progress : Progress
         Told after each epoch.
 
@@ -82,6 +92,8 @@ def train_appearance(
     measures = torch.from_numpy(appearances(cells.crops) if known is None else known)
     mean, spread = measures.mean(dim=0), measures.std(dim=0).clamp(min=1e-6)
     standardised, labels = (measures - mean) / spread, torch.from_numpy(cells.labels)
+    targets = labels if taught is None else torch.from_numpy(np.stack([1 - taught, taught], axis=1)).float()
+    subjects = subject_numbers(cells)
     odds = drawing_odds(cells, balanced=config.balanced)
     n_steps = -(-len(odds) // config.batch_size)
     networks: list[AppearanceNetwork] = []
@@ -95,8 +107,14 @@ def train_appearance(
             rate = CosineAnnealingLR(adam, config.epochs * n_steps)
             for epoch in range(config.epochs):
                 for places in rng.choice(len(odds), (n_steps, config.batch_size), p=odds):
-                    logits = network.decide(standardised[places])
-                    loss = functional.cross_entropy(logits, labels[places], label_smoothing=_SMOOTHING)
+                    hidden = network.hidden(standardised[places])
+                    logits = network.decision(hidden)
+                    loss = functional.cross_entropy(logits, targets[places], label_smoothing=_SMOOTHING)
+                    if config.risk_variance:
+                        losses = functional.cross_entropy(logits, targets[places], reduction="none")
+                        loss = loss + config.risk_variance * risk_variance(losses, subjects[places])
+                    if config.moment_gap:
+                        loss = loss + config.moment_gap * moment_gap(hidden, labels[places], subjects[places])
                     adam.zero_grad()
                     loss.backward()
                     adam.step()

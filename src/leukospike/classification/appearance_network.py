@@ -60,7 +60,10 @@ class AppearanceNetwork(nn.Module):
 
     def decide(self, embedding: Float[Tensor, "batch appearances"]) -> Float[Tensor, "batch 2"]:
         """Give the logits of (normal, leukemic) from standardised measures."""
+        return self.decision(self.hidden(embedding))
+
+    def hidden(self, embedding: Float[Tensor, "batch appearances"]) -> Float[Tensor, "batch hidden"]:
+        """Give the second hidden layer: `HIDDEN` numbers a cell."""
         embedding = functional.dropout(embedding, self._dropout / 5, self.training)
         hidden = functional.dropout(functional.gelu(self.first(embedding)), self._dropout, self.training)
-        hidden = functional.dropout(functional.gelu(self.second(hidden)), self._dropout, self.training)
-        return self.decision(hidden)
+        return functional.dropout(functional.gelu(self.second(hidden)), self._dropout, self.training)

@@ -17,6 +17,7 @@ from torch.optim.swa_utils import AveragedModel
 from leukospike.averaging import running_mean
 from leukospike.classification.augmentation import augmented
 from leukospike.classification.cells import LabelledCells, drawing_odds
+from leukospike.classification.invariance import risk_variance, subject_numbers
 from leukospike.classification.network import CellNetwork, Input, Norm, colours_of
 from leukospike.classification.timm_network import TimmNetwork
 from leukospike.errors import ConfigError, WeightsError
@@ -47,6 +48,10 @@ class ClassifierTraining:
     """True: classes are drawn alike, and within each its subjects. False: cells are."""
     averaged: bool = True
     """Whether the network is the running mean of the weights."""
+    excitation: bool = False
+    """Whether blocks weigh their channels."""
+    risk_variance: float = 0.0
+    """Weight of the variance over subjects of the loss (`invariance.risk_variance`)."""
     timm: str | None = None
     """Name of a network of the library timm that is trained in place of `CellNetwork`."""
     pretrained: bool = False
@@ -54,7 +59,14 @@ class ClassifierTraining:
 
     def __post_init__(self) -> None:
         """Refuse impossible values."""
-        limits = {"epochs": 1, "batch_size": 2, "learning_rate": 1e-12, "seed": 0, "augmentation": 0}
+        limits = {
+            "epochs": 1,
+            "batch_size": 2,
+            "learning_rate": 1e-12,
+            "seed": 0,
+            "augmentation": 0,
+            "risk_variance": 0,
+        }
         for name, low in limits.items():
             if not getattr(self, name) >= low:
                 msg = f"ClassifierTraining: {name} must be at least {low:g}, got {getattr(self, name)}. Raise it."
@@ -74,6 +86,7 @@ def train_classifier(
     cells: LabelledCells,
     config: ClassifierTraining,
     *,
+    start: CellNetwork | None = None,
     checkpoint: Path | None = None,
     progress: Progress = silent,
 ) -> TrainedClassifier:
@@ -86,6 +99,8 @@ def train_classifier(
     cells : LabelledCells
         Nothing is validated on: these are all that the network learns from.
     config : ClassifierTraining
+    start : CellNetwork or None
+        Whose weights to start from, of the same settings (`pretraining`); None: from such as are drawn by the seed.
     checkpoint : Path or None
         Where the state is kept after each epoch (safetensors). If the file exists, training goes on from it.
     progress : Progress
@@ -107,15 +122,22 @@ def train_classifier(
     cells.require_both_classes("train_classifier")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)  # layers and dropout draw from the global generator only
-        return _trained(cells, config, checkpoint, progress)
+        resumed = checkpoint is not None and checkpoint.exists()
+        network = _new(config, pretrained=config.pretrained and not resumed)
+        if start is not None:
+            network.load_state_dict(start.state_dict())
+        return _trained(network, cells, config, checkpoint, progress)
 
 
 def _trained(
-    cells: LabelledCells, config: ClassifierTraining, checkpoint: Path | None, progress: Progress
+    network: CellNetwork | TimmNetwork,
+    cells: LabelledCells,
+    config: ClassifierTraining,
+    checkpoint: Path | None,
+    progress: Progress,
 ) -> TrainedClassifier:
     """Do all epochs that the checkpoint has not."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network = _new(config, pretrained=config.pretrained and not (checkpoint is not None and checkpoint.exists()))
     network.to(device)
     averaged = AveragedModel(network, multi_avg_fn=running_mean(_LONGEST_MEAN), use_buffers=True)
     adam = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=0.05)
@@ -125,6 +147,7 @@ def _trained(
     if checkpoint is not None and checkpoint.exists():
         history = _restore(checkpoint, config, network, averaged, adam)
     odds = drawing_odds(cells, balanced=config.balanced)
+    subjects = subject_numbers(cells)
     for epoch in range(len(history), config.epochs):
         # By seed and epoch alone, so that a resumed training sees the same cells.
         rng = np.random.default_rng((config.seed, epoch))
@@ -142,6 +165,9 @@ def _trained(
                 logits = network(colours)
             labels = torch.from_numpy(cells.labels[np.sort(places)]).to(device)
             loss = functional.cross_entropy(logits.float(), labels, label_smoothing=_SMOOTHING)
+            if config.risk_variance:
+                each = functional.cross_entropy(logits.float(), labels, reduction="none")
+                loss = loss + config.risk_variance * risk_variance(each, subjects[np.sort(places)].to(device))
             network.zero_grad()
             loss.backward()
             adam.step()
@@ -164,7 +190,7 @@ def _trained(
 def _new(config: ClassifierTraining, *, pretrained: bool) -> CellNetwork | TimmNetwork:
     """Make the network that is trained."""
     if config.timm is None:
-        return CellNetwork(inputs=config.inputs, norm=config.norm)
+        return CellNetwork(inputs=config.inputs, norm=config.norm, excitation=config.excitation)
     return TimmNetwork(config.timm, pretrained=pretrained)
 
 
