@@ -1,27 +1,22 @@
 """Train the classifier: cells drawn so that classes and subjects weigh alike, changed in look, weights averaged."""
 
-import json
 import math
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
 
 from leukospike.averaging import running_mean
+from leukospike.checkpoints import read_checkpoint, write_checkpoint
 from leukospike.classification.augmentation import augmented
 from leukospike.classification.cells import LabelledCells, drawing_odds
 from leukospike.classification.invariance import risk_variance, subject_numbers
 from leukospike.classification.network import CellNetwork, Input, Norm, colours_of
 from leukospike.classification.timm_network import TimmNetwork
 from leukospike.errors import ConfigError, WeightsError
-from leukospike.files import written_whole
 from leukospike.history import EpochRecord
 from leukospike.progress import Progress, silent
 
@@ -145,7 +140,11 @@ def _trained(
     total = config.epochs * n_steps
     history: list[EpochRecord] = []
     if checkpoint is not None and checkpoint.exists():
-        history = _restore(checkpoint, config, network, averaged, adam)
+        kept = read_checkpoint(checkpoint, asdict(config), where="train_classifier")
+        network.load_state_dict(kept.weights("network"))
+        averaged.load_state_dict(kept.weights("averaged"))
+        kept.restore_moments(adam)
+        history = [EpochRecord(**record) for record in kept.state["history"]]
     odds = drawing_odds(cells, balanced=config.balanced)
     subjects = subject_numbers(cells)
     for epoch in range(len(history), config.epochs):
@@ -180,7 +179,8 @@ def _trained(
             raise WeightsError(msg)
         history.append(_record(epoch + 1, losses / n_steps, right / (n_steps * config.batch_size), config, n_steps))
         if checkpoint is not None:
-            _keep(checkpoint, config, history, network, averaged, adam)
+            state = {"config": asdict(config), "history": [asdict(record) for record in history]}
+            write_checkpoint(checkpoint, {"network": network, "averaged": averaged}, adam, state)
     trained = averaged.module if config.averaged else network
     if not isinstance(trained, CellNetwork | TimmNetwork):
         raise TypeError(type(trained))
@@ -203,61 +203,3 @@ def _record(epoch: int, loss: float, accuracy: float, config: ClassifierTraining
 def _rate(step: int, total: int) -> float:
     """Give the learning rate at a step, in the highest."""
     return min((step + 1) / min(_RISING, max(total / 10, 1)), 1) * 0.5 * (1 + math.cos(math.pi * step / total))
-
-
-def _keep(
-    path: Path,
-    config: ClassifierTraining,
-    history: Sequence[EpochRecord],
-    network: nn.Module,
-    averaged: nn.Module,
-    adam: torch.optim.Optimizer,
-) -> None:
-    """Write weights, their running means, Adam's moments and the history to one file."""
-    tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
-    tensors |= {f"averaged.{name}": tensor for name, tensor in averaged.state_dict().items()}
-    for index, parameter in enumerate(network.parameters()):
-        tensors |= {f"adam.{index}.{name}": tensor for name, tensor in adam.state[parameter].items()}
-    kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    state = {"config": asdict(config), "history": [asdict(record) for record in history]}
-    with written_whole(path) as part:
-        # Not with save_file, whose error for a full disk is not the system's.
-        part.write_bytes(save(kept, metadata={"state": json.dumps(state)}))
-
-
-def _restore(
-    path: Path,
-    config: ClassifierTraining,
-    network: nn.Module,
-    averaged: nn.Module,
-    adam: torch.optim.Optimizer,
-) -> list[EpochRecord]:
-    """Take up the state that `_keep` wrote, and give the epochs that were done."""
-    where = "train_classifier"
-    try:
-        with safe_open(path, framework="pt") as file:
-            state = json.loads(file.metadata()["state"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        msg = f"{where}: checkpoint must be readable, got {path.name} ({error}). Remove it to train this fold anew."
-        raise WeightsError(msg) from error
-    if state["config"] != json.loads(json.dumps(asdict(config))):
-        msg = f"{where}: checkpoint must be of the same settings, got {path.name} of others. Remove it."
-        raise WeightsError(msg)
-
-    def part(prefix: str) -> dict[str, Tensor]:
-        return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-    network.load_state_dict(part("network."))
-    averaged.load_state_dict(part("averaged."))
-    for index, parameter in enumerate(network.parameters()):
-        moments = part(f"adam.{index}.")
-        adam.state[parameter] = {
-            name: tensor
-            if name == "step"
-            else tensor.to(parameter.device).contiguous(
-                memory_format=torch.channels_last if tensor.dim() == 4 else torch.contiguous_format
-            )
-            for name, tensor in moments.items()
-        }
-    return [EpochRecord(**record) for record in state["history"]]
