@@ -174,6 +174,16 @@ def test_an_interrupted_training_ends_with_the_same_weights(cells: LabelledCells
         train_classifier(cells, config, checkpoint=checkpoint)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device: torch.cuda.is_available() is false")
+def test_a_gpu_trains_and_gives_back_to_the_cpu(cells: LabelledCells):
+    trained = train_classifier(cells, ClassifierTraining(epochs=6, batch_size=24, augmentation=0))
+    with torch.inference_mode():
+        scores = trained.network.scores(colours_of(torch.from_numpy(cells.crops)))
+    assert scores.device.type == "cpu"
+    assert np.mean((scores.numpy() > 0) == cells.labels) > 0.8
+
+
 def test_ranks_do_not_follow_the_light(cells: LabelledCells):
     network = CellNetwork(inputs=(Input.RANK,)).eval()
     rng = np.random.default_rng(0)

@@ -237,6 +237,7 @@ def test_weights_of_two_backbones_are_refused(honest: RunOutcome, tmp_path: Path
         {"backbone": "timm:hf_hub:a/b"},
         {"backbone": 3},
         {"backbone": "convolutional"},
+        {"backbone": "timm:vit_gigantic_patch14_224"},
         {"networks": 0},
         {"networks": 4},
         {"look": {"diameter": -1}},

@@ -1,5 +1,6 @@
 """What one fold trained on cells cut out, in one file: any of the backbones, and how its training cells look."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -104,11 +105,13 @@ def load_cell_model(path: Path) -> CellModel:
     try:
         networks: list[CellBackbone] = []
         for number in range(read_count(where, settings, "networks", 1, _MOST_NETWORKS)):
-            network = _new(settings["backbone"])
             start = f"network.{number}."
-            network.load_state_dict(
-                {name.removeprefix(start): tensor for name, tensor in stored.tensors.items() if name.startswith(start)}
-            )
+            weights = {
+                name.removeprefix(start): tensor for name, tensor in stored.tensors.items() if name.startswith(start)
+            }
+            _check_shapes(settings["backbone"], weights)
+            network = _new(settings["backbone"])
+            network.load_state_dict(weights)
             _check(network)
             networks.append(network.eval().requires_grad_(requires_grad=False))
         return CellModel(settings["backbone"], tuple(networks), read_look(where, settings["look"]))
@@ -128,6 +131,15 @@ def _new(backbone: Any) -> CellBackbone:  # noqa: ANN401 - as the file has it
         return TimmNetwork(backbone.removeprefix(TIMM))
     msg = f"a backbone of {backbone}"
     raise ValueError(msg)
+
+
+def _check_shapes(backbone: Any, weights: Mapping[str, torch.Tensor]) -> None:  # noqa: ANN401 - as the file has it
+    """Refuse weights of another network before that is made: a small file may name one of gigabytes."""
+    with torch.device("meta"):
+        wanted = {name: tensor.shape for name, tensor in _new(backbone).state_dict().items()}
+    if {name: tensor.shape for name, tensor in weights.items()} != wanted:
+        msg = f"other layers than {backbone} has"
+        raise ValueError(msg)
 
 
 def _check(network: nn.Module) -> None:
