@@ -198,14 +198,15 @@ def _smoothed(small: np.ndarray, content: np.ndarray) -> tuple[np.ndarray, np.nd
     inside = ndimage.binary_erosion(content, iterations=_EDGE_PX, border_value=1).astype(np.float32)
     if not inside.any():
         inside = content.astype(np.float32)
-    kept = grey * inside
-    levels = [_blurred(kept, sigma) / np.maximum(_blurred(inside, sigma), 1e-2) for sigma in _SIGMAS_PX]
+    both = np.stack([grey * inside, inside])
+    levels = [kept / np.maximum(weight, 1e-2) for kept, weight in (_blurred(both, sigma) for sigma in _SIGMAS_PX)]
     return np.stack(levels), inside
 
 
-def _blurred(picture: np.ndarray, sigma: float) -> np.ndarray:
-    """Smooth by a Gaussian."""
-    return ndimage.gaussian_filter(picture, sigma, truncate=3)
+def _blurred(pictures: np.ndarray, sigma: float) -> np.ndarray:
+    """Smooth one or several by a Gaussian."""
+    # Several at once: at this size, a call takes as long as the smoothing.
+    return ndimage.gaussian_filter(pictures, sigma, truncate=3, axes=(-2, -1))
 
 
 def _hashes(band: np.ndarray, box: tuple[slice, slice], shape: tuple[int, int]) -> np.ndarray:
