@@ -248,8 +248,7 @@ def _measured(
     nucleus = region & (class_map[box.window] == NUCLEUS)
     area, nucleus_area = int(np.count_nonzero(region)), int(np.count_nonzero(nucleus))
     area_um2 = float("nan") if um_per_px is None else area * um_per_px**2
-    nucleus_colour, nucleus_density = _stain(pixels, nucleus)
-    cytoplasm_colour, cytoplasm_density = _stain(pixels, region & ~nucleus)
+    (cytoplasm_colour, cytoplasm_density), (nucleus_colour, nucleus_density) = _stains(pixels, region, nucleus)
     return CellMeasures(
         cell=number,
         top=box.top,
@@ -279,14 +278,23 @@ def _measured(
 _DENSITY = -np.log10(np.maximum(np.arange(256), 1) / 255)  # 0 counts as 1: black has no finite density
 
 
-def _stain(pixels: UInt8[np.ndarray, "height width 3"], region: Region) -> tuple[Float[np.ndarray, "3"], float]:
-    """Give the mean colour and the mean optical density of a region, not-a-number if it is empty."""
-    # From the counts of each value: measured, a fifth of the time of three values a pixel.
-    counts = np.stack([np.bincount(values, minlength=256) for values in np.ascontiguousarray(pixels[region].T)])
-    n_pixels = counts[0].sum()
-    if not n_pixels:
-        return np.full(3, np.nan), float("nan")
-    return counts @ np.arange(256) / n_pixels, float((counts @ _DENSITY).sum() / (3 * n_pixels))
+def _stains(
+    pixels: UInt8[np.ndarray, "height width 3"], region: Region, nucleus: Region
+) -> list[tuple[Float[np.ndarray, "3"], float]]:
+    """Give mean colour and mean optical density of cytoplasm and of nucleus, not-a-number of what is empty."""
+    # From the counts of each value: measured, a fifth of the time of three values a pixel; and of both parts at once.
+    places = np.flatnonzero(region)
+    first = 256 * nucleus.ravel()[places].astype(np.int64)
+    values = pixels.reshape(-1, 3)[places].T
+    counts = np.stack([np.bincount(first + channel, minlength=512).reshape(2, 256) for channel in values])
+    stains: list[tuple[np.ndarray, float]] = []
+    for own in counts.swapaxes(0, 1):
+        n_pixels = own[0].sum()
+        if n_pixels:
+            stains.append((own @ np.arange(256) / n_pixels, float((own @ _DENSITY).sum() / (3 * n_pixels))))
+        else:
+            stains.append((np.full(3, np.nan), float("nan")))
+    return stains
 
 
 def cell_mask(class_map: UInt8[np.ndarray, "rows columns"], instances: Instances) -> UInt8[np.ndarray, "rows columns"]:
