@@ -164,7 +164,7 @@ class Window(NamedTuple):
         return features[..., rows, columns]
 
     def doubled(self, rows: int | None = None, columns: int | None = None) -> "Window":
-        """Give the same place in a map of twice the size, or of so many rows and columns, one less."""
+        """Give the same place in a map of twice the size, or of so many rows and columns: twice, or one less."""
         bottom, right = 2 * self.bottom, 2 * self.right
         return Window(
             2 * self.top,
