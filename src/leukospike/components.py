@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
-from sklearn.decomposition import PCA
 
 from leukospike.errors import ConfigError, DataError
 
@@ -71,6 +70,8 @@ def fit_components(images: Float[np.ndarray, "n rows columns"], *, n_components:
             " cell each, uncut and in focus."
         )
         raise DataError(msg)
+    from sklearn.decomposition import PCA  # slow to load, and only fitting needs it
+
     pca = PCA(n_components, svd_solver="randomized", copy=False, random_state=seed).fit(flat)
     return FittedComponents(
         mean=pca.mean_.astype(np.float32),

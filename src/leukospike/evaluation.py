@@ -7,19 +7,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 from scipy.sparse import coo_array
-from scipy.stats import norm, rankdata, t
-from sklearn.metrics import (
-    accuracy_score,
-    balanced_accuracy_score,
-    brier_score_loss,
-    confusion_matrix,
-    f1_score,
-    precision_score,
-    recall_score,
-    roc_auc_score,
-    roc_curve,
-    zero_one_loss,
-)
+
+# scikit-learn and scipy.stats are loaded where they are called: half a second that who needs an `Interval` alone, as
+# an analysis does, would wait.
 
 THRESHOLD = 0.5
 """Probability from which a cell is called leukemic: the original's argmax."""
@@ -110,21 +100,23 @@ def point_metrics(labels: Int[np.ndarray, " n"], probabilities: Float[np.ndarray
         The names of `METRICS`, each a number, or NaN where the metric is not defined: a class that it needs is absent,
         or, for the precision, nothing was called leukemic.
     """
+    from sklearn import metrics
+
     decisions = (probabilities >= THRESHOLD).astype(np.int64)
     both = len(np.unique(labels)) == 2
     nan = float("nan")
     leukemic, normal = bool((labels == 1).any()), bool((labels == 0).any())
     return {
-        "accuracy": float(accuracy_score(labels, decisions)),
-        "misclassification": float(zero_one_loss(labels, decisions)),
-        "balanced_accuracy": float(balanced_accuracy_score(labels, decisions)) if both else nan,
-        "sensitivity": float(recall_score(labels, decisions, pos_label=1)) if leukemic else nan,
-        "specificity": float(recall_score(labels, decisions, pos_label=0)) if normal else nan,
-        "precision": float(precision_score(labels, decisions)) if decisions.any() else nan,
-        "f1": float(f1_score(labels, decisions)) if leukemic else nan,
-        "weighted_f1": float(f1_score(labels, decisions, average="weighted", zero_division=0)),  # pyright: ignore[reportArgumentType]
-        "roc_auc": float(roc_auc_score(labels, probabilities)) if both else nan,
-        "brier": float(brier_score_loss(labels, probabilities, pos_label=1)),
+        "accuracy": float(metrics.accuracy_score(labels, decisions)),
+        "misclassification": float(metrics.zero_one_loss(labels, decisions)),
+        "balanced_accuracy": float(metrics.balanced_accuracy_score(labels, decisions)) if both else nan,
+        "sensitivity": float(metrics.recall_score(labels, decisions, pos_label=1)) if leukemic else nan,
+        "specificity": float(metrics.recall_score(labels, decisions, pos_label=0)) if normal else nan,
+        "precision": float(metrics.precision_score(labels, decisions)) if decisions.any() else nan,
+        "f1": float(metrics.f1_score(labels, decisions)) if leukemic else nan,
+        "weighted_f1": float(metrics.f1_score(labels, decisions, average="weighted", zero_division=0)),  # pyright: ignore[reportArgumentType]
+        "roc_auc": float(metrics.roc_auc_score(labels, probabilities)) if both else nan,
+        "brier": float(metrics.brier_score_loss(labels, probabilities, pos_label=1)),
         "ece": calibration_error(labels, probabilities),
     }
 
@@ -160,6 +152,8 @@ def delong_interval(labels: Int[np.ndarray, " n"], probabilities: Float[np.ndarr
     .. [1] DeLong, DeLong, Clarke-Pearson, Biometrics 44(3):837-845, 1988, doi 10.2307/2531595.
     .. [2] Sun, Xu, IEEE Signal Processing Letters 21(11):1389-1393, 2014, doi 10.1109/LSP.2014.2337313.
     """
+    from scipy.stats import norm
+
     if min(np.sum(labels == 1), np.sum(labels == 0)) < 2:
         return Interval(float("nan"), float("nan"))
     above, below = auc_components(labels, probabilities)
@@ -194,6 +188,8 @@ def auc_components(
     >>> above.tolist(), below.tolist()
     ([1.0, 0.75], [0.75, 1.0])
     """
+    from scipy.stats import rankdata
+
     positive, negative = probabilities[labels == 1], probabilities[labels == 0]
     m, k = len(positive), len(negative)
     joint = rankdata(np.concatenate([positive, negative]))
@@ -252,6 +248,8 @@ def metric_table(
         `n`, `positives`, one entry a metric with `value`, `low`, `high` (None where not defined; `roc_auc` also has
         `delong_low` and `delong_high`), `confusion` and a sentence on the `interval`.
     """
+    from sklearn import metrics
+
     values = point_metrics(labels, probabilities)
     intervals = resampled_intervals(labels, probabilities, groups, n_resamples=n_resamples, seed=seed)
     table: dict[str, Any] = {"n": len(labels), "positives": int(labels.sum())}
@@ -260,7 +258,7 @@ def metric_table(
         table[name] = _without_nan({"value": values[name], "low": span.low, "high": span.high})
     delong = delong_interval(labels, probabilities)
     table["roc_auc"] |= _without_nan({"delong_low": delong.low, "delong_high": delong.high})
-    counts = confusion_matrix(labels, probabilities >= THRESHOLD, labels=[0, 1]).ravel()
+    counts = metrics.confusion_matrix(labels, probabilities >= THRESHOLD, labels=[0, 1]).ravel()
     table["confusion"] = dict(zip(("tn", "fp", "fn", "tp"), (int(count) for count in counts), strict=True))
     n_groups = len(np.unique(groups))
     table["interval"] = f"95 %, from resampling {n_groups} {group_name} {n_resamples} times, seed {seed}"
@@ -287,10 +285,12 @@ def as_published(labels: Int[np.ndarray, " n"], probabilities: Float[np.ndarray,
     The original computed its precision as TN / (TN + FP), which is the specificity, and its area from decisions in
     place of probabilities.
     """
+    from sklearn import metrics
+
     decisions = (probabilities >= THRESHOLD).astype(np.int64)
     both = len(np.unique(labels)) == 2
     specificity = point_metrics(labels, probabilities)["specificity"]
-    area = float(roc_auc_score(labels, decisions)) if both else float("nan")
+    area = float(metrics.roc_auc_score(labels, decisions)) if both else float("nan")
     return _without_nan({"precision": specificity, "auc": area})
 
 
@@ -309,10 +309,12 @@ def roc_band(
     RocBand
         Fields of shape (101,): the grid of false positive rates 0, 0.01, ..., 1, and true positive rates on it.
     """
+    from sklearn import metrics
+
     grid = np.linspace(0, 1, 101)
 
     def curve(weight: np.ndarray) -> np.ndarray:
-        fpr, tpr, _ = roc_curve(labels, probabilities, sample_weight=weight)
+        fpr, tpr, _ = metrics.roc_curve(labels, probabilities, sample_weight=weight)
         return np.interp(grid, fpr, tpr)
 
     _, member = np.unique(groups, return_inverse=True)
@@ -504,6 +506,8 @@ def percentiles(values: np.ndarray) -> Interval:
 
 def _expanded_percentiles(draws: np.ndarray, n_groups: int) -> np.ndarray:
     """Give the middle 95 % of the draws, with the tails of Student's t; two rows, low and high."""
+    from scipy.stats import norm, t
+
     if n_groups < 2:
         return np.full((2, draws.shape[1]), np.nan)
     reach = t.ppf(0.5 + CONFIDENCE / 2, n_groups - 1) * np.sqrt(n_groups / (n_groups - 1))

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import UInt8
 
 from leukospike.images import Picture
 
@@ -71,11 +72,35 @@ def view_of(picture: Picture) -> View:
     """
     side = max(picture.pixels.shape[:2])
     step = max(1, side // LONGEST_CELL_PX)
-    red, green, blue = (picture.pixels[::step, ::step, channel] > _BLACK for channel in range(3))
-    content = red | green | blue  # measured, ten times as fast as the maximum over the last axis
-    area = int(np.count_nonzero(content))
-    cut_out = area < (1 - _CUT_OUT) * content.size
+    rows, columns = (slice(part.start // step * step, part.stop, step) for part in content_window(picture.pixels))
+    red, green, blue = (picture.pixels[rows, columns, channel] > _BLACK for channel in range(3))
+    # Measured, ten times as fast as the maximum over the last axis.
+    area = int(np.count_nonzero(red | green | blue))
+    n_pixels = -(-picture.pixels.shape[0] // step) * -(-picture.pixels.shape[1] // step)
+    cut_out = area < (1 - _CUT_OUT) * n_pixels
     return View(side, picture.um_per_px, 2 * step * float(np.sqrt(area / np.pi)) / side if cut_out else None)
+
+
+def content_window(pixels: UInt8[np.ndarray, "rows columns 3"]) -> tuple[slice, slice]:
+    """Give the smallest window outside which a picture is 0, 0, 0, as around a cell cut out by a program.
+
+    Parameters
+    ----------
+    pixels : ndarray of shape (rows, columns, 3)
+        RGB, uint8, 0-255.
+
+    Returns
+    -------
+    tuple of slice
+        Rows and columns; empty ones of a picture that is all black.
+    """
+    # Measured, the maximum of bytes takes a twentieth of the time of comparing each.
+    rows = np.flatnonzero(pixels.reshape(len(pixels), -1).max(axis=1))
+    if not rows.size:
+        return slice(0, 0), slice(0, 0)
+    first, end = int(rows[0]), int(rows[-1]) + 1
+    columns = np.flatnonzero(pixels[first:end].max(axis=0).max(axis=1))
+    return slice(first, end), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 def framing_of(views: Sequence[View]) -> Framing:

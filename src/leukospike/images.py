@@ -418,4 +418,4 @@ def _rgb(image: Image.Image) -> UInt8[np.ndarray, "rows columns 3"]:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
-    return np.array(image.convert("RGB"))
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from kornia.filters import filter2d_separable
-from kornia.geometry.transform import get_affine_matrix2d, warp_affine
 from torch import Tensor
 from torch.nn import functional
 
@@ -45,6 +43,8 @@ def blur(maps: Float[Tensor, "batch rows columns"], *, window: int) -> Float[Ten
     if window not in BLUR_KERNELS:
         msg = f"blur: window must be one of {', '.join(map(str, BLUR_KERNELS))}, got {window}. The original uses 9."
         raise ConfigError(msg)
+    from kornia.filters import filter2d_separable  # slow to load, and an analysis needs no blur
+
     kernel = torch.tensor([BLUR_KERNELS[window]], device=maps.device) / 256
     return filter2d_separable(maps.unsqueeze(1), kernel, kernel, border_type="reflect").squeeze(1)
 
@@ -143,6 +143,8 @@ class Augmentation:
 
     def apply(self, maps: Float[Tensor, "n rows columns"]) -> Float[Tensor, "n rows columns"]:
         """Flip, then rotate and zoom about the centre and shift; beyond the border its pixels are repeated."""
+        from kornia.geometry.transform import get_affine_matrix2d, warp_affine
+
         rows, columns = maps.shape[-2:]
         flipped = torch.where(self.flip[:, None, None], maps.flip(-1), maps)
         centre = torch.tensor([(columns - 1) / 2, (rows - 1) / 2]).expand(len(maps), 2)

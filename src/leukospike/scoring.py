@@ -24,7 +24,7 @@ from leukospike.images import Picture
 from leukospike.preparation import decoded
 from leukospike.progress import Progress, silent
 from leukospike.scorers import Scored, Scorer, ShippedScorer
-from leukospike.segmentation import CELL_COLUMNS, PixelSize, Quality, Segmentation, overlay
+from leukospike.segmentation import CELL_COLUMNS, PixelSize, Quality, Segmentation, cell_row, overlay
 from leukospike.segmentation.cutout import cut_out
 from leukospike.segmentation.detection import Matches, match_centroids
 from leukospike.segmentation.files import (
@@ -284,7 +284,7 @@ class _Reader:
         if max(picture.pixels.shape) > _LARGE_PX:
             flags.append(LARGE)
         # A bad image has no cells whatever it shows; its own flags say so.
-        if segmentation is not None and not segmentation.quality and not len(segmentation.cells):
+        if segmentation is not None and not segmentation.quality and not segmentation.measures:
             flags.append(NO_CELL)
         measures = {} if segmentation is None else _middle_cell(segmentation)
         row = {"image": record.image, "subject": record.subject, "kind": Kind.CELL.value, "cells": 1, "scaled_by": ""}
@@ -319,7 +319,7 @@ class _Reader:
         write_pixels(self._out / overlay_name, drawn)
         um_per_px = None if segmentation.pixel_size is None else segmentation.pixel_size.um_per_px
         cells: list[_Cell] = []
-        for measures in _rows(segmentation.cells):
+        for measures in map(cell_row, segmentation.measures):
             shown = cut_out(
                 picture.pixels, segmentation.instances, measures["cell"], self._framing, um_per_px=um_per_px
             )
@@ -359,11 +359,6 @@ def _diameter(measures: dict[str, Any], segmentation: Segmentation) -> float:
     return 2 * float(np.sqrt(measures["area_px"] / np.pi)) * um_per_px
 
 
-def _rows(cells: pd.DataFrame) -> list[dict[str, Any]]:
-    """Turn a table of measures into its rows, without the image's name."""
-    return cells.drop(columns="image").to_dict("records")
-
-
 def _about(image: str, segmentation: Segmentation) -> dict[str, Any]:
     """Say what segmentation says of an image, but for the number of cells, which depends on its kind."""
     return {name: value for name, value in image_row(image, segmentation).items() if name not in {"image", "cells"}}
@@ -372,7 +367,7 @@ def _about(image: str, segmentation: Segmentation) -> dict[str, Any]:
 def _middle_cell(segmentation: Segmentation) -> dict[str, Any]:
     """Give the measures of the cell in the middle of an image of one cell; none if none is found."""
     number = segmentation.middle_cell
-    return {} if number is None else _rows(segmentation.cells)[number - 1]
+    return {} if number is None else cell_row(segmentation.measures[number - 1])
 
 
 def _cell_table(cells: Sequence[_Cell], scored: Scored, *, with_measures: bool) -> pd.DataFrame:

@@ -7,7 +7,6 @@ import numpy as np
 from jaxtyping import Int
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from sklearn.model_selection import KFold, StratifiedGroupKFold
 
 from leukospike.errors import SplitError
 
@@ -146,6 +145,8 @@ def image_folds(n: int, *, n_folds: int, seed: int) -> list[Fold]:
     SplitError
         If there are fewer images than folds.
     """
+    from sklearn.model_selection import KFold  # slow to load, and an audit without --run makes no folds
+
     if n < n_folds:
         msg = f"image_folds: n_folds must be at most the number of images ({n}), got {n_folds}. Lower it."
         raise SplitError(msg)
@@ -162,5 +163,7 @@ def _stratified(
     label: np.ndarray, groups: np.ndarray, n_folds: int, seed: int
 ) -> list[tuple[Int[np.ndarray, " a"], Int[np.ndarray, " b"]]]:
     """Split into stratified folds by group, in a reproducible order."""
+    from sklearn.model_selection import StratifiedGroupKFold  # slow to load, as above
+
     splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
     return list(splitter.split(np.zeros(len(label)), label, groups))

@@ -72,6 +72,15 @@ def _names(folder: Path) -> list[str]:
 # --- help ---
 
 
+def test_an_analysis_does_not_load_what_it_does_not_need():
+    code = (
+        "import sys, leukospike.cli, leukospike.scoring, leukospike.classification.explanation, leukospike.report;"
+        "print(*{'sklearn', 'scipy.stats', 'scipy.optimize', 'kornia', 'lightning'} & set(sys.modules))"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout.strip() == ""
+
+
 def test_help_in_a_process_of_its_own():
     ended = subprocess.run([sys.executable, "-m", "leukospike", "--help"], capture_output=True, text=True, check=True)
     assert "not a diagnosis" in ended.stdout

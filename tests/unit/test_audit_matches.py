@@ -8,6 +8,7 @@ from PIL import Image
 from scipy import ndimage
 
 from benchmarks.audit import CHANGES, drawn_cells, recall
+from leukospike.audit import alignment, matches
 from leukospike.audit.alignment import align, view_matrix, whole_map
 from leukospike.audit.fingerprints import Fingerprint, fingerprint, turned
 from leukospike.audit.matches import Kind, find_matches
@@ -163,3 +164,38 @@ def test_jpeg_of_another_format_reads_reduced_to_the_same_small_picture() -> Non
     whole, small = _look(_texture(5, (600, 800))), fingerprint(reduced, size=(600, 800), generated=False)
     (pair,) = find_matches([whole, small], same_pixels=_never).pairs
     assert pair.agreement > 0.95
+
+
+def test_likest_patches_are_those_of_the_whole_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(60, 3)).astype(np.float32)
+    values /= np.linalg.norm(values, axis=1, keepdims=True)
+    owner = np.sort(rng.integers(0, 9, 60))
+    likeness = np.where(owner[:, None] != owner[None], values @ values.T, -1)
+    expected = [
+        (place, other)
+        for place in range(60)
+        for other in np.argsort(-likeness[place], kind="stable")[:4]
+        if likeness[place, other] >= 0.75
+    ]
+    for tile in ((512, 2048), (7, 5), (5, 64)):
+        monkeypatch.setattr(matches, "_TILE", tile)
+        ours, theirs = matches._likest(values, owner, lambda *_: None)
+        assert list(zip(ours.tolist(), theirs.tolist(), strict=True)) == expected
+
+
+def test_band_of_two_pictures_is_that_of_each() -> None:
+    """Held against the equation, one smoothing after the other."""
+    pictures = np.stack([_texture(seed, (72, 60))[:, :, 0].astype(np.float32) for seed in (1, 2)])
+    inside = np.hypot(*np.ogrid[-36:36, -30:30]) < 28
+    weight = inside.astype(np.float32)
+
+    def smooth(values: np.ndarray, sigma: float) -> np.ndarray:
+        return ndimage.gaussian_filter(values, sigma, truncate=3)
+
+    for picture, found in zip(pictures, alignment._bands(pictures, inside), strict=True):
+        fine, coarse = (smooth(picture * weight, sigma) / smooth(weight, sigma).clip(1e-2) for sigma in (0.9, 3.5))
+        band = (fine - coarse) * weight
+        local = np.sqrt(smooth(band**2, 3.5) / smooth(weight, 3.5).clip(1e-2))
+        least = 0.2 * np.sqrt((band**2).sum() / weight.sum())
+        np.testing.assert_allclose(found, band / np.maximum(local, least), rtol=1e-5, atol=1e-6)

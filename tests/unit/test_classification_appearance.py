@@ -9,6 +9,7 @@ from scipy import ndimage, stats
 from skimage.draw import ellipse
 from skimage.measure import regionprops
 
+from leukospike.classification import appearance_learning
 from leukospike.classification.appearance import APPEARANCES, QUANTILES, RINGS, SHAPES, SPREADS, appearance_of
 
 
@@ -132,3 +133,21 @@ def test_odd_pictures_give_finite_numbers(cell: np.ndarray):
 
 def test_nothing_gives_zeros():
     assert not _measures(_frame(0)).any()
+
+
+def test_black_that_is_left_out_changes_nothing():
+    cells = [_cell(seed, angle=seed / 7, semi=(8 + 3 * seed, 10 + 2 * seed)) for seed in range(12)]
+    cells += [np.zeros((96, 96, 3), np.uint8), np.roll(cells[2], 30, axis=1), np.full((96, 96, 3), 90, np.uint8)]
+    sides = appearance_learning._sides(np.stack(cells))
+    assert sides[0] < sides[5] < sides[-1] == 96
+    found = appearance_learning.appearances(np.stack(cells))
+    np.testing.assert_allclose(found, _measures(*cells), rtol=1e-4, atol=1e-4)
+
+
+def test_side_holds_the_cell_and_what_is_looked_at_around_it():
+    crop = np.zeros((1, 96, 96, 3), np.uint8)
+    assert appearance_learning._sides(crop) == 8
+    crop[0, 48, 70] = 1  # 22 pixels from the middle, itself, and 4 around
+    assert appearance_learning._sides(crop) == 56
+    crop[0, 95, 48] = 1
+    assert appearance_learning._sides(crop) == 96

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from leukospike.framing import Framing, View, framing_of, view_of
+from leukospike.framing import Framing, View, content_window, framing_of, view_of
 from leukospike.images import Picture
 
 
@@ -58,3 +58,28 @@ def test_pixel_size_that_few_state_is_not_that_of_all():
 
 def test_cells_on_their_background_are_taken_for_half_as_wide():
     assert framing_of([View(257, None, None), View(257, None, 0.3)]) == Framing(257, None, 0.5, on_black=False)
+
+
+def test_content_window_is_the_box_of_all_that_is_not_zero():
+    rng = np.random.default_rng(0)
+    for n_pixels in (1, 2, 5):
+        pixels = np.zeros((30, 40, 3), np.uint8)
+        rows, columns = rng.integers(0, 30, n_pixels), rng.integers(0, 40, n_pixels)
+        pixels[rows, columns, rng.integers(0, 3, n_pixels)] = 1
+        expected = slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1)
+        assert content_window(pixels) == expected
+    assert content_window(np.zeros((30, 40, 3), np.uint8)) == (slice(0, 0), slice(0, 0))
+
+
+@pytest.mark.parametrize(
+    ("size", "radius", "corner"), [(450, 90, (31, 63)), (1100, 200, (0, 7)), (1025, 250, (520, 500))]
+)
+def test_what_is_black_around_a_cell_changes_nothing_but_its_share(size: int, radius: int, corner: tuple[int, int]):
+    row, column = np.ogrid[: 2 * radius, : 2 * radius]
+    disc = np.hypot(row - radius, column - radius) < radius
+    pixels = np.zeros((size, size, 3), np.uint8)
+    pixels[corner[0] : corner[0] + 2 * radius, corner[1] : corner[1] + 2 * radius][disc] = (9, 2, 4)
+    step = max(1, size // 512)
+    area = np.count_nonzero(pixels[::step, ::step].max(axis=2) > 4)
+    expected = 2 * step * np.sqrt(area / np.pi) / size
+    assert view_of(Picture(pixels, "PNG", 8, generated=False)).cell_share == pytest.approx(expected, rel=1e-12)

@@ -4,7 +4,10 @@ import dataclasses
 
 import numpy as np
 import pytest
+from scipy import ndimage
+from skimage.measure import find_contours
 
+from leukospike.segmentation import morphology
 from leukospike.segmentation.instances import find_cells
 from leukospike.segmentation.morphology import (
     CELL_COLUMNS,
@@ -12,6 +15,7 @@ from leukospike.segmentation.morphology import (
     cell_mask,
     cell_table,
     circularity,
+    contour_length,
     measure_cells,
 )
 
@@ -149,3 +153,30 @@ def test_mask_has_the_values_of_its_classes_and_no_debris_and_no_holes():
     class_map[50:52, 50:52] = 0  # a hole
     class_map[80:84, 80:84] = 2  # debris
     np.testing.assert_array_equal(cell_mask(class_map, find_cells(class_map)), expected)
+
+
+@pytest.mark.parametrize("sigma", [0.4, 1, 2, 4])
+def test_contour_length_is_that_of_joined_lines(sigma: float):
+    for seed in range(20):
+        smooth = ndimage.gaussian_filter(np.random.default_rng(seed).random((40, 50)), sigma)
+        smooth = np.pad(0.5 + (smooth - np.median(smooth)), 1).astype(np.float32)
+        lines = find_contours(smooth, 0.5)
+        expected = sum(float(np.hypot(*np.diff(line, axis=0).T).sum()) for line in lines)
+        assert contour_length(smooth, smooth > 0.5) == pytest.approx(expected, rel=1e-9)
+
+
+def test_one_line_is_told_from_several():
+    for seed in range(200):
+        high = np.pad(ndimage.gaussian_filter(np.random.default_rng(seed).random((12, 12)), 1.5) > 0.5, 1)
+        lines = find_contours(high.astype(float), 0.5)
+        assert morphology._bounded_by_one_line(high) is (len(lines) == 1)
+
+
+def test_circularity_takes_the_longest_line():
+    region = np.zeros((60, 90), bool)
+    row, column = np.ogrid[:60, :90]
+    region |= np.hypot(row - 30, column - 30) < 25
+    region |= np.hypot(row - 30, column - 75) < 8
+    alone = region & (column < 60)
+    ratio = np.count_nonzero(region) / np.count_nonzero(alone)
+    assert circularity(region) == pytest.approx(min(1, circularity(alone) * ratio), rel=1e-9)

@@ -192,6 +192,81 @@ def test_classes_are_those_of_the_interpolated_potentials(shape, window):
     assert found.any() == (right > left)
 
 
+def _on_black(shape: tuple[int, int], box: tuple[int, int, int, int], seed: int = 0) -> np.ndarray:
+    """Draw noise in an ellipse, of box (top, left, height, width), on black."""
+    top, left, height, width = box
+    row, column = np.ogrid[:height, :width]
+    inside = np.hypot((row + 0.5) / height - 0.5, (column + 0.5) / width - 0.5) < 0.5
+    pixels = np.zeros((*shape, 3), np.uint8)
+    pixels[top : top + height, left : left + width][inside] = noise((height, width), seed)[inside]
+    return pixels
+
+
+ON_BLACK = [
+    ((450, 450), (110, 130, 200, 190)),
+    ((450, 450), (0, 130, 150, 210)),  # at the border
+    ((450, 450), (250, 0, 200, 120)),
+    ((450, 450), (243, 301, 207, 149)),
+    ((446, 450), (201, 203, 31, 77)),
+    ((225, 223), (60, 70, 100, 90)),  # not halved
+    ((224, 301), (5, 190, 100, 111)),
+    ((1000, 1000), (390, 410, 260, 255)),  # halved twice
+]
+
+
+@pytest.mark.parametrize(("shape", "box"), ON_BLACK)
+def test_potentials_around_a_cell_on_black_are_those_of_the_whole_image(shape, box):
+    network = segmenter().double()  # so that hardly any potential lies where rounding decides
+    pixels = _on_black(shape, box)
+    window = network_module._window_on_black(pixels)
+    assert window is not None
+    small = at_working_size(pixels)
+    spikes = torch.from_numpy(input_spikes(small))[None].double()
+    reach = network_module.reach_of(window, small.shape[:2])
+    assert reach.bottom - reach.top < small.shape[0] or reach.right - reach.left < small.shape[1]
+    with torch.inference_mode():
+        expected = network(spikes)[..., 2 * window.top : 2 * window.bottom, 2 * window.left : 2 * window.right]
+        part = spikes[..., reach.top : reach.bottom, reach.left : reach.right]
+        black = np.argwhere(small.max(axis=2) == 0)[0]
+        found = network.potentials_on_black(part, spikes[:, :, black[0], black[1]], window, small.shape[:2])
+    assert found.shape == expected.shape
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(("shape", "box"), ON_BLACK)
+def test_class_map_of_a_cell_on_black_is_that_of_the_plain_way(shape, box, monkeypatch: pytest.MonkeyPatch):
+    network, pixels = segmenter(1), _on_black(shape, box)
+    [found] = class_maps(network, [pixels])
+    window = network_module._window_on_black(pixels)
+    assert window is not None
+    block = 2 * round(1 / working_scale(*shape))
+    computed = np.zeros(shape, bool)
+    computed[block * window.top : block * window.bottom, block * window.left : block * window.right] = True
+    monkeypatch.setattr(network_module, "_window_on_black", lambda _: None)
+    [plain] = class_maps(network, [pixels])
+    top, left, height, width = box
+    near = np.zeros(shape, bool)
+    near[max(top - 4, 0) : top + height + 4, max(left - 4, 0) : left + width + 4] = True
+    assert np.unique(plain[near]).size > 1
+    assert (found != plain)[near].mean() < 0.02  # what one rounding decides, a random network spreads
+    assert not found[~computed].any()  # where there is no cell, nothing is computed
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        np.zeros((450, 450, 3), np.uint8),
+        noise((450, 450)),
+        _on_black((450, 450), (5, 5, 440, 440)),  # hardly anything to save
+        _on_black((451, 450), (110, 130, 200, 190)),  # halved, it is no whole number of pixels
+        _on_black((120, 120), (30, 30, 50, 50)),  # enlarged
+        _on_black((20, 330), (5, 5, 10, 10)),  # too small for borders and middle
+    ],
+)
+def test_other_images_are_computed_whole(pixels: np.ndarray):
+    assert network_module._window_on_black(pixels) is None
+
+
 def test_no_images():
     assert class_maps(segmenter(), []) == []
 

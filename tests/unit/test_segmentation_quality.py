@@ -9,6 +9,7 @@ from PIL import Image
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
+from leukospike.segmentation import quality as quality_module
 from leukospike.segmentation.instances import connected
 from leukospike.segmentation.quality import Quality, appearance_of, edges_of, quality_of
 from leukospike.smears import CellKind, draw_cell, draw_field, subject_style
@@ -226,3 +227,34 @@ def test_edges_are_those_of_their_definition():
         np.median(dark) / (high - low),
     )
     np.testing.assert_allclose(edges_of(pixels), expected, rtol=1e-3)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(450, 450), (447, 301), (901, 1300)])
+@pytest.mark.parametrize("place", [(0.1, 0.3), (0, 0), (0.55, 0.6)])
+def test_what_is_black_around_a_cell_is_counted_and_not_looked_at(
+    rows: int, columns: int, place: tuple[float, float], monkeypatch: pytest.MonkeyPatch
+):
+    cell = draw_cell(CellKind.LYMPHOBLAST, subject_style(np.random.default_rng(1)), np.random.default_rng(2)).pixels
+    shown = cell[80:221, 70:231]
+    pixels = np.zeros((rows, columns, 3), np.uint8)
+    top, left = int(place[0] * (rows - len(shown))), int(place[1] * (columns - shown.shape[1]))
+    pixels[top : top + shown.shape[0], left : left + shown.shape[1]] = shown
+    found, edges = appearance_of(pixels), edges_of(pixels)
+    flags = quality_of(pixels)
+    monkeypatch.setattr(
+        quality_module, "content_window", lambda pixels: (slice(0, len(pixels)), slice(0, len(pixels[0])))
+    )
+    whole = appearance_of(pixels)
+    for name, value in vars(whole).items():
+        assert vars(found)[name] == pytest.approx(value, rel=1e-5), name
+    assert edges == pytest.approx(edges_of(pixels), rel=1e-5)
+    assert flags == quality_of(pixels)
+    assert whole.cut_out
+
+
+def test_percentiles_with_zeros_are_those_of_all_values():
+    values = np.random.default_rng(0).random((30, 41)).astype(np.float32)
+    for n_zeros in (0, 1, 12, 1000, 100_000):
+        found = quality_module._percentiles(values, (0.5, 1, 50, 99, 99.5), n_zeros=n_zeros)
+        expected = np.percentile(np.append(values.ravel(), np.zeros(n_zeros, np.float32)), (0.5, 1, 50, 99, 99.5))
+        assert found == pytest.approx(expected.tolist(), abs=1e-6)

@@ -142,9 +142,11 @@ def fingerprint(pixels: UInt8[np.ndarray, "rows columns 3"], *, size: tuple[int,
     deviation = float(np.sqrt((band**2).sum() / inside.sum()))
     if deviation < _LEAST_DETAIL:
         return make(hashes=None, patches=_no_patches())
-    whole = np.zeros(small.shape, np.float32)
-    whole[box] = np.clip(band / deviation, -3, 3)  # a single bright speck must not decide all bits
-    return make(hashes=_hashes(whole), patches=_patches(levels, inside, (box[0].start, box[1].start), small.size))
+    clipped = np.clip(band / deviation, -3, 3)  # a single bright speck must not decide all bits
+    return make(
+        hashes=_hashes(clipped, box, small.shape),
+        patches=_patches(levels, inside, (box[0].start, box[1].start), small.size),
+    )
 
 
 def small_side(longer: int) -> int:
@@ -196,23 +198,26 @@ def _smoothed(small: np.ndarray, content: np.ndarray) -> tuple[np.ndarray, np.nd
     inside = ndimage.binary_erosion(content, iterations=_EDGE_PX, border_value=1).astype(np.float32)
     if not inside.any():
         inside = content.astype(np.float32)
-    kept = grey * inside
-    levels = [_blurred(kept, sigma) / np.maximum(_blurred(inside, sigma), 1e-2) for sigma in _SIGMAS_PX]
+    both = np.stack([grey * inside, inside])
+    levels = [kept / np.maximum(weight, 1e-2) for kept, weight in (_blurred(both, sigma) for sigma in _SIGMAS_PX)]
     return np.stack(levels), inside
 
 
-def _blurred(picture: np.ndarray, sigma: float) -> np.ndarray:
-    """Smooth by a Gaussian."""
-    return ndimage.gaussian_filter(picture, sigma, truncate=3)
+def _blurred(pictures: np.ndarray, sigma: float) -> np.ndarray:
+    """Smooth one or several by a Gaussian."""
+    # Several at once: at this size, a call takes as long as the smoothing.
+    return ndimage.gaussian_filter(pictures, sigma, truncate=3, axes=(-2, -1))
 
 
-def _hashes(band: np.ndarray) -> np.ndarray:
-    """Give the signs of the lowest cosine coefficients, for each view.
+def _hashes(band: np.ndarray, box: tuple[slice, slice], shape: tuple[int, int]) -> np.ndarray:
+    """Give the signs of the lowest cosine coefficients of a picture of a shape, zero outside a box, for each view.
 
     A swap of left and right turns the sign of every odd column's coefficient, one of rows and columns transposes them:
     one transform gives all eight.
     """
-    down, right = (_waves(length) for length in band.shape)
+    # The box alone: besides less work, most products are too small for NumPy to split them over threads, which would
+    # wait for one another and for those that look at other pictures.
+    down, right = (_waves(length)[:, part] for length, part in zip(shape, box, strict=True))
     coefficients = down @ band @ right.T
     views: list[np.ndarray] = []
     for view in range(8):

@@ -30,7 +30,7 @@ _VIEWS = [view_matrix(view) for view in range(8)]
 _WHITE_DIMENSIONS, _WHITE_FLOOR = 40, 0.01
 _LEAST_LIKENESS = 0.75  # cosine of whitened patches
 _LIKEST = 4  # that a patch names
-_BLOCK = 1024
+_TILE = (512, 2048)  # patches by patches: measured, a third of the time of tables that no processor's cache holds
 _LEAST_APART_PX = 3.0
 _MAP_ERROR = (1.5, 0.1)  # pixels, and share of the distance between patches
 _OCTAVES = 0.75  # that the scales of two patches may differ from the map's
@@ -248,15 +248,19 @@ def _likest(
 ) -> tuple[Int[np.ndarray, " matches"], Int[np.ndarray, " matches"]]:
     """Give, for each patch, the few most like it in other pictures, as two lists of places."""
     parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-    for start in range(0, len(values), _BLOCK):
+    rows, columns = _TILE
+    for top in range(0, len(values), rows):
         # Likeness goes both ways: the half of the table above its diagonal will do.
-        likeness = values[start : start + _BLOCK] @ values[start:].T
-        row, column = np.divmod(np.flatnonzero(likeness.ravel() >= _LEAST_LIKENESS), likeness.shape[1])
-        other = owner[start + row] < owner[start + column]  # patches lie in the order of their owners
-        row, column = row[other], column[other]
-        parts.append((start + row, start + column, likeness[row, column]))
-        progress("compare patches", min(start + _BLOCK, len(values)), len(values))
+        for left in range(top, len(values), columns):
+            likeness = values[top : top + rows] @ values[left : left + columns].T
+            row, column = np.divmod(np.flatnonzero(likeness >= _LEAST_LIKENESS), likeness.shape[1])
+            other = owner[top + row] < owner[left + column]  # patches lie in the order of their owners
+            row, column = row[other], column[other]
+            parts.append((top + row, left + column, likeness[row, column]))
+        progress("compare patches", min(top + rows, len(values)), len(values))
     first, second, like = (np.concatenate(column) for column in zip(*parts, strict=True))
+    order = np.lexsort((second, first))
+    first, second, like = first[order], second[order], like[order]
     ours, theirs = np.concatenate([first, second]), np.concatenate([second, first])
     order = np.lexsort((-np.concatenate([like, like]), ours))
     ours, theirs = ours[order], theirs[order]

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.optimize import minimize
 from scipy.special import expit, logit
 
 from leukospike.confidence.stored import read_number
@@ -118,6 +117,8 @@ def fit_calibration(
     .. [1] Platt, Probabilistic outputs for support vector machines, Advances in Large Margin Classifiers, 1999; on
        logits of networks: Guo et al., ICML 2017, arXiv 1706.04599.
     """
+    from scipy.optimize import minimize  # slow to load, and only fitting needs it
+
     check_cells("fit_calibration", probabilities, labels, labels)
     _check_prevalence("fit_calibration", prevalence)
     scores, truth = _logits(probabilities), labels.astype(np.float64)

@@ -10,8 +10,6 @@ from typing import Any, Protocol
 
 import numpy as np
 from jaxtyping import Float, Int
-from sklearn.covariance import LedoitWolf
-from sklearn.metrics import pairwise_distances_chunked
 
 from leukospike.confidence.stored import read_array, read_count
 from leukospike.confidence.subjects import equal_weights, left_out
@@ -102,6 +100,8 @@ class NeighbourDistance:
         DataError
             If an embedding is not finite or of another length.
         """
+        from sklearn.metrics import pairwise_distances_chunked  # slow to load, and few need it
+
         _check_embeddings("NeighbourDistance.distances", embeddings, self.kept.shape[1])
         if len(embeddings) == 0:
             return np.zeros(0)
@@ -155,6 +155,8 @@ def fit_mahalanobis(embeddings: Float[np.ndarray, "n features"], labels: Int[np.
        attacks, NeurIPS 2018, arXiv 1807.03888.
     .. [2] Ledoit, Wolf, Journal of Multivariate Analysis 88(2):365-411, 2004, doi 10.1016/S0047-259X(03)00096-4.
     """
+    from sklearn.covariance import LedoitWolf  # slow to load, and only fitting needs it
+
     where = "fit_mahalanobis"
     _check_embeddings(where, embeddings, embeddings.shape[1])
     _check_lengths(where, embeddings, labels)

@@ -24,10 +24,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.optimize import minimize
 from scipy.special import betaln, expit, gammaln, logit, softmax
-from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
 from leukospike.confidence.calibration import CLOSEST, shift_prevalence
 from leukospike.confidence.stored import read_number
@@ -192,6 +189,8 @@ def fit_subject_model(
         If a class has fewer than two subjects, a probability is impossible, or normal subjects are called no less than
         leukemic ones.
     """
+    from scipy.optimize import minimize  # slow to load, and only fitting needs it
+
     where = "fit_subject_model"
     check_cells(where, probabilities, labels, subjects)
     truth, called, cells, _ = _counts(probabilities, labels, subjects, threshold)
@@ -327,6 +326,9 @@ def compare_poolings(
     DataError, ConfigError
         As `fit_subject_model` and `SubjectModel.posterior` do; each class needs three subjects.
     """
+    from sklearn import metrics  # slow to load, as above
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
     check_cells("compare_poolings", probabilities, labels, subjects)
     truth, called, cells, names = _counts(probabilities, labels, subjects, threshold)
     pooled = {
@@ -347,9 +349,9 @@ def compare_poolings(
             posteriors[pooling][place] = discriminant.predict_proba(values[[place]])[0, 1]
     return {
         pooling: PoolingFigures(
-            roc_auc=float(roc_auc_score(truth, values)),
-            brier=float(brier_score_loss(truth, values)),
-            log_loss=float(log_loss(truth, values)),
+            roc_auc=float(metrics.roc_auc_score(truth, values)),
+            brier=float(metrics.brier_score_loss(truth, values)),
+            log_loss=float(metrics.log_loss(truth, values)),
         )
         for pooling, values in posteriors.items()
     }

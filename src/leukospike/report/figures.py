@@ -10,7 +10,6 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import BoundaryNorm, ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
-from sklearn.metrics import roc_curve
 
 from leukospike.evaluation import N_BINS, THRESHOLD, DecisionCurve, decision_curve, per_subject, reliability, roc_band
 from leukospike.report.drawing import (
@@ -318,6 +317,8 @@ def _training(run: Run) -> Illustration:
 
 def _roc(run: Run) -> Illustration:
     """Draw the pooled ROC curve with its band, and those of the folds."""
+    from sklearn import metrics  # slow to load, and the report of an analysis has no curve
+
     band = roc_band(run.labels, run.predictions["probability"], run.groups, n_resamples=N_RESAMPLES, seed=BAND_SEED)
     figure = new_figure(5.8, 5.6)
     panel = figure.subplots()
@@ -325,7 +326,7 @@ def _roc(run: Run) -> Illustration:
     panel.annotate("chance", (0.8, 0.8), xytext=(6, -6), textcoords="offset points", fontsize=9, color=MUTED, va="top")
     folds = _by_fold(run.predictions, order="label").values()
     for index, rows in enumerate(rows for rows in folds if rows["label"][0] != rows["label"][-1]):
-        false_rate, true_rate, _ = roc_curve(rows["label"], rows["probability"])
+        false_rate, true_rate, _ = metrics.roc_curve(rows["label"], rows["probability"])
         panel.plot(false_rate, true_rate, color="#9a9a9a", linewidth=0.9, label=None if index else "single folds")
     panel.fill_between(band.fpr, band.low, band.high, color=NORMAL, alpha=0.2, linewidth=0, label="95 % band")
     panel.plot(band.fpr, band.tpr, color=NORMAL, linewidth=2.2, label="all folds pooled")

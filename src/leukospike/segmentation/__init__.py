@@ -7,7 +7,14 @@ measures each, `scale` finds the size of a pixel, `quality` refuses images that 
 
 from leukospike.segmentation.first_wave import GREY_PER_STEP, segment_by_first_wave
 from leukospike.segmentation.instances import Box, Instances, find_cells
-from leukospike.segmentation.morphology import CELL_COLUMNS, CellMeasures, cell_mask, cell_table, measure_cells
+from leukospike.segmentation.morphology import (
+    CELL_COLUMNS,
+    CellMeasures,
+    cell_mask,
+    cell_row,
+    cell_table,
+    measure_cells,
+)
 from leukospike.segmentation.overlay import overlay
 from leukospike.segmentation.quality import Quality, quality_of
 from leukospike.segmentation.result import Segmentation, segmentation_of
@@ -25,6 +32,7 @@ __all__ = [
     "Quality",
     "Segmentation",
     "cell_mask",
+    "cell_row",
     "cell_table",
     "class_map_in_tiles",
     "find_cells",

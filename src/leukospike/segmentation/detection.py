@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import linear_sum_assignment
 
 
 @dataclass(frozen=True)
@@ -36,6 +35,8 @@ def match_centroids(centroids: Sequence[tuple[float, float]], cells: pd.DataFram
     -------
     Matches
     """
+    from scipy.optimize import linear_sum_assignment  # slow to load, and few data sets list centroids
+
     places = cells[["row", "column"]].to_numpy(np.float64)
     if not len(places) or not centroids:
         return Matches(len(centroids), len(places), 0)

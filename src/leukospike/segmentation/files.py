@@ -195,7 +195,7 @@ def name_failure(image: str, stem: str) -> Failure | None:
 
 def _number_failure(image: str, segmentation: Segmentation) -> Failure | None:
     """Refuse more cells than the labels can number: noise, or a pixel size at which specks count as cells."""
-    if (n_cells := len(segmentation.cells)) <= _MOST_CELLS:
+    if (n_cells := len(segmentation.measures)) <= _MOST_CELLS:
         return None
     reason = f"image must have at most {_MOST_CELLS} cells, got {n_cells}. Check it and its pixel size (--pixel-size)."
     return Failure(image, reason)
@@ -207,7 +207,7 @@ def image_row(image: str, segmentation: Segmentation) -> dict[str, object]:
     estimate = size if size is not None and size.source == "red cells" else None
     return {
         "image": image,
-        "cells": len(segmentation.cells),
+        "cells": len(segmentation.measures),
         "flags": " ".join(segmentation.flags),
         "um_per_px": None if size is None else round(size.um_per_px, 5),
         "um_per_px_spread": None if estimate is None else round(estimate.spread_um_per_px, 5),

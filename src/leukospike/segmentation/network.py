@@ -19,15 +19,16 @@ from functools import cache
 from importlib import resources
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int64, UInt8
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
+from leukospike.framing import content_window
 from leukospike.segmentation.tiles import class_map_in_tiles
 from leukospike.weights import check_settings, read_weights, write_weights, wrong_part
 
@@ -62,6 +63,12 @@ by side Dice of the cell is .954 halved once and .915 halved twice, and on drawn
 LONGEST_WHOLE_PX = 4096
 """An image of more rows or columns is computed tile by tile, so that memory does not grow with it."""
 
+LEAST_MARGIN = 2
+"""Places of half the working size by which stem and finest layer together look around."""
+
+LEAST_ON_BLACK_PX = 40
+"""Least side at its working size of an image of which only a part is computed."""
+
 _MOST_DOUBLINGS = 2
 _ALIGN_PX = 2 ** (len(CHANNELS) + FIELD_HALVINGS)  # by which an image can be shifted and all layers shift with it
 _OVERLAP_PX = 6 * _ALIGN_PX  # more than the network sees: 184 pixels of the working size on either side
@@ -70,6 +77,11 @@ _FORMAT = "leukospike-segmenter-1"
 _SETTINGS = {"format": _FORMAT, "steps": STEPS, "channels": list(CHANNELS), "classes": list(CLASSES)}
 _HIDDEN = 16
 _BATCH = 8
+_PLAIN = 17  # least places of half the size of an image of one colour that has its border on all sides, and a middle
+_MARGIN = 2  # such places around a cell on black: cells were found one pixel outside at most
+_EVERY = 4  # places at which a window begins; half of what its sides are multiples of
+_MOST_ON_BLACK = 0.7  # share of an image to which the window around a cell on black is worth while
+_LAYERS_AT_FINEST = 3  # on the way up
 
 
 class _Fire(torch.autograd.Function):
@@ -119,6 +131,53 @@ class SpikingLayer(nn.Module):
         return potential.clamp_(0, 1).mul_(STEPS).round_().div_(STEPS)
 
 
+class Window(NamedTuple):
+    """Places of a map of features: rows from `top` to before `bottom`, columns likewise."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+    @property
+    def rows(self) -> slice:
+        """To index with."""
+        return slice(self.top, self.bottom)
+
+    @property
+    def columns(self) -> slice:
+        """To index with."""
+        return slice(self.left, self.right)
+
+    def grown(self, by: int, rows: int, columns: int) -> "Window":
+        """Take in what is around it, as far as a map of so many rows and columns has it."""
+        return Window(
+            max(self.top - by, 0), min(self.bottom + by, rows), max(self.left - by, 0), min(self.right + by, columns)
+        )
+
+    def of(self, features: Tensor, place: "Window") -> Tensor:
+        """Cut this out of features that are those of another window."""
+        rows, columns = (
+            slice(self.top - place.top, self.bottom - place.top),
+            slice(self.left - place.left, self.right - place.left),
+        )
+        return features[..., rows, columns]
+
+    def doubled(self, rows: int | None = None, columns: int | None = None) -> "Window":
+        """Give the same place in a map of twice the size, or of so many rows and columns: twice, or one less."""
+        bottom, right = 2 * self.bottom, 2 * self.right
+        return Window(
+            2 * self.top,
+            bottom if rows is None else min(bottom, rows),
+            2 * self.left,
+            right if columns is None else min(right, columns),
+        )
+
+    def halved(self) -> "Window":
+        """Give the place in a map of half the size that has all of it."""
+        return Window(self.top // 2, -(-self.bottom // 2), self.left // 2, -(-self.right // 2))
+
+
 class SpikingSegmenter(nn.Module):
     """From input spikes to the potentials of three class neurons a pixel.
 
@@ -157,26 +216,100 @@ class SpikingSegmenter(nn.Module):
         Tensor of shape (batch, 3, rows, columns), float32
         """
         rows, columns = spikes.shape[-2:]
+        sizes = _sizes(rows, columns)
+        kept = self._downwards([self._finest(spikes)])
+        wholes = [Window(0, height, 0, width) for height, width in sizes]
+        return self._upwards(kept, wholes, sizes, wholes[0])[..., :rows, :columns]
+
+    def potentials_on_black(
+        self,
+        spikes: Float[Tensor, "batch inputs height width"],
+        black: Float[Tensor, "batch inputs"],
+        window: Window,
+        shape: tuple[int, int],
+    ) -> Float[Tensor, "batch classes r c"]:
+        """Give the potentials in a window of an image that is of one colour everywhere else, as `forward` does.
+
+        The two finest layers on the way down are computed where something else is in reach. Beyond, their features are
+        those of the colour alone, at the image's border or inside, and are taken from a small image of the colour. All
+        coarser layers see the whole image; the two finest on the way up, again, what the window needs.
+
+        Parameters
+        ----------
+        spikes : Tensor of shape (batch, 6, height, width), float32
+            The part of the image that `reach_of` says.
+        black : Tensor of shape (batch, 6), float32
+            Spikes of the colour.
+        window : Window
+            In places of half the working size, and what is of another colour in it, but for `LEAST_MARGIN` places on
+            either side that are not at the image's border.
+        shape : tuple of int
+            Rows and columns of the image at its working size; at least `LEAST_ON_BLACK_PX`.
+
+        Returns
+        -------
+        Tensor of shape (batch, 3, rows, columns), float32
+            Of twice the window's sides, less the last row or column where the window reaches the end of an odd side.
+        """
+        sizes = _sizes(*shape)
+        rows, columns = (_PLAIN + (size - _PLAIN) % 4 for size in sizes[0])
+        colour = black[:, :, None, None].expand(-1, -1, 2 * rows, 2 * columns)
+        plain = self._finest(colour.contiguous(memory_format=torch.channels_last))
+        plain_half = self._half(plain)
+        changed = window.halved().grown(1, *sizes[1])
+        seen = changed.grown(1, *sizes[1])
+        kept_at = seen.doubled(*sizes[0])
+        seen_half = window.grown(_LAYERS_AT_FINEST, *sizes[0]).halved().grown(1, *sizes[1])
+        quarter = changed.halved()
+
+        first = window.grown(LEAST_MARGIN, *sizes[0])
+        finest = _laid(window.of(self._finest(spikes), first), window, plain, kept_at, sizes[0])
+        half = _laid(changed.of(self._half(finest), seen), changed, plain_half, seen_half, sizes[1])
+        pooled = _halved(quarter.doubled(*sizes[1]).of(half, seen_half))
+        wholes = [Window(0, height, 0, width) for height, width in sizes]
+        pooled = _laid(pooled, quarter, _halved(plain_half), wholes[2], sizes[2])
+        kept = self._downwards([finest, half], pooled)
+        potentials = self._upwards(kept, [kept_at, seen_half, *wholes[2:]], sizes, window)
+        return potentials[..., : shape[0] - 2 * window.top, : shape[1] - 2 * window.left]
+
+    def _finest(self, spikes: Float[Tensor, "batch inputs rows columns"]) -> Float[Tensor, "batch finest r c"]:
+        """Give the features of half the size."""
+        rows, columns = spikes.shape[-2:]
         # The stem takes pixels by twos. Deeper, what is left over at the end stands for itself: filling the image up to
         # what all layers can halve would be a third more work for a cell of 450 pixels.
-        features = self.stem(functional.pad(spikes, (0, columns % 2, 0, rows % 2), mode="replicate"))
-        kept: list[Tensor] = []
-        for level, layer in enumerate(self.down):
-            features = layer(features if level == 0 else functional.max_pool2d(features, 2, ceil_mode=True))
-            if level >= 2:
-                features = self.deep[level - 2](features)
-            kept.append(features)
-        features = kept.pop()
-        for layer in reversed(self.up):
+        return self.down[0](self.stem(functional.pad(spikes, (0, columns % 2, 0, rows % 2), mode="replicate")))
+
+    def _half(self, finest: Float[Tensor, "batch finest rows columns"]) -> Float[Tensor, "batch half r c"]:
+        """Give the features of half the finest's size."""
+        return self.down[1](_halved(finest))
+
+    def _downwards(self, kept: list[Tensor], pooled: Tensor | None = None) -> list[Tensor]:
+        """Add the features of all coarser sizes to those of the first; `pooled` are the last's, halved."""
+        for level in range(len(kept), len(self.down)):
+            features = self.down[level](_halved(kept[-1]) if pooled is None else pooled)
+            kept.append(self.deep[level - 2](features) if level >= 2 else features)
+            pooled = None
+        return kept
+
+    def _upwards(
+        self, kept: list[Tensor], kept_at: list[Window], sizes: list[tuple[int, int]], window: Window
+    ) -> Float[Tensor, "batch classes r c"]:
+        """Give the potentials in a window of the finest features; `kept`, parts of maps of `sizes`, is used up."""
+        # From the edge of what a layer sees, wrong values grow inwards, one place a layer: it computes so much more.
+        wanted = [window.grown(_LAYERS_AT_FINEST, *sizes[0])]
+        for size in sizes[1:-1]:
+            wanted.append(wanted[-1].halved().grown(1, *size))
+        features, above = kept.pop(), kept_at[-1]
+        for level in reversed(range(len(kept))):
             # What has been used is let go: of a whole field, each of these maps is tens of megabytes.
-            own = kept.pop()
-            height, width = own.shape[-2:]
-            passed_on = functional.interpolate(features, scale_factor=2.0, mode="nearest")[..., :height, :width]
-            joined = torch.cat([own, passed_on], dim=1)
+            own = wanted[level].of(kept.pop(), kept_at[level])
+            passed_on = functional.interpolate(features, scale_factor=2.0, mode="nearest")
+            joined = torch.cat([own, wanted[level].of(passed_on, above.doubled())], dim=1)
             del own, passed_on, features
-            features = layer(joined)
+            features, above = self.up[level](joined), wanted[level]
             del joined
-        return functional.pixel_shuffle(self.classes(self.last(features)), 2)[..., :rows, :columns]
+        potentials = functional.pixel_shuffle(self.classes(self.last(features)), 2)
+        return window.doubled().of(potentials, above.doubled())
 
     def fold(self) -> "SpikingSegmenter":
         """Give the same network without batch norm, ready for use: each norm folded into weights and current."""
@@ -188,6 +321,54 @@ class SpikingSegmenter(nn.Module):
                 layer.integrate = torch.nn.utils.fuse_conv_bn_eval(own.integrate.eval(), own.norm.eval())
         folded.classes.load_state_dict(self.classes.state_dict())
         return folded.eval().requires_grad_(requires_grad=False)
+
+
+def reach_of(window: Window, shape: tuple[int, int]) -> Window:
+    """Give the part of an image at its working size that `SpikingSegmenter.potentials_on_black` is to be given.
+
+    Parameters
+    ----------
+    window : Window
+        In places of half the working size.
+    shape : tuple of int
+        Rows and columns of the image at its working size.
+
+    Returns
+    -------
+    Window
+        Pixels of the working size.
+    """
+    return window.grown(LEAST_MARGIN, *_sizes(*shape)[0]).doubled(*shape)
+
+
+def _sizes(rows: int, columns: int) -> list[tuple[int, int]]:
+    """Give rows and columns of the features of each level."""
+    sizes = [(-(-rows // 2), -(-columns // 2))]
+    for _ in CHANNELS[1:]:
+        sizes.append((-(-sizes[-1][0] // 2), -(-sizes[-1][1] // 2)))
+    return sizes
+
+
+def _halved(features: Float[Tensor, "batch channels rows columns"]) -> Float[Tensor, "batch channels r c"]:
+    """Pass on the first spike of each 2 x 2."""
+    return functional.max_pool2d(features, 2, ceil_mode=True)
+
+
+def _laid(
+    features: Tensor, window: Window, plain: Tensor, place: Window, size: tuple[int, int]
+) -> Float[Tensor, "batch channels r c"]:
+    """Lay features of a window on those of a plain image, stretched to a size, and cut out a place."""
+    rows, columns = (_stretched(length, n_plain) for length, n_plain in zip(size, plain.shape[-2:], strict=True))
+    laid = plain[..., rows[place.top : place.bottom], :][..., columns[place.left : place.right]]
+    window.of(laid, place).copy_(features)
+    return laid.contiguous(memory_format=torch.channels_last)
+
+
+def _stretched(length: int, n_plain: int) -> Int64[Tensor, " length"]:
+    """Repeat what is in the middle of a plain map's side so that it gets another length: give the place of each."""
+    places, middle = torch.arange(length), n_plain // 2
+    from_end = (places - length + n_plain).clamp(min=middle)
+    return torch.where(places < length // 2, places.clamp(max=middle), from_end)
 
 
 def input_spikes(pixels: UInt8[np.ndarray, "rows columns 3"]) -> Float[np.ndarray, "6 rows columns"]:
@@ -209,12 +390,13 @@ def input_spikes(pixels: UInt8[np.ndarray, "rows columns 3"]) -> Float[np.ndarra
     return _spikes_by_rank(pixels, _ranks(pixels))
 
 
-def _ranks(pixels: UInt8[np.ndarray, "rows columns 3"]) -> Float[np.ndarray, "3 256"]:
-    """Give the rank of each value that a channel can have."""
+def _ranks(pixels: UInt8[np.ndarray, "rows columns 3"], *, n_black: int = 0) -> Float[np.ndarray, "3 256"]:
+    """Give the rank of each value that a channel can have, among pixels and so many that are black."""
     ranks = np.empty((3, 256), np.float32)
     for channel in range(3):
         counts = np.bincount(pixels[..., channel].reshape(-1), minlength=256)
-        ranks[channel] = (np.cumsum(counts) - counts / 2) / (pixels.size // 3)
+        counts[0] += n_black
+        ranks[channel] = (np.cumsum(counts) - counts / 2) / (pixels.size // 3 + n_black)
     return ranks
 
 
@@ -268,10 +450,11 @@ def class_maps(
     network : SpikingSegmenter
         Folded.
     images : sequence of ndarray of shape (rows, columns, 3)
-        RGB, uint8, 0-255; neighbours of the same working size are computed together, and one that is longer than
-        `LONGEST_WHOLE_PX` piece by piece. If its sides are even, that changes nothing but single pixels, 8 in
-        a million as measured, where a potential lies so close between two spike times that rounding decides; else the
-        last pixels are repeated once.
+        RGB, uint8, 0-255; neighbours of the same working size are computed together. A cell cut out on black, 0, 0, 0,
+        is computed where it is, and there is rest elsewhere: on C-NMC no cell was found further than a pixel outside.
+        An image longer than `LONGEST_WHOLE_PX` is computed piece by piece. Neither changes anything but single pixels,
+        of pieces 8 in a million as measured, where a potential lies so close between two spike times that rounding
+        decides; but of an image in pieces whose sides are odd, the last pixels are repeated once.
 
     Returns
     -------
@@ -279,23 +462,77 @@ def class_maps(
         uint8: 0 rest, 1 cytoplasm, 2 nucleus; where two class neurons spike together, the lower number.
     """
     maps: list[UInt8[np.ndarray, "_ _"]] = []
-    small = [at_working_size(image) for image in images]
     with torch.inference_mode():
         while len(maps) < len(images):
             first = len(maps)
             if max(images[first].shape) > LONGEST_WHOLE_PX:
                 maps.append(_in_tiles(network, images[first]))
                 continue
+            if (window := _window_on_black(images[first])) is not None:
+                maps.append(_on_black(network, images[first], window))
+                continue
             end = first + 1
-            while end < len(images) and end - first < _BATCH and small[end].shape == small[first].shape:
+            small = [at_working_size(images[first])]
+            while end < len(images) and len(small) < _BATCH:
+                another = at_working_size(images[end])
+                if another.shape != small[0].shape or _window_on_black(images[end]) is not None:
+                    break
+                small.append(another)
                 end += 1
-            spikes = torch.from_numpy(np.stack([input_spikes(image) for image in small[first:end]]))
+            spikes = torch.from_numpy(np.stack([input_spikes(image) for image in small]))
             spikes = spikes.contiguous(memory_format=torch.channels_last)
             potentials = network(spikes)
             del spikes
             for potential, image in zip(potentials, images[first:end], strict=True):
                 maps.append(_winners(potential, image.shape[0], image.shape[1]))
     return maps
+
+
+def _window_on_black(image: UInt8[np.ndarray, "rows columns 3"]) -> Window | None:
+    """Give where an image is not black, in places of half its working size, with a margin.
+
+    None where that saves little, and for an image that is enlarged, or that its working size does not divide.
+    """
+    scale = working_scale(*image.shape[:2])
+    px = round(1 / scale)
+    if scale > 1 or min(image.shape[:2]) < LEAST_ON_BLACK_PX * px or any(side % px for side in image.shape[:2]):
+        return None
+    shown = content_window(image)
+    if not shown[0].stop:
+        return None
+    lengths = [-(-side // (2 * px)) for side in image.shape[:2]]
+    starts = [max(part.start // (2 * px) - _MARGIN, 0) // _EVERY * _EVERY for part in shown]
+    ends = [min(-(-part.stop // (2 * px)) + _MARGIN, length) for part, length in zip(shown, lengths, strict=True)]
+    # Squares of few sizes: measured, a convolution of a size that is new takes half as long again.
+    side = max(-(-(end - start) // (2 * _EVERY)) * 2 * _EVERY for start, end in zip(starts, ends, strict=True))
+    (top, bottom), (left, right) = (
+        (start, min(max(start + side, end), length)) for start, end, length in zip(starts, ends, lengths, strict=True)
+    )
+    saves = (bottom - top) * (right - left) < _MOST_ON_BLACK * lengths[0] * lengths[1]
+    return Window(top, bottom, left, right) if saves else None
+
+
+def _on_black(
+    network: SpikingSegmenter, image: UInt8[np.ndarray, "rows columns 3"], window: Window
+) -> UInt8[np.ndarray, "rows columns"]:
+    """Compute the class map of a cell cut out on black where the cell is: elsewhere there is rest."""
+    rows, columns = image.shape[:2]
+    scale = round(1 / working_scale(rows, columns))
+    shape = (rows // scale, columns // scale)
+    reach = reach_of(window, shape)
+    part = image[scale * reach.top : scale * reach.bottom, scale * reach.left : scale * reach.right]
+    small = _scaled(part, 1 / scale)
+    ranks = _ranks(small, n_black=shape[0] * shape[1] - small.shape[0] * small.shape[1])
+    spikes, black = (
+        torch.from_numpy(_spikes_by_rank(pixels, ranks))[None].contiguous(memory_format=torch.channels_last)
+        for pixels in (small, np.zeros((1, 1, 3), np.uint8))
+    )
+    [potential] = network.potentials_on_black(spikes, black[:, :, 0, 0], window, shape)
+    found = np.zeros((rows, columns), np.uint8)
+    top, left = 2 * scale * window.top, 2 * scale * window.left
+    shown = found[top : 2 * scale * window.bottom, left : 2 * scale * window.right]
+    shown[...] = _winners(potential, *shown.shape)
+    return found
 
 
 def _in_tiles(

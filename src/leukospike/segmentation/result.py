@@ -1,13 +1,14 @@
 """What segmentation gives for one image."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 from jaxtyping import UInt8
 
 from leukospike.segmentation.instances import ClassMap, Instances, find_cells, touches_border
-from leukospike.segmentation.morphology import cell_mask, cell_table, measure_cells
+from leukospike.segmentation.morphology import CellMeasures, cell_mask, cell_table, measure_cells
 from leukospike.segmentation.quality import Quality, quality_of
 from leukospike.segmentation.scale import PixelSize, contradicts, pixel_size_from_red_cells
 
@@ -23,14 +24,21 @@ class Segmentation:
     """255 nucleus, 128 cytoplasm, 0 the rest, uint8."""
     instances: Instances
     """Which pixel belongs to which cell."""
-    cells: pd.DataFrame
-    """One row a cell, columns `CELL_COLUMNS`; no rows if there are no cells or the image cannot be read."""
+    image: str
+    """Its name, in the table."""
+    measures: tuple[CellMeasures, ...]
+    """Of each cell; none if there are no cells or the image cannot be read."""
     quality: tuple[Quality, ...]
     """What is wrong with the image; then there are no cells, whatever the class map said."""
     pixel_size: PixelSize | None
     """None if it was not given and too few red cells show it."""
     doubtful_size: bool = False
     """Whether the cells contradict a size that was given or stored."""
+
+    @cached_property
+    def cells(self) -> pd.DataFrame:
+        """One row a cell, columns `CELL_COLUMNS`, also where there are none."""
+        return cell_table(self.image, self.measures)
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -40,13 +48,12 @@ class Segmentation:
     @property
     def middle_cell(self) -> int | None:
         """Number of the cell in the middle of the image, or else of that nearest to it; None if there are no cells."""
-        if not len(self.cells):
+        if not self.measures:
             return None
         rows, columns = self.mask.shape
         if in_middle := int(self.instances.labels[rows // 2, columns // 2]):
             return in_middle
-        away = np.hypot(self.cells["row"] - rows / 2, self.cells["column"] - columns / 2)
-        return int(self.cells["cell"].to_numpy(np.int64)[np.argmin(away.to_numpy(np.float64))])
+        return min(self.measures, key=lambda cell: np.hypot(cell.row - rows / 2, cell.column - columns / 2)).cell
 
 
 def segmentation_of(
@@ -78,13 +85,12 @@ def segmentation_of(
     quality = quality_of(pixels, class_map)
     if quality:
         nothing = np.zeros_like(class_map)
-        return Segmentation(nothing, find_cells(nothing), cell_table(image, []), quality, pixel_size)
+        return Segmentation(nothing, find_cells(nothing), image, (), quality, pixel_size)
     size = pixel_size_from_red_cells(pixels, class_map) if pixel_size is None else pixel_size
     instances = find_cells(class_map, red_cell_px=None if size is None else size.red_cell_px)
     measures = measure_cells(pixels, class_map, instances, um_per_px=None if size is None else size.um_per_px)
-    cells = cell_table(image, measures)
     doubtful = size is not None and size.source != "red cells" and contradicts(size, _areas(class_map, instances))
-    return Segmentation(cell_mask(class_map, instances), instances, cells, quality, size, doubtful)
+    return Segmentation(cell_mask(class_map, instances), instances, image, tuple(measures), quality, size, doubtful)
 
 
 def _areas(class_map: ClassMap, instances: Instances) -> list[int]:

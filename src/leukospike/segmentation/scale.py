@@ -11,6 +11,7 @@ from scipy import ndimage
 from skimage.filters import threshold_otsu
 
 from leukospike.errors import ConfigError
+from leukospike.framing import content_window
 from leukospike.images import Picture
 from leukospike.segmentation.instances import Region, connected, depth_inside, fill_holes, part_component
 
@@ -27,6 +28,7 @@ MIN_RED_CELLS_SEEN = 3
 _WORKING_SIDE = 320  # longest side at which red cells are looked for, pixels ...
 _LARGE = 1300  # ... twice that in images from this side on: whole fields, in which a red cell is a smaller part
 _BLACK, _CUT_OUT = 4, 0.2  # more than this share of pixels no brighter than that: a cell cut out on black
+_BLUR = 3  # pixels there that the blur reaches
 _MIN_AREA = 60  # pixels there: 9 across, below which a disc and a speck look the same
 _EDGE = 0.35  # the outline lies at so much of the way from the background to the median red cell: pale ones count too
 _SMOOTHING = 1  # pixels by which rings broken in the pale centre are closed and threads cut
@@ -116,6 +118,8 @@ def pixel_size_from_red_cells(
     """
     longest = max(pixels.shape[:2])
     step = -(-longest // (_WORKING_SIDE if longest < _LARGE else 2 * _WORKING_SIDE))
+    if _is_black_around(pixels, step):
+        return None
     green = _reduced(pixels[:, :, 1], step).astype(np.float32)
     green = ndimage.gaussian_filter(green, 0.7)
     if np.mean(green <= _BLACK) > _CUT_OUT:
@@ -135,6 +139,16 @@ def pixel_size_from_red_cells(
     low, median, high = np.percentile(group, [25, 50, 75])
     spread = RED_CELL_UM * (1 / low - 1 / high) / 2
     return PixelSize(RED_CELL_UM / float(median), "red cells", spread_um_per_px=float(spread), red_cells=len(group))
+
+
+def _is_black_around(pixels: UInt8[np.ndarray, "rows columns 3"], step: int) -> bool:
+    """Tell a cell cut out on black by what is 0, 0, 0 around it, which is seen before anything is computed."""
+    sides = [
+        min(-(-part.stop // step) + _BLUR, -(-length // step)) - max(part.start // step - _BLUR, 0)
+        for part, length in zip(content_window(pixels), pixels.shape[:2], strict=True)
+    ]
+    n_pixels = -(-pixels.shape[0] // step) * -(-pixels.shape[1] // step)
+    return n_pixels - sides[0] * sides[1] > _CUT_OUT * n_pixels
 
 
 def _reduced(plane: UInt8[np.ndarray, "rows columns"], step: int) -> UInt8[np.ndarray, "new_rows new_columns"]:
