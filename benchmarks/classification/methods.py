@@ -183,6 +183,9 @@ METHODS = {
     "appearance-moment-gap": Method(
         _appearance(AppearanceTraining(moment_gap=1.0)), "the same, subjects of a class brought together"
     ),
+    "appearance-shrunk": Method(
+        _appearance(AppearanceTraining(shrinkage=1.0)), "the same, measures shrunk where subjects of a class differ"
+    ),
     "appearance-distilled": Method(_distilled, "one network, taught by three and the support vectors"),
     "appearance-with-share": Method(_with_share, "three networks, and the share of blasts among the subject's cells"),
     "appearance-and-kernel": Method(None, "mean of both", members=("appearance", "kernel")),

@@ -96,15 +96,15 @@ def test_networks_learn_and_follow_their_seed(cells: LabelledCells):
     assert np.mean((first > 0) == cells.labels) > 0.85
 
 
-def test_what_is_added_to_the_loss_changes_the_networks(cells: LabelledCells):
+def test_what_makes_subjects_alike_changes_the_networks(cells: LabelledCells):
     config = AppearanceTraining(epochs=6, networks=1)
     measures = appearances(cells.crops)
     plain = ensemble(train_appearance(cells, config, known=measures), measures)[0]
-    for added in ({"risk_variance": 3.0}, {"moment_gap": 3.0}):
+    for added in ({"risk_variance": 3.0}, {"moment_gap": 3.0}, {"shrinkage": 3.0}):
         (network,) = train_appearance(cells, replace(config, **added), known=measures)
         found = ensemble([network], measures)[0]
         assert not np.array_equal(found, plain)
-        assert np.mean((found > 0) == cells.labels) > 0.85
+        assert np.mean((found > 0) == cells.labels) > 0.8
     with pytest.raises(ConfigError, match="moment_gap must be at least 0, got -1"):
         AppearanceTraining(moment_gap=-1)
 
