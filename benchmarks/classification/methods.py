@@ -212,11 +212,6 @@ METHODS = {
     "convolutional-excitation": Method(
         _convolutional(replace(_UNCHANGED, excitation=True)), "the same, squeeze-and-excitation", slow=True
     ),
-    "convolutional-risk-variance": Method(
-        _convolutional(replace(_UNCHANGED, risk_variance=1.0)),
-        "the same, variance of the loss over subjects added",
-        slow=True,
-    ),
     "convolutional-pretrained": Method(
         _convolutional(_UNCHANGED, pretrained=True), "the same, trained without labels before", slow=True
     ),

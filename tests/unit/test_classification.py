@@ -132,7 +132,7 @@ def test_excitation_weighs_channels(cells: LabelledCells):
 
 
 def test_training_starts_from_another_network(cells: LabelledCells):
-    config = ClassifierTraining(epochs=1, batch_size=24, learning_rate=1e-12, risk_variance=1.0, averaged=False)
+    config = ClassifierTraining(epochs=1, batch_size=24, learning_rate=1e-12, averaged=False)
     start = CellNetwork()
     trained = train_classifier(cells, config, start=start)
     torch.testing.assert_close(trained.decision.weight, start.decision.weight.detach(), atol=1e-6, rtol=0)

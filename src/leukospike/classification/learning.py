@@ -16,7 +16,6 @@ from torch.optim.swa_utils import AveragedModel
 from leukospike.averaging import running_mean
 from leukospike.classification.augmentation import augmented
 from leukospike.classification.cells import LabelledCells, drawing_odds
-from leukospike.classification.invariance import risk_variance, subject_numbers
 from leukospike.classification.network import CellNetwork, Input, Norm, colours_of
 from leukospike.errors import ConfigError, WeightsError
 from leukospike.files import written_whole
@@ -47,8 +46,6 @@ class ClassifierTraining:
     """Whether the network is the running mean of the weights."""
     excitation: bool = False
     """Whether blocks weigh their channels."""
-    risk_variance: float = 0.0
-    """Weight of the variance over subjects of the loss (`invariance.risk_variance`)."""
 
     def __post_init__(self) -> None:
         """Refuse impossible values."""
@@ -127,7 +124,6 @@ def _trained(
     if checkpoint is not None and checkpoint.exists():
         done = _restore(checkpoint, config, network, averaged, adam)
     odds = drawing_odds(cells, balanced=config.balanced)
-    subjects = subject_numbers(cells)
     for epoch in range(done, config.epochs):
         # By seed and epoch alone, so that a resumed training sees the same cells.
         rng = np.random.default_rng((config.seed, epoch))
@@ -145,9 +141,6 @@ def _trained(
                 logits = network(colours)
             labels = torch.from_numpy(cells.labels[np.sort(places)])
             loss = functional.cross_entropy(logits.float(), labels, label_smoothing=_SMOOTHING)
-            if config.risk_variance:
-                losses = functional.cross_entropy(logits.float(), labels, reduction="none")
-                loss = loss + config.risk_variance * risk_variance(losses, subjects[np.sort(places)])
             network.zero_grad()
             loss.backward()
             adam.step()
