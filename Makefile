@@ -13,6 +13,8 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	@echo 'Installing into $(VENV), about 1.6 GB: this may take minutes.'
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@# Without its torchvision, which has no build for the small torch: the tests do without.
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps timm
 	@touch $(STAMP)
 
 demo: setup

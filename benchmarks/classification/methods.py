@@ -118,7 +118,7 @@ def _convolutional(config: ClassifierTraining, *, turned: bool = True, pretraine
 
     def fit(cohort: Cohort, train: np.ndarray, test: np.ndarray, seed: int) -> np.ndarray:
         start = _pretrained(tuple(train.tolist()), seed) if pretrained else None
-        network = train_classifier(cohort.part(train), replace(config, seed=seed), start=start)
+        network = train_classifier(cohort.part(train), replace(config, seed=seed), start=start).network
 
         def scores(colours: torch.Tensor) -> torch.Tensor:
             return network.scores(colours) if turned else network(colours).diff(dim=1)[:, 0]

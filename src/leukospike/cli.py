@@ -29,7 +29,7 @@ from leukospike import datasets
 from leukospike.errors import ConfigError, LeukospikeError, RunError
 from leukospike.failures import Failure, write_failures
 from leukospike.files import locked, whole_folder
-from leukospike.settings import Kind, Preset, Protocol, RunConfig, Runtime, read_settings
+from leukospike.settings import PAPER, Kind, Preset, Protocol, RunConfig, Runtime, read_settings
 
 if TYPE_CHECKING:
     from leukospike.scorers import Scorer
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from leukospike.segmentation.files import ClassMaps
 
 _INTERRUPTED = 130  # as the framework has it
+_PIPE_COLUMNS = 200
 
 app = typer.Typer(
     name="leukospike",
@@ -94,7 +95,36 @@ ConfigOption = Annotated[
     Path | None,
     typer.Option("--config", help="TOML file of settings, such as another run's config.toml.", show_default=False),
 ]
-EpochsOption = Annotated[int | None, typer.Option("--epochs", help="Passes over the training images. Default: 10.")]
+BackboneOption = Annotated[
+    str | None,
+    typer.Option(
+        "--backbone",
+        help="What is trained. paper: the original system. appearance: three networks on measures of a cell, as the"
+        " package's. convolutional: a small residual network. timm:NAME, such as timm:resnet18: of that library, an"
+        " extra. Default: paper.",
+        show_default=False,
+    ),
+]
+PretrainedOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--pretrained",
+        help="With timm:NAME: begin with the library's weights, which are downloaded.",
+        show_default=False,
+    ),
+]
+GroupsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--groups",
+        metavar="CSV",
+        help="groups.csv of an audit of the same data: subjects who overlap count as one.",
+        show_default=False,
+    ),
+]
+EpochsOption = Annotated[
+    int | None, typer.Option("--epochs", help="Passes over the training images. Default: 10, or the backbone's.")
+]
 MaxCellsOption = Annotated[
     int | None, typer.Option("--max-cells", help="Take so many cells at the most. Default: all.")
 ]
@@ -380,12 +410,9 @@ def analyze(
 def _scorer(model: Path | None, runtime: Runtime) -> "Scorer":
     """Give what scores cells: the networks of a run, or the classifier of the package."""
     from leukospike.classification.classifier import default_classifier
-    from leukospike.runs import load_models
-    from leukospike.scorers import RunScorer, ShippedScorer
+    from leukospike.scorers import ShippedScorer, load_scorer
 
-    if model is None:
-        return ShippedScorer(default_classifier(), runtime)
-    return RunScorer(load_models(model), model.resolve().name)
+    return ShippedScorer(default_classifier(), runtime) if model is None else load_scorer(model)
 
 
 @model_app.command("show")
@@ -443,6 +470,8 @@ def train(
     data: DataOption,
     out: OutOption,
     preset: Annotated[Preset, typer.Option("--preset", help="Whose sizes to take.")] = Preset.C_NMC,
+    backbone: BackboneOption = None,
+    pretrained: PretrainedOption = None,
     protocol: Annotated[
         Protocol | None,
         typer.Option(
@@ -455,6 +484,7 @@ def train(
     epochs: EpochsOption = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of everything random. Default: 0.")] = None,
     max_cells: MaxCellsOption = None,
+    groups: GroupsOption = None,
     config: ConfigOption = None,
     resume: ResumeOption = False,  # noqa: FBT002 - a flag
 ) -> None:
@@ -466,9 +496,19 @@ def train(
     Example:
 
     leukospike train --data my-cells --out run
+
+    leukospike train --data my-cells --backbone appearance --out run
     """
-    settings = {"protocol": protocol, "n_folds": folds, "epochs": epochs, "seed": seed, "max_cells": max_cells}
-    _run(data, out, preset, settings, config, resume=resume, hold_out=True)
+    settings = {
+        "backbone": backbone,
+        "pretrained": pretrained,
+        "protocol": protocol,
+        "n_folds": folds,
+        "epochs": epochs,
+        "seed": seed,
+        "max_cells": max_cells,
+    }
+    _run(data, out, preset, settings, config, groups=groups, resume=resume, hold_out=True)
 
 
 @app.command()
@@ -479,6 +519,8 @@ def reproduce(
     ],
     data: DataOption,
     out: OutOption,
+    backbone: BackboneOption = None,
+    pretrained: PretrainedOption = None,
     protocol: Annotated[
         Protocol | None,
         typer.Option(
@@ -491,17 +533,32 @@ def reproduce(
     epochs: EpochsOption = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of everything random. Default: 0.")] = None,
     max_cells: MaxCellsOption = None,
+    groups: GroupsOption = None,
     config: ConfigOption = None,
     resume: ResumeOption = False,  # noqa: FBT002 - a flag
 ) -> None:
-    """Cross-validate the original system on a data set and write a run folder with a report.
+    """Cross-validate the original system, or another backbone, on a data set, and write a run folder with a report.
+
+    Backbones other than the original's see the cell in the middle of each picture, cut out on black.
 
     Example:
 
     leukospike reproduce c-nmc --data C-NMC_Leukemia --out runs/honest
+
+    leukospike reproduce c-nmc --data C-NMC_Leukemia --backbone appearance --groups audit/groups.csv --out runs/ours
+
+    leukospike reproduce c-nmc --data C-NMC_Leukemia --backbone timm:resnet18 --pretrained --out runs/resnet
     """
-    settings = {"protocol": protocol, "n_folds": folds, "epochs": epochs, "seed": seed, "max_cells": max_cells}
-    _run(data, out, dataset, settings, config, resume=resume, hold_out=False)
+    settings = {
+        "backbone": backbone,
+        "pretrained": pretrained,
+        "protocol": protocol,
+        "n_folds": folds,
+        "epochs": epochs,
+        "seed": seed,
+        "max_cells": max_cells,
+    }
+    _run(data, out, dataset, settings, config, groups=groups, resume=resume, hold_out=False)
 
 
 @app.command()
@@ -554,6 +611,8 @@ def audit(
         bool, typer.Option("--run", help="Train under three protocols, and say what each leak is worth.")
     ] = False,
     preset: Annotated[Preset, typer.Option("--preset", help="With --run: whose sizes to take.")] = Preset.C_NMC,
+    backbone: BackboneOption = None,
+    pretrained: PretrainedOption = None,
     folds: Annotated[int | None, typer.Option("--folds", help="Folds of the cross-validation. Default: 4.")] = None,
     epochs: EpochsOption = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of everything random. Default: 0.")] = None,
@@ -568,7 +627,7 @@ def audit(
     pairs.csv, and groups.csv, which says what a split must keep together. The page shows pictures of your data.
 
     --run trains the same network under the original protocol, split by image, and split by subject, where subjects that
-    overlap count as one; folds, epochs, seed, max-cells, config and resume are those of reproduce.
+    overlap count as one; backbone and all options after it are those of reproduce.
 
     Exit status: 0 the audit ran, whatever it found; 1 some files could not be read, or a line of the split names no
     image; 2 it could not be done.
@@ -581,7 +640,14 @@ def audit(
 
     leukospike audit C-NMC_Leukemia --run --epochs 10 --out audit
     """
-    settings = {"n_folds": folds, "epochs": epochs, "seed": seed, "max_cells": max_cells}
+    settings = {
+        "backbone": backbone,
+        "pretrained": pretrained,
+        "n_folds": folds,
+        "epochs": epochs,
+        "seed": seed,
+        "max_cells": max_cells,
+    }
     _refuse_inside(out, [data])
     if run:
         if split is not None:
@@ -634,6 +700,7 @@ def _run(
     options: dict[str, Any],
     config: Path | None,
     *,
+    groups: Path | None,
     resume: bool,
     hold_out: bool,
 ) -> None:
@@ -643,13 +710,20 @@ def _run(
 
     _refuse_inside(out, [data])
     run_config = _settings(preset, options, config, hold_out=hold_out)
+    dataset = datasets.read_dataset(data)
+    if groups is not None:
+        from leukospike.audit import join_subjects
+
+        dataset = join_subjects(dataset, groups)
     with _progress() as progress:
-        outcome = run_protocol(datasets.read_dataset(data), run_config, out, resume=resume, progress=progress)
+        outcome = run_protocol(dataset, run_config, out, resume=resume, progress=progress)
     cell = outcome.metrics["pooled"]["cell"]
     area = cell["roc_auc"]
     if area["value"] is not None:
+        backbone = "" if run_config.backbone == PAPER else f", backbone {run_config.backbone}"
         out_console.print(
-            f"{run_config.protocol} protocol, {cell['n']} cells: accuracy {cell['accuracy']['value']:.3f},"
+            f"{run_config.protocol} protocol{backbone}, {cell['n']} cells:"
+            f" accuracy {cell['accuracy']['value']:.3f},"
             f" ROC AUC {area['value']:.3f} (interval {area['low']:.3f} to {area['high']:.3f}, {cell['interval']}"
             f"{'; too few subjects for it to vary' if area['low'] == area['high'] else ''})",
         )
@@ -685,7 +759,9 @@ def _print_table(table: datasets.Table) -> None:
         shown.add_column(_visible(column), overflow="fold")
     for row in table.rows:
         shown.add_row(*map(_visible, row))
-    out_console.print(shown, width=None if out_console.is_terminal else 200, soft_wrap=False)
+    # A console that is no terminal counts 80 columns, and gives no table more than it counts.
+    console = out_console if out_console.is_terminal else Console(markup=False, emoji=False, width=_PIPE_COLUMNS)
+    console.print(shown, soft_wrap=False)
 
 
 def _end(failures: tuple[Failure, ...] | list[Failure], n_files: int, *, see: Path | str) -> None:

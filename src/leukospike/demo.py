@@ -9,8 +9,7 @@ from leukospike.files import whole_folder
 from leukospike.progress import Progress, silent
 from leukospike.protocols import run_protocol
 from leukospike.report import write_analysis_report, write_report
-from leukospike.runs import load_models
-from leukospike.scorers import RunScorer
+from leukospike.scorers import load_scorer
 from leukospike.scoring import analyze_cells
 from leukospike.segmentation.files import segment_files
 from leukospike.segmentation.network import class_maps, default_segmenter
@@ -68,6 +67,6 @@ def _read_fields(images: Path, run: Path, out: Path, progress: Progress) -> None
     for folder in ("masks", "fields"):
         (out / folder).mkdir()
     segment_files(records, out / "masks", segmenter, progress=progress)
-    scorer = RunScorer(load_models(run), run.name)
+    scorer = load_scorer(run)
     analyze_cells(records, scorer, out / "fields", class_maps=segmenter, progress=progress)
     write_analysis_report(out / "fields")

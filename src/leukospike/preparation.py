@@ -1,4 +1,4 @@
-"""From files to spike maps on disk: every image is decoded once, and its maps are read from there ever after."""
+"""From files to what a network sees, on disk: every image is decoded once, and read from there ever after."""
 
 import json
 import os
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -24,22 +24,80 @@ from leukospike.preprocessing import Augmentation, spike_map
 from leukospike.progress import Progress, silent
 
 INDEX = "index.json"
-"""Names the images whose maps lie beside it, their labels, subjects, and digests."""
+"""Names the images whose maps or crops lie beside it, their labels, subjects, and digests."""
 
 _REFUSAL = (
     "prepare: images must be those that the run was begun with, got {}. Give the first data again or start a new run."
 )
-_CHUNK = 64  # maps augmented at a time
+_CHUNK = 64  # augmented at a time
 _AHEAD = 8  # decoded images held at a time: 120 MB of ALL-IDB1's fields
 _WORKERS = 2
 
 
+@runtime_checkable
+class FrontEnd(Protocol):
+    """What makes of a picture what a network sees of it."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Give the shape of what it makes."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Give its type of numbers."""
+        ...
+
+    def settings(self) -> dict[str, Any]:
+        """Give what decides the result, in terms of JSON."""
+        ...
+
+    def see(self, picture: Picture) -> np.ndarray:
+        """Make it; an `ImageError` if there is nothing to see."""
+        ...
+
+    def changed(self, seen: np.ndarray, augmentation: Augmentation) -> np.ndarray:
+        """Augment several of those that it made."""
+        ...
+
+
+@dataclass(frozen=True)
+class SpikeFrontEnd:
+    """The original's: the map of first spikes, blurred and resized; float32, 0 to 1."""
+
+    size: int
+    """Side of the maps, pixels."""
+    window: int
+    """Side of the blur's kernel, pixels."""
+    dtype = np.dtype(np.float32)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Give rows and columns of a map."""
+        return self.size, self.size
+
+    def settings(self) -> dict[str, Any]:
+        """Give size and window."""
+        return {"size": self.size, "window": self.window}
+
+    def see(self, picture: Picture) -> Float[np.ndarray, "rows columns"]:
+        """Take a picture through the spikes."""
+        return spike_map(luma(picture.pixels), size=self.size, window=self.window)
+
+    def changed(
+        self, seen: Float[np.ndarray, "n rows columns"], augmentation: Augmentation
+    ) -> Float[np.ndarray, "n rows columns"]:
+        """Mirror, turn, zoom and shift maps."""
+        return augmentation.apply(torch.from_numpy(seen)).numpy()
+
+
 @dataclass(frozen=True)
 class Prepared:
-    """The spike maps of a data set, and what was learned while making them."""
+    """What is seen of a data set, and what was learned while making it."""
 
-    maps: Float[np.ndarray, "items rows columns"]
-    """float32, 0 to 1, read from disk as needed. The n images first, then their first augmented copies, and so on."""
+    seen: np.ndarray
+    """Of shape (items, ...) as the front end has it, read from disk as needed. The n images first, then their first
+    augmented copies, and so on."""
     records: tuple[Record, ...]
     """The n images that could be read."""
     digests: tuple[str, ...]
@@ -54,14 +112,13 @@ class Prepared:
 def prepare(
     records: Sequence[Record],
     folder: Path,
+    front: FrontEnd,
     *,
-    size: int,
-    window: int,
     copies: int,
     seed: int,
     progress: Progress = silent,
 ) -> Prepared:
-    """Make, or find again, the spike maps of images and of their augmented copies.
+    """Make, or find again, what is seen of images and of their augmented copies.
 
     An augmented copy depends on its image, the seed and the image's place in the list, and on no other image.
 
@@ -69,12 +126,9 @@ def prepare(
     ----------
     records : sequence of Record
     folder : Path
-        Where the maps are kept: `maps.npy` and `index.json`. If they are there already, no image is decoded but those
-        whose files have changed since, to see if their pixels have.
-    size : int
-        Side of the maps, pixels.
-    window : int
-        Side of the blur's kernel, pixels.
+        Where it is kept: `seen.npy` and `index.json`. If they are there already, no image is decoded but those whose
+        files have changed since, to see if their pixels have.
+    front : FrontEnd
     copies : int
         Augmented copies of each image.
     seed : int
@@ -88,42 +142,44 @@ def prepare(
     Raises
     ------
     RunError
-        If `folder` keeps the maps of other images, labels, subjects, or settings.
+        If `folder` keeps what is seen of other images, labels, subjects, or settings.
     """
-    settings = {"size": size, "window": window, "copies": copies, "seed": seed}
-    index, maps_path = folder / INDEX, folder / "maps.npy"
+    settings = front.settings() | {"copies": copies, "seed": seed}
+    index, seen_path = folder / INDEX, folder / "seen.npy"
     if index.exists():
         require_same_images(records, index)
         kept = json.loads(index.read_text(encoding="utf-8"))
         if kept["settings"] != settings:
             _refuse_images(f"others than {folder} keeps")
-        if maps_path.exists():
-            return _opened(records, maps_path, kept, copies)
+        if seen_path.exists():
+            return _opened(records, seen_path, kept, copies)
     stamps = [_stamp(record) for record in records]
     folder.mkdir(parents=True, exist_ok=True)
     index.unlink(missing_ok=True)
-    maps = open_memmap(maps_path, mode="w+", dtype=np.float32, shape=(len(records) * (1 + copies), size, size))
+    seen = open_memmap(seen_path, mode="w+", dtype=front.dtype, shape=(len(records) * (1 + copies), *front.shape))
     if hasattr(os, "posix_fallocate"):
-        # A full disk is an error now, and not the death of the process when a page of the map is first written.
-        with maps_path.open("r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, maps_path.stat().st_size)
+        # A full disk is an error now, and not the death of the process when a page of the file is first written.
+        with seen_path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, seen_path.stat().st_size)
     digests: list[str] = []
     views: list[View] = []
     images: list[str] = []
     failures: list[Failure] = []
     generated = False
     for done, (record, result) in enumerate(decoded(records), start=1):
-        if isinstance(result, Picture):
-            maps[len(images)] = spike_map(luma(result.pixels), size=size, window=window)
+        try:
+            if isinstance(result, ImageError):
+                raise result
+            seen[len(images)] = front.see(result)
             images.append(record.image)
             digests.append(pixel_digest(result.pixels))
             views.append(view_of(result))
             generated |= result.generated
-        else:
-            failures.append(Failure(record.image, str(result)))
-        progress("decode and spikes", done, len(records))
-    _augment(maps, len(images), copies, seed, progress)
-    maps.flush()
+        except ImageError as error:
+            failures.append(Failure(record.image, str(error)))
+        progress("prepare images", done, len(records))
+    _augment(front, seen, len(images), copies, seed, progress)
+    seen.flush()
     kept: dict[str, Any] = {
         "settings": settings,
         "records": [_said(record) for record in records],
@@ -134,9 +190,9 @@ def prepare(
         "failures": [asdict(failure) for failure in failures],
         "generated": generated,
     }
-    # Written last: maps without an index are of an interrupted run, and are made again.
+    # Written last: what lies there without an index is of an interrupted run, and is made again.
     write_text(index, json.dumps(kept))
-    return _opened(records, maps_path, kept, copies)
+    return _opened(records, seen_path, kept, copies)
 
 
 def require_same_images(records: Sequence[Record], index: Path) -> None:
@@ -213,24 +269,24 @@ def decoded(records: Sequence[Record]) -> Iterator[tuple[Record, Picture | Image
             yield record, result.result()
 
 
-def _augment(maps: np.ndarray, n: int, copies: int, seed: int, progress: Progress) -> None:
+def _augment(front: FrontEnd, seen: np.ndarray, n: int, copies: int, seed: int, progress: Progress) -> None:
     """Fill in the copies, which lie behind the n images."""
     for copy in range(1, copies + 1):
         generator = torch.Generator().manual_seed(int(np.random.SeedSequence((seed, copy)).generate_state(1)[0]))
         augmentation = Augmentation.draw(n, generator=generator)
         for first in range(0, n, _CHUNK):
             places = slice(first, min(first + _CHUNK, n))
-            changed = augmentation.part(places).apply(torch.from_numpy(np.array(maps[places])))
-            maps[copy * n + places.start : copy * n + places.stop] = changed.numpy()
+            changed = front.changed(np.array(seen[places]), augmentation.part(places))
+            seen[copy * n + places.start : copy * n + places.stop] = changed
             progress("augment", (copy - 1) * n + places.stop, copies * n)
 
 
-def _opened(records: Sequence[Record], maps_path: Path, kept: dict[str, Any], copies: int) -> Prepared:
-    """Open finished maps for reading."""
+def _opened(records: Sequence[Record], seen_path: Path, kept: dict[str, Any], copies: int) -> Prepared:
+    """Open what is finished for reading."""
     by_image = {record.image: record for record in records}
-    maps = np.load(maps_path, mmap_mode="r", allow_pickle=False)
+    seen = np.load(seen_path, mmap_mode="r", allow_pickle=False)
     return Prepared(
-        maps=maps[: len(kept["images"]) * (1 + copies)],
+        seen=seen[: len(kept["images"]) * (1 + copies)],
         records=tuple(by_image[image] for image in kept["images"]),
         digests=tuple(kept["digests"]),
         views=tuple(View(**view) for view in kept["views"]),

@@ -1,46 +1,40 @@
-"""The whole system, cross-validated: the original's protocol with its flaws, an honest one, and one between them.
+"""A whole system, cross-validated: by the original's protocol with its flaws, an honest one, and one between them.
 
-All train the same network on the same spike maps, with the same augmented copies. They differ in who is on which side
-of the split, and in what the fitted objects (normalisation, components) have seen. The one between splits by image as
-the original does, and fits on the training part alone as the honest one does: `audit` parts the flaws by it.
+What is trained, `systems` has: the original's network on spike maps, or another on cells cut out. The protocols differ
+in who is on which side of the split, and in what the fitted objects (normalisation, components) have seen. The one
+between splits by image as the original does, and fits on the training part alone as the honest one does: `audit` parts
+the flaws by it.
 """
 
 import hashlib
 import json
 import shutil
-import time
 from collections import Counter
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, fields, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
-from jaxtyping import Int
 from PIL import Image
 
-from leukospike.components import FittedComponents, fit_components
 from leukospike.datasets import DataSet
 from leukospike.environment import describe_environment, peak_memory_mb
 from leukospike.errors import DataError, ImageError, LeukospikeError, RunError, SplitError
 from leukospike.evaluation import as_published, metric_table, per_subject
 from leukospike.failures import Failure, read_failures, write_failures
 from leukospike.files import locked, new_folder, remove_leftovers, write_table, write_text, written_whole
-from leukospike.framing import framing_of
-from leukospike.images import luma, read_image
-from leukospike.model import FittedModel, load_model, network_probabilities, save_model
+from leukospike.history import EpochRecord
+from leukospike.images import read_image
 from leukospike.preparation import INDEX, Prepared, prepare, require_same_images
-from leukospike.preprocessing import Normalisation
 from leukospike.progress import Progress, silent
 from leukospike.runs import read_config, weights_path, write_config
-from leukospike.settings import Preset, Protocol, RunConfig
-from leukospike.spikes import latency_map
+from leukospike.settings import PAPER, TIMM, Preset, Protocol, RunConfig
 from leukospike.splits import Fold, image_folds, subject_folds
-from leukospike.training import ProjectedCells, TrainingConfig, train_network
+from leukospike.systems import CellSystem, FoldResult, Items, PaperSystem, Part, Stages, System
 
 PUBLISHED = {
     Preset.ALL_IDB: {"accuracy": 0.9960, "source": "Noshad and Fallahi, doi 10.1080/21681163.2022.2157748, 10 folds"},
@@ -48,20 +42,13 @@ PUBLISHED = {
 }
 """What the original system reports, by image and with the flaws below."""
 
-_FLAWS = (
-    "Augmented copies of one image fall on both sides of the split.",
-    "The z-score and the principal components are fitted on all images, test images included.",
-    "The learning rate follows the accuracy on the test images.",
-    "The published precision is the specificity's formula, and the published area under the curve is computed from"
-    " decisions in place of probabilities; both are shown here as published and as they should be.",
-)
 _FLAW_SUBJECTS = "Cells of one subject fall on both sides of the split."
 _FLAW_DUPLICATES = "{} images are filed under more than one subject with the same pixels, and fall on both sides."
 _FLAW_ALL_IDB = (
     "ALL-IDB has no patient ids: all crops of ALL-IDB2 are cut from images of ALL-IDB1, some images overlap, and"
     " nobody can say which images are of one person."
 )
-_IMAGES = "images.json"  # the index, which outlives the maps
+_IMAGES = "images.json"  # the index, which outlives what it names
 _PICTURES = "pictures.npz"
 _SAMPLES_PER_CLASS = 3
 _LARGEST_SAMPLE_PX = 512
@@ -76,45 +63,19 @@ class RunOutcome:
     failures: tuple[Failure, ...]
 
 
-@dataclass
-class _Stages:
-    """Seconds of each stage, summed over folds and over the parts of an interrupted run."""
-
-    seconds: dict[str, float] = field(default_factory=dict[str, float])
-
-    @contextmanager
-    def timed(self, stage: str) -> Generator[None]:
-        start = time.perf_counter()
-        yield
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
-
-
-@dataclass(frozen=True)
-class _Items:
-    """What is split: the images, and behind them their augmented copies."""
-
-    labels: Int[np.ndarray, " items"]
-    subjects: np.ndarray
-    digests: tuple[str, ...]
-    image: Int[np.ndarray, " items"]
-    """Place of the item's image in the list of images."""
-    copy: Int[np.ndarray, " items"]
-    """0: the image itself."""
-
-
 def run_protocol(
     dataset: DataSet, config: RunConfig, run: Path, *, resume: bool = False, progress: Progress = silent
 ) -> RunOutcome:
-    """Cross-validate the original system on a data set and write a run folder.
+    """Cross-validate a system on a data set and write a run folder.
 
     Parameters
     ----------
     dataset : DataSet
     config : RunConfig
     run : Path
-        The run folder: `config.toml`, `metrics.json`, `images.json`, `predictions.csv`, `history.csv`,
-        `components.csv`, `samples.npz`, `weights/fold_*.safetensors`, and `failures.csv` if an image could not be
-        read. The report is made from it by `report.write_report`.
+        The run folder: `config.toml`, `metrics.json`, `images.json`, `predictions.csv`, `history.csv`, `samples.npz`,
+        `weights/fold_*.safetensors`; of the original system `components.csv`; and `failures.csv` if an image could not
+        be used. The report is made from it by `report.write_report`.
     resume : bool
         True: `run` is an interrupted run, and is carried on. It ends with the figures of an uninterrupted one.
     progress : Progress
@@ -128,6 +89,8 @@ def run_protocol(
     ------
     DataError
         If labels are missing or of one class only.
+    ConfigError
+        If a backbone of timm is asked for and cannot be had.
     SplitError
         If the honest protocol is asked for and subjects are unknown or too few.
     RunError
@@ -224,107 +187,69 @@ def _require_readable_classes(dataset: DataSet, prepared: Prepared, command: str
 def _run(dataset: DataSet, config: RunConfig, run: Path, progress: Progress) -> RunOutcome:
     """Do all the folds that are not done yet, then put everything together."""
     state = run / "state"
-    stages = _Stages()
-    with stages.timed("decode, spikes, augmentation"):
+    stages = Stages()
+    system = _system(config)
+    with stages.timed("prepare images"):
         prepared = prepare(
-            dataset.records,
-            state,
-            size=config.image_size,
-            window=config.blur_window,
-            copies=config.augmented_copies,
-            seed=config.seed,
-            progress=progress,
+            dataset.records, state, system.front, copies=system.copies, seed=config.seed, progress=progress
         )
     _require_readable_classes(dataset, prepared, _command(config))
-    items = _items(prepared, config.augmented_copies)
+    items = _items(prepared, system.copies)
     folds = _folds(items, config)
+    if not system.validates:
+        folds = [_without_validation(fold, config.protocol) for fold in folds]
     if not (state / _PICTURES).exists():
         # Now, and not after hours of training, when the images may have gone.
         _keep_pictures(state / _PICTURES, prepared, items, folds[0], _command(config))
     numbers = range(len(folds))
-    shared: tuple[Normalisation, FittedComponents] | None = None
     for number in numbers:
         done = state / f"fold_{number}.json"
         if done.exists() and weights_path(run, number).exists():
             continue
-        fold_stages = _Stages(stages.seconds if number == 0 else {})
-        if config.protocol is Protocol.PAPER:
-            if shared is None:
-                shared = _fit(prepared.maps, np.arange(len(items.labels)), config, fold_stages, progress)
-            fitted = shared
-        else:
-            fitted = _fit(prepared.maps, folds[number].train, config, fold_stages, progress)
-        result = _run_fold(number, folds[number], fitted, prepared, items, config, run, fold_stages, progress)
-        write_text(done, json.dumps(result))
+        fold_stages = Stages(stages.seconds if number == 0 else {})
+
+        def told(stage: str, done: int, total: int, number: int = number) -> None:
+            progress(f"{stage} fold {number + 1}", done, total)
+
+        part = Part(
+            number=number,
+            fold=folds[number],
+            prepared=prepared,
+            items=items,
+            weights=weights_path(run, number),
+            checkpoint=state / f"fold_{number}.checkpoint.safetensors",
+            stages=fold_stages,
+            progress=told,
+        )
+        write_text(done, json.dumps(_said_of_fold(system.run_fold(part), fold_stages)))
+        part.checkpoint.unlink(missing_ok=True)
     results = [json.loads((state / f"fold_{number}.json").read_text(encoding="utf-8")) for number in numbers]
     write_text(run / _IMAGES, (state / INDEX).read_text(encoding="utf-8"))
-    outcome = _put_together(dataset, config, run, prepared, items, folds, results, progress)
+    outcome = _put_together(dataset, config, run, system, prepared, items, folds, results, progress)
     shutil.rmtree(state)
     return outcome
 
 
-def _fit(
-    maps: np.ndarray, places: np.ndarray, config: RunConfig, stages: _Stages, progress: Progress
-) -> tuple[Normalisation, FittedComponents]:
-    """Fit z-score and components on some of the items, and on nothing else."""
-    progress("fit PCA", 0, 1)
-    with stages.timed("PCA"):
-        chosen = maps[places]
-        normalisation = Normalisation.fit(chosen)
-        n_components = min(config.n_components, len(chosen), chosen[0].size)
-        components = fit_components(normalisation.apply(chosen), n_components=n_components, seed=config.seed)
-    progress("fit PCA", 1, 1)
-    return normalisation, components
+def _system(config: RunConfig) -> System:
+    """Give what is trained."""
+    return PaperSystem(config) if config.backbone == PAPER else CellSystem(config)
 
 
-def _run_fold(
-    number: int,
-    fold: Fold,
-    fitted: tuple[Normalisation, FittedComponents],
-    prepared: Prepared,
-    items: _Items,
-    config: RunConfig,
-    run: Path,
-    stages: _Stages,
-    progress: Progress,
-) -> dict[str, Any]:
-    """Train on one fold, keep its model, and give what there is to know of it."""
-    normalisation, components = fitted
+def _without_validation(fold: Fold, protocol: Protocol) -> Fold:
+    """Train on the validation items too, which nothing would watch; under `paper` those are the test items."""
+    nobody = fold.validation[:0]
+    if protocol is Protocol.PAPER:
+        return replace(fold, validation=nobody)
+    return replace(fold, train=np.concatenate([fold.train, fold.validation]), validation=nobody)
 
-    def projected(places: np.ndarray) -> ProjectedCells:
-        parts = [places[first : first + 512] for first in range(0, len(places), 512)]
-        coordinates = [components.project(normalisation.apply(prepared.maps[part])) for part in parts]
-        empty = np.zeros((0, len(components.basis)), np.float32)
-        return ProjectedCells(np.concatenate([empty, *coordinates]), items.labels[places])
 
-    with stages.timed("project"):
-        train, validation, test = projected(fold.train), projected(fold.validation), projected(fold.test)
-
-    def told(stage: str, done: int, total: int) -> None:
-        progress(f"{stage} fold {number + 1}", done, total)
-
-    checkpoint = run / "state" / f"fold_{number}.checkpoint.safetensors"
-    settings = TrainingConfig(
-        epochs=config.epochs,
-        batch_size=config.batch_size,
-        learning_rate=config.learning_rate,
-        hidden_units=config.hidden_units,
-        seed=config.seed + number,
-    )
-    with stages.timed("train"):
-        training = train_network(train, validation, components, settings, checkpoint=checkpoint, progress=told)
-    with stages.timed("score"):
-        probabilities = network_probabilities(training.network, components, test.coordinates)
-    shown = framing_of([prepared.views[place] for place in np.unique(items.image[fold.train])])
-    model = FittedModel(
-        config.image_size, config.blur_window, config.hidden_units, normalisation, components, training.network, shown
-    )
-    save_model(model, weights_path(run, number))
-    checkpoint.unlink()
+def _said_of_fold(result: FoldResult, stages: Stages) -> dict[str, Any]:
+    """Give what is kept of a fold until all are done."""
+    shares = result.explained_variance_ratio
     return {
-        "probabilities": [float(probability) for probability in probabilities],
-        "history": [asdict(record) for record in training.history],
-        "explained_variance_ratio": [float(share) for share in components.explained_variance_ratio],
+        "probabilities": [float(probability) for probability in result.probabilities],
+        "history": [asdict(record) for record in result.history],
+        "explained_variance_ratio": None if shares is None else [float(share) for share in shares],
         "stages": stages.seconds,
         "peak_memory_mb": peak_memory_mb(),
     }
@@ -334,8 +259,9 @@ def _put_together(
     dataset: DataSet,
     config: RunConfig,
     run: Path,
+    system: System,
     prepared: Prepared,
-    items: _Items,
+    items: Items,
     folds: Sequence[Fold],
     results: Sequence[dict[str, Any]],
     progress: Progress,
@@ -346,18 +272,20 @@ def _put_together(
         predictions = predictions.drop(columns="copy")
     write_table(run / "predictions.csv", predictions)
     histories = [{"fold": n} | record for n, result in enumerate(results) for record in result["history"]]
-    write_table(run / "history.csv", pd.DataFrame(histories))
+    columns = ["fold", *(field.name for field in fields(EpochRecord))]
+    write_table(run / "history.csv", pd.DataFrame(histories, columns=pd.Index(columns)))
     shares = [
         {"fold": n, "component": index, "explained_variance_ratio": share}
         for n, result in enumerate(results)
-        for index, share in enumerate(result["explained_variance_ratio"], start=1)
+        for index, share in enumerate(result["explained_variance_ratio"] or (), start=1)
     ]
-    write_table(run / "components.csv", pd.DataFrame(shares))
+    if shares:
+        write_table(run / "components.csv", pd.DataFrame(shares))
     if prepared.failures:
         write_failures(run / "failures.csv", prepared.failures)
-    _write_samples(run, prepared, items)
+    _write_samples(run, system, prepared, items)
 
-    stages = _Stages()
+    stages = Stages()
     for result in results:
         for stage, seconds in result["stages"].items():
             stages.seconds[stage] = stages.seconds.get(stage, 0.0) + seconds
@@ -375,8 +303,8 @@ def _put_together(
                     "test_cells": len(fold.test),
                     "train_subjects": _n_subjects(prepared, items, fold.train),
                     "test_subjects": _n_subjects(prepared, items, fold.test),
-                    "n_components": len(ratios),
-                    "explained_variance": min(float(sum(ratios)), 1.0),  # but for rounding
+                    "n_components": None if ratios is None else len(ratios),
+                    "explained_variance": None if ratios is None else min(float(sum(ratios)), 1.0),  # but for rounding
                 }
                 | _tables(part, config.seed)
             )
@@ -384,26 +312,29 @@ def _put_together(
         progress("evaluate", len(folds) + 1, len(folds) + 1)
     labels = predictions["label"].to_numpy(np.int64)
     probabilities = predictions["probability"].to_numpy(np.float64)
-    paper = config.protocol is Protocol.PAPER
+    as_original = config.protocol is Protocol.PAPER and config.backbone == PAPER
     metrics: dict[str, Any] = {
         "protocol": config.protocol.value,
+        "backbone": config.backbone,
         "dataset": config.dataset.value,
         "hold_out": config.hold_out,
         "seed": config.seed,
         "generated": prepared.generated,
         "data": _describe(dataset, prepared),
-        "flaws": _flaws(dataset, prepared, config.protocol),
+        "flaws": _flaws(dataset, prepared, config.protocol, system),
         "notices": _notices(config, prepared, per_fold),
         "environment": describe_environment(),
         "stages": [{"stage": stage, "seconds": round(seconds, 2)} for stage, seconds in stages.seconds.items()],
         "peak_memory_mb": max(peak_memory_mb(), *(result["peak_memory_mb"] for result in results)),
         "folds": per_fold,
         "pooled": pooled,
-        "as_published": as_published(labels, probabilities) if paper else None,
+        "as_published": as_published(labels, probabilities) if as_original else None,
         # Beside other people's cells the published figure would be no comparison.
         "published": PUBLISHED[config.dataset] if dataset.layout.startswith(config.dataset) else None,
     }
-    versions = {name: metadata.version(name) for name in ("leukospike", "torch", "lightning", "numpy", "scikit-learn")}
+    libraries = ["leukospike", "torch", "lightning", "numpy", "scikit-learn"]
+    libraries += ["timm"] if config.backbone.startswith(TIMM) else []
+    versions = {name: metadata.version(name) for name in libraries}
     data = {name: metrics["data"][name] for name in ("name", "layout", "images", "subjects", "digest")}
     write_config(run, config, data=data, versions=versions)
     write_text(run / "metrics.json", json.dumps(metrics, indent=1))
@@ -435,17 +366,17 @@ def _chosen(dataset: DataSet, config: RunConfig) -> DataSet:
     return replace(dataset, records=tuple(dataset.records[place] for place in places))
 
 
-def _items(prepared: Prepared, copies: int) -> _Items:
+def _items(prepared: Prepared, copies: int) -> Items:
     """List images and copies in the order of the maps."""
     n = len(prepared.records)
     image = np.tile(np.arange(n), 1 + copies)
     labels = np.array([record.label for record in prepared.records], np.int64)
     # Where there are no subjects, each image stands for itself.
     subjects = np.array([record.image if record.subject is None else record.subject for record in prepared.records])
-    return _Items(labels[image], subjects[image], prepared.digests, image, np.repeat(np.arange(1 + copies), n))
+    return Items(labels[image], subjects[image], prepared.digests, image, np.repeat(np.arange(1 + copies), n))
 
 
-def _folds(items: _Items, config: RunConfig) -> list[Fold]:
+def _folds(items: Items, config: RunConfig) -> list[Fold]:
     """Split the items by the protocol; where one part is held out, give that fold alone."""
     if config.protocol is Protocol.PAPER:
         folds = image_folds(len(items.labels), n_folds=config.n_folds, seed=config.seed)
@@ -484,7 +415,7 @@ def _held_out(folds: Sequence[Fold], labels: np.ndarray) -> list[Fold]:
 
 
 def _predictions(
-    prepared: Prepared, items: _Items, folds: Sequence[Fold], results: Sequence[dict[str, Any]]
+    prepared: Prepared, items: Items, folds: Sequence[Fold], results: Sequence[dict[str, Any]]
 ) -> pd.DataFrame:
     """Give one row a tested item."""
     parts = [
@@ -545,11 +476,11 @@ def _describe(dataset: DataSet, prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def _flaws(dataset: DataSet, prepared: Prepared, protocol: Protocol) -> list[str]:
+def _flaws(dataset: DataSet, prepared: Prepared, protocol: Protocol, system: System) -> list[str]:
     """Name what is wrong with a protocol on these data."""
     if protocol is Protocol.HONEST:
         return []
-    flaws: list[str] = list(_FLAWS) if protocol is Protocol.PAPER else []
+    flaws: list[str] = list(system.flaws) if protocol is Protocol.PAPER else []
     if dataset.no_subject_reason is not None:
         flaws.append(_FLAW_ALL_IDB if dataset.layout.startswith("all-idb") else "Nobody can say whose the images are.")
         return flaws
@@ -563,7 +494,7 @@ def _flaws(dataset: DataSet, prepared: Prepared, protocol: Protocol) -> list[str
 def _notices(config: RunConfig, prepared: Prepared, folds: Sequence[dict[str, Any]]) -> list[str]:
     """Say where the run is not what was asked for."""
     notices: list[str] = []
-    fewest = min(fold["n_components"] for fold in folds)
+    fewest = min((fold["n_components"] for fold in folds if fold["n_components"]), default=config.n_components)
     if fewest < config.n_components:
         notices.append(
             f"{config.n_components} components were asked for; {fewest} are possible with so few images, and were used."
@@ -577,7 +508,7 @@ def _notices(config: RunConfig, prepared: Prepared, folds: Sequence[dict[str, An
     return notices
 
 
-def _keep_pictures(path: Path, prepared: Prepared, items: _Items, fold: Fold, command: str) -> None:
+def _keep_pictures(path: Path, prepared: Prepared, items: Items, fold: Fold, command: str) -> None:
     """Keep the pixels of a few test cells of the first fold; those that can no longer be read are left out."""
     # A small fold of the paper's protocol may hold augmented copies only: then their images are shown.
     test = sorted({int(place) for place in items.image[fold.test]})
@@ -604,43 +535,27 @@ def _keep_pictures(path: Path, prepared: Prepared, items: _Items, fold: Fold, co
         np.savez(part, places=np.array(chosen), pictures=np.stack([found[place] for place in chosen]))
 
 
-def _write_samples(run: Path, prepared: Prepared, items: _Items) -> None:
+def _write_samples(run: Path, system: System, prepared: Prepared, items: Items) -> None:
     """Take the kept pictures through each step, for the report."""
-    model = load_model(weights_path(run, 0))
     with np.load(run / "state" / _PICTURES, allow_pickle=False) as kept:
         chosen, pictures = kept["places"].tolist(), kept["pictures"]
-    grey = torch.from_numpy(np.stack([luma(pixels) for pixels in pictures]))[:, None]
-    latency = _first_of_blocks(latency_map(grey).latency.numpy())
     side = min(max(pictures.shape[1:3]), _LARGEST_SAMPLE_PX)
-    prepared_maps = np.array(prepared.maps[chosen])
+    arrays = {
+        "names": np.array([prepared.records[place].image for place in chosen]),
+        "labels": items.labels[chosen],
+        "cells": np.stack([np.asarray(Image.fromarray(pixels).resize((side, side))) for pixels in pictures]),
+    } | system.samples(weights_path(run, 0), pictures, np.array(prepared.seen[chosen]))
     with written_whole(run / "samples.npz") as part:
-        np.savez_compressed(
-            part,
-            names=np.array([prepared.records[place].image for place in chosen]),
-            labels=items.labels[chosen],
-            cells=np.stack([np.asarray(Image.fromarray(pixels).resize((side, side))) for pixels in pictures]),
-            latency=latency,
-            first_wave=(latency == 0).astype(np.uint8),
-            prepared=prepared_maps,
-            reconstructed=model.reconstructions(prepared_maps),
-        )
+        np.savez_compressed(part, allow_pickle=False, **arrays)
 
 
-def _candidates(items: _Items, test: Sequence[int]) -> list[int]:
+def _candidates(items: Items, test: Sequence[int]) -> list[int]:
     """Take test images of each class, evenly spread over the list."""
     candidates: list[int] = []
     for label in (1, 0):
         of_class = [place for place in test if items.labels[place] == label]
         candidates += of_class[:: max(1, len(of_class) // (2 * _SAMPLES_PER_CLASS))]
     return candidates
-
-
-def _first_of_blocks(latency: np.ndarray) -> np.ndarray:
-    """Shrink latency maps of whole fields for show: of each block of pixels the first spike is kept."""
-    step = -(-max(latency.shape[1:]) // _LARGEST_SAMPLE_PX)
-    rows, columns = (length // step * step for length in latency.shape[1:])
-    blocks = latency[:, :rows, :columns].reshape(len(latency), rows // step, step, columns // step, step)
-    return blocks.min(axis=(2, 4))
 
 
 def _command(config: RunConfig) -> str:
@@ -664,7 +579,7 @@ def _check_resumable(run: Path, config: RunConfig) -> None:
             raise RunError(msg)
 
 
-def _n_subjects(prepared: Prepared, items: _Items, places: np.ndarray) -> int | None:
+def _n_subjects(prepared: Prepared, items: Items, places: np.ndarray) -> int | None:
     """Count the subjects among some items; None where they are unknown."""
     if any(record.subject is None for record in prepared.records):
         return None

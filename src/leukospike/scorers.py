@@ -1,29 +1,35 @@
-"""What gives cells their probability: the networks of a run, or the classifier that ships.
+"""What gives cells their probability: the networks of a run, of the original system or another, or what ships.
 
 A scorer is shown one cell after another and says at the end what it makes of all of them: the shipped one must see the
 cells of a laboratory together before it can bring them to the stain of its training cells.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
+import torch
 from jaxtyping import Float, UInt8
 
+from leukospike.classification.cell_model import FORMAT as CELLS
+from leukospike.classification.cell_model import CellModel, load_cell_model
 from leukospike.classification.classifier import ERROR_RATE, Classifier
 from leukospike.classification.crops import CROP_PX, PICTURE, cell_crop, seen
 from leukospike.classification.export import OnnxJudge
-from leukospike.classification.source import diameter_of, look_of, matched, zoomed
+from leukospike.classification.source import SourceLook, diameter_of, look_of, matched, zoomed
 from leukospike.confidence import EVEN, score_subjects
 from leukospike.errors import WeightsError
 from leukospike.framing import C_NMC_FRAMING, Framing
 from leukospike.images import luma
-from leukospike.model import FittedModel
+from leukospike.model import FittedModel, load_model
 from leukospike.preprocessing import spike_map
+from leukospike.runs import model_files
 from leukospike.settings import Runtime
+from leukospike.weights import form_of
 
 FEWEST_MATCHED = 20
 """Cells of a source below which their common look is hardly known."""
@@ -83,7 +89,7 @@ class Scorer(Protocol):
 
 
 class RunScorer:
-    """The networks of a run, one a fold: the mean of their probabilities, uncalibrated."""
+    """The original system's networks of a run, one a fold: the mean of their probabilities, uncalibrated."""
 
     cuts_out = False
 
@@ -114,27 +120,19 @@ class RunScorer:
 
     def describe(self) -> dict[str, Any]:
         """Name the run, its networks and their digest."""
-        digest = hashlib.sha256()
+        tensors: list[torch.Tensor] = []
         for model in self._models:
-            digest.update(model.components.basis.tobytes())
-            for tensor in model.network.state_dict().values():
-                digest.update(tensor.cpu().contiguous().numpy().tobytes())
+            tensors += [torch.from_numpy(model.components.basis), *model.network.state_dict().values()]
         return {
             "name": self._name,
             "networks": len(self._models),
             "image_size": self._models[0].image_size,
-            "digest": digest.hexdigest(),
+            "digest": _digest(tensors),
         }
 
     def notices(self) -> list[str]:
         """Say that nothing here is calibrated."""
-        notices = ["The probabilities are not calibrated on other subjects, and foreign cells are not recognised."]
-        if len(self._models) > 1:
-            notices.append(f"Each probability is the mean of {len(self._models)} networks, the folds of one run.")
-            notices.append(
-                "Cells that the run was trained on are scored too well: score other cells, or see its report."
-            )
-        return notices
+        return _notices_of_run(len(self._models))
 
     def _score_waiting(self) -> None:
         """Score what has been looked at."""
@@ -145,23 +143,15 @@ class RunScorer:
             self._waiting.clear()
 
 
-class ShippedScorer:
-    """The classifier that is part of the package: calibrated, with sets and outliers.
-
-    Parameters
-    ----------
-    classifier : Classifier
-    runtime : Runtime
-        ONNX: the graph that `classification.export` writes, in onnxruntime.
-    """
+class _CropScorer:
+    """What scorers of cells cut out on black have in common: how they are shown cells, and bring them to one look."""
 
     framing = PICTURE
     framing_from = "model"
     cuts_out = True
 
-    def __init__(self, classifier: Classifier, runtime: Runtime = Runtime.TORCH) -> None:
-        self._classifier = classifier
-        self._judge = OnnxJudge(classifier).judge if runtime is Runtime.ONNX else classifier.judge
+    def __init__(self, look: SourceLook) -> None:
+        self._look = look
         self._crops: list[np.ndarray] = []
         self._sizes: list[float | None] = []
         self.judged_crops = np.zeros((0, CROP_PX, CROP_PX, 3), np.uint8)
@@ -174,19 +164,97 @@ class ShippedScorer:
         self._sizes.append(size)
         return not seen(crop).any()
 
-    def scored(self) -> Scored:
-        """Bring the cells of another laboratory to the look of the training cells, and judge all."""
-        if not self._crops:
-            return Scored(np.zeros(0), dict.fromkeys(("set", "distance"), ()), np.zeros(0, bool))
+    def _brought(self) -> UInt8[np.ndarray, "n rows columns 3"]:
+        """Bring the cells of another laboratory to the size and the look of the training cells."""
         crops = np.stack(self._crops)
         there = [place for place, size in enumerate(self._sizes) if size is not None and seen(crops[place]).any()]
         if there:
             sizes = np.array([self._sizes[place] for place in there], np.float64)
-            wanted = self._classifier.look.diameter * sizes / np.median(sizes)
+            wanted = self._look.diameter * sizes / np.median(sizes)
             for place, diameter in zip(there, wanted, strict=True):
                 crops[place] = zoomed(crops[place], float(diameter) / diameter_of(crops[place]))
-            crops[there] = matched(crops[there], look_of(crops[there]), self._classifier.look)
+            crops[there] = matched(crops[there], look_of(crops[there]), self._look)
         self.judged_crops = crops
+        return crops
+
+    @property
+    def _foreign(self) -> int:
+        """Count the cells that did not come in the form of the training cells."""
+        return sum(size is not None for size in self._sizes)
+
+    def _notices_of_foreign(self) -> list[str]:
+        """Say how the cells were brought to the form of the training cells."""
+        foreign = self._foreign
+        if not foreign:
+            return []
+        notices = [
+            f"{foreign} cells were cut out and moved together to the size and the colours of the training cells: give"
+            " the cells of one laboratory at a time, of several subjects, normal and leukemic."
+        ]
+        if foreign < FEWEST_MATCHED:
+            notices.append(
+                f"{foreign} cells are too few to know how this laboratory's cells look: what sets them apart from the"
+                " training cells may be lost or made up."
+            )
+        return notices
+
+
+class CellRunScorer(_CropScorer):
+    """The networks of a run on cells cut out: the mean of the folds' probabilities, uncalibrated."""
+
+    def __init__(self, models: Sequence[CellModel], name: str) -> None:
+        super().__init__(models[0].look)
+        if any(model.backbone != models[0].backbone for model in models):
+            msg = f"analyze: models must be of one backbone, got several in {name}. Give one weights file."
+            raise WeightsError(msg)
+        self._models, self._name = models, name
+
+    def scored(self) -> Scored:
+        """Bring the cells of another laboratory to the look of the training cells, and give the probabilities."""
+        if not self._crops:
+            return Scored(np.zeros(0), {}, np.zeros(0, bool))
+        crops = self._brought()
+        probability = np.mean([model.probabilities(crops) for model in self._models], axis=0)
+        return Scored(probability, {}, np.zeros(len(crops), bool))
+
+    def describe(self) -> dict[str, Any]:
+        """Name the run, its backbone and networks, and their digest."""
+        tensors = [
+            tensor for model in self._models for network in model.networks for tensor in network.state_dict().values()
+        ]
+        return {
+            "name": self._name,
+            "backbone": self._models[0].backbone,
+            "networks": sum(len(model.networks) for model in self._models),
+            "image_size": CROP_PX,
+            "digest": _digest(tensors),
+        }
+
+    def notices(self) -> list[str]:
+        """Say that nothing here is calibrated, and how cells were brought to the form of the training cells."""
+        return [*_notices_of_run(len(self._models)), *self._notices_of_foreign()]
+
+
+class ShippedScorer(_CropScorer):
+    """The classifier that is part of the package: calibrated, with sets and outliers.
+
+    Parameters
+    ----------
+    classifier : Classifier
+    runtime : Runtime
+        ONNX: the graph that `classification.export` writes, in onnxruntime.
+    """
+
+    def __init__(self, classifier: Classifier, runtime: Runtime = Runtime.TORCH) -> None:
+        super().__init__(classifier.look)
+        self._classifier = classifier
+        self._judge = OnnxJudge(classifier).judge if runtime is Runtime.ONNX else classifier.judge
+
+    def scored(self) -> Scored:
+        """Bring the cells of another laboratory to the look of the training cells, and judge all."""
+        if not self._crops:
+            return Scored(np.zeros(0), dict.fromkeys(("set", "distance"), ()), np.zeros(0, bool))
+        crops = self._brought()
         judgement = self._judge(crops)
         names = np.array(["", "normal", "leukemic", "normal leukemic"])
         sets = names[judgement.sets[:, 0] + 2 * judgement.sets[:, 1]]
@@ -203,29 +271,19 @@ class ShippedScorer:
             "card": dict(self._classifier.card),
             "error_rate": ERROR_RATE,
             "outlier_distance": self._classifier.confidence.outlier_distance,
+            "moved": self._foreign,
         }
 
     def notices(self) -> list[str]:
         """Say how the cells were brought to the form of the training cells."""
-        foreign = sum(size is not None for size in self._sizes)
-        notices: list[str] = []
-        if as_they_came := len(self._sizes) - foreign:
-            notices.append(
-                f"{as_they_came} images are like C-NMC's and were scored as they came. The classifier was trained on"
-                " the training folds of C-NMC: cells of those are scored too well."
-            )
-        if not foreign:
-            return notices
-        notices.append(
-            f"{foreign} cells were cut out and moved together to the size and the colours of the training cells: give"
-            " the cells of one laboratory at a time, of several subjects, normal and leukemic."
-        )
-        if foreign < FEWEST_MATCHED:
-            notices.append(
-                f"{foreign} cells are too few to know how this laboratory's cells look: what sets them apart from the"
-                " training cells may be lost or made up."
-            )
-        return notices
+        as_they_came = len(self._sizes) - self._foreign
+        if not as_they_came:
+            return self._notices_of_foreign()
+        return [
+            f"{as_they_came} images are like C-NMC's and were scored as they came. The classifier was trained on"
+            " the training folds of C-NMC: cells of those are scored too well.",
+            *self._notices_of_foreign(),
+        ]
 
     def subjects(
         self, probability: Float[np.ndarray, " n"], subjects: np.ndarray, *, prevalence: float = EVEN
@@ -245,3 +303,36 @@ class ShippedScorer:
             )
         ]
         return pd.DataFrame(rows, columns=list(SUBJECT_COLUMNS))
+
+
+def load_scorer(source: Path) -> RunScorer | CellRunScorer:
+    """Give what scores with the models of a run folder, one a fold, or with the one of a weights file.
+
+    Raises
+    ------
+    ConfigError
+        If a model is of timm, and that is not installed.
+    WeightsError
+        If there is no model, or one is unusable.
+    """
+    paths, name = model_files(source), source.resolve().name
+    if form_of(paths[0]) == CELLS:
+        return CellRunScorer([load_cell_model(path) for path in paths], name)
+    return RunScorer([load_model(path) for path in paths], name)
+
+
+def _notices_of_run(n_folds: int) -> list[str]:
+    """Say what holds of the networks of any run."""
+    notices = ["The probabilities are not calibrated on other subjects, and foreign cells are not recognised."]
+    if n_folds > 1:
+        notices.append(f"Each probability is the mean of {n_folds} networks, the folds of one run.")
+        notices.append("Cells that the run was trained on are scored too well: score other cells, or see its report.")
+    return notices
+
+
+def _digest(tensors: Iterable[torch.Tensor]) -> str:
+    """Give a digest of weights."""
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        digest.update(tensor.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

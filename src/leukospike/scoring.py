@@ -370,15 +370,9 @@ def _about(image: str, segmentation: Segmentation) -> dict[str, Any]:
 
 
 def _middle_cell(segmentation: Segmentation) -> dict[str, Any]:
-    """Give the measures of the cell nearest to the middle of an image of one cell; none if none is found."""
-    if not len(segmentation.cells):
-        return {}
-    rows, columns = segmentation.mask.shape
-    in_middle = int(segmentation.instances.labels[rows // 2, columns // 2])
-    found = _rows(segmentation.cells)
-    if in_middle:
-        return found[in_middle - 1]
-    return min(found, key=lambda cell: np.hypot(cell["row"] - rows / 2, cell["column"] - columns / 2))
+    """Give the measures of the cell in the middle of an image of one cell; none if none is found."""
+    number = segmentation.middle_cell
+    return {} if number is None else _rows(segmentation.cells)[number - 1]
 
 
 def _cell_table(cells: Sequence[_Cell], scored: Scored, *, with_measures: bool) -> pd.DataFrame:

@@ -1,8 +1,9 @@
 """What a run can be told, and what it refuses: light, so that the command line knows its options at once."""
 
+import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
@@ -47,12 +48,32 @@ class Runtime(StrEnum):
     ONNX = "onnx"
 
 
+PAPER = "paper"
+"""Backbone: the original system, 31 layers on spike maps."""
+
+APPEARANCE = "appearance"
+"""Backbone: the three networks on 107 measures of a cell, as those of the package."""
+
+CONVOLUTIONAL = "convolutional"
+"""Backbone: a small residual network on a cell's colours."""
+
+TIMM = "timm:"
+"""Begins the name of a backbone of the library timm, such as "timm:resnet18"."""
+
+_OF_PAPER = ("image_size", "n_components", "blur_window", "hidden_units")
+_TIMM_NAME = re.compile(r"timm:[a-z0-9_]+(\.[a-z0-9_]+)?")  # no colon or slash: those would name a place to load from
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """Everything that decides what a run computes; saved with it as `config.toml`."""
 
     dataset: Preset
     """Whose sizes are the defaults."""
+    backbone: str = PAPER
+    """What is trained: `PAPER`, `APPEARANCE`, `CONVOLUTIONAL`, or "timm:" and a name of that library."""
+    pretrained: bool = False
+    """Whether a backbone of timm begins with the weights that the library offers for it, which it downloads."""
     protocol: Protocol = Protocol.HONEST
     hold_out: bool = False
     """True: only the first fold is run, as `leukospike train` does."""
@@ -62,14 +83,15 @@ class RunConfig:
     max_cells: int | None = None
     """Take so many cells at the most, spread over the subjects; None takes all."""
     image_size: int = 100
-    """Side of the maps that the network sees, pixels."""
+    """Side of the maps that the network sees, pixels; of the backbone `PAPER` only, as the next two."""
     n_components: int = 500
     blur_window: int = 9
     """Side of the blur's kernel, pixels."""
     augmented_copies: int = 1
-    """Augmented copies of each training image, beside the image itself."""
+    """Augmented copies of each training image, beside the image itself. Backbones other than `PAPER` have them under
+    the protocol `paper` only, where they leak: else they are shown each cell changed anew, or as it is."""
     hidden_units: int | None = None
-    """Width of the hidden layer of one published variant; None: no such layer."""
+    """Width of the hidden layer of one published variant of `PAPER`; None: no such layer."""
     batch_size: int = 32
     learning_rate: float = 1e-3
 
@@ -97,6 +119,19 @@ class RunConfig:
                 kind = "a whole number" if len(types) == 1 else "a number"
                 msg = f"settings: {name} must be {kind} from {low:.10g} to {high:.10g}, got {value}. Change it."
                 raise ConfigError(msg)
+        known = (PAPER, APPEARANCE, CONVOLUTIONAL)
+        if self.backbone not in known and not _TIMM_NAME.fullmatch(self.backbone):
+            msg = (
+                f"settings: backbone must be {PAPER}, {APPEARANCE}, {CONVOLUTIONAL}, or {TIMM} and a name such as"
+                f" resnet18, got {self.backbone}. Correct it."
+            )
+            raise ConfigError(msg)
+        if self.pretrained and not self.backbone.startswith(TIMM):
+            msg = (
+                f"settings: pretrained must go with a backbone of {TIMM}, got it with {self.backbone}. Leave it out or"
+                " name one."
+            )
+            raise ConfigError(msg)
         if self.blur_window not in BLUR_WINDOWS:
             windows = ", ".join(map(str, BLUR_WINDOWS))
             msg = f"settings: blur_window must be one of {windows}, got {self.blur_window}. The original uses 9."
@@ -108,6 +143,12 @@ class RunConfig:
 
         C-NMC: 100 pixels, 500 components, and one augmented copy an image, since its growth was not published.
         ALL-IDB: 224 pixels, 1,200 components, and 10 copies, which grow 108 images to 1,188 ("about 1,200").
+        The other backbones have settings of their own, whatever the data.
+
+        Raises
+        ------
+        ConfigError
+            If a setting is unknown, impossible, or of another backbone.
         """
         sizes: dict[str, Any] = {"image_size": 100, "n_components": 500, "augmented_copies": 1}
         if dataset is Preset.ALL_IDB:
@@ -118,6 +159,19 @@ class RunConfig:
             msg = f"settings: name must be one of {known}, got {unknown[0]}. Correct its spelling."
             raise ConfigError(msg)
         given = dict(settings)
+        for name, kind, words in _TYPES:
+            if name in given and type(given[name]) is not kind:
+                msg = f"settings: {name} must be {words}, got {given[name]}. Change it."
+                raise ConfigError(msg)
+        backbone = given.get("backbone", PAPER)
+        if backbone != PAPER:
+            sizes = _CELL_TRAINING.get(backbone, _TIMM_TRAINING)
+            if alien := next((name for name in _OF_PAPER if name in given), None):
+                msg = (
+                    f"settings: {alien} must go with the backbone {PAPER}, got it with {backbone}. Leave it out or name"
+                    " that backbone."
+                )
+                raise ConfigError(msg)
         if "protocol" in given:
             try:
                 given["protocol"] = Protocol(given["protocol"])
@@ -126,6 +180,25 @@ class RunConfig:
                 msg = f"settings: protocol must be one of {known}, got {given['protocol']}. Change it."
                 raise ConfigError(msg) from error
         return cls(dataset=dataset, **(sizes | given))
+
+    def stored(self) -> dict[str, Any]:
+        """Give the settings that count: those of another backbone are left out."""
+        left_out = () if self.backbone == PAPER else _OF_PAPER
+        if self.backbone != PAPER and self.protocol is not Protocol.PAPER:
+            left_out = (*left_out, "augmented_copies")
+        return {name: value for name, value in asdict(self).items() if name not in left_out}
+
+
+_TYPES = (
+    ("backbone", str, "the name of one"),
+    ("pretrained", bool, "true or false"),
+    ("hold_out", bool, "true or false"),
+)
+_CELL_TRAINING: dict[str, dict[str, Any]] = {
+    APPEARANCE: {"epochs": 16, "batch_size": 64, "learning_rate": 0.003},
+    CONVOLUTIONAL: {"epochs": 8, "batch_size": 64, "learning_rate": 0.002},
+}
+_TIMM_TRAINING: dict[str, Any] = {"epochs": 8, "batch_size": 64, "learning_rate": 0.0005}
 
 
 def read_settings(path: Path) -> dict[str, Any]:

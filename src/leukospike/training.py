@@ -1,6 +1,5 @@
 """Fit one network on one fold: Adam, cross-entropy, a learning rate that falls when validation stops improving."""
 
-import json
 import signal
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -10,16 +9,15 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from lightning import LightningModule, Trainer
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, IterableDataset
 from torchmetrics.classification import BinaryAccuracy, BinaryAUROC
 
+from leukospike.checkpoints import Checkpoint, read_checkpoint, write_checkpoint
 from leukospike.components import FittedComponents
 from leukospike.errors import ConfigError, WeightsError
-from leukospike.files import written_whole
+from leukospike.history import EpochRecord
 from leukospike.network import ResidualNetwork
 from leukospike.progress import Progress, silent
 
@@ -59,19 +57,6 @@ class ProjectedCells:
     coordinates: Float[np.ndarray, "n components"]
     labels: Int[np.ndarray, " n"]
     """1 leukemic, 0 normal."""
-
-
-@dataclass(frozen=True)
-class EpochRecord:
-    """What one epoch did; validation figures are None where there are no validation cells or one class only."""
-
-    epoch: int
-    train_loss: float
-    train_accuracy: float
-    val_loss: float | None
-    val_accuracy: float | None
-    val_auc: float | None
-    learning_rate: float
 
 
 @dataclass(frozen=True)
@@ -179,8 +164,7 @@ class _Classifier(LightningModule):
         self._cells, self._validation, self._components = train, validation, components
         self._config, self._checkpoint, self._progress = config, checkpoint, progress
         self.history: list[EpochRecord] = []
-        self._resumed: dict[str, Tensor] = {}
-        self._plateau_state: dict[str, float] = {}
+        self._resumed: Checkpoint | None = None
         self._train_accuracy, self._val_accuracy, self._val_auc = BinaryAccuracy(), BinaryAccuracy(), BinaryAUROC()
         self._train_loss, self._val_loss = 0.0, 0.0
         if checkpoint is not None and checkpoint.exists():
@@ -196,21 +180,13 @@ class _Classifier(LightningModule):
             patience=PLATEAU_EPOCHS - 1,  # of these torch takes no notice; it acts after one more
             min_lr=SMALLEST_LEARNING_RATE,
         )
-        if self._resumed:
-            for index, parameter in enumerate(self.network.parameters()):
-                state = {name: self._resumed[f"adam.{index}.{name}"] for name in ("step", "exp_avg", "exp_avg_sq")}
-                self._adam.state[parameter] = {
-                    name: tensor
-                    if name == "step"
-                    else tensor.to(parameter.device).contiguous(
-                        memory_format=torch.channels_last if tensor.dim() == 4 else torch.contiguous_format
-                    )
-                    for name, tensor in state.items()
-                }
+        if self._resumed is not None:
+            self._resumed.restore_moments(self._adam)
+            plateau = self._resumed.state["plateau"]
             for group in self._adam.param_groups:
-                group["lr"] = self._plateau_state["lr"]
-            self._plateau.best = self._plateau_state["best"]
-            self._plateau.num_bad_epochs = int(self._plateau_state["num_bad_epochs"])
+                group["lr"] = plateau["lr"]
+            self._plateau.best = plateau["best"]
+            self._plateau.num_bad_epochs = int(plateau["num_bad_epochs"])
         return self._adam
 
     def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
@@ -280,10 +256,6 @@ class _Classifier(LightningModule):
 
     def _keep(self, path: Path) -> None:
         """Write weights, Adam's moments, the schedule and the history to one file."""
-        tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
-        for index, parameter in enumerate(self.network.parameters()):
-            for name, tensor in self._adam.state[parameter].items():
-                tensors[f"adam.{index}.{name}"] = tensor
         state = {
             "config": asdict(self._config),
             "history": [asdict(record) for record in self.history],
@@ -293,32 +265,15 @@ class _Classifier(LightningModule):
                 "num_bad_epochs": self._plateau.num_bad_epochs,
             },
         }
-        with written_whole(path) as part:
-            # Not with save_file, whose error for a full disk is not the system's.
-            kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-            part.write_bytes(save(kept, metadata={"state": json.dumps(state)}))
+        write_checkpoint(path, {"network": self.network}, self._adam, state)
 
     def _restore(self, path: Path) -> None:
         """Take up the state that `_keep` wrote."""
-        where = "train_network"
+        kept = read_checkpoint(path, asdict(self._config), where="train_network")
         try:
-            with safe_open(path, framework="pt") as file:
-                state = json.loads(file.metadata()["state"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-        except (SafetensorError, KeyError, TypeError, ValueError) as error:
-            msg = f"{where}: checkpoint must be readable, got {path.name} ({error}). Remove it to train this fold anew."
-            raise WeightsError(msg) from error
-        if state["config"] != asdict(self._config):
-            msg = f"{where}: checkpoint must be of the same settings, got {path.name} of others. Remove it."
-            raise WeightsError(msg)
-        network = {
-            name.removeprefix("network."): tensor for name, tensor in tensors.items() if name.startswith("network.")
-        }
-        try:
-            self.network.load_state_dict(network)
+            self.network.load_state_dict(kept.weights("network"))
         except RuntimeError as error:
-            msg = f"{where}: checkpoint must be of the same size of image, got {path.name} of another. Remove it."
+            msg = f"train_network: checkpoint must be of the same size of image, got {path.name} of another. Remove it."
             raise WeightsError(msg) from error
-        self._resumed = {name: tensor for name, tensor in tensors.items() if name.startswith("adam.")}
-        self._plateau_state = state["plateau"]
-        self.history = [EpochRecord(**record) for record in state["history"]]
+        self._resumed = kept
+        self.history = [EpochRecord(**record) for record in kept.state["history"]]

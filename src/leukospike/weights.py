@@ -109,6 +109,17 @@ def read_weights(
     return StoredWeights(settings, tensors)
 
 
+def form_of(path: Path) -> str | None:
+    """Give the "format" of a weights file; None if it cannot be told, which `read_weights` will explain."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            settings = json.loads((file.metadata() or {}).get("leukospike", "{}"))
+    except (SafetensorError, OSError, ValueError, RecursionError):
+        return None
+    form = settings.get("format") if isinstance(settings, dict) else None
+    return form if isinstance(form, str) else None
+
+
 def _name(kind: torch.dtype) -> str:
     """Name a type of numbers."""
     return str(kind).removeprefix("torch.")

@@ -14,7 +14,7 @@ import numpy as np
 from leukospike.components import fit_components
 from leukospike.datasets import read_dataset
 from leukospike.model import load_model, save_model
-from leukospike.preparation import prepare
+from leukospike.preparation import SpikeFrontEnd, prepare
 from leukospike.preprocessing import Normalisation
 from leukospike.protocols import run_protocol
 from leukospike.runs import weights_path
@@ -36,7 +36,7 @@ def main() -> None:
         generate_cohort(SmearConfig(n_subjects=4, cells_per_subject=5, fields_per_subject=0, cell_size_px=64), cohort)
         dataset = read_dataset(cohort)
         run_protocol(dataset, CONFIG, run)
-        maps = np.array(prepare(dataset.records, Path(folder) / "maps", size=24, window=9, copies=0, seed=0).maps)
+        maps = np.array(prepare(dataset.records, Path(folder) / "maps", SpikeFrontEnd(24, 9), copies=0, seed=0).seen)
 
     # Half of each number's digits are enough here, and pack into half the space.
     model = load_model(weights_path(run, 0))

@@ -23,6 +23,7 @@ from leukospike.images import write_png
 from leukospike.runs import read_config
 from leukospike.settings import RunConfig
 from leukospike.smears import SmearConfig, generate_cohort
+from leukospike.systems import paper
 
 COMMANDS = (
     "demo",
@@ -152,7 +153,7 @@ def test_interrupted_run_says_how_to_go_on_and_ends_the_same(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(protocols, "network_probabilities", interrupt)
+        patch.setattr(paper, "network_probabilities", interrupt)
         ended = leukospike(*arguments)
     assert ended.status == 130
     assert ended.reason.endswith("got an interruption. Repeat it with --resume to carry on.")
@@ -383,6 +384,13 @@ def test_data_check_prints_what_it_found(leukospike, discs: Path, draw_discs: Ca
         assert re.search(found, ended.out)
 
 
+def test_a_pipe_gets_tables_unfolded(leukospike, draw_discs: Callable[..., Path], tmp_path: Path):
+    data = draw_discs(tmp_path / "data", subjects=(1, 1), cells=1)
+    name = f"{'long-' * 20}.png"
+    (data / "all" / "all-0" / name).write_bytes(b"")
+    assert f"all/all-0/{name}" in leukospike("data", "check", data).out
+
+
 def test_smears_draws_a_cohort_that_data_check_knows(leukospike, tmp_path: Path):
     ended = leukospike("smears", "--subjects", 2, "--seed", 3, "--out", tmp_path / "cohort")
     assert (ended.status, ended.out) == (0, f"Cohort: {tmp_path / 'cohort'}\n")
@@ -491,6 +499,18 @@ def test_options_of_the_package_classifier_are_checked(leukospike, cohort: Path,
     assert not (tmp_path / "out").exists()
 
 
+def test_both_runtimes_give_the_same_tables(leukospike, cohort: Path, tmp_path: Path):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    for runtime in ("torch", "onnx"):
+        assert leukospike("analyze", cohort, "--runtime", runtime, "--out", tmp_path / runtime).status == 0
+    torch_rows, onnx_rows = (_rows(tmp_path / runtime / "cells.csv") for runtime in ("torch", "onnx"))
+    assert len(torch_rows) > 0
+    for one, other in zip(torch_rows, onnx_rows, strict=True):
+        assert float(other["probability"]) == pytest.approx(float(one["probability"]), abs=1e-4)
+        assert (one["image"], one["set"], one["decision"]) == (other["image"], other["set"], other["decision"])
+
+
 def test_model_show_prints_the_card(leukospike):
     ended = leukospike("model", "show")
     assert ended.status == 0
@@ -522,3 +542,60 @@ def test_exported_model_gives_the_same_probabilities(leukospike, tmp_path: Path)
     judged = OnnxJudge(default_classifier()).judge(crops)
     np.testing.assert_allclose(judged.probability, expected.probability, atol=1e-4)
     assert "C-NMC 2019" in session.get_modelmeta().custom_metadata_map["leukospike"]
+
+
+# --- other backbones ---
+
+
+@pytest.fixture(scope="module")
+def single_cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Draw four cells of each of ten subjects."""
+    cohort = SmearConfig(n_subjects=10, cells_per_subject=4, fields_per_subject=0)
+    return generate_cohort(cohort, tmp_path_factory.mktemp("single") / "cells")
+
+
+def test_another_backbone_from_audit_to_analysis(leukospike, single_cells: Path, tmp_path: Path):
+    audit, run = tmp_path / "audit", tmp_path / "run"
+    assert leukospike("audit", single_cells, "--out", audit).status == 0
+    options = ("--backbone", "appearance", "--epochs", 2, "--folds", 2)
+    ended = leukospike(
+        "reproduce", "c-nmc", "--data", single_cells, *options, "--groups", audit / "groups.csv", "--out", run
+    )
+    assert ended.status == 0
+    assert ended.out.startswith("honest protocol, backbone appearance, ")
+    assert 'backbone = "appearance"' in (run / "config.toml").read_text(encoding="utf-8")
+    assert leukospike("analyze", single_cells, "--model", run, "--out", tmp_path / "analysis").status == 0
+    rows = _rows(tmp_path / "analysis" / "cells.csv")
+    assert all(0 <= float(row["probability"]) <= 1 for row in rows)
+    assert "not calibrated" in (tmp_path / "analysis" / "report.html").read_text(encoding="utf-8")
+    assert leukospike("compare", run, run, "--out", tmp_path / "comparison").status == 0
+
+
+def test_leaks_are_measured_with_another_backbone(leukospike, single_cells: Path, tmp_path: Path):
+    options = ("--run", "--backbone", "appearance", "--epochs", 2, "--folds", 2)
+    ended = leukospike("audit", single_cells, *options, "--out", tmp_path / "audit")
+    assert ended.status == 0
+    measured = json.loads((tmp_path / "audit" / "audit.json").read_text(encoding="utf-8"))["leaks"]
+    assert [arm["protocol"] for arm in measured["protocols"]] == ["paper", "image", "honest"]
+    assert measured["backbone"] == "appearance"
+    assert measured["worth"][0]["leak"] == "altered copies of one picture on both sides"
+    page = (tmp_path / "audit" / "report.html").read_text(encoding="utf-8")
+    assert "backbone “appearance”" in page
+    assert "PCA" not in page
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (("--backbone", "resnet18"), "backbone must be paper, appearance, convolutional, or timm: and a name"),
+        (("--backbone", "timm:no_such_network"), "backbone: timm"),
+        (("--pretrained",), "pretrained must go with a backbone of timm:, got it with paper"),
+        (("--groups", "none.csv"), "--groups: must be a readable CSV table"),
+    ],
+)
+def test_impossible_backbones_are_refused(leukospike, single_cells: Path, tmp_path: Path, options, reason: str):
+    for command in (("train",), ("reproduce", "c-nmc")):
+        ended = leukospike(*command, "--data", single_cells, *options, "--out", tmp_path / "run")
+        assert ended.status == 2
+        assert reason in ended.reason
+        assert not (tmp_path / "run").exists()

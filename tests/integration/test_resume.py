@@ -30,7 +30,7 @@ def whole(request: pytest.FixtureRequest, discs: Path, tiny: RunConfig, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("stage", "done"), [("decode and spikes", 5), ("train fold 1", 3), ("train fold 2", 1), ("evaluate", 1)]
+    ("stage", "done"), [("prepare images", 5), ("train fold 1", 3), ("train fold 2", 1), ("evaluate", 1)]
 )
 def test_resumed_run_ends_the_same(
     whole: tuple[RunOutcome, RunConfig], stage: str, done: int, discs: Path, tmp_path: Path

@@ -134,9 +134,9 @@ def test_excitation_weighs_channels(cells: LabelledCells):
 def test_training_starts_from_another_network(cells: LabelledCells):
     config = ClassifierTraining(epochs=1, batch_size=24, learning_rate=1e-12, averaged=False)
     start = CellNetwork()
-    trained = train_classifier(cells, config, start=start)
+    trained = train_classifier(cells, config, start=start).network
     torch.testing.assert_close(trained.decision.weight, start.decision.weight.detach(), atol=1e-6, rtol=0)
-    assert not torch.allclose(train_classifier(cells, config).decision.weight, start.decision.weight, atol=1e-3)
+    assert not torch.allclose(train_classifier(cells, config).network.decision.weight, start.decision.weight, atol=1e-3)
 
 
 def test_one_class_is_refused(cells: LabelledCells):
@@ -163,13 +163,25 @@ def test_an_interrupted_training_ends_with_the_same_weights(cells: LabelledCells
     with pytest.raises(_StoppedError):
         train_classifier(cells, config, checkpoint=checkpoint, progress=stop)
     resumed = train_classifier(cells, config, checkpoint=checkpoint)
-    for name, weight in whole.state_dict().items():
-        torch.testing.assert_close(resumed.state_dict()[name], weight, rtol=0, atol=0)
+    for name, weight in whole.network.state_dict().items():
+        torch.testing.assert_close(resumed.network.state_dict()[name], weight, rtol=0, atol=0)
+    assert resumed.history == whole.history
+    assert [record.epoch for record in whole.history] == [1, 2]
     with pytest.raises(WeightsError, match="checkpoint must be of the same settings"):
         train_classifier(cells, replace(config, seed=1), checkpoint=checkpoint)
     checkpoint.write_bytes(b"no weights")
     with pytest.raises(WeightsError, match="checkpoint must be readable"):
         train_classifier(cells, config, checkpoint=checkpoint)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device: torch.cuda.is_available() is false")
+def test_a_gpu_trains_and_gives_back_to_the_cpu(cells: LabelledCells):
+    trained = train_classifier(cells, ClassifierTraining(epochs=6, batch_size=24, augmentation=0))
+    with torch.inference_mode():
+        scores = trained.network.scores(colours_of(torch.from_numpy(cells.crops)))
+    assert scores.device.type == "cpu"
+    assert np.mean((scores.numpy() > 0) == cells.labels) > 0.8
 
 
 def test_ranks_do_not_follow_the_light(cells: LabelledCells):

@@ -13,10 +13,11 @@ from leukospike import preparation
 from leukospike.datasets import Record, read_dataset
 from leukospike.errors import ImageError, RunError
 from leukospike.images import Picture, luma, pixel_digest, read_image, write_png
-from leukospike.preparation import Prepared, decoded, prepare
+from leukospike.preparation import Prepared, SpikeFrontEnd, decoded, prepare
 from leukospike.preprocessing import spike_map
 
-SETTINGS = {"size": 24, "window": 9, "copies": 2, "seed": 0}
+FRONT = SpikeFrontEnd(24, 9)
+SETTINGS = {"copies": 2, "seed": 0}
 
 
 @pytest.fixture
@@ -25,22 +26,22 @@ def records(discs: Path) -> tuple[Record, ...]:
 
 
 def _prepare(records: tuple[Record, ...], folder: Path, **changes: int) -> Prepared:
-    return prepare(records, folder, **(SETTINGS | changes))
+    return prepare(records, folder, FRONT, **(SETTINGS | changes))
 
 
 def test_maps_are_those_of_each_image_alone(records, tmp_path: Path):
     prepared = _prepare(records, tmp_path)
-    assert prepared.maps.shape == (3 * len(records), 24, 24)
+    assert prepared.seen.shape == (3 * len(records), 24, 24)
     assert prepared.records == records
     for place in (0, 7, len(records) - 1):
         pixels = read_image(records[place].path).pixels
-        np.testing.assert_array_equal(prepared.maps[place], spike_map(luma(pixels), size=24, window=9))
+        np.testing.assert_array_equal(prepared.seen[place], spike_map(luma(pixels), size=24, window=9))
         assert prepared.digests[place] == pixel_digest(pixels)
 
 
 def test_copies_differ_from_their_image_and_from_each_other(records, tmp_path: Path):
     prepared = _prepare(records, tmp_path)
-    images, first, second = np.split(np.array(prepared.maps), 3)
+    images, first, second = np.split(np.array(prepared.seen), 3)
     for one, other in ((images, first), (images, second), (first, second)):
         assert np.abs(one - other).max(axis=(1, 2)).min() > 0.01
     assert first.min() >= 0
@@ -55,17 +56,17 @@ def test_copy_depends_on_its_own_image_only(draw_discs: Callable[..., Path], tmp
     write_png(changed, read_image(changed).pixels[::-1].copy())
     after = _prepare(records, tmp_path / "after")
     n = len(records)
-    differ = {place for place in range(3 * n) if not np.array_equal(before.maps[place], after.maps[place])}
+    differ = {place for place in range(3 * n) if not np.array_equal(before.seen[place], after.seen[place])}
     assert differ == {3, n + 3, 2 * n + 3}
 
 
 def test_seed_decides_the_copies_and_nothing_else(records, tmp_path: Path):
     first, other = _prepare(records, tmp_path / "0"), _prepare(records, tmp_path / "1", seed=1)
     n = len(records)
-    np.testing.assert_array_equal(first.maps[:n], other.maps[:n])
-    assert not np.array_equal(first.maps[n:], other.maps[n:])
+    np.testing.assert_array_equal(first.seen[:n], other.seen[:n])
+    assert not np.array_equal(first.seen[n:], other.seen[n:])
     torch.rand(3)
-    np.testing.assert_array_equal(first.maps, _prepare(records, tmp_path / "again").maps)
+    np.testing.assert_array_equal(first.seen, _prepare(records, tmp_path / "again").seen)
 
 
 def test_kept_maps_are_found_again_without_decoding(records, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -76,7 +77,7 @@ def test_kept_maps_are_found_again_without_decoding(records, tmp_path: Path, mon
 
     monkeypatch.setattr(preparation, "read_image", refuse)
     again = _prepare(records, tmp_path)
-    np.testing.assert_array_equal(first.maps, again.maps)
+    np.testing.assert_array_equal(first.seen, again.seen)
     assert (again.records, again.digests, again.failures) == (first.records, first.digests, first.failures)
 
 
@@ -86,13 +87,19 @@ def test_interrupted_preparation_is_made_again(records, tmp_path: Path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        prepare(records, tmp_path / "cut", **SETTINGS, progress=cut)
+        prepare(records, tmp_path / "cut", FRONT, **SETTINGS, progress=cut)
     whole, resumed = _prepare(records, tmp_path / "whole"), _prepare(records, tmp_path / "cut")
-    np.testing.assert_array_equal(whole.maps, resumed.maps)
+    np.testing.assert_array_equal(whole.seen, resumed.seen)
     assert whole.digests == resumed.digests
 
 
-@pytest.mark.parametrize("change", [{"seed": 1}, {"size": 25}, {"copies": 1}])
+def test_maps_of_another_size_are_refused(records, tmp_path: Path):
+    _prepare(records, tmp_path)
+    with pytest.raises(RunError, match=r"images must be those that the run was begun with, got others"):
+        prepare(records, tmp_path, SpikeFrontEnd(25, 9), **SETTINGS)
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"copies": 1}])
 def test_maps_of_other_settings_are_refused(records, tmp_path: Path, change: dict[str, int]):
     _prepare(records, tmp_path)
     with pytest.raises(RunError, match=r"images must be those that the run was begun with, got others"):
@@ -130,12 +137,12 @@ def test_unreadable_images_are_left_out_and_named(draw_discs: Callable[..., Path
     records[2].path.write_bytes(records[2].path.read_bytes()[:60])
     for prepared in (_prepare(records, tmp_path / "maps"), _prepare(records, tmp_path / "maps")):
         assert prepared.records == records[:2] + records[3:]
-        assert prepared.maps.shape == (3 * (len(records) - 1), 24, 24)
+        assert prepared.seen.shape == (3 * (len(records) - 1), 24, 24)
         [failure] = prepared.failures
         assert failure.image == records[2].image
         assert failure.reason
         pixels = read_image(records[3].path).pixels
-        np.testing.assert_array_equal(prepared.maps[2], spike_map(luma(pixels), size=24, window=9))
+        np.testing.assert_array_equal(prepared.seen[2], spike_map(luma(pixels), size=24, window=9))
 
 
 def test_drawn_images_are_known_as_such(draw_discs: Callable[..., Path], tmp_path: Path):

@@ -46,6 +46,13 @@ def test_misspelt_setting_is_refused_and_the_right_ones_are_named():
         ("learning_rate", 0.0),
         ("learning_rate", float("nan")),
         ("blur_window", 8),
+        ("backbone", "resnet18"),
+        ("backbone", "timm:"),
+        ("backbone", "timm:hf_hub:someone/network"),
+        ("backbone", "timm:../network"),
+        ("backbone", 1),
+        ("hold_out", 1),
+        ("pretrained", "yes"),
         ("protocol", "fair"),
         ("protocol", 1),
         ("protocol", ["honest"]),
@@ -55,6 +62,29 @@ def test_impossible_setting_is_refused(name, value):
     with pytest.raises(ConfigError, match=rf"settings: {name} must be .* got {re.escape(str(value))}\. ") as caught:
         RunConfig.preset(Preset.C_NMC, {name: value})
     assert "\n" not in str(caught.value)
+
+
+def test_each_backbone_has_its_own_training():
+    for backbone, epochs, rate in (("appearance", 16, 0.003), ("convolutional", 8, 0.002), ("timm:resnet18", 8, 5e-4)):
+        for preset in Preset:
+            config = RunConfig.preset(preset, {"backbone": backbone})
+            assert (config.epochs, config.batch_size, config.learning_rate) == (epochs, 64, rate)
+        assert RunConfig.preset(Preset.C_NMC, {"backbone": backbone, "epochs": 3}).epochs == 3
+
+
+def test_stored_settings_are_those_that_count():
+    assert RunConfig.preset(Preset.C_NMC).stored()["n_components"] == 500
+    stored = RunConfig.preset(Preset.C_NMC, {"backbone": "appearance"}).stored()
+    assert not {"n_components", "image_size", "blur_window", "hidden_units"} & set(stored)
+    again = {name: value for name, value in stored.items() if name != "dataset"}
+    assert RunConfig.preset(Preset.C_NMC, again) == RunConfig.preset(Preset.C_NMC, {"backbone": "appearance"})
+
+
+def test_weights_learned_elsewhere_go_with_timm_only():
+    assert RunConfig.preset(Preset.C_NMC, {"backbone": "timm:resnet18.a1_in1k", "pretrained": True}).pretrained
+    for backbone in ("paper", "appearance", "convolutional"):
+        with pytest.raises(ConfigError, match=rf"pretrained must go with a backbone of timm:, got it with {backbone}"):
+            RunConfig.preset(Preset.C_NMC, {"backbone": backbone, "pretrained": True})
 
 
 @pytest.mark.parametrize("content", [None, "epochs = three", "\x00\xff"])

@@ -2,10 +2,12 @@
 
 Story in the order of the files: `fingerprints` opens every image once; `matches` finds the pairs, from candidates by
 hash, by patches and by place (`locations`), each verified by `alignment`; `findings` says what they mean, for the data
-and for somebody's split (`splits`); `leaks` trains to see what leaks are worth; `report` writes it down.
+and for somebody's split (`splits`); `groups` joins subjects by them; `leaks` trains to see what leaks are worth;
+`report` writes it down.
 """
 
-from leukospike.audit.findings import Findings, Material, examine, grouped_dataset, read_material
+from leukospike.audit.findings import Findings, Material, examine, read_material
+from leukospike.audit.groups import grouped_dataset, join_subjects
 from leukospike.audit.leaks import Leaks, measure_leaks
 from leukospike.audit.report import audit_tables, write_audit
 from leukospike.audit.splits import Split, read_split
@@ -18,6 +20,7 @@ __all__ = [
     "audit_tables",
     "examine",
     "grouped_dataset",
+    "join_subjects",
     "measure_leaks",
     "read_material",
     "read_split",

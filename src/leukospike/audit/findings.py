@@ -12,7 +12,7 @@ import numpy as np
 from leukospike.audit.fingerprints import Fingerprint, fingerprints
 from leukospike.audit.matches import Kind, Matches, Pair, find_matches
 from leukospike.audit.splits import Split
-from leukospike.datasets import DataSet, Record, read_datasets
+from leukospike.datasets import Record, read_datasets
 from leukospike.datasets.layouts import LEUKEMIC_NAMES, NORMAL_NAMES, cnmc_subject, name_below, visible_files
 from leukospike.errors import DataError, ImageError
 from leukospike.failures import Failure
@@ -198,32 +198,6 @@ def examine(material: Material, *, split: Split | None = None, progress: Progres
         sides=_sides(records, matches.pairs, alike, kept, split),
         n_plain=sum(picture.hashes is None for picture in pictures),
         n_generated=sum(picture.generated for picture in pictures),
-    )
-
-
-def grouped_dataset(dataset: DataSet, findings: Findings) -> DataSet:
-    """Name each image's subject after all who overlap with it, so that a split by subject keeps them together.
-
-    Parameters
-    ----------
-    dataset : DataSet
-    findings : Findings
-        Of the same data.
-
-    Returns
-    -------
-    DataSet
-        Without the images that could not be read. Subjects that overlap are called ``51+75+78``; without subjects it
-        is left as it is.
-    """
-    usable = {record.image for record in findings.records}
-    records = [record for record in dataset.records if record.image in usable]
-    if any(record.subject is None for record in records):
-        return replace(dataset, records=tuple(records))
-    together = {name: "+".join(names) for names in findings.members() for name in names}
-    return replace(
-        dataset,
-        records=tuple(replace(record, subject=together.get(str(record.subject), record.subject)) for record in records),
     )
 
 

@@ -16,18 +16,13 @@ from leukospike.evaluation import Interval
 from leukospike.paired import metric_differences
 from leukospike.progress import Progress, silent
 from leukospike.protocols import run_protocol
-from leukospike.settings import Protocol, RunConfig
+from leukospike.settings import PAPER, Protocol, RunConfig
 
 MEASURES = ("accuracy", "roc_auc")
 
-STEPS = {
-    (
-        Protocol.PAPER,
-        Protocol.IMAGE,
-    ): "altered copies of one picture on both sides; z-score, PCA and learning rate that have seen the test images",
-    (Protocol.IMAGE, Protocol.HONEST): "other cells of one person on both sides",
-}
-"""What is taken away from one protocol to the next."""
+_COPIES = "altered copies of one picture on both sides"
+_FITS = "z-score, PCA and learning rate that have seen the test images"
+_PERSONS = "other cells of one person on both sides"
 
 
 @dataclass(frozen=True)
@@ -59,6 +54,8 @@ class Leaks:
     """One a leak, and where there are several all of them together, last."""
     interval: str
     """How the intervals were made."""
+    backbone: str
+    """What was trained."""
     epochs: int
     seed: int
 
@@ -113,10 +110,11 @@ def measure_leaks(dataset: DataSet, config: RunConfig, runs: Path, *, progress: 
             )
         )
         predictions[protocol] = pd.read_csv(run / "predictions.csv", dtype={"image": str, "subject": str})
-    steps: dict[tuple[Protocol, Protocol], str] = {
-        between: leak for between, leak in STEPS.items() if set(between) <= set(protocols)
-    }
-    if len(steps) > 1:
+    # Other backbones than the original's fit nothing before the split, and their learning rate follows a plan.
+    copies = f"{_COPIES}; {_FITS}" if config.backbone == PAPER else _COPIES
+    steps = {(Protocol.PAPER, Protocol.IMAGE): copies}
+    if has_subjects:
+        steps[(Protocol.IMAGE, Protocol.HONEST)] = _PERSONS
         steps[(protocols[0], protocols[-1])] = "all of these together"
     worth = tuple(
         Worth(leak, between, _gains(predictions[between[0]], predictions[between[1]], group, config.seed))
@@ -124,12 +122,13 @@ def measure_leaks(dataset: DataSet, config: RunConfig, runs: Path, *, progress: 
     )
     n = predictions[Protocol.PAPER][group].nunique()
     interval = f"95 %, from drawing {n} {group}s with replacement 1,000 times, the same for both protocols"
-    return Leaks(tuple(arms), worth, interval, config.epochs, config.seed)
+    return Leaks(tuple(arms), worth, interval, config.backbone, config.epochs, config.seed)
 
 
 def leaks_as_json(leaks: Leaks) -> dict[str, Any]:
     """Give the figures in the form that `audit.json` holds."""
     return {
+        "backbone": leaks.backbone,
         "epochs": leaks.epochs,
         "seed": leaks.seed,
         "interval": leaks.interval,

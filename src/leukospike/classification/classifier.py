@@ -18,7 +18,7 @@ from leukospike.classification.appearance import APPEARANCES
 from leukospike.classification.appearance_learning import appearances
 from leukospike.classification.appearance_network import AppearanceNetwork
 from leukospike.classification.crops import CROP_PX, REDUCTION
-from leukospike.classification.source import SourceLook
+from leukospike.classification.source import SourceLook, read_look
 from leukospike.confidence import (
     Calibration,
     ConformalThresholds,
@@ -44,9 +44,6 @@ ERROR_RATE = 0.1
 
 SENSITIVITY = 0.9
 """What the operating point is picked for."""
-
-MOST_DENSITY = 5.6
-"""Optical density of black, natural logarithm, and a little over."""
 
 _MOST_NETWORKS = 100
 _FORMAT = "leukospike-classifier-1"
@@ -204,7 +201,6 @@ def load_classifier(path: Path) -> Classifier:
             if name.startswith("distance.")
         }
         confidence = settings["confidence"]
-        look = settings["look"]
         return Classifier(
             networks=tuple(networks),
             confidence=Confidence(
@@ -215,11 +211,7 @@ def load_classifier(path: Path) -> Classifier:
                 outlier_distance=read_number(where, confidence, "outlier_distance", 0, 1e6),
             ),
             distance=MahalanobisDistance.from_stored(distance),
-            look=SourceLook(
-                read_number(where, look, "diameter", 1, CROP_PX),
-                _three(where, look["mean"], MOST_DENSITY),
-                _rows(where, look["covariance"]),
-            ),
+            look=read_look(where, settings["look"]),
             card=dict(settings["card"]),
         )
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -233,21 +225,6 @@ def default_classifier() -> Classifier:
     """Give the classifier that is part of the package."""
     with resources.as_file(resources.files("leukospike") / "classification" / "classifier.safetensors") as path:
         return load_classifier(path)
-
-
-def _three(where: str, values: Sequence[Any], high: float) -> tuple[float, float, float]:
-    """Read three numbers, one a colour."""
-    red, green, blue = (read_number(where, {"look": value}, "look", -high, high) for value in values)
-    return red, green, blue
-
-
-def _rows(where: str, rows: Sequence[Sequence[Any]]) -> tuple[tuple[float, float, float], ...]:
-    """Read a covariance of densities."""
-    covariance = tuple(_three(where, row, MOST_DENSITY**2) for row in rows)
-    if len(covariance) != 3 or min(np.linalg.eigvalsh(np.array(covariance))) <= 0:
-        msg = f"a covariance of {covariance}"
-        raise ValueError(msg)
-    return covariance
 
 
 def _settings_of(classifier: Classifier) -> dict[str, Any]:

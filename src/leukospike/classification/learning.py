@@ -1,27 +1,25 @@
 """Train the classifier: cells drawn so that classes and subjects weigh alike, changed in look, weights averaged."""
 
-import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
 
 from leukospike.averaging import running_mean
+from leukospike.checkpoints import read_checkpoint, write_checkpoint
 from leukospike.classification.augmentation import augmented
 from leukospike.classification.cells import LabelledCells, drawing_odds
 from leukospike.classification.network import CellNetwork, Input, Norm, colours_of
+from leukospike.classification.timm_network import TimmNetwork
 from leukospike.errors import ConfigError, WeightsError
-from leukospike.files import written_whole
+from leukospike.history import EpochRecord
 from leukospike.progress import Progress, silent
 
-_RISING = 50  # steps in which the learning rate rises
+_RISING = 50  # steps in which the learning rate rises, where there are ten times as many
 _LONGEST_MEAN = 0.998  # share of themselves that running means of the weights keep at the most
 _SMOOTHING = 0.05  # of the labels: one cell in so many may be of the other kind, in leukemic subjects above all
 
@@ -46,21 +44,27 @@ class ClassifierTraining:
     """Whether the network is the running mean of the weights."""
     excitation: bool = False
     """Whether blocks weigh their channels."""
+    timm: str | None = None
+    """Name of a network of the library timm that is trained in place of `CellNetwork`."""
+    pretrained: bool = False
+    """Whether that begins with the weights that the library offers for it."""
 
     def __post_init__(self) -> None:
         """Refuse impossible values."""
-        limits = {
-            "epochs": 1,
-            "batch_size": 2,
-            "learning_rate": 1e-12,
-            "seed": 0,
-            "augmentation": 0,
-            "risk_variance": 0,
-        }
+        limits = {"epochs": 1, "batch_size": 2, "learning_rate": 1e-12, "seed": 0, "augmentation": 0}
         for name, low in limits.items():
             if not getattr(self, name) >= low:
                 msg = f"ClassifierTraining: {name} must be at least {low:g}, got {getattr(self, name)}. Raise it."
                 raise ConfigError(msg)
+
+
+@dataclass(frozen=True)
+class TrainedClassifier:
+    """A trained network, in evaluation mode, and how it came about."""
+
+    network: CellNetwork | TimmNetwork
+    history: tuple[EpochRecord, ...]
+    """Without validation; loss and accuracy are of the cells as they were drawn and changed."""
 
 
 def train_classifier(
@@ -70,10 +74,10 @@ def train_classifier(
     start: CellNetwork | None = None,
     checkpoint: Path | None = None,
     progress: Progress = silent,
-) -> CellNetwork:
+) -> TrainedClassifier:
     """Train one network.
 
-    Cross-entropy on smoothed labels; AdamW, weight decay 0.05; convolutions in bfloat16.
+    Cross-entropy on smoothed labels; AdamW, weight decay 0.05; convolutions in bfloat16. On a GPU where there is one.
 
     Parameters
     ----------
@@ -89,11 +93,12 @@ def train_classifier(
 
     Returns
     -------
-    CellNetwork
-        In evaluation mode.
+    TrainedClassifier
 
     Raises
     ------
+    ConfigError
+        If timm is asked for and is not there, knows no such network, or has no weights for it.
     DataError
         If the cells are of one class.
     WeightsError
@@ -102,119 +107,85 @@ def train_classifier(
     cells.require_both_classes("train_classifier")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)  # layers and dropout draw from the global generator only
-        network = CellNetwork(inputs=config.inputs, norm=config.norm, excitation=config.excitation)
+        resumed = checkpoint is not None and checkpoint.exists()
+        network = _new(config, pretrained=config.pretrained and not resumed)
         if start is not None:
             network.load_state_dict(start.state_dict())
         return _trained(network, cells, config, checkpoint, progress)
 
 
 def _trained(
-    network: CellNetwork,
+    network: CellNetwork | TimmNetwork,
     cells: LabelledCells,
     config: ClassifierTraining,
     checkpoint: Path | None,
     progress: Progress,
-) -> CellNetwork:
+) -> TrainedClassifier:
     """Do all epochs that the checkpoint has not."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    network.to(device)
     averaged = AveragedModel(network, multi_avg_fn=running_mean(_LONGEST_MEAN), use_buffers=True)
     adam = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=0.05)
     n_steps = -(-len(cells.labels) // config.batch_size)
     total = config.epochs * n_steps
-    done = 0
+    history: list[EpochRecord] = []
     if checkpoint is not None and checkpoint.exists():
-        done = _restore(checkpoint, config, network, averaged, adam)
+        kept = read_checkpoint(checkpoint, asdict(config), where="train_classifier")
+        network.load_state_dict(kept.weights("network"))
+        averaged.load_state_dict(kept.weights("averaged"))
+        kept.restore_moments(adam)
+        history = [EpochRecord(**record) for record in kept.state["history"]]
     odds = drawing_odds(cells, balanced=config.balanced)
-    for epoch in range(done, config.epochs):
+    for epoch in range(len(history), config.epochs):
         # By seed and epoch alone, so that a resumed training sees the same cells.
         rng = np.random.default_rng((config.seed, epoch))
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         torch.manual_seed(int(rng.integers(2**62)))
         network.train()
-        loss = torch.zeros(())
+        losses, right = 0.0, 0
         for step in range(n_steps):
             for group in adam.param_groups:
                 group["lr"] = config.learning_rate * _rate(epoch * n_steps + step, total)
             places = rng.choice(len(odds), config.batch_size, p=odds)
             colours = colours_of(torch.from_numpy(cells.crops[np.sort(places)]))
-            colours = augmented(colours, strength=config.augmentation, generator=generator)
-            with torch.autocast("cpu", dtype=torch.bfloat16):
+            colours = augmented(colours, strength=config.augmentation, generator=generator).to(device)
+            with torch.autocast(device.type, dtype=torch.bfloat16):
                 logits = network(colours)
-            labels = torch.from_numpy(cells.labels[np.sort(places)])
+            labels = torch.from_numpy(cells.labels[np.sort(places)]).to(device)
             loss = functional.cross_entropy(logits.float(), labels, label_smoothing=_SMOOTHING)
             network.zero_grad()
             loss.backward()
             adam.step()
             averaged.update_parameters(network)
-            progress("train classifier", epoch * n_steps + step + 1, total)
-        if not bool(torch.isfinite(loss)):
-            msg = (
-                f"train_classifier: loss must be finite, got {float(loss)} in epoch {epoch + 1}."
-                " Lower the learning rate."
-            )
+            losses += float(loss.detach())
+            right += int((logits.argmax(1) == labels).sum())
+            progress("train", epoch * n_steps + step + 1, total)
+        if not math.isfinite(losses):
+            msg = f"train_classifier: loss must be finite, got {losses} in epoch {epoch + 1}. Lower the learning rate."
             raise WeightsError(msg)
+        history.append(_record(epoch + 1, losses / n_steps, right / (n_steps * config.batch_size), config, n_steps))
         if checkpoint is not None:
-            _keep(checkpoint, config, epoch + 1, network, averaged, adam)
+            state = {"config": asdict(config), "history": [asdict(record) for record in history]}
+            write_checkpoint(checkpoint, {"network": network, "averaged": averaged}, adam, state)
     trained = averaged.module if config.averaged else network
-    if not isinstance(trained, CellNetwork):
+    if not isinstance(trained, CellNetwork | TimmNetwork):
         raise TypeError(type(trained))
-    return trained.eval().requires_grad_(requires_grad=False)
+    return TrainedClassifier(trained.cpu().eval().requires_grad_(requires_grad=False), tuple(history))
+
+
+def _new(config: ClassifierTraining, *, pretrained: bool) -> CellNetwork | TimmNetwork:
+    """Make the network that is trained."""
+    if config.timm is None:
+        return CellNetwork(inputs=config.inputs, norm=config.norm, excitation=config.excitation)
+    return TimmNetwork(config.timm, pretrained=pretrained)
+
+
+def _record(epoch: int, loss: float, accuracy: float, config: ClassifierTraining, n_steps: int) -> EpochRecord:
+    """Note what an epoch did, with the learning rate in its middle."""
+    rate = config.learning_rate * _rate(epoch * n_steps - n_steps // 2, config.epochs * n_steps)
+    return EpochRecord(epoch, loss, accuracy, None, None, None, rate)
 
 
 def _rate(step: int, total: int) -> float:
     """Give the learning rate at a step, in the highest."""
-    return min((step + 1) / _RISING, 1) * 0.5 * (1 + math.cos(math.pi * step / total))
-
-
-def _keep(
-    path: Path,
-    config: ClassifierTraining,
-    epochs: int,
-    network: nn.Module,
-    averaged: nn.Module,
-    adam: torch.optim.Optimizer,
-) -> None:
-    """Write weights, their running means and Adam's moments to one file."""
-    tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
-    tensors |= {f"averaged.{name}": tensor for name, tensor in averaged.state_dict().items()}
-    for index, parameter in enumerate(network.parameters()):
-        tensors |= {f"adam.{index}.{name}": tensor for name, tensor in adam.state[parameter].items()}
-    kept = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-    with written_whole(path) as part:
-        # Not with save_file, whose error for a full disk is not the system's.
-        part.write_bytes(save(kept, metadata={"state": json.dumps({"config": asdict(config), "epochs": epochs})}))
-
-
-def _restore(
-    path: Path,
-    config: ClassifierTraining,
-    network: nn.Module,
-    averaged: nn.Module,
-    adam: torch.optim.Optimizer,
-) -> int:
-    """Take up the state that `_keep` wrote, and give the number of epochs that were done."""
-    where = "train_classifier"
-    try:
-        with safe_open(path, framework="pt") as file:
-            state = json.loads(file.metadata()["state"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        msg = f"{where}: checkpoint must be readable, got {path.name} ({error}). Remove it to train this fold anew."
-        raise WeightsError(msg) from error
-    if state["config"] != json.loads(json.dumps(asdict(config))):
-        msg = f"{where}: checkpoint must be of the same settings, got {path.name} of others. Remove it."
-        raise WeightsError(msg)
-
-    def part(prefix: str) -> dict[str, Tensor]:
-        return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-    network.load_state_dict(part("network."))
-    averaged.load_state_dict(part("averaged."))
-    for index, parameter in enumerate(network.parameters()):
-        moments = part(f"adam.{index}.")
-        adam.state[parameter] = {
-            name: tensor
-            if name == "step"
-            else tensor.contiguous(memory_format=torch.channels_last if tensor.dim() == 4 else torch.contiguous_format)
-            for name, tensor in moments.items()
-        }
-    return int(state["epochs"])
+    return min((step + 1) / min(_RISING, max(total / 10, 1)), 1) * 0.5 * (1 + math.cos(math.pi * step / total))

@@ -104,8 +104,7 @@ class CellNetwork(nn.Module):
 
     def scores(self, colours: Float[Tensor, "batch 3 rows columns"]) -> Float[Tensor, " batch"]:
         """Give the log odds that each cell is leukemic: the mean over the cell seen from its four sides."""
-        logits = torch.stack([self(colours.rot90(turns, (2, 3))) for turns in range(_SIDES)]).mean(dim=0)
-        return logits[:, 1] - logits[:, 0]
+        return scores_from_all_sides(self, colours)
 
     def embed(self, colours: Float[Tensor, "batch 3 rows columns"]) -> Float[Tensor, "batch features"]:
         """Give the features that the decision is made from, size and colour left out: `EMBEDDING` numbers a cell."""
@@ -122,6 +121,14 @@ class CellNetwork(nn.Module):
         maps = self.stages(told).float()
         share = functional.adaptive_avg_pool2d(told[:, -1:].float(), maps.shape[2:])
         return (maps * share).sum(dim=(2, 3)) / (share.sum(dim=(2, 3)) + 1e-3)
+
+
+def scores_from_all_sides(
+    network: nn.Module, colours: Float[Tensor, "batch 3 rows columns"]
+) -> Float[Tensor, " batch"]:
+    """Give the mean log odds of cells seen from their four sides, by a network that gives logits."""
+    logits = torch.stack([network(colours.rot90(turns, (2, 3))) for turns in range(_SIDES)]).mean(dim=0)
+    return logits[:, 1] - logits[:, 0]
 
 
 def colours_of(crops: UInt8[Tensor, "batch rows columns 3"]) -> Float[Tensor, "batch 3 rows columns"]:

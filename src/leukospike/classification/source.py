@@ -6,14 +6,20 @@ those of the training cells, and what sets one cell apart from the others of its
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 from scipy.ndimage import binary_erosion
 
-from leukospike.classification.crops import SEEN, seen
+from leukospike.classification.crops import CROP_PX, SEEN, seen
+from leukospike.confidence.stored import read_number
+
+MOST_DENSITY = 5.6
+"""Optical density of black, natural logarithm, and a little over."""
 
 _LARGEST_ZOOM = 2.0
 _RIM_PX = 2  # where cells end differently, cut out by one program or another
@@ -57,6 +63,30 @@ def look_of(crops: UInt8[np.ndarray, "n rows columns 3"]) -> SourceLook:
     red, green, blue = np.mean(means, axis=0).tolist()
     rows = tuple((first, second, third) for first, second, third in np.mean(covariances, axis=0).tolist())
     return SourceLook(float(np.median(diameters)), (red, green, blue), rows)
+
+
+def read_look(where: str, stored: Mapping[str, Any]) -> SourceLook:
+    """Read a look from the header of a weights file, where `dataclasses.asdict` has put it.
+
+    Raises
+    ------
+    WeightsError
+        If a number is missing or impossible.
+    ValueError
+        If the covariance is none.
+    """
+    covariance = tuple(_three(where, row, MOST_DENSITY**2) for row in stored["covariance"])
+    if len(covariance) != 3 or min(np.linalg.eigvalsh(np.array(covariance))) <= 0:
+        msg = f"a covariance of {covariance}"
+        raise ValueError(msg)
+    diameter = read_number(where, stored, "diameter", 1, CROP_PX)
+    return SourceLook(diameter, _three(where, stored["mean"], MOST_DENSITY), covariance)
+
+
+def _three(where: str, values: Sequence[Any], high: float) -> tuple[float, float, float]:
+    """Read three numbers, one a colour."""
+    red, green, blue = (read_number(where, {"look": value}, "look", -high, high) for value in values)
+    return red, green, blue
 
 
 def diameter_of(crop: UInt8[np.ndarray, "rows columns 3"]) -> float:

@@ -280,14 +280,16 @@ class _Said:
 
     def preparation(self) -> str:
         """Repeat the settings of what is done before the network."""
-        names = ("image_size", "blur_window", "n_components", "augmented_copies")
-        return f"{', '.join(self.setting(name) for name in names)} (config.toml)."
+        names = ("backbone", "image_size", "blur_window", "n_components", "augmented_copies")
+        told = [self.setting(name) for name in names if name in self.settings]
+        return f"{', '.join(told)} (config.toml)."
 
     def training(self) -> str:
         """Repeat the settings of the training."""
-        names = ("epochs", "batch_size", "learning_rate", "augmented_copies", "hidden_units", "seed")
+        names = ("epochs", "batch_size", "learning_rate", "augmented_copies", "hidden_units", "pretrained", "seed")
         return (
-            f"Models: {len(self.run.folds)}, one a fold; {', '.join(self.setting(name) for name in names)}"
+            f"Models: {len(self.run.folds)}, one a fold;"
+            f" {', '.join(self.setting(name) for name in names if name in self.settings)}"
             " (config.toml); loss, accuracy and learning rate of each epoch (history.csv)."
         )
 
@@ -312,9 +314,9 @@ class _Said:
         """Say what there is of the model."""
         if self.run.n_weights == 0:
             return _in_part(self.preparation(), "weights and layers")
+        parts = "Weights" if self.run.components is None else "Normalisation, components and weights"
         return _in_part(
-            f"Normalisation, components and weights (weights/*.safetensors: {self.run.n_weights});"
-            f" {self.preparation()}",
+            f"{parts} (weights/*.safetensors: {self.run.n_weights}); {self.preparation()}",
             "the layers in words",
         )
 

@@ -27,7 +27,7 @@ from leukospike.report.drawing import (
     label_axes,
     new_figure,
 )
-from leukospike.report.inputs import Analysis, Columns, Metrics, Run
+from leukospike.report.inputs import Analysis, Columns, CropSamples, Metrics, Run, SpikeSamples
 from leukospike.report.words import (
     copies_sentence,
     held_out_words,
@@ -43,6 +43,7 @@ _FOLD_DASHES = ("-", (0, (5, 1.5)), (0, (2, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
 
 SILENT = 15
 MAX_SAMPLES = 8
+_MOST_RATES = 4  # learning rates that are written beside the axis
 N_RESAMPLES = 500
 BAND_SEED = 0
 
@@ -58,12 +59,20 @@ def run_figures(run: Run) -> dict[str, Illustration]:
     -------
     dict of str to Illustration
         By name: "samples", "pca_spectrum", "reconstructions", "training", "roc", "confusion", "reliability",
-        "decision_curve", "subjects". Without cells kept as samples the first and third are absent, with one class only
-        "roc" and "decision_curve", and without subjects "subjects".
+        "decision_curve", "subjects". Without cells kept as samples the first and third are absent, without components
+        the second and third, without a history "training", with one class only "roc" and "decision_curve", and without
+        subjects "subjects".
     """
-    drawn = [_pca_spectrum(run), _training(run), _confusion(run), _reliability(run)]
+    drawn = [_confusion(run), _reliability(run)]
+    if run.components is not None:
+        drawn.append(_pca_spectrum(run, run.components))
+    if len(run.history["epoch"]):
+        drawn.append(_training(run))
     if len(run.samples.labels):
-        drawn += [_samples(run), _reconstructions(run)]
+        if isinstance(run.samples, SpikeSamples):
+            drawn += [_samples(run, run.samples), _reconstructions(run, run.samples)]
+        else:
+            drawn.append(_crops(run, run.samples))
     if not run.cell.one_class:
         drawn += [_roc(run), _decision_curve(run)]
     if run.has_subjects:
@@ -84,9 +93,8 @@ def analysis_figures(analysis: Analysis) -> dict[str, Illustration]:
 # --------------------------------------------------------------------------------------------- steps before the network
 
 
-def _samples(run: Run) -> Illustration:
+def _samples(run: Run, samples: SpikeSamples) -> Illustration:
     """Draw a few cells at each step, one row a cell."""
-    samples = run.samples
     shown = _shown_samples(samples.labels)
     steps = ("as read (RGB)", "spike time", "first wave", "blurred, resized", "after PCA")
     figure = new_figure(9.6, 0.75 + 1.72 * len(shown))
@@ -134,9 +142,36 @@ def _samples(run: Run) -> Illustration:
     )
 
 
-def _reconstructions(run: Run) -> Illustration:
+def _crops(run: Run, samples: CropSamples) -> Illustration:
+    """Draw a few cells as read and as cut out, one column a cell."""
+    shown = _shown_samples(samples.labels)
+    figure = new_figure(9.6, 0.6 + 2 * 9.2 / max(5, len(shown)))
+    panels = figure.subplots(2, len(shown), squeeze=False)
+    for column, sample in enumerate(shown):
+        panels[0, column].imshow(samples.cells[sample])
+        panels[1, column].imshow(samples.crops[sample])
+        class_name = _class_words(run)[int(samples.labels[sample])]
+        panels[0, column].set_title(
+            drawable(class_name), fontsize=9, color=class_colour(samples.labels[sample]), parse_math=False
+        )
+    for panel, words in zip(panels[:, 0], ("as read (RGB)", "cut out"), strict=True):
+        panel.set_ylabel(words, fontsize=9, color=INK)
+    for panel in panels.flat:
+        _bare(panel)
+    return illustrate(
+        figure,
+        generated=run.generated,
+        name="samples",
+        title="Sample cells as read and as the network sees them",
+        alt=f"{len(shown)} cells in columns; rows: colour picture, and the cell cut out on black.",
+        caption="Above: the cell as it was read; below: cut out on black and reduced, which is all that the network"
+        " sees. Look for whether the outline is the cell's own: what is cut off is lost, and what is left of neighbours"
+        f" counts as part of the cell. {protocol_reminder(run.protocol)}",
+    )
+
+
+def _reconstructions(run: Run, samples: SpikeSamples) -> Illustration:
     """Draw cells before and after PCA with their difference, one column a cell."""
-    samples = run.samples
     shown = _shown_samples(samples.labels)
     difference = samples.reconstructed - samples.prepared
     largest = float(np.abs(difference[shown]).max()) or 1.0
@@ -172,12 +207,12 @@ def _reconstructions(run: Run) -> Illustration:
     )
 
 
-def _pca_spectrum(run: Run) -> Illustration:
+def _pca_spectrum(run: Run, components: Columns) -> Illustration:
     """Draw the cumulative explained variance of each fold."""
     figure = new_figure(7.2, 4.2)
     panel = figure.subplots()
     reached: list[str] = []
-    folds = _by_fold(run.components, order="component")
+    folds = _by_fold(components, order="component")
     for index, (name, rows) in enumerate(folds.items()):
         share = np.cumsum(rows["explained_variance_ratio"])
         component = rows["component"]
@@ -225,6 +260,7 @@ def _training(run: Run) -> Illustration:
     figure = new_figure(9.6, blocks * (1.65 * len(measures)) + 0.6, gap=0.08)
     panels = figure.subplots(blocks * len(measures), n_columns, squeeze=False, sharex=True)
     losses = np.concatenate([run.history["train_loss"], run.history["val_loss"]])
+    validated = bool(np.isfinite(run.history["val_loss"]).any())
     top = float(losses[np.isfinite(losses)].max(initial=0.0)) or 1.0
     for panel in panels.flat:
         panel.set_visible(False)
@@ -241,8 +277,9 @@ def _training(run: Run) -> Illustration:
             marker = "o" if len(rows["epoch"]) < 16 else ""
             panel.plot(rows["epoch"], rows[f"train_{measure}"], color=MUTED, linestyle="--", linewidth=1.4,
                        marker=marker, markersize=2.5, label="training cells")  # fmt: skip
-            panel.plot(rows["epoch"], rows[f"val_{measure}"], color=NORMAL, linewidth=1.8,
-                       marker=marker, markersize=2.5, label="held-out cells")  # fmt: skip
+            if validated:
+                panel.plot(rows["epoch"], rows[f"val_{measure}"], color=NORMAL, linewidth=1.8,
+                           marker=marker, markersize=2.5, label="held-out cells")  # fmt: skip
         own[0].set_title(name, fontsize=10, color=INK)
         own[0].set_ylim(0, top * 1.05)
         own[1].set_ylim(0, 1.03)
@@ -250,22 +287,29 @@ def _training(run: Run) -> Illustration:
             own[2].step(rows["epoch"], rows["learning_rate"], where="mid", color=INK, linewidth=1.4)
             own[2].set_yscale("log")
             own[2].set_ylim(rates[0] / 2, rates[-1] * 2)
-            own[2].set_yticks(rates, [f"{rate:.2g}" for rate in rates])
+            shown = rates if len(rates) <= _MOST_RATES else rates[[0, -1]]
+            own[2].set_yticks(shown, [f"{rate:.2g}" for rate in shown])
             own[2].yaxis.set_minor_locator(NullLocator())
     if folds:
         handles, labels = panels[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper right", ncols=2, frameon=False, fontsize=9, labelcolor=INK)
-    rate = " The bottom row is the learning rate, lowered when progress stopped." if rate_changed else ""
+    lowered = "lowered when progress stopped" if validated else "lowered by plan"
+    rate = f" The bottom row is the learning rate, {lowered}." if rate_changed else ""
+    held_out = (
+        f"; solid: {held_out_words(run.protocol)}. Look at the gap: a dashed curve that goes on improving while the"
+        " solid one stops or turns means that the network learns its cells by heart."
+        if validated
+        else ", as they were drawn and changed. No cells are held out from learning: nothing is chosen by them."
+    )
     return illustrate(
         figure,
         generated=run.generated,
         name="training",
         title="Training curves per fold",
-        alt="Loss and accuracy over the epochs for training (dashed) and held-out cells (solid), a column a fold.",
+        alt="Loss and accuracy over the epochs for training"
+        f"{' (dashed) and held-out cells (solid)' if validated else ' cells'}, a column a fold.",
         caption="Loss (lower is better) and accuracy after each pass over the training cells; dashed: the cells that"
-        f" are learned from; solid: {held_out_words(run.protocol)}. Look at the gap: a dashed curve that goes on"
-        f" improving while the solid one stops or turns means that the network learns its cells by heart.{rate}"
-        f" {protocol_reminder(run.protocol)}",
+        f" are learned from{held_out}{rate} {protocol_reminder(run.protocol)}",
     )
 
 

@@ -17,7 +17,7 @@ from jaxtyping import Float, Float64, Int64, UInt8
 from leukospike.classification.explanation import Explanation, read_explanations
 from leukospike.errors import RunError
 from leukospike.evaluation import METRICS
-from leukospike.settings import Kind
+from leukospike.settings import PAPER, Kind
 
 Columns = dict[str, np.ndarray]
 """A table: arrays of shape (rows,) by the names of their columns; text is str, numbers are float64, empty is NaN."""
@@ -73,8 +73,9 @@ class Fold:
     test_cells: int
     train_subjects: int | None
     test_subjects: int | None
-    n_components: int
-    explained_variance: float
+    n_components: int | None
+    """None, as the next, where there are no components: with other backbones than the original's."""
+    explained_variance: float | None
     cell: Metrics
     subject: Metrics | None
 
@@ -100,7 +101,7 @@ class Data:
 
 @dataclass(frozen=True)
 class Samples:
-    """A few cells at every step before the network.
+    """A few cells.
 
     Attributes
     ----------
@@ -108,6 +109,19 @@ class Samples:
     labels : ndarray of shape (n,), int64
         1 leukemic, 0 normal.
     cells : ndarray of shape (n, rows, columns, 3), uint8, RGB
+    """
+
+    names: np.ndarray
+    labels: Int64[np.ndarray, " n"]
+    cells: UInt8[np.ndarray, "n rows columns 3"]
+
+
+@dataclass(frozen=True)
+class SpikeSamples(Samples):
+    """The same at every step of the original system before its network.
+
+    Attributes
+    ----------
     latency : ndarray of shape (n, latency_rows, latency_columns), uint8
         0 spikes first, 14 last, 15 never.
     first_wave : ndarray of the same shape, uint8, 0 or 1
@@ -115,13 +129,23 @@ class Samples:
         What the network would see without, and sees with, the principal components.
     """
 
-    names: np.ndarray
-    labels: Int64[np.ndarray, " n"]
-    cells: UInt8[np.ndarray, "n rows columns 3"]
     latency: UInt8[np.ndarray, "n latency_rows latency_columns"]
     first_wave: UInt8[np.ndarray, "n latency_rows latency_columns"]
     prepared: Float[np.ndarray, "n size size"]
     reconstructed: Float[np.ndarray, "n size size"]
+
+
+@dataclass(frozen=True)
+class CropSamples(Samples):
+    """The same as the other backbones see them.
+
+    Attributes
+    ----------
+    crops : ndarray of shape (n, side, side, 3), uint8, RGB
+        Cut out on black.
+    """
+
+    crops: UInt8[np.ndarray, "n side side 3"]
 
 
 @dataclass(frozen=True)
@@ -130,6 +154,7 @@ class Run:
 
     settings: dict[str, Any]
     protocol: str
+    backbone: str
     hold_out: bool
     generated: bool
     data: Data
@@ -146,8 +171,10 @@ class Run:
     published_source: str
     predictions: Columns
     history: Columns
-    components: Columns
-    samples: Samples
+    """Without rows where the training keeps none."""
+    components: Columns | None
+    """None with other backbones than the original's."""
+    samples: SpikeSamples | CropSamples
     failures: Columns
     n_weights: int
     """Files of weights in the folder."""
@@ -243,14 +270,13 @@ def read_run(folder: Path, *, where: str = "write_report") -> Run:
             "learning_rate",
         ),
     )
-    components = _table(
-        folder / "components.csv", where, text=(), numbers=("fold", "component", "explained_variance_ratio")
-    )
     try:
+        backbone = str(metrics.get("backbone", PAPER))  # version 0.1.0 knew no other
         published = metrics["published"] or {}
         return Run(
             settings=_settings(folder / "config.toml", where),
             protocol=_one_of(metrics["protocol"], ("honest", "image", "paper")),
+            backbone=backbone,
             hold_out=bool(metrics["hold_out"]),
             generated=bool(metrics["generated"]),
             data=_data(metrics["data"]),
@@ -267,8 +293,8 @@ def read_run(folder: Path, *, where: str = "write_report") -> Run:
             published_source=str(published.get("source", "")),
             predictions=predictions,
             history=history,
-            components=components,
-            samples=_samples(folder / "samples.npz", where),
+            components=_components(folder, where) if backbone == PAPER else None,
+            samples=_samples(folder / "samples.npz", where, backbone),
             failures=_failures(folder, where),
             n_weights=len(list((folder / "weights").glob("*.safetensors"))),
         )
@@ -431,10 +457,17 @@ def _arrays(path: Path, where: str, names: Sequence[str], *, optional: Sequence[
         raise _unusable(path, where, str(error)) from error
 
 
-def _samples(path: Path, where: str) -> Samples:
+def _components(folder: Path, where: str) -> Columns:
+    """Read components.csv."""
+    return _table(folder / "components.csv", where, text=(), numbers=("fold", "component", "explained_variance_ratio"))
+
+
+def _samples(path: Path, where: str, backbone: str) -> SpikeSamples | CropSamples:
     """Read samples.npz."""
-    names = ("names", "labels", "cells", "latency", "first_wave", "prepared", "reconstructed")
-    return Samples(**_arrays(path, where, names))
+    names = ("names", "labels", "cells")
+    if backbone == PAPER:
+        return SpikeSamples(**_arrays(path, where, (*names, "latency", "first_wave", "prepared", "reconstructed")))
+    return CropSamples(**_arrays(path, where, (*names, "crops")))
 
 
 def _one_of(value: object, allowed: tuple[str, ...]) -> str:
@@ -489,15 +522,15 @@ def _fold(entry: dict[str, Any]) -> Fold:
         test_cells=int(entry["test_cells"]),
         train_subjects=_count(entry["train_subjects"]),
         test_subjects=_count(entry["test_subjects"]),
-        n_components=int(entry["n_components"]),
-        explained_variance=float(entry["explained_variance"]),
+        n_components=_count(entry["n_components"]),
+        explained_variance=_number(entry["explained_variance"]),
         cell=_metrics(entry["cell"]),
         subject=_metrics_or_none(entry["subject"]),
     )
 
 
 def _count(value: int | None) -> int | None:
-    """Read a count that a data set without subjects does not have."""
+    """Read a count that not every run has."""
     return None if value is None else int(value)
 
 

@@ -32,6 +32,8 @@ KEY_METRICS = {"roc_auc": "ROC AUC", "sensitivity": "sensitivity", "specificity"
 
 SETTING_MEANINGS = {
     "dataset": "which data set was named",
+    "backbone": "what is trained",
+    "pretrained": "whether it began with weights learned on other pictures",
     "protocol": "how training and test cells were kept apart",
     "n_folds": "parts into which the data are cut; each is the test part once",
     "epochs": "passes over the training cells",
@@ -48,8 +50,8 @@ SETTING_MEANINGS = {
 }
 
 PROTOCOL_MEANINGS = {
-    "honest": "Protocol “honest”: no person has cells on both sides of a split, and everything fitted (normalisation,"
-    " PCA, network) is fitted on training cells alone.",
+    "honest": "Protocol “honest”: no person has cells on both sides of a split, and everything that is fitted"
+    " is fitted on training cells alone.",
     "image": "Protocol “image”: split by image, so that one person's cells lie on both sides, but everything fitted is"
     " fitted on training cells alone; figures flatter.",
     "paper": "Protocol “paper”: the original's split by image, in which one person's cells, and altered copies of one"

@@ -37,6 +37,17 @@ class Segmentation:
         """What is wrong with the image or its pixel size, in words of the tables."""
         return (*(flag.value for flag in self.quality), *([PIXEL_SIZE] if self.doubtful_size else []))
 
+    @property
+    def middle_cell(self) -> int | None:
+        """Number of the cell in the middle of the image, or else of that nearest to it; None if there are no cells."""
+        if not len(self.cells):
+            return None
+        rows, columns = self.mask.shape
+        if in_middle := int(self.instances.labels[rows // 2, columns // 2]):
+            return in_middle
+        away = np.hypot(self.cells["row"] - rows / 2, self.cells["column"] - columns / 2)
+        return int(self.cells["cell"].to_numpy(np.int64)[np.argmin(away.to_numpy(np.float64))])
+
 
 def segmentation_of(
     image: str,

@@ -1,0 +1,103 @@
+"""The state of a training between epochs, in one safetensors file: weights, Adam's moments, and what else it needs."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from leukospike.errors import WeightsError
+from leukospike.files import written_whole
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a file holds."""
+
+    state: dict[str, Any]
+    """With the key "config", the settings of the training."""
+    tensors: dict[str, Tensor]
+
+    def weights(self, name: str) -> dict[str, Tensor]:
+        """Give the state of one of the networks."""
+        start = f"{name}."
+        return {key.removeprefix(start): tensor for key, tensor in self.tensors.items() if key.startswith(start)}
+
+    def restore_moments(self, adam: torch.optim.Optimizer) -> None:
+        """Give an optimiser its moments again, in the memory order that they had: in another they round otherwise."""
+        for index, parameter in enumerate(_parameters(adam)):
+            adam.state[parameter] = {
+                name: tensor
+                if name == "step"
+                else tensor.to(parameter.device).contiguous(
+                    memory_format=torch.channels_last if tensor.dim() == 4 else torch.contiguous_format
+                )
+                for name, tensor in self.weights(f"adam.{index}").items()
+            }
+
+
+def write_checkpoint(
+    path: Path, networks: Mapping[str, nn.Module], adam: torch.optim.Optimizer, state: Mapping[str, Any]
+) -> None:
+    """Write the state of a training, whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+    networks : mapping of str to Module
+        On any device.
+    adam : Optimizer
+        Of one group of parameters; it must have made a step.
+    state : mapping of str to what JSON can say
+        With the key "config".
+    """
+    tensors = {
+        f"{name}.{key}": tensor for name, network in networks.items() for key, tensor in network.state_dict().items()
+    }
+    for index, parameter in enumerate(_parameters(adam)):
+        tensors |= {f"adam.{index}.{name}": tensor for name, tensor in adam.state[parameter].items()}
+    kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with written_whole(path) as part:
+        # Not with save_file, whose error for a full disk is not the system's.
+        part.write_bytes(save(kept, metadata={"state": json.dumps(dict(state))}))
+
+
+def read_checkpoint(path: Path, config: Mapping[str, Any], *, where: str) -> Checkpoint:
+    """Read what `write_checkpoint` wrote.
+
+    Parameters
+    ----------
+    path : Path
+    config : mapping of str to what JSON can say
+        The settings of the training that is to go on.
+    where : str
+        Who asks; messages begin with it.
+
+    Raises
+    ------
+    WeightsError
+        If the file cannot be read, or is of other settings.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            state = json.loads(file.metadata()["state"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        before = state["config"]
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        msg = f"{where}: checkpoint must be readable, got {path.name} ({error}). Remove it to train this fold anew."
+        raise WeightsError(msg) from error
+    if before != json.loads(json.dumps(dict(config))):
+        msg = f"{where}: checkpoint must be of the same settings, got {path.name} of others. Remove it."
+        raise WeightsError(msg)
+    return Checkpoint(state, tensors)
+
+
+def _parameters(adam: torch.optim.Optimizer) -> list[Tensor]:
+    """Give the parameters, in their order."""
+    [group] = adam.param_groups
+    return group["params"]

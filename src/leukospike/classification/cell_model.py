@@ -1,0 +1,152 @@
+"""What one fold trained on cells cut out, in one file: any of the backbones, and how its training cells look."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from scipy.special import expit
+from torch import nn
+
+from leukospike.classification.appearance_learning import appearances
+from leukospike.classification.appearance_network import AppearanceNetwork
+from leukospike.classification.classifier import ensemble
+from leukospike.classification.network import CellNetwork, colours_of
+from leukospike.classification.source import SourceLook, read_look
+from leukospike.classification.timm_network import TimmNetwork
+from leukospike.confidence.stored import read_count
+from leukospike.errors import LeukospikeError
+from leukospike.settings import APPEARANCE, CONVOLUTIONAL, TIMM
+from leukospike.weights import read_weights, write_weights, wrong_part
+
+FORMAT = "leukospike-cells-1"
+
+CellBackbone = AppearanceNetwork | CellNetwork | TimmNetwork
+
+_BATCH = 64
+_MOST_NETWORKS = 100
+
+
+@dataclass(frozen=True)
+class CellModel:
+    """From crops to probabilities."""
+
+    backbone: str
+    """As `settings.RunConfig` has it."""
+    networks: tuple[CellBackbone, ...]
+    """Their mean log odds decide."""
+    look: SourceLook
+    """Of the training cells."""
+
+    def probabilities(self, crops: UInt8[np.ndarray, "n rows columns 3"]) -> Float[np.ndarray, " n"]:
+        """Give the probability that each cell is leukemic, uncalibrated.
+
+        Parameters
+        ----------
+        crops : ndarray of shape (n, rows, columns, 3), uint8
+            As `crops.cell_crop` makes them, of the training cells' size and stain.
+
+        Returns
+        -------
+        ndarray of shape (n,), float64, 0 to 1
+        """
+        if isinstance(self.networks[0], AppearanceNetwork):
+            # They see the same measures, which are taken once.
+            networks = [network for network in self.networks if isinstance(network, AppearanceNetwork)]
+            return expit(ensemble(networks, appearances(crops))[0])
+        device = next(self.networks[0].parameters()).device
+        odds = [np.zeros(0)]
+        with torch.inference_mode():
+            for first in range(0, len(crops), _BATCH):
+                colours = colours_of(torch.from_numpy(crops[first : first + _BATCH])).to(device)
+                scores = torch.stack([network.scores(colours) for network in self.networks]).mean(dim=0)
+                odds.append(scores.double().cpu().numpy())
+        return expit(np.concatenate(odds))
+
+
+def save_cell_model(model: CellModel, path: Path) -> None:
+    """Write a model to `path`, whole or not at all; a safetensors file whose header holds the settings as JSON."""
+    tensors = {
+        f"network.{number}.{name}": tensor
+        for number, network in enumerate(model.networks)
+        for name, tensor in network.state_dict().items()
+    }
+    settings = {
+        "format": FORMAT,
+        "backbone": model.backbone,
+        "networks": len(model.networks),
+        "look": asdict(model.look),
+    }
+    write_weights(path, tensors, settings)
+
+
+def load_cell_model(path: Path) -> CellModel:
+    """Read a model that `save_cell_model` wrote; nothing is downloaded.
+
+    Raises
+    ------
+    ConfigError
+        If it is of timm, and that is not installed.
+    WeightsError
+        If the file is missing, not safetensors, of another program, incomplete, or holds an impossible value.
+    """
+    where = "load_cell_model"
+    stored = read_weights(
+        path,
+        form=FORMAT,
+        where=where,
+        give="Give a run folder or one of its weights/*.safetensors.",
+        use="Use weights that leukospike train or reproduce wrote.",
+    )
+    settings = stored.settings
+    try:
+        networks: list[CellBackbone] = []
+        for number in range(read_count(where, settings, "networks", 1, _MOST_NETWORKS)):
+            start = f"network.{number}."
+            weights = {
+                name.removeprefix(start): tensor for name, tensor in stored.tensors.items() if name.startswith(start)
+            }
+            _check_shapes(settings["backbone"], weights)
+            network = _new(settings["backbone"])
+            network.load_state_dict(weights)
+            _check(network)
+            networks.append(network.eval().requires_grad_(requires_grad=False))
+        return CellModel(settings["backbone"], tuple(networks), read_look(where, settings["look"]))
+    except LeukospikeError:
+        raise
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise wrong_part(where, path, error) from error
+
+
+def _new(backbone: Any) -> CellBackbone:  # noqa: ANN401 - as the file has it
+    """Make a network for weights to be read into."""
+    if backbone == APPEARANCE:
+        return AppearanceNetwork()
+    if backbone == CONVOLUTIONAL:
+        return CellNetwork()
+    if isinstance(backbone, str) and backbone.startswith(TIMM):
+        return TimmNetwork(backbone.removeprefix(TIMM))
+    msg = f"a backbone of {backbone}"
+    raise ValueError(msg)
+
+
+def _check_shapes(backbone: Any, weights: Mapping[str, torch.Tensor]) -> None:  # noqa: ANN401 - as the file has it
+    """Refuse weights of another network before that is made: a small file may name one of gigabytes."""
+    with torch.device("meta"):
+        wanted = {name: tensor.shape for name, tensor in _new(backbone).state_dict().items()}
+    if {name: tensor.shape for name, tensor in weights.items()} != wanted:
+        msg = f"other layers than {backbone} has"
+        raise ValueError(msg)
+
+
+def _check(network: nn.Module) -> None:
+    """Refuse spreads and variances that nothing can be divided by."""
+    for name, tensor in network.named_buffers():
+        if (name.endswith("running_var") and bool((tensor < 0).any())) or (
+            name == "spread" and bool((tensor <= 0).any())
+        ):
+            msg = f"{name} of {float(tensor.min())}"
+            raise ValueError(msg)

@@ -1,0 +1,82 @@
+"""Networks of the library timm on cells: the published winners' kind, with weights learned on photographs."""
+
+from types import ModuleType
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from leukospike.classification.network import scores_from_all_sides
+from leukospike.errors import ConfigError
+
+
+class TimmNetwork(nn.Module):
+    """Crops of cells to the logits of (normal, leukemic), through any network of timm that classifies pictures.
+
+    A crop is enlarged to the size that the network was made for, and standardised as its pictures were.
+
+    Parameters
+    ----------
+    name : str
+        As timm has it, such as "resnet18" or "resnet18.a1_in1k".
+    pretrained : bool
+        True: begin with the weights that timm offers, which it downloads, or has downloaded before.
+
+    Raises
+    ------
+    ConfigError
+        If timm is not installed, knows no such network, or the weights cannot be had.
+
+    References
+    ----------
+    .. [1] R. Wightman, PyTorch Image Models, doi 10.5281/zenodo.4414861.
+    """
+
+    mean: Float[Tensor, "1 3 1 1"]
+    std: Float[Tensor, "1 3 1 1"]
+
+    def __init__(self, name: str, *, pretrained: bool = False) -> None:
+        super().__init__()
+        timm = _timm(name)
+        if ":" in name or "/" in name or not timm.is_model(name):
+            msg = f"backbone: timm must know the network, got timm:{name}. See timm.list_models() for its names."
+            raise ConfigError(msg)
+        self.name = name
+        try:
+            self.network: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=2)
+        except Exception as error:
+            reason = " ".join(str(error).split())[:160]
+            msg = (
+                f"backbone: timm must make timm:{name}{' with its weights' if pretrained else ''}, got"
+                f" {type(error).__name__} ({reason}). Take another"
+                f"{', connect to the network, or leave --pretrained out' if pretrained else ''}."
+            )
+            raise ConfigError(msg) from error
+        told: dict[str, Any] = vars(self.network)["pretrained_cfg"]
+        self._size: tuple[int, int] = told["input_size"][1:]
+        self.register_buffer("mean", torch.tensor(told["mean"]).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(told["std"]).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, colours: Float[Tensor, "batch 3 rows columns"]) -> Float[Tensor, "batch 2"]:
+        """Give the logits of (normal, leukemic) of cells whose colours are 0 to 1, black around them."""
+        enlarged = functional.interpolate(colours, self._size, mode="bilinear", align_corners=False)
+        return self.network((enlarged - self.mean) / self.std)
+
+    def scores(self, colours: Float[Tensor, "batch 3 rows columns"]) -> Float[Tensor, " batch"]:
+        """Give the log odds that each cell is leukemic: the mean over the cell seen from its four sides."""
+        return scores_from_all_sides(self, colours)
+
+
+def _timm(name: str) -> ModuleType:
+    """Import timm, which is an extra."""
+    try:
+        import timm
+    except ImportError as error:
+        msg = (
+            f"backbone: timm:{name} must have the extra timm, got '{error}'. Install it: pip install"
+            " 'leukospike[timm]', and a torchvision that fits the torch there is."
+        )
+        raise ConfigError(msg) from error
+    return timm

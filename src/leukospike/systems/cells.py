@@ -1,0 +1,171 @@
+"""Networks on cells cut out: on their measures, on their colours, or one of the library timm."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from PIL import Image, ImageOps
+
+from leukospike.classification import CROP_PX, PICTURE, ClassifierTraining, LabelledCells, cell_crop, train_classifier
+from leukospike.classification.appearance_learning import AppearanceTraining, appearances, train_appearance
+from leukospike.classification.cell_model import CellBackbone, CellModel, save_cell_model
+from leukospike.classification.source import look_of
+from leukospike.classification.timm_network import TimmNetwork
+from leukospike.errors import ImageError
+from leukospike.framing import view_of
+from leukospike.history import EpochRecord
+from leukospike.images import Picture
+from leukospike.preprocessing import Augmentation
+from leukospike.segmentation import segmentation_of
+from leukospike.segmentation.cutout import cut_out
+from leukospike.segmentation.network import class_maps, default_segmenter
+from leukospike.settings import APPEARANCE, TIMM, Protocol, RunConfig
+from leukospike.systems.fold import FoldResult, Part
+
+_LARGEST_SHARE = 0.8  # of the picture: the crop leaves out its outermost 33 pixels of 450
+
+
+class CropFrontEnd:
+    """Crops of 96 pixels, the cell cut out on black, at the scale at which its picture shows it.
+
+    A picture of a cell on black is brought to 450 pixels. In any other the cell in the middle is segmented, and cut out
+    so that it takes up the same share of the 450 pixels as of its own picture: 0.8 at the most, which the crop shows.
+    """
+
+    shape = (CROP_PX, CROP_PX, 3)
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self) -> None:
+        self._class_maps = partial(class_maps, default_segmenter())
+
+    def settings(self) -> dict[str, Any]:
+        """Give the side of the crops."""
+        return {"crop_px": CROP_PX}
+
+    def see(self, picture: Picture) -> UInt8[np.ndarray, "96 96 3"]:
+        """Cut the cell of a picture out.
+
+        Raises
+        ------
+        ImageError
+            If the picture is of a whole field, or no white cell is found in it.
+        """
+        view, side = view_of(picture), PICTURE.side_px
+        if not view.of_cell:
+            rows, columns = picture.pixels.shape[:2]
+            msg = (
+                f"cell_crop: image must show a single cell, got a field of {columns} x {rows} pixels. Cut its cells out"
+                " or leave it out."
+            )
+            raise ImageError(msg)
+        if view.cell_share is None:
+            return cell_crop(self._cut_out(picture))
+        if picture.pixels.shape[:2] == (side, side):
+            return cell_crop(picture.pixels)
+        framed = ImageOps.pad(Image.fromarray(picture.pixels), (side, side), Image.Resampling.BICUBIC)
+        return cell_crop(np.asarray(framed))
+
+    def _cut_out(self, picture: Picture) -> UInt8[np.ndarray, "450 450 3"]:
+        """Cut out the cell in the middle, black around it."""
+        [class_map] = self._class_maps([picture.pixels])
+        found = segmentation_of("", picture.pixels, class_map)
+        number = found.middle_cell
+        if number is None:
+            flagged = f" ({', '.join(found.flags)})" if found.flags else ""
+            msg = f"cell_crop: image must show a white cell, got none{flagged}. Look at it, and leave it out."
+            raise ImageError(msg)
+        area = int(np.count_nonzero(found.instances.labels == number))
+        share = 2 * float(np.sqrt(area / np.pi)) / max(picture.pixels.shape[:2])
+        return cut_out(picture.pixels, found.instances, number, replace(PICTURE, cell_share=min(share, _LARGEST_SHARE)))
+
+    def changed(
+        self, seen: UInt8[np.ndarray, "n 96 96 3"], augmentation: Augmentation
+    ) -> UInt8[np.ndarray, "n 96 96 3"]:
+        """Mirror, turn, zoom and shift crops."""
+        channels = [augmentation.apply(torch.from_numpy(seen[..., channel]).float()) for channel in range(3)]
+        return torch.stack(channels, dim=-1).round().clamp(0, 255).byte().numpy()
+
+
+class CellSystem:
+    """Any backbone but the original's, on cells cut out.
+
+    Parameters
+    ----------
+    config : RunConfig
+
+    Raises
+    ------
+    ConfigError
+        If its backbone is of timm, and cannot be had.
+    """
+
+    validates = False
+    flaws = ("Augmented copies of one image fall on both sides of the split.",)
+
+    def __init__(self, config: RunConfig) -> None:
+        self._config = config
+        self.front = CropFrontEnd()
+        self.copies = config.augmented_copies if config.protocol is Protocol.PAPER else 0
+        self._timm = config.backbone.removeprefix(TIMM) if config.backbone.startswith(TIMM) else None
+        if self._timm is not None:
+            # What cannot be had shall be known before the images are read.
+            TimmNetwork(self._timm, pretrained=config.pretrained)
+        self._appearances: Float[np.ndarray, "items appearances"] | None = None
+
+    def run_fold(self, part: Part) -> FoldResult:
+        """Train on the fold's crops, keep the networks, and score."""
+        seen, train, test = part.prepared.seen, part.fold.train, part.fold.test
+        crops = np.array(seen[train])
+        cells = LabelledCells(crops, part.items.labels[train], part.items.subjects[train].tolist())
+        networks, history = self._trained(part, cells, train)
+        model = CellModel(self._config.backbone, networks, look_of(crops))
+        with part.stages.timed("score"):
+            probabilities = model.probabilities(np.array(seen[test]))
+        save_cell_model(model, part.weights)
+        return FoldResult(probabilities, history)
+
+    def _trained(
+        self, part: Part, cells: LabelledCells, places: Int[np.ndarray, " n"]
+    ) -> tuple[tuple[CellBackbone, ...], Sequence[EpochRecord]]:
+        """Train the backbone."""
+        config, seed = self._config, self._config.seed + part.number
+        if config.backbone == APPEARANCE:
+            known = self._measured(part)[places]
+            how = AppearanceTraining(
+                epochs=config.epochs, batch_size=config.batch_size, learning_rate=config.learning_rate, seed=seed
+            )
+            with part.stages.timed("train"):
+                return train_appearance(cells, how, known=known, progress=part.progress), ()
+        how = ClassifierTraining(
+            epochs=config.epochs,
+            batch_size=config.batch_size,
+            learning_rate=config.learning_rate,
+            seed=seed,
+            augmentation=0.0,  # measured on C-NMC, other stain and light cost more than they give
+            timm=self._timm,
+            pretrained=config.pretrained,
+        )
+        with part.stages.timed("train"):
+            trained = train_classifier(cells, how, checkpoint=part.checkpoint, progress=part.progress)
+        return (trained.network,), trained.history
+
+    def _measured(self, part: Part) -> Float[np.ndarray, "items appearances"]:
+        """Measure all crops, once: a crop's measures depend on no other."""
+        if self._appearances is None:
+            with part.stages.timed("measure cells"):
+                self._appearances = appearances(np.array(part.prepared.seen))
+        return self._appearances
+
+    def samples(
+        self,
+        weights: Path,  # noqa: ARG002 - as of all systems
+        pictures: UInt8[np.ndarray, "n rows columns 3"],  # noqa: ARG002
+        seen: np.ndarray,
+    ) -> dict[str, np.ndarray]:
+        """Show the crops."""
+        return {"crops": seen}

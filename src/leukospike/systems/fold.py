@@ -1,0 +1,119 @@
+"""What a system is given of a fold, and what it gives back."""
+
+import time
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+
+from leukospike.history import EpochRecord
+from leukospike.preparation import FrontEnd, Prepared
+from leukospike.progress import Progress
+from leukospike.splits import Fold
+
+
+@dataclass
+class Stages:
+    """Seconds of each stage, summed over folds and over the parts of an interrupted run."""
+
+    seconds: dict[str, float] = field(default_factory=dict[str, float])
+
+    @contextmanager
+    def timed(self, stage: str) -> Generator[None]:
+        """Add the seconds that the block takes to those of a stage."""
+        start = time.perf_counter()
+        yield
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
+
+
+@dataclass(frozen=True)
+class Items:
+    """What is split: the images, and behind them their augmented copies."""
+
+    labels: Int[np.ndarray, " items"]
+    subjects: np.ndarray
+    digests: tuple[str, ...]
+    image: Int[np.ndarray, " items"]
+    """Place of the item's image in the list of images."""
+    copy: Int[np.ndarray, " items"]
+    """0: the image itself."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One fold, with all that a system needs to train on it and to score its test items."""
+
+    number: int
+    fold: Fold
+    prepared: Prepared
+    items: Items
+    weights: Path
+    """Where the model is to be kept."""
+    checkpoint: Path
+    """Where the state of a training is kept between epochs."""
+    stages: Stages
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class FoldResult:
+    """What a fold came to."""
+
+    probabilities: Float[np.ndarray, " n_test"]
+    """Of its test items."""
+    history: Sequence[EpochRecord]
+    explained_variance_ratio: Float[np.ndarray, " components"] | None = None
+    """Of the components, where there are any."""
+
+
+@runtime_checkable
+class System(Protocol):
+    """Trains on the training items of a fold, and scores the test items."""
+
+    @property
+    def front(self) -> FrontEnd:
+        """Give what turns each image, once, into what is seen of it."""
+        ...
+
+    @property
+    def copies(self) -> int:
+        """Give the number of augmented copies of each image that are prepared beside it."""
+        ...
+
+    @property
+    def validates(self) -> bool:
+        """Tell whether the training watches validation items; if not, those are trained on."""
+        ...
+
+    @property
+    def flaws(self) -> tuple[str, ...]:
+        """Name the flaws of the protocol `paper` with this system, but for who is on which side of the split."""
+        ...
+
+    def run_fold(self, part: Part) -> FoldResult:
+        """Train, keep the model, and score."""
+        ...
+
+    def samples(
+        self, weights: Path, pictures: UInt8[np.ndarray, "n rows columns 3"], seen: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """Show a few cells at each step before the network.
+
+        Parameters
+        ----------
+        weights : Path
+            The model of a fold.
+        pictures : ndarray of shape (n, rows, columns, 3)
+            RGB, uint8, 0-255.
+        seen : ndarray of shape (n, ...)
+            What the front end made of them.
+
+        Returns
+        -------
+        dict of str to ndarray of shape (n, ...)
+        """
+        ...

@@ -1,0 +1,332 @@
+"""Backbones other than the original's, through the protocols: on discs cut out, by subject and as the paper splits."""
+
+import json
+import shutil
+import sys
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from leukospike.audit import join_subjects
+from leukospike.classification.cell_model import CellModel, load_cell_model, save_cell_model
+from leukospike.classification.crops import REDUCTION, cell_crop
+from leukospike.classification.network import CellNetwork
+from leukospike.classification.source import diameter_of
+from leukospike.classification.timm_network import TimmNetwork
+from leukospike.datasets import DataSet, collect_images, read_dataset
+from leukospike.errors import ConfigError, DataError, ImageError, WeightsError
+from leukospike.files import write_table
+from leukospike.images import Picture, read_image, write_png
+from leukospike.preprocessing import Augmentation
+from leukospike.protocols import RunOutcome, run_protocol
+from leukospike.report import write_report
+from leukospike.runs import weights_path
+from leukospike.scorers import CellRunScorer, load_scorer
+from leukospike.scoring import analyze_cells
+from leukospike.settings import Preset, Protocol, RunConfig
+from leukospike.smears import CellKind, draw_cell, subject_style
+from leukospike.systems.cells import CropFrontEnd
+from leukospike.weights import read_weights, write_weights
+from tests.unit.timm_alone import import_timm
+
+TIMM = "timm:mobilenetv3_small_050"
+
+
+def _draw(folder: Path, *, side: int = 450, seed: int = 0) -> Path:
+    """Draw discs on black as class/subject/number.png, larger and bluer where leukemic."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:side, :side]
+    for name, radius, colour in (("hem", 0.16, (150, 90, 170)), ("all", 0.22, (110, 70, 180))):
+        for subject in range(3):
+            for cell in range(4):
+                reach = side * radius * rng.uniform(0.95, 1.05)
+                inside = np.hypot(rows - side / 2, columns - side / 2) < reach
+                pixels = np.where(inside[..., None], np.array(colour) + rng.normal(0, 6, (side, side, 3)), 0)
+                write_png(folder / name / f"{name}-{subject}" / f"{cell}.png", pixels.clip(0, 255).astype(np.uint8))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cut_out(tmp_path_factory: pytest.TempPathFactory) -> DataSet:
+    return read_dataset(_draw(tmp_path_factory.mktemp("cut-out")))
+
+
+@pytest.fixture(scope="module")
+def timm() -> None:
+    if find_spec("timm") is None:
+        pytest.skip("timm is not installed")
+    import_timm()
+
+
+def config(backbone: str, **settings: object) -> RunConfig:
+    return RunConfig.preset(Preset.C_NMC, {"backbone": backbone, "n_folds": 3, "epochs": 2, "batch_size": 8} | settings)
+
+
+@pytest.fixture(scope="module")
+def honest(cut_out: DataSet, tmp_path_factory: pytest.TempPathFactory) -> RunOutcome:
+    return run_protocol(cut_out, config("appearance", epochs=30), tmp_path_factory.mktemp("appearance") / "run")
+
+
+def test_run_folder_holds_all_but_components(honest: RunOutcome):
+    names = {path.relative_to(honest.run).as_posix() for path in honest.run.rglob("*") if path.is_file()}
+    assert names == {
+        "config.toml",
+        "metrics.json",
+        "images.json",
+        "predictions.csv",
+        "history.csv",
+        "samples.npz",
+        *(f"weights/fold_{fold}.safetensors" for fold in range(3)),
+    }
+    assert "n_components" not in (honest.run / "config.toml").read_text(encoding="utf-8")
+    assert honest.metrics["backbone"] == "appearance"
+
+
+def test_other_subjects_discs_are_told_apart(honest: RunOutcome):
+    table = pd.read_csv(honest.run / "predictions.csv")
+    assert (table.groupby("subject")["fold"].nunique() == 1).all()
+    assert honest.metrics["pooled"]["cell"]["roc_auc"]["value"] > 0.95
+    assert [fold["validation_cells"] for fold in honest.metrics["folds"]] == [0, 0, 0]
+    assert [fold["train_cells"] + fold["test_cells"] for fold in honest.metrics["folds"]] == [24, 24, 24]
+
+
+def test_probabilities_are_those_of_the_kept_networks(honest: RunOutcome, cut_out: DataSet):
+    table = pd.read_csv(honest.run / "predictions.csv").query("fold == 1")
+    model = load_cell_model(weights_path(honest.run, 1))
+    crops = np.stack([CropFrontEnd().see(_picture(cut_out, image)) for image in table["image"]])
+    np.testing.assert_allclose(model.probabilities(crops), table["probability"], atol=1e-6)
+
+
+def _picture(dataset: DataSet, image: str) -> Picture:
+    [record] = [record for record in dataset.records if record.image == image]
+    return read_image(record.path)
+
+
+def test_a_fold_sees_no_cell_of_its_test_subjects(cut_out: DataSet, honest: RunOutcome, tmp_path: Path):
+    table = pd.read_csv(honest.run / "predictions.csv").query("fold == 0")
+    other = tmp_path / "data"
+    for record in cut_out.records:
+        pixels = read_image(record.path).pixels
+        write_png(other / record.image, pixels[..., ::-1].copy() if record.image in set(table["image"]) else pixels)
+    run_protocol(read_dataset(other), config("appearance", epochs=30), tmp_path / "run")
+    before, after = (load_cell_model(weights_path(run, 0)) for run in (honest.run, tmp_path / "run"))
+    for name, weight in before.networks[0].state_dict().items():
+        torch.testing.assert_close(after.networks[0].state_dict()[name], weight, rtol=0, atol=0)
+
+
+def test_report_of_a_run_without_components(honest: RunOutcome, tmp_path: Path):
+    run = tmp_path / "run"
+    shutil.copytree(honest.run, run)
+    page = write_report(run).read_text(encoding="utf-8")
+    assert "backbone “appearance”" in page
+    assert "Sample cells as read and as the network sees them" in page
+    assert "trained in seconds" in page
+    for absent in ("PCA spectrum", ">None<", "variance explained", "nan"):
+        assert absent not in page
+
+
+def test_paper_protocol_leaks_copies_and_names_what_applies(cut_out: DataSet, tmp_path: Path):
+    outcome = run_protocol(cut_out, config("appearance", protocol=Protocol.PAPER), tmp_path / "run")
+    table = pd.read_csv(outcome.run / "predictions.csv")
+    assert len(table) == 2 * len(cut_out.records)
+    assert (table.groupby("image")["fold"].nunique() > 1).any()
+    said = " ".join(outcome.metrics["flaws"])
+    assert "copies" in said
+    assert "subject" in said
+    assert "principal" not in said
+    assert outcome.metrics["as_published"] is None
+
+
+@pytest.mark.usefixtures("timm")
+@pytest.mark.parametrize("backbone", ["convolutional", TIMM])
+def test_networks_on_pixels_resume_to_the_same_figures(cut_out: DataSet, tmp_path: Path, backbone: str):
+    settings = config(backbone, hold_out=True)
+    whole = run_protocol(cut_out, settings, tmp_path / "whole")
+
+    def stop(stage: str, done: int, total: int) -> None:
+        if stage == "train fold 1" and done > total / 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_protocol(cut_out, settings, tmp_path / "cut", progress=stop)
+    resumed = run_protocol(cut_out, settings, tmp_path / "cut", resume=True)
+    first, again = (pd.read_csv(outcome.run / "predictions.csv") for outcome in (whole, resumed))
+    pd.testing.assert_frame_equal(first, again)
+    history = pd.read_csv(resumed.run / "history.csv")
+    assert history["epoch"].tolist() == [1, 2]
+    assert history["val_loss"].isna().all()
+    assert "Training curves per fold" in write_report(resumed.run).read_text(encoding="utf-8")
+    model = load_cell_model(weights_path(resumed.run, 0))
+    assert model.backbone == backbone
+
+
+@pytest.mark.usefixtures("timm")
+def test_pretrained_weights_that_cannot_be_had_are_an_error(
+    cut_out: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    import timm as library
+
+    def refuse(*_: object, pretrained: bool, **__: object) -> None:
+        assert pretrained
+        msg = "no\nroute"
+        raise ConnectionError(msg)
+
+    monkeypatch.setattr(library, "create_model", refuse)
+    settings = config(TIMM, pretrained=True)
+    with pytest.raises(
+        ConfigError, match=r"with its weights, got ConnectionError \(no route\)\. .*leave --pretrained out"
+    ):
+        run_protocol(cut_out, settings, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.usefixtures("timm")
+def test_unknown_network_and_missing_timm_are_named(monkeypatch: pytest.MonkeyPatch):
+    with pytest.raises(ConfigError, match=r"timm must know the network, got timm:resnet0\."):
+        TimmNetwork("resnet0")
+    for elsewhere in ("hf_hub:someone/model", "../weights"):
+        with pytest.raises(ConfigError, match="timm must know the network"):
+            TimmNetwork(elsewhere)
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(ConfigError, match=r"must have the extra timm.*pip install 'leukospike\[timm\]'"):
+        TimmNetwork("resnet18")
+
+
+@pytest.mark.usefixtures("timm")
+def test_a_network_of_timm_sees_what_it_was_made_for():
+    network = TimmNetwork(TIMM.removeprefix("timm:")).eval()
+    given: list[torch.Tensor] = []
+    network.network.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
+    network(torch.full((1, 3, 96, 96), 0.456))
+    assert given[0].shape == (1, 3, 224, 224)
+    torch.testing.assert_close(given[0][0, 1], torch.zeros(224, 224), rtol=0, atol=1e-6)
+
+
+def test_analyze_with_a_run_of_cells(honest: RunOutcome, tmp_path: Path):
+    other = _draw(tmp_path / "others", seed=9)
+    (tmp_path / "analysis").mkdir()
+    scorer = load_scorer(honest.run)
+    assert isinstance(scorer, CellRunScorer)
+    analysis = analyze_cells(collect_images([other]), scorer, tmp_path / "analysis")
+    leukemic = analysis.cells["image"].str.contains("all-")
+    assert ((analysis.cells["probability"] >= 0.5) == leukemic).all()
+    summary = json.loads((tmp_path / "analysis" / "summary.json").read_text(encoding="utf-8"))
+    assert summary["model"]["backbone"] == "appearance"
+    assert summary["model"]["networks"] == 9
+
+
+def test_weights_of_two_backbones_are_refused(honest: RunOutcome, tmp_path: Path):
+    run = tmp_path / "run"
+    shutil.copytree(honest.run, run)
+    model = load_cell_model(weights_path(run, 1))
+    save_cell_model(CellModel("convolutional", (CellNetwork().eval(),), model.look), weights_path(run, 1))
+    with pytest.raises(WeightsError, match="must be of one backbone"):
+        load_scorer(run)
+
+
+@pytest.mark.usefixtures("timm")
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"backbone": "timm:hf_hub:a/b"},
+        {"backbone": 3},
+        {"backbone": "convolutional"},
+        {"backbone": "timm:vit_gigantic_patch14_224"},
+        {"networks": 0},
+        {"networks": 4},
+        {"look": {"diameter": -1}},
+    ],
+)
+def test_a_tampered_file_is_refused(honest: RunOutcome, tmp_path: Path, change: dict[str, object]):
+    path = tmp_path / "w.safetensors"
+    stored = read_weights(weights_path(honest.run, 0), form="leukospike-cells-1", where="", give="", use="")
+    write_weights(path, stored.tensors, stored.settings | change)
+    with pytest.raises((WeightsError, ConfigError)):
+        load_cell_model(path)
+
+
+def _shown(pixels: np.ndarray) -> Picture:
+    return Picture(pixels, "PNG", 8, generated=False)
+
+
+def test_crops_show_a_cell_on_black_as_it_is_and_scale_other_pictures():
+    front, rng = CropFrontEnd(), np.random.default_rng(0)
+    rows, columns = np.mgrid[:450, :450]
+    disc = (np.hypot(rows - 225, columns - 225) < 100)[..., None]
+    pixels = np.where(disc, np.array([120, 80, 180]) + rng.normal(0, 5, (450, 450, 3)), 0).clip(0, 255).astype(np.uint8)
+    crop = front.see(_shown(pixels))
+    np.testing.assert_array_equal(crop, cell_crop(pixels))
+    smaller = np.asarray(Image.fromarray(pixels).resize((225, 225), Image.Resampling.BOX))
+    assert np.abs(front.see(_shown(smaller)).astype(int) - crop).mean() < 2
+
+
+def test_cells_on_a_background_are_segmented_and_keep_their_share_of_the_picture():
+    front, style = CropFrontEnd(), subject_style(np.random.default_rng(1))
+    cell = draw_cell(CellKind.LYMPHOBLAST, style, np.random.default_rng(2), size_px=257)
+    crop = front.see(_shown(cell.pixels))
+    assert (crop[:4] == 0).all()
+    share = np.sqrt(np.count_nonzero(cell.mask) / np.pi) * 2 / 257
+    assert diameter_of(crop) * REDUCTION / 450 == pytest.approx(share, rel=0.1)
+
+
+def test_fields_and_empty_pictures_are_failures():
+    front = CropFrontEnd()
+    with pytest.raises(ImageError, match=r"must show a single cell, got a field of 900 x 800 pixels"):
+        front.see(_shown(np.full((800, 900, 3), 200, np.uint8)))
+    with pytest.raises(ImageError, match="must show a white cell, got none"):
+        front.see(_shown(np.full((200, 200, 3), 200, np.uint8)))
+
+
+def test_copies_of_crops_are_moved_as_maps_are():
+    rng = np.random.default_rng(0)
+    crops = rng.integers(0, 256, (2, 96, 96, 3), dtype=np.uint8)
+    still = Augmentation(torch.tensor([False, True]), torch.zeros(2, 2), torch.ones(2), torch.zeros(2))
+    np.testing.assert_array_equal(CropFrontEnd().changed(crops, still)[0], crops[0])
+    np.testing.assert_array_equal(CropFrontEnd().changed(crops, still)[1], crops[1, :, ::-1])
+
+
+@pytest.mark.parametrize("name", ["image_size", "n_components", "blur_window", "hidden_units"])
+def test_settings_of_the_original_are_refused_with_other_backbones(name: str):
+    with pytest.raises(ConfigError, match=rf"settings: {name} must go with the backbone paper"):
+        config("appearance", **{name: 9})
+
+
+def test_overlapping_subjects_stay_together(cut_out: DataSet, tmp_path: Path):
+    groups = {record.image: str(record.subject) for record in cut_out.records}
+    for image, subject in groups.items():
+        if subject in {"hem-0", "all-2"} and image.endswith("0.png"):
+            groups[image] = "both"
+    table = tmp_path / "groups.csv"
+    write_table(table, pd.DataFrame({"image": groups, "group": groups}).assign(image=list(groups)))
+    joined = join_subjects(cut_out, table)
+    names = {record.subject for record in joined.records}
+    assert names == {"all-0", "all-1", "all-2+hem-0", "hem-1", "hem-2"}
+    assert sum(record.subject == "all-2+hem-0" for record in joined.records) == 8
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "must be a readable CSV"),
+        ("picture,group\n", "columns must be image, group"),
+        ("image,group\na,1\na,2\n", "line 3: .*come once"),
+        ("image,group\na,\n", "line 2: image and group must be filled in"),
+        ("image,group\na,1\n", "must name every image of the data, got 24 that"),
+    ],
+)
+def test_unusable_groups_are_refused(cut_out: DataSet, tmp_path: Path, text: str | None, message: str):
+    table = tmp_path / "groups.csv"
+    if text is not None:
+        table.write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match=rf"--groups.*{message}"):
+        join_subjects(cut_out, table)
+    with pytest.raises(DataError, match="data must say whose each image is"):
+        join_subjects(
+            replace(cut_out, records=tuple(replace(record, subject=None) for record in cut_out.records)), table
+        )
