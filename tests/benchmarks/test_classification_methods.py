@@ -74,3 +74,16 @@ def test_a_network_is_taught_nothing_of_held_out_cells(monkeypatch: pytest.Monke
     lessons = [lesson for lesson in taught if lesson is not None]
     np.testing.assert_array_equal(*lessons)
     assert ((lessons[0] > 0) & (lessons[0] < 1)).all()
+
+
+def test_the_share_of_a_subject_moves_its_cells_together(monkeypatch: pytest.MonkeyPatch):
+    cohort, held = cohort_of(discs(0)), np.array([0, 2, 8, 10])  # of two subjects, two cells each
+    scores = np.array([1.0, 2.0, -2.0, -1.0])
+    monkeypatch.setattr(methods, "_appearance", lambda _: lambda *_: scores.copy())
+    moved = methods._with_share(cohort, REST, held, 0) - scores
+    assert moved[0] == moved[1] == pytest.approx(-moved[2])
+    assert moved[2] == moved[3]
+    # Where it has settled, the share is the mean of the cells' probabilities, one of each kind counted beside them.
+    share = 1 / (1 + np.exp(-moved[0]))
+    chances = 1 / (1 + np.exp(-(scores[:2] + moved[0])))
+    assert share == pytest.approx((chances.sum() + 1) / 4)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from leukospike.classification.invariance import moment_gap, risk_variance
+from leukospike.classification.invariance import moment_gap, risk_variance, subject_shrinkage
 
 
 def test_risk_variance_is_that_of_the_subjects_means():
@@ -29,3 +29,14 @@ def test_subjects_of_equal_moments_have_no_gap_however_far_their_classes_are():
     spread = features.clone()
     spread[:20] = 2 * cells - cells.mean(dim=0)  # its mean stays
     assert float(moment_gap(spread, labels, subjects)) > 0.1
+
+
+def test_shrinkage_is_along_what_sets_subjects_of_a_class_apart_and_not_along_the_classes():
+    labels = torch.arange(200) // 100
+    subjects = torch.arange(200) // 25
+    features = torch.zeros(200, 3)
+    features[:, 0] = 4.0 * labels  # apart by class
+    features[:, 1] = torch.where(subjects % 2 == 0, 2.0, -2.0)  # apart by subject, of variance 4
+    shrunk = subject_shrinkage(features, labels, subjects, strength=2.0)
+    torch.testing.assert_close(shrunk, torch.diag(torch.tensor([1.0, 1 / 3, 1.0])))  # 1 / sqrt(1 + 2 x 4)
+    torch.testing.assert_close(subject_shrinkage(features, labels, subjects, strength=0.0), torch.eye(3))

@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from leukospike.classification.appearance import APPEARANCES, appearance_of
 from leukospike.classification.appearance_network import AppearanceNetwork
 from leukospike.classification.cells import LabelledCells, drawing_odds
-from leukospike.classification.invariance import moment_gap, risk_variance, subject_numbers
+from leukospike.classification.invariance import moment_gap, risk_variance, subject_numbers, subject_shrinkage
 from leukospike.classification.network import colours_of
 from leukospike.errors import ConfigError, WeightsError
 from leukospike.progress import Progress, silent
@@ -39,12 +39,14 @@ class AppearanceTraining:
     """Weight of the variance over subjects of the loss (`invariance.risk_variance`)."""
     moment_gap: float = 0.0
     """Weight of what sets the subjects of a class apart in the second hidden layer (`invariance.moment_gap`)."""
+    shrinkage: float = 0.0
+    """How much measures are shrunk where subjects of a class differ (`invariance.subject_shrinkage`)."""
     seed: int = 0
 
     def __post_init__(self) -> None:
         """Refuse impossible values."""
         limits = {"epochs": 1, "batch_size": 2, "learning_rate": 1e-12, "weight_decay": 0, "networks": 1, "seed": 0}
-        limits |= {"risk_variance": 0, "moment_gap": 0}
+        limits |= {"risk_variance": 0, "moment_gap": 0, "shrinkage": 0}
         for name, low in limits.items():
             if not getattr(self, name) >= low:
                 msg = f"AppearanceTraining: {name} must be at least {low:g}, got {getattr(self, name)}. Raise it."
@@ -95,6 +97,10 @@ def train_appearance(
     standardised, labels = (measures - mean) / spread, torch.from_numpy(cells.labels)
     targets = labels if taught is None else torch.from_numpy(np.stack([1 - taught, taught], axis=1)).float()
     subjects = subject_numbers(cells)
+    shrunk = None
+    if config.shrinkage:
+        shrunk = subject_shrinkage(standardised, labels, subjects, strength=config.shrinkage)
+        standardised = standardised @ shrunk
     odds = drawing_odds(cells, balanced=config.balanced)
     n_steps = -(-len(odds) // config.batch_size)
     networks: list[AppearanceNetwork] = []
@@ -121,6 +127,9 @@ def train_appearance(
                     adam.step()
                     rate.step()
                 progress("train networks", number * config.epochs + epoch + 1, config.networks * config.epochs)
+        if shrunk is not None:
+            # Into the first layer, so that the network takes measures that are not shrunk.
+            network.first.weight.data = network.first.weight.data @ shrunk
         if not all(bool(torch.isfinite(weight).all()) for weight in network.parameters()):
             msg = "train_appearance: weights must stay finite, got some that are not. Lower the learning rate."
             raise WeightsError(msg)

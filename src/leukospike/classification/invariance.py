@@ -74,6 +74,38 @@ def moment_gap(
     return gap
 
 
+def subject_shrinkage(
+    features: Float[Tensor, "n features"],
+    labels: Int64[Tensor, " n"],
+    subjects: Int64[Tensor, " n"],
+    *,
+    strength: float,
+) -> Float[Tensor, "features features"]:
+    """Give what shrinks features along the directions in which subjects of one class differ.
+
+    Within-class covariance normalisation (doi 10.21437/Interspeech.2006-183), regularised: the inverse root of the
+    identity and the covariance of the subjects' mean features about the mean of their class, times the strength.
+
+    Parameters
+    ----------
+    features : Tensor of shape (n, features), float32
+        Standardised, so that the identity is of their scale.
+    labels, subjects : Tensor of shape (n,), int64
+        Each subject of one class.
+    strength : float
+        At least 0; 0 gives the identity.
+
+    Returns
+    -------
+    Tensor of shape (features, features), float32
+        Symmetric; features are multiplied by it from the right.
+    """
+    means, classes = _means(features, subjects), _means(labels.to(features.dtype)[:, None], subjects)[:, 0]
+    about = torch.cat([means[classes == label] - means[classes == label].mean(dim=0) for label in (0, 1)]).double()
+    variance, directions = torch.linalg.eigh(about.T @ about / len(about))
+    return (directions / (1 + strength * variance.clamp(min=0)).sqrt() @ directions.T).to(features.dtype)
+
+
 def _means(values: Float[Tensor, "batch n"], subjects: Int64[Tensor, " batch"]) -> Float[Tensor, "subjects n"]:
     """Give the mean over each subject's cells."""
     _, place, count = subjects.unique(return_inverse=True, return_counts=True)

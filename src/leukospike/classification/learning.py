@@ -13,7 +13,6 @@ from leukospike.averaging import running_mean
 from leukospike.checkpoints import read_checkpoint, write_checkpoint
 from leukospike.classification.augmentation import augmented
 from leukospike.classification.cells import LabelledCells, drawing_odds
-from leukospike.classification.invariance import risk_variance, subject_numbers
 from leukospike.classification.network import CellNetwork, Input, Norm, colours_of
 from leukospike.classification.timm_network import TimmNetwork
 from leukospike.errors import ConfigError, WeightsError
@@ -45,8 +44,6 @@ class ClassifierTraining:
     """Whether the network is the running mean of the weights."""
     excitation: bool = False
     """Whether blocks weigh their channels."""
-    risk_variance: float = 0.0
-    """Weight of the variance over subjects of the loss (`invariance.risk_variance`)."""
     timm: str | None = None
     """Name of a network of the library timm that is trained in place of `CellNetwork`."""
     pretrained: bool = False
@@ -54,14 +51,7 @@ class ClassifierTraining:
 
     def __post_init__(self) -> None:
         """Refuse impossible values."""
-        limits = {
-            "epochs": 1,
-            "batch_size": 2,
-            "learning_rate": 1e-12,
-            "seed": 0,
-            "augmentation": 0,
-            "risk_variance": 0,
-        }
+        limits = {"epochs": 1, "batch_size": 2, "learning_rate": 1e-12, "seed": 0, "augmentation": 0}
         for name, low in limits.items():
             if not getattr(self, name) >= low:
                 msg = f"ClassifierTraining: {name} must be at least {low:g}, got {getattr(self, name)}. Raise it."
@@ -146,7 +136,6 @@ def _trained(
         kept.restore_moments(adam)
         history = [EpochRecord(**record) for record in kept.state["history"]]
     odds = drawing_odds(cells, balanced=config.balanced)
-    subjects = subject_numbers(cells)
     for epoch in range(len(history), config.epochs):
         # By seed and epoch alone, so that a resumed training sees the same cells.
         rng = np.random.default_rng((config.seed, epoch))
@@ -164,9 +153,6 @@ def _trained(
                 logits = network(colours)
             labels = torch.from_numpy(cells.labels[np.sort(places)]).to(device)
             loss = functional.cross_entropy(logits.float(), labels, label_smoothing=_SMOOTHING)
-            if config.risk_variance:
-                each = functional.cross_entropy(logits.float(), labels, reduction="none")
-                loss = loss + config.risk_variance * risk_variance(each, subjects[np.sort(places)].to(device))
             network.zero_grad()
             loss.backward()
             adam.step()
