@@ -88,7 +88,7 @@ def read_checkpoint(path: Path, config: Mapping[str, Any], *, where: str) -> Che
             state = json.loads(file.metadata()["state"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
         before = state["config"]
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
         msg = f"{where}: checkpoint must be readable, got {path.name} ({error}). Remove it to train this fold anew."
         raise WeightsError(msg) from error
     if before != json.loads(json.dumps(dict(config))):

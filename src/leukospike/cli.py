@@ -373,11 +373,15 @@ def analyze(
     """
     from leukospike.classification.explanation import default_explainer
     from leukospike.confidence import EVEN
+    from leukospike.confidence.calibration import CLOSEST
     from leukospike.report import write_analysis_report
     from leukospike.scoring import analyze_cells
 
-    if prevalence is not None and not 0 < prevalence < 1:
-        msg = f"analyze: --prevalence must lie between 0 and 1, got {prevalence:g}. Give a share, not per cent."
+    if prevalence is not None and not CLOSEST <= prevalence <= 1 - CLOSEST:
+        msg = (
+            f"analyze: --prevalence must be from {CLOSEST:g} to {1 - CLOSEST:g}, got {prevalence:g}. Give a share, not"
+            " per cent."
+        )
         raise ConfigError(msg)
     if prevalence is not None and model is not None:
         msg = "analyze: --prevalence must go with the classifier of the package, got it with --model. Leave one out."
@@ -663,7 +667,15 @@ def audit(
 
 def _audit(data: Path, out: Path, split: Path | None, config: RunConfig | None, *, resume: bool) -> None:
     """Look for leaks, write that down, and then, where asked to, train to see what they are worth."""
-    from leukospike.audit import audit_tables, examine, grouped_dataset, measure_leaks, read_material, read_split
+    from leukospike.audit import (
+        audit_tables,
+        examine,
+        grouped_dataset,
+        measure_leaks,
+        read_material,
+        read_split,
+        require_same_audit,
+    )
     from leukospike.audit import write_audit as write
 
     material = read_material(data)
@@ -678,6 +690,7 @@ def _audit(data: Path, out: Path, split: Path | None, config: RunConfig | None, 
     with _progress() as progress:
         if resume:
             findings = examine(material, split=theirs, progress=progress)
+            require_same_audit(findings, out)
         else:
             with whole_folder(out, where="audit") as part:
                 findings = examine(material, split=theirs, progress=progress)

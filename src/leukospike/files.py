@@ -5,6 +5,7 @@ the same folder next removes it, unless a living process holds the folder's lock
 """
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Generator
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _LOCK = ".lock"
 _PART = ".part"
+_OWN_PART = re.compile(r"\.part(-.*-[a-z0-9_]{8}(\.[^.]*)?)?", re.DOTALL)  # nobody's .partners, nor .part-list.txt
 
 
 @contextmanager
@@ -75,11 +77,16 @@ def new_folder(path: Path, *, where: str) -> Path:
     RunError
         If `path` is a file, or a folder that holds something: results are never written over.
     """
-    if path.exists() and not (path.is_dir() and all(entry.name.startswith((_LOCK, _PART)) for entry in path.iterdir())):
+    if path.exists() and not (path.is_dir() and all(_is_own(entry) for entry in path.iterdir())):
         msg = f"{where}: output folder must be new or empty, got {path}. Choose another name or remove it."
         raise RunError(msg)
     path.mkdir(parents=True, exist_ok=True)
     return path
+
+
+def _is_own(entry: Path) -> bool:
+    """Tell whether something in an output folder was left there by a killed process, and is nobody's work."""
+    return entry.name == _LOCK or bool(_OWN_PART.fullmatch(entry.name))
 
 
 @contextmanager
@@ -117,6 +124,8 @@ def locked(path: Path, *, where: str) -> Generator[None]:
 def remove_leftovers(path: Path) -> None:
     """Remove, at any depth of `path`, what a killed process was writing; only for who holds the folder's lock."""
     for part in [*path.rglob(f"{_PART}*")]:
+        if not _OWN_PART.fullmatch(part.name):
+            continue
         if part.is_dir():
             shutil.rmtree(part, ignore_errors=True)
         else:

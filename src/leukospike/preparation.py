@@ -148,11 +148,15 @@ def prepare(
     index, seen_path = folder / INDEX, folder / "seen.npy"
     if index.exists():
         require_same_images(records, index)
-        kept = json.loads(index.read_text(encoding="utf-8"))
-        if kept["settings"] != settings:
-            _refuse_images(f"others than {folder} keeps")
-        if seen_path.exists():
-            return _opened(records, seen_path, kept, copies)
+        try:
+            kept = json.loads(index.read_text(encoding="utf-8"))
+            if kept["settings"] != settings:
+                _refuse_images(f"others than {folder} keeps")
+            if seen_path.exists():
+                return _opened(records, seen_path, kept, copies)
+        except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+            msg = f"prepare: {folder} must be as it was written, got it changed or damaged ({error}). Start a new run."
+            raise RunError(msg) from error
     stamps = [_stamp(record) for record in records]
     folder.mkdir(parents=True, exist_ok=True)
     index.unlink(missing_ok=True)
@@ -215,7 +219,7 @@ def require_same_images(records: Sequence[Record], index: Path) -> None:
         kept = json.loads(index.read_text(encoding="utf-8"))
         before, stamps = kept["records"], kept["stamps"]
         digests: dict[str, str] = dict(zip(kept["images"], kept["digests"], strict=True))
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         msg = _REFUSAL.format(f"a run whose {index.name} does not name them")
         raise RunError(msg) from error
     now = [_said(record) for record in records]

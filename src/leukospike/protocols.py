@@ -9,6 +9,8 @@ the flaws by it.
 import hashlib
 import json
 import shutil
+import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
@@ -50,6 +52,8 @@ _FLAW_ALL_IDB = (
 )
 _IMAGES = "images.json"  # the index, which outlives what it names
 _PICTURES = "pictures.npz"
+_DAMAGE = (OSError, EOFError, ValueError, KeyError, TypeError, RecursionError)
+_TOLD = ("pooled", "data", "folds")  # of the metrics, what callers tell
 _SAMPLES_PER_CLASS = 3
 _LARGEST_SAMPLE_PX = 512
 
@@ -109,8 +113,9 @@ def run_protocol(
             if (run / "metrics.json").exists():
                 require_same_images(dataset.records, run / _IMAGES)
                 shutil.rmtree(run / "state", ignore_errors=True)
-                finished = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
-                return RunOutcome(run, finished, read_failures(run))
+                with _as_written(run, command):
+                    finished = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+                    return RunOutcome(run, finished | {name: finished[name] for name in _TOLD}, read_failures(run))
             return _run(dataset, config, run, progress)
     if (run / "config.toml").exists():
         msg = f"{command}: --out must be new or empty, got the run {run}. Add --resume to carry it on, or name another."
@@ -135,6 +140,41 @@ def run_protocol(
             with suppress(OSError):  # it holds what was trained
                 run.rmdir()
         raise
+
+
+@contextmanager
+def _as_written(path: Path, command: str) -> Generator[None]:
+    """Say, where a file of a run was changed or damaged, that it was."""
+    try:
+        yield
+    except (
+        OSError,
+        EOFError,
+        ValueError,
+        KeyError,
+        TypeError,
+        RecursionError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
+        if isinstance(error, LeukospikeError):
+            raise
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
+        msg = (
+            f"{command}: run must be as leukospike wrote it, got {path} changed or damaged ({reason}). Start a new run."
+        )
+        raise RunError(msg) from error
+
+
+def _result_of(path: Path, fold: Fold, command: str) -> dict[str, Any]:
+    """Read what is kept of a fold."""
+    with _as_written(path, command):
+        result = json.loads(path.read_text(encoding="utf-8"))
+        probabilities = np.array(result["probabilities"], np.float64)
+        if probabilities.shape != (len(fold.test),) or not np.isfinite(probabilities).all():
+            msg = f"not {len(fold.test)} probabilities"
+            raise ValueError(msg)
+        return result | {name: result[name] for name in ("history", "explained_variance_ratio", "stages")}
 
 
 def _is_trained(run: Path) -> bool:
@@ -223,7 +263,7 @@ def _run(dataset: DataSet, config: RunConfig, run: Path, progress: Progress) -> 
         )
         write_text(done, json.dumps(_said_of_fold(system.run_fold(part), fold_stages)))
         part.checkpoint.unlink(missing_ok=True)
-    results = [json.loads((state / f"fold_{number}.json").read_text(encoding="utf-8")) for number in numbers]
+    results = [_result_of(state / f"fold_{number}.json", fold, _command(config)) for number, fold in enumerate(folds)]
     write_text(run / _IMAGES, (state / INDEX).read_text(encoding="utf-8"))
     outcome = _put_together(dataset, config, run, system, prepared, items, folds, results, progress)
     shutil.rmtree(state)
@@ -537,7 +577,8 @@ def _keep_pictures(path: Path, prepared: Prepared, items: Items, fold: Fold, com
 
 def _write_samples(run: Path, system: System, prepared: Prepared, items: Items) -> None:
     """Take the kept pictures through each step, for the report."""
-    with np.load(run / "state" / _PICTURES, allow_pickle=False) as kept:
+    path = run / "state" / _PICTURES
+    with _as_written(path, "run"), np.load(path, allow_pickle=False) as kept:
         chosen, pictures = kept["places"].tolist(), kept["pictures"]
     side = min(max(pictures.shape[1:3]), _LARGEST_SAMPLE_PX)
     arrays = {

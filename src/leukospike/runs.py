@@ -1,5 +1,6 @@
 """The run folder: its settings, and the models that lie in it."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def model_files(source: Path) -> list[Path]:
     Raises
     ------
     WeightsError
-        If the folder is not that of a finished run.
+        If the folder is not that of a finished run, or has other models than one a fold.
     """
     if not source.is_dir():
         return [source]
@@ -61,7 +62,23 @@ def model_files(source: Path) -> list[Path]:
             " Finish the run with --resume or give a weights file."
         )
         raise WeightsError(msg)
+    wanted = [weights_path(source, fold) for fold in range(_n_folds(source / "metrics.json"))]
+    if paths != sorted(wanted):
+        msg = (
+            f"load_models: model must have the weights of each of its {len(wanted)} folds and no others, got"
+            f" {', '.join(path.name for path in paths)[:80]} in {source}. Copy the run whole, or give one weights file."
+        )
+        raise WeightsError(msg)
     return paths
+
+
+def _n_folds(metrics: Path) -> int:
+    """Count the folds of a finished run."""
+    try:
+        return len(json.loads(metrics.read_text(encoding="utf-8"))["folds"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        msg = f"load_models: {metrics.name} must be as the run wrote it, got {metrics} ({error}). Copy the run again."
+        raise WeightsError(msg) from error
 
 
 def load_models(source: Path) -> list[FittedModel]:

@@ -184,8 +184,6 @@ class RunConfig:
     def stored(self) -> dict[str, Any]:
         """Give the settings that count: those of another backbone are left out."""
         left_out = () if self.backbone == PAPER else _OF_PAPER
-        if self.backbone != PAPER and self.protocol is not Protocol.PAPER:
-            left_out = (*left_out, "augmented_copies")
         return {name: value for name, value in asdict(self).items() if name not in left_out}
 
 
@@ -210,8 +208,11 @@ def read_settings(path: Path) -> dict[str, Any]:
         If the file is missing or not TOML.
     """
     try:
+        if not path.is_file():
+            reason = "no file"
+            raise OSError(reason)
         settings = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         msg = f"settings: --config must be a readable TOML file, got {path} ({error}). Correct the file."
         raise ConfigError(msg) from error
     # These describe the run that wrote the file; they are no settings.

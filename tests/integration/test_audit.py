@@ -144,7 +144,7 @@ def test_subjects_that_overlap_are_one_for_a_split(cohort: Path) -> None:
 
 
 def test_run_measures_each_leak_and_can_be_resumed(
-    discs: Path, settings: Path, leukospike: Command, tmp_path: Path
+    discs: Path, cohort: Path, settings: Path, leukospike: Command, tmp_path: Path
 ) -> None:
     out = tmp_path / "audit"
     arguments = ["audit", discs, "--run", "--folds", 2, "--config", settings, "--out", out]
@@ -162,6 +162,11 @@ def test_run_measures_each_leak_and_can_be_resumed(
     arms = {arm["protocol"]: arm["accuracy"][0] for arm in first["protocols"]}
     assert gains[2] == pytest.approx(arms["paper"] - arms["honest"])
     assert "What the leaks are worth" in (out / "report.html").read_text(encoding="utf-8")
+    # Of other data, it would be written over.
+    ended = leukospike("audit", cohort, *arguments[2:], "--resume")
+    assert ended.status == 2
+    assert "--resume must be given the data of the audit" in ended.reason
+    assert json.loads((out / "audit.json").read_text())["leaks"] == first
     # As if it had been interrupted before the last protocol.
     shutil.rmtree(out / "runs" / "honest")
     assert leukospike(*arguments, "--resume").status == 0

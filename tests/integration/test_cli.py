@@ -495,8 +495,9 @@ def test_analyze_needs_no_model(leukospike, cohort: Path, tmp_path: Path):
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        (("--prevalence", "2"), "--prevalence must lie between 0 and 1, got 2"),
-        (("--prevalence", "nan"), "--prevalence must lie between 0 and 1, got nan"),
+        (("--prevalence", "2"), "--prevalence must be from 1e-06 to 0.999999, got 2"),
+        (("--prevalence", "nan"), "--prevalence must be from 1e-06 to 0.999999, got nan"),
+        (("--prevalence", "1e-10"), "--prevalence must be from 1e-06 to 0.999999, got 1e-10"),
         (("--prevalence", "0.1", "--model", "run"), "--prevalence must go with the classifier of the package"),
         (("--runtime", "onnx", "--model", "run"), "--runtime onnx must go with the classifier of the package"),
     ],

@@ -44,8 +44,8 @@ def test_resumed_run_ends_the_same(
 
     with pytest.raises(_Cut):
         run_protocol(dataset, config, tmp_path / "cut", progress=cut)
-    left_over = tmp_path / "cut" / "state" / ".part-fold_0-abc.json"  # as of a process that was killed outright
-    elsewhere = tmp_path / "cut" / "weights" / ".part-fold_0-abc.safetensors"
+    left_over = tmp_path / "cut" / "state" / ".part-fold_0-abcdefgh.json"  # as of a process that was killed outright
+    elsewhere = tmp_path / "cut" / "weights" / ".part-fold_0-abcdefgh.safetensors"
     for path in (left_over, elsewhere, tmp_path / "cut" / ".lock"):
         path.parent.mkdir(exist_ok=True)
         path.touch()
@@ -72,7 +72,7 @@ def test_what_a_finished_run_was_killed_over_is_removed(
     shutil.copytree(uninterrupted.run, run)
     (run / "state").mkdir()
     (run / "figures").mkdir()
-    (run / "figures" / ".part-roc-abc.png").touch()
+    (run / "figures" / ".part-roc-abcdefgh.png").touch()
     resumed = run_protocol(read_dataset(discs), config, run, resume=True)
     assert resumed.metrics == uninterrupted.metrics
     assert not (run / "state").exists()

@@ -152,7 +152,7 @@ def test_lengths_that_differ_are_refused():
 
 @pytest.mark.parametrize("prevalence", [0.0, 1.0, -1.0, 50.0, float("nan")])
 def test_impossible_prevalence_is_refused(prevalence):
-    with pytest.raises(ConfigError, match=r"fit_calibration: prevalence must lie between 0 and 1, got"):
+    with pytest.raises(ConfigError, match=r"fit_calibration: prevalence must be from 1e-06 to 0.999999, got"):
         fit_calibration(np.array([0.1, 0.9]), np.array([0, 1]), prevalence=prevalence)
     with pytest.raises(ConfigError, match=r"shift_prevalence: prevalence must"):
         shift_prevalence(np.array([0.1]), 0.5, prevalence)

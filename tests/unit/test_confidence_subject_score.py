@@ -232,7 +232,7 @@ def test_scores_the_wrong_way_round_are_refused():
 
 
 def test_impossible_prevalence_is_refused():
-    with pytest.raises(ConfigError, match=r"prevalence must lie between 0 and 1, got 20"):
+    with pytest.raises(ConfigError, match=r"prevalence must be from 1e-06 to 0.999999, got 20"):
         score_subjects(MODEL, np.array([0.5]), np.array(["A"]), prevalence=20.0)
 
 

@@ -207,3 +207,22 @@ def test_leftovers_of_a_killed_process_are_told_from_files(tmp_path: Path):
     assert len(list(kept.parent.iterdir())) == 2
     remove_leftovers(tmp_path)
     assert list(kept.parent.iterdir()) == [kept]
+
+
+@pytest.mark.parametrize("name", [".partners", ".part-time.txt", ".part-a-list", ".lock-smith", ".locked"])
+def test_a_hidden_file_of_somebody_is_no_leftover(tmp_path: Path, name: str):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_text("precious")
+    with pytest.raises(RunError, match="output folder must be new or empty"), whole_folder(tmp_path / "out", where="x"):
+        raise AssertionError
+    remove_leftovers(tmp_path)
+    assert (tmp_path / "out" / name).read_text() == "precious"
+
+
+def test_what_a_killed_process_was_writing_is_removed(tmp_path: Path):
+    left = tmp_path / "sub"
+    left.mkdir()
+    with written_whole(tmp_path / "very.odd name-0.csv") as part:
+        (left / part.name).write_text("half")
+    remove_leftovers(tmp_path)
+    assert not list(left.iterdir())

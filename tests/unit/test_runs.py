@@ -57,7 +57,7 @@ def _save(path: Path, seed: int) -> None:
 def test_models_of_a_run_and_of_one_file(tmp_path: Path):
     for fold in range(2):
         _save(weights_path(tmp_path, fold), fold)
-    (tmp_path / "metrics.json").touch()  # the sign of a finished run
+    (tmp_path / "metrics.json").write_text('{"folds": [{}, {}]}')  # the sign of a finished run
     models = load_models(tmp_path)
     assert len(models) == 2
     assert models[0].normalisation != models[1].normalisation

@@ -20,7 +20,7 @@ from leukospike.classification.network import CellNetwork
 from leukospike.classification.source import diameter_of
 from leukospike.classification.timm_network import TimmNetwork
 from leukospike.datasets import DataSet, collect_images, read_dataset
-from leukospike.errors import ConfigError, DataError, ImageError, WeightsError
+from leukospike.errors import ConfigError, DataError, ImageError, RunError, WeightsError
 from leukospike.files import write_table
 from leukospike.images import Picture, read_image, write_png
 from leukospike.preprocessing import Augmentation
@@ -330,3 +330,63 @@ def test_unusable_groups_are_refused(cut_out: DataSet, tmp_path: Path, text: str
         join_subjects(
             replace(cut_out, records=tuple(replace(record, subject=None) for record in cut_out.records)), table
         )
+
+
+def test_black_pictures_are_failures_and_no_cells(cut_out: DataSet, tmp_path: Path):
+    data = tmp_path / "data"
+    for record in cut_out.records:
+        write_png(data / record.image, read_image(record.path).pixels)
+    dot = np.zeros((450, 450, 3), np.uint8)
+    write_png(data / "all" / "all-0" / "black.png", dot)
+    dot[220:230, 220:230] = 200
+    write_png(data / "all" / "all-0" / "dot.png", dot)
+    outcome = run_protocol(read_dataset(data), config("appearance"), tmp_path / "run")
+    assert [failure.image for failure in outcome.failures] == ["all/all-0/black.png", "all/all-0/dot.png"]
+    assert all("must show a cell" in failure.reason for failure in outcome.failures)
+
+
+def test_networks_that_a_header_leaves_out_are_missed(honest: RunOutcome, tmp_path: Path):
+    path = tmp_path / "w.safetensors"
+    stored = read_weights(weights_path(honest.run, 0), form="leukospike-cells-1", where="", give="", use="")
+    write_weights(path, stored.tensors, stored.settings | {"networks": 1})
+    with pytest.raises(WeightsError, match="for 1 networks"):
+        load_cell_model(path)
+    write_weights(path, stored.tensors | {"network.1.mean": stored.tensors["network.1.mean"] + 1}, stored.settings)
+    with pytest.raises(WeightsError, match="standardised differently"):
+        load_cell_model(path)
+
+
+def test_a_run_without_one_of_its_models_is_refused(honest: RunOutcome, tmp_path: Path):
+    run = tmp_path / "run"
+    shutil.copytree(honest.run, run)
+    weights_path(run, 1).rename(weights_path(run, 9))
+    with pytest.raises(WeightsError, match=r"weights of each of its 3 folds and no others, got .*fold_9"):
+        load_scorer(run)
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", "junk", '{"probabilities": [NaN]}'])
+def test_damaged_state_of_a_run_is_named(cut_out: DataSet, tmp_path: Path, content: str):
+    def stop(stage: str, *_: int) -> None:
+        if stage.endswith("fold 3"):
+            raise KeyboardInterrupt
+
+    run, settings = tmp_path / "run", config("appearance", augmented_copies=3)
+    with pytest.raises(KeyboardInterrupt):
+        run_protocol(cut_out, settings, run, progress=stop)
+    (run / "state" / "fold_0.json").write_text(content)
+    with pytest.raises(RunError, match=r"run must be as leukospike wrote it, got .*fold_0\.json changed or damaged"):
+        run_protocol(cut_out, settings, run, resume=True)
+
+
+def test_damaged_pictures_of_a_run_are_named(cut_out: DataSet, tmp_path: Path):
+    def stop(stage: str, *_: int) -> None:
+        if stage.endswith("fold 3"):
+            raise KeyboardInterrupt
+
+    for name, said in (("pictures.npz", "as leukospike wrote it"), ("seen.npy", "as it was written")):
+        run = tmp_path / name
+        with pytest.raises(KeyboardInterrupt):
+            run_protocol(cut_out, config("appearance"), run, progress=stop)
+        (run / "state" / name).write_bytes(b"")
+        with pytest.raises(RunError, match=said):
+            run_protocol(cut_out, config("appearance"), run, resume=True)

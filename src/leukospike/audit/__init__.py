@@ -9,7 +9,7 @@ and for somebody's split (`splits`); `groups` joins subjects by them; `leaks` tr
 from leukospike.audit.findings import Findings, Material, examine, read_material
 from leukospike.audit.groups import grouped_dataset, join_subjects
 from leukospike.audit.leaks import Leaks, measure_leaks
-from leukospike.audit.report import audit_tables, write_audit
+from leukospike.audit.report import audit_tables, require_same_audit, write_audit
 from leukospike.audit.splits import Split, read_split
 
 __all__ = [
@@ -24,5 +24,6 @@ __all__ = [
     "measure_leaks",
     "read_material",
     "read_split",
+    "require_same_audit",
     "write_audit",
 ]

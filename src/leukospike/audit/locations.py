@@ -65,7 +65,7 @@ def places_in_fields(
 def _places_in(field: Fingerprint, crops: Sequence[Fingerprint]) -> list[tuple[int, float, np.ndarray]]:
     """Give (crop, correlation, rough map) of those crops that look like some place of a field."""
     factor = _FIELD_SIDE_PX / max(field.size)  # of the files' pixels
-    picture = _resized(field.small, tuple(round(side * factor) for side in field.size))
+    picture = _resized(field.small, tuple(max(1, round(side * factor)) for side in field.size))
     shape = tuple(next_fast_len(side, real=True) for side in picture.shape)
     deviations: dict[tuple[int, int], np.ndarray] = {}
     field_spectrum = np.asarray(rfft2(picture, shape))

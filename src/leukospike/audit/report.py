@@ -17,7 +17,7 @@ from leukospike.audit.leaks import Arm, Leaks, leaks_as_json, protocol_names
 from leukospike.audit.matches import Kind, Pair
 from leukospike.datasets import Table
 from leukospike.environment import describe_environment
-from leukospike.errors import ImageError
+from leukospike.errors import ImageError, RunError
 from leukospike.evaluation import Interval
 from leukospike.failures import write_failures
 from leukospike.files import write_table, write_text
@@ -84,6 +84,25 @@ def write_audit(findings: Findings, out: Path, *, leaks: Leaks | None = None) ->
     report = write_page(out / "report.html", page)
     write_text(out / "audit.json", json.dumps(content, indent=1))  # last: the sign of a finished audit
     return report
+
+
+def require_same_audit(findings: Findings, out: Path) -> None:
+    """Refuse findings that are not those of the audit that a folder holds: they would be written over it.
+
+    Raises
+    ------
+    RunError
+        If images, subjects, groups or pairs differ.
+    """
+    for name, table in (("groups.csv", _group_table(findings)), ("pairs.csv", _pair_table(findings))):
+        try:
+            before = (out / name).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            msg = f"audit: --resume must find {name}, got {out} without ({error}). Leave --resume out to start anew."
+            raise RunError(msg) from error
+        if before != table.to_csv(index=False):
+            msg = f"audit: --resume must be given the data of the audit, got others than {out} has. Give those."
+            raise RunError(msg)
 
 
 def audit_tables(findings: Findings, leaks: Leaks | None = None) -> list[Table]:

@@ -13,7 +13,7 @@ from torch import nn
 
 from leukospike.classification.appearance_learning import appearances
 from leukospike.classification.appearance_network import AppearanceNetwork
-from leukospike.classification.classifier import ensemble
+from leukospike.classification.classifier import ensemble, require_all_used
 from leukospike.classification.network import CellNetwork, colours_of
 from leukospike.classification.source import SourceLook, read_look
 from leukospike.classification.timm_network import TimmNetwork
@@ -114,6 +114,7 @@ def load_cell_model(path: Path) -> CellModel:
             network.load_state_dict(weights)
             _check(network)
             networks.append(network.eval().requires_grad_(requires_grad=False))
+        require_all_used(stored.tensors, networks)
         return CellModel(settings["backbone"], tuple(networks), read_look(where, settings["look"]))
     except LeukospikeError:
         raise

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int64, UInt8
 from scipy.special import expit
+from torch import nn
 
 from leukospike.classification.appearance import APPEARANCES
 from leukospike.classification.appearance_learning import appearances
@@ -200,6 +201,7 @@ def load_classifier(path: Path) -> Classifier:
             for name, tensor in stored.tensors.items()
             if name.startswith("distance.")
         }
+        require_all_used(stored.tensors, networks, n_others=len(distance))
         confidence = settings["confidence"]
         return Classifier(
             networks=tuple(networks),
@@ -214,10 +216,27 @@ def load_classifier(path: Path) -> Classifier:
             look=read_look(where, settings["look"]),
             card=dict(settings["card"]),
         )
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         if isinstance(error, WeightsError):
             raise
         raise wrong_part(where, path, error) from error
+
+
+def require_all_used(tensors: Mapping[str, torch.Tensor], networks: Sequence[nn.Module], *, n_others: int = 0) -> None:
+    """Refuse a file of more tensors than its networks have, or whose networks were not standardised alike.
+
+    Raises
+    ------
+    ValueError
+        If so: the networks left out, or what standardises all but the first, would count for nothing.
+    """
+    if len(tensors) != n_others + sum(len(network.state_dict()) for network in networks):
+        msg = f"{len(tensors)} tensors for {len(networks)} networks"
+        raise ValueError(msg)
+    alike = [network for network in networks if isinstance(network, AppearanceNetwork)]
+    if any(not (torch.equal(one.mean, alike[0].mean) and torch.equal(one.spread, alike[0].spread)) for one in alike):
+        msg = "networks that were standardised differently"
+        raise ValueError(msg)
 
 
 @cache

@@ -17,6 +17,7 @@ KEPT = 32
 """Principal components of the embedding that are kept."""
 
 _FULL = 127  # of int8
+_MOST_BYTES = 10_000_000  # of the names, unpacked
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,12 @@ class TrainingIndex:
             If a part is missing or does not fit the others.
         """
         try:
-            told = json.loads(zlib.decompress(tensors["names"].numpy().tobytes()))
+            reader = zlib.decompressobj()
+            names = reader.decompress(tensors["names"].numpy().tobytes(), _MOST_BYTES)
+            if reader.unconsumed_tail:
+                msg = f"names of more than {_MOST_BYTES} bytes"
+                raise ValueError(msg)
+            told = json.loads(names)
             images, subjects, leukemic = (tuple(part) for part in told)
             mean, basis, codes = (tensors[name].numpy() for name in ("mean", "basis", "codes"))
             index = cls(mean, basis, codes, float(settings["scale"]), images, subjects, leukemic)

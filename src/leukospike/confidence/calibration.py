@@ -209,7 +209,10 @@ def shift_prevalence(probabilities: Float[np.ndarray, "*n"], before: float, afte
 def _check_prevalence(where: str, prevalence: float) -> None:
     """Refuse a prevalence that leaves no doubt, or is none."""
     if not CLOSEST <= prevalence <= 1 - CLOSEST:
-        msg = f"{where}: prevalence must lie between 0 and 1, got {prevalence}. Give a share, not per cent."
+        msg = (
+            f"{where}: prevalence must be from {CLOSEST:g} to {1 - CLOSEST:g}, got {prevalence:g}. Give a share, not"
+            " per cent."
+        )
         raise ConfigError(msg)
 
 

@@ -6,6 +6,7 @@ import json
 import math
 import tomllib
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -298,7 +299,7 @@ def read_run(folder: Path, *, where: str = "write_report") -> Run:
             failures=_failures(folder, where),
             n_weights=len(list((folder / "weights").glob("*.safetensors"))),
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise _unusable(folder / "metrics.json", where, f"{type(error).__name__}: {error}") from error
 
 
@@ -382,7 +383,7 @@ def _json(path: Path, where: str) -> dict[str, Any]:
     """Read a JSON object."""
     try:
         content = json.loads(_text(path, where))
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also for a number of thousands of digits, or too deep a nest
         raise _unusable(path, where, str(error)) from error
     if not isinstance(content, dict):
         raise _unusable(path, where, "not a JSON object")
@@ -393,7 +394,7 @@ def _settings(path: Path, where: str) -> dict[str, Any]:
     """Read config.toml, with the names of tables put before those of their entries."""
     try:
         content = tomllib.loads(_text(path, where))
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise _unusable(path, where, str(error)) from error
     return flattened(content)
 
@@ -453,7 +454,7 @@ def _arrays(path: Path, where: str, names: Sequence[str], *, optional: Sequence[
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in (*names, *(name for name in optional if name in arrays))}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise _unusable(path, where, str(error)) from error
 
 

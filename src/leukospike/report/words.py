@@ -43,7 +43,8 @@ SETTING_MEANINGS = {
     "image_size": "side of the picture that the network sees, pixels",
     "n_components": "principal components asked for",
     "blur_window": "side of the Gaussian blur after the spike step, pixels",
-    "augmented_copies": "turned, shifted, zoomed copies of each training picture",
+    "augmented_copies": "turned, shifted, zoomed copies of each training picture; with other backbones than paper"
+    " under the protocol paper only",
     "hidden_units": "width of a layer before the output, where one was asked for",
     "batch_size": "pictures per training step",
     "learning_rate": "size of the training steps at the start",

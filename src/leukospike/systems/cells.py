@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from leukospike.classification import CROP_PX, PICTURE, ClassifierTraining, LabelledCells, cell_crop, train_classifier
 from leukospike.classification.appearance_learning import AppearanceTraining, appearances, train_appearance
 from leukospike.classification.cell_model import CellBackbone, CellModel, save_cell_model
-from leukospike.classification.source import look_of
+from leukospike.classification.source import diameter_of, look_of
 from leukospike.classification.timm_network import TimmNetwork
 from leukospike.errors import ImageError
 from leukospike.framing import view_of
@@ -27,6 +27,7 @@ from leukospike.segmentation.network import class_maps, default_segmenter
 from leukospike.settings import APPEARANCE, TIMM, Protocol, RunConfig
 from leukospike.systems.fold import FoldResult, Part
 
+_SMALLEST_PX = 8  # diameter of a cell in its crop, where C-NMC's have 50
 _LARGEST_SHARE = 0.8  # of the picture: the crop leaves out its outermost 33 pixels of 450
 
 
@@ -53,7 +54,7 @@ class CropFrontEnd:
         Raises
         ------
         ImageError
-            If the picture is of a whole field, or no white cell is found in it.
+            If the picture is of a whole field, no white cell is found in it, or it is all but black.
         """
         view, side = view_of(picture), PICTURE.side_px
         if not view.of_cell:
@@ -65,10 +66,16 @@ class CropFrontEnd:
             raise ImageError(msg)
         if view.cell_share is None:
             return cell_crop(self._cut_out(picture))
-        if picture.pixels.shape[:2] == (side, side):
-            return cell_crop(picture.pixels)
-        framed = ImageOps.pad(Image.fromarray(picture.pixels), (side, side), Image.Resampling.BICUBIC)
-        return cell_crop(np.asarray(framed))
+        pixels = picture.pixels
+        if pixels.shape[:2] != (side, side):
+            pixels = np.asarray(ImageOps.pad(Image.fromarray(pixels), (side, side), Image.Resampling.BICUBIC))
+        crop = cell_crop(pixels)
+        if diameter_of(crop) < _SMALLEST_PX:
+            msg = (
+                "cell_crop: image must show a cell, got black with next to nothing in it. Look at it, and leave it out."
+            )
+            raise ImageError(msg)
+        return crop
 
     def _cut_out(self, picture: Picture) -> UInt8[np.ndarray, "450 450 3"]:
         """Cut out the cell in the middle, black around it."""
