@@ -27,7 +27,7 @@ from leukospike.classification import (
 from leukospike.files import written_whole
 
 _QUICK = (methods, appearance, appearance_learning, appearance_network, cells, crops, invariance)
-_SLOW = (augmentation, cells, crops, learning, network, pretraining, source)
+_SLOW = (methods, augmentation, cells, crops, learning, network, pretraining, source)
 
 
 def held_out_scores(cohort: Cohort, name: str, held: Sequence[int], seed: int) -> tuple[np.ndarray, float]:

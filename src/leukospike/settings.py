@@ -208,8 +208,8 @@ def read_settings(path: Path) -> dict[str, Any]:
         If the file is missing or not TOML.
     """
     try:
-        if not path.is_file():
-            reason = "no file"
+        if path.exists() and not path.is_file():
+            reason = "it is a folder or a device"
             raise OSError(reason)
         settings = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
