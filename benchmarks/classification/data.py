@@ -22,7 +22,7 @@ from leukospike.datasets import collect_images, read_dataset
 from leukospike.files import write_text, written_whole
 from leukospike.images import Picture
 from leukospike.preparation import decoded
-from leukospike.scorers import ShippedScorer
+from leukospike.scorers import CellSize, ShippedScorer
 from leukospike.scoring import analyze_cells
 from leukospike.segmentation.network import class_maps, default_segmenter
 
@@ -81,7 +81,7 @@ class _Kept(ShippedScorer):
         super().__init__(default_classifier())
         self.crops: list[np.ndarray] = []
 
-    def take(self, picture: UInt8[np.ndarray, "rows columns 3"], size: float | None) -> bool:
+    def take(self, picture: UInt8[np.ndarray, "rows columns 3"], size: CellSize | None) -> bool:
         nothing = super().take(picture, size)
         if not nothing:
             self.crops.append(cell_crop(picture))

@@ -450,10 +450,10 @@ def model_show() -> None:
 def model_export(
     out: Annotated[Path, typer.Option("--onnx", metavar="FILE", help="ONNX file to write.", show_default=False)],
 ) -> None:
-    """Write the package's classifier as one ONNX graph, from pixels to probability.
+    r"""Write the package's classifier as one ONNX graph, from pixels to probability.
 
     Input: uint8, (any number, 450, 450, 3), RGB, each a cell cut out on black as C-NMC shows its cells. Outputs:
-    probability, set, distance, outlier. Needs the extra: pip install 'leukospike[onnx]'.
+    probability, set, distance, outlier. Needs the extra: pip install 'leukospike\[onnx]'.
 
     Example:
 

@@ -41,6 +41,16 @@ _BATCH = 64
 
 
 @dataclass(frozen=True)
+class CellSize:
+    """How large a cell is where it comes from."""
+
+    diameter: float
+    """Of the disc as large as the cell."""
+    in_um: bool
+    """Whether in micrometres, or in pixels, which say nothing beside another image's micrometres."""
+
+
+@dataclass(frozen=True)
 class Scored:
     """What is said of cells, in the order in which they were shown."""
 
@@ -63,15 +73,14 @@ class Scorer(Protocol):
     cuts_out: bool
     """Whether it wants every cell cut out on black, or pictures of single cells as they are."""
 
-    def take(self, picture: UInt8[np.ndarray, "rows columns 3"], size: float | None) -> bool:
+    def take(self, picture: UInt8[np.ndarray, "rows columns 3"], size: CellSize | None) -> bool:
         """Look at the next cell, and tell whether there is nothing to see.
 
         Parameters
         ----------
         picture : ndarray of shape (rows, columns, 3)
-        size : float or None
-            Diameter of the cell where it comes from, micrometres or pixels, if it was brought to another; None if the
-            picture is shown as it came.
+        size : CellSize or None
+            Of the cell where it comes from, if it was brought to another; None if the picture is shown as it came.
         """
         ...
 
@@ -104,7 +113,7 @@ class RunScorer:
         self._waiting: list[np.ndarray] = []
         self._probabilities: list[float] = []
 
-    def take(self, picture: UInt8[np.ndarray, "rows columns 3"], size: float | None) -> bool:  # noqa: ARG002 - as all
+    def take(self, picture: UInt8[np.ndarray, "rows columns 3"], size: CellSize | None) -> bool:  # noqa: ARG002 - as all
         """Take a cell through the spike front end."""
         first = self._models[0]
         spikes = spike_map(luma(picture), size=first.image_size, window=first.blur_window)
@@ -153,11 +162,11 @@ class _CropScorer:
     def __init__(self, look: SourceLook) -> None:
         self._look = look
         self._crops: list[np.ndarray] = []
-        self._sizes: list[float | None] = []
+        self._sizes: list[CellSize | None] = []
         self.judged_crops = np.zeros((0, CROP_PX, CROP_PX, 3), np.uint8)
         """What was judged, in the look of the training cells."""
 
-    def take(self, picture: UInt8[np.ndarray, "rows columns 3"], size: float | None) -> bool:
+    def take(self, picture: UInt8[np.ndarray, "rows columns 3"], size: CellSize | None) -> bool:
         """Keep the cell's crop."""
         crop = cell_crop(picture)
         self._crops.append(crop)
@@ -169,10 +178,15 @@ class _CropScorer:
         crops = np.stack(self._crops)
         there = [place for place, size in enumerate(self._sizes) if size is not None and seen(crops[place]).any()]
         if there:
-            sizes = np.array([self._sizes[place] for place in there], np.float64)
-            wanted = self._look.diameter * sizes / np.median(sizes)
-            for place, diameter in zip(there, wanted, strict=True):
-                crops[place] = zoomed(crops[place], float(diameter) / diameter_of(crops[place]))
+            sizes = [size for place in there if (size := self._sizes[place]) is not None]
+            # Micrometres among themselves and pixels among themselves: each has a median of its own.
+            medians = {
+                in_um: float(np.median([size.diameter for size in sizes if size.in_um is in_um]))
+                for in_um in {size.in_um for size in sizes}
+            }
+            for place, size in zip(there, sizes, strict=True):
+                wanted = self._look.diameter * size.diameter / medians[size.in_um]
+                crops[place] = zoomed(crops[place], wanted / diameter_of(crops[place]))
             crops[there] = matched(crops[there], look_of(crops[there]), self._look)
         self.judged_crops = crops
         return crops
@@ -191,6 +205,11 @@ class _CropScorer:
             f"{foreign} cells were cut out and moved together to the size and the colours of the training cells: give"
             " the cells of one laboratory at a time, of several subjects, normal and leukemic."
         ]
+        if len({size.in_um for size in self._sizes if size is not None and size.diameter}) > 1:
+            notices.append(
+                "The pixel size is known of some images and not of others: the cells of each sort were brought to size"
+                " among themselves. Give --pixel-size, which holds for all."
+            )
         if foreign < FEWEST_MATCHED:
             notices.append(
                 f"{foreign} cells are too few to know how this laboratory's cells look: what sets them apart from the"

@@ -23,7 +23,7 @@ from leukospike.framing import LONGEST_CELL_PX, LONGEST_CUT_OUT_PX, view_of
 from leukospike.images import Picture
 from leukospike.preparation import decoded
 from leukospike.progress import Progress, silent
-from leukospike.scorers import Scored, Scorer, ShippedScorer
+from leukospike.scorers import CellSize, Scored, Scorer, ShippedScorer
 from leukospike.segmentation import CELL_COLUMNS, PixelSize, Quality, Segmentation, cell_row, overlay
 from leukospike.segmentation.cutout import cut_out
 from leukospike.segmentation.detection import Matches, match_centroids
@@ -303,11 +303,11 @@ class _Reader:
 
     def _cut_out(
         self, pixels: UInt8[np.ndarray, "rows columns 3"], segmentation: Segmentation | None, measures: dict[str, Any]
-    ) -> tuple[UInt8[np.ndarray, "side side 3"], float]:
+    ) -> tuple[UInt8[np.ndarray, "side side 3"], CellSize]:
         """Cut the cell in the middle of an image out, and give its size there; black if there is none."""
         side = self._framing.side_px
         if segmentation is None or not measures:
-            return np.zeros((side, side, 3), np.uint8), 0.0
+            return np.zeros((side, side, 3), np.uint8), CellSize(0.0, in_um=False)
         return cut_out(pixels, segmentation.instances, measures["cell"], self._framing), _diameter(
             measures, segmentation
         )
@@ -337,7 +337,7 @@ class _Reader:
         self,
         record: Record,
         pixels: UInt8[np.ndarray, "rows columns 3"],
-        size: float | None,
+        size: CellSize | None,
         flags: list[str],
         measures: dict[str, Any],
     ) -> _Cell:
@@ -353,10 +353,12 @@ class _Reader:
         return _Cell(record, nothing, tuple(flags), np.asarray(canvas), measures)
 
 
-def _diameter(measures: dict[str, Any], segmentation: Segmentation) -> float:
+def _diameter(measures: dict[str, Any], segmentation: Segmentation) -> CellSize:
     """Give the diameter of the disc as large as a cell, micrometres where the pixel size is known, else pixels."""
-    um_per_px = 1.0 if segmentation.pixel_size is None else segmentation.pixel_size.um_per_px
-    return 2 * float(np.sqrt(measures["area_px"] / np.pi)) * um_per_px
+    diameter_px = 2 * float(np.sqrt(measures["area_px"] / np.pi))
+    if segmentation.pixel_size is None:
+        return CellSize(diameter_px, in_um=False)
+    return CellSize(diameter_px * segmentation.pixel_size.um_per_px, in_um=True)
 
 
 def _about(image: str, segmentation: Segmentation) -> dict[str, Any]:

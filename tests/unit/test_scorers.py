@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 
 from leukospike.classification.classifier import default_classifier
+from leukospike.classification.source import diameter_of
 from leukospike.datasets import collect_images
-from leukospike.scorers import SUBJECT_COLUMNS, ShippedScorer
+from leukospike.scorers import SUBJECT_COLUMNS, CellSize, ShippedScorer
 from leukospike.scoring import OUTLIER, Analysis, analyze_cells
 
 SIDE = 450
@@ -108,3 +109,25 @@ def test_prevalence_moves_the_posterior_of_subjects_and_nothing_else(tmp_path: P
     if len(even.subjects):
         assert set(SUBJECT_COLUMNS) <= set(even.subjects.columns)
         assert rare.subjects["posterior"][0] < even.subjects["posterior"][0]
+
+
+def _shown(scorer: ShippedScorer, sizes: list[CellSize]) -> np.ndarray:
+    """Show as many equal discs of such sizes, and give the diameters at which they are judged."""
+    rows, columns = np.mgrid[:450, :450] - 225
+    disc = np.where((np.hypot(rows, columns) < 100)[..., None], [120, 80, 160], 0).astype(np.uint8)
+    disc[::3] = np.where(disc[::3] > 0, disc[::3] + 20, 0)  # an even disc has no spread of colours
+    for size in sizes:
+        scorer.take(disc, size)
+    scorer.scored()
+    return np.array([diameter_of(crop) for crop in scorer.judged_crops])
+
+
+def test_pixels_are_no_measure_beside_micrometres():
+    in_um = [CellSize(diameter, in_um=True) for diameter in (10.0, 12.0, 14.0)]
+    in_px = [CellSize(diameter, in_um=False) for diameter in (100.0, 120.0, 140.0)]
+    alone = _shown(scorer := ShippedScorer(default_classifier()), in_um)
+    assert not any("known of some images" in notice for notice in scorer.notices())
+    mixed = _shown(scorer := ShippedScorer(default_classifier()), in_um + in_px)
+    np.testing.assert_allclose(mixed, np.tile(alone, 2), rtol=0.02)
+    assert alone[0] < alone[1] < alone[2]
+    assert any("known of some images and not of others" in notice for notice in scorer.notices())
