@@ -64,6 +64,7 @@ OVERLAYS = "overlays"
 
 _UNREADABLE = {flag.value for flag in Quality}
 _LARGE_PX = 1024
+_NAMED = 5  # subjects in a notice
 _THUMBNAIL_PX = 64
 _FIRST_MEASURES = ("cell", "top", "left", "height", "width", "area_px")
 _MEASURES = (*_FIRST_MEASURES, *(name for name in CELL_COLUMNS[1:] if name not in _FIRST_MEASURES))
@@ -519,6 +520,13 @@ def _notices(
         notices.append(
             f"In {sizes} images the pixel size is implausible: by it white cells would be smaller than {low:g} or"
             f" larger than {high:g} micrometres. Check --pixel-size, or what the files state."
+        )
+    said_of = set(_counted(table)["subject"].dropna().to_list())
+    if silent := sorted(set(table["subject"].dropna().to_list()) - said_of):
+        names = ", ".join(map(str, silent[:_NAMED])) + (", ..." if len(silent) > _NAMED else "")
+        notices.append(
+            f"Nothing is said of {len(silent)} subjects, which have no row: all their cells are outliers, cut by a"
+            f" border, or without a probability ({names})."
         )
     if not any(isinstance(subject, str) for subject in [*table["subject"].to_list(), *images["subject"].to_list()]):
         notices.append("No subjects are known: put each subject's images into a folder of its own, or use a manifest.")

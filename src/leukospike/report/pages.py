@@ -200,7 +200,7 @@ def card_groups(analysis: Analysis, *, threshold: float) -> list[CardGroup]:
         _group(f"The {size} highest", "Where this network leans most towards leukemic.", cells, every[:size], analysis),
         _group(
             f"The {size} nearest to the threshold",
-            f"The network cannot decide about these; a slightly other threshold than {threshold:g} would turn them.",
+            f"Highest first. Those close to {threshold:g} a slightly other threshold would turn, no others.",
             cells,
             nearest,
             analysis,
