@@ -205,7 +205,7 @@ class _CropScorer:
             f"{foreign} cells were cut out and moved together to the size and the colours of the training cells: give"
             " the cells of one laboratory at a time, of several subjects, normal and leukemic. Cells all of one kind,"
             " as of healthy people alone, come out half leukemic and more; mature lymphocytes, monocytes and"
-            " granulocytes are no kind that it knows, and only some are flagged. Then subjects' likelihoods mean nothing."
+            " granulocytes are no kind that it knows, and only some are flagged. Then likelihoods mean nothing."
         ]
         if len({size.in_um for size in self._sizes if size is not None and size.diameter}) > 1:
             notices.append(
