@@ -541,6 +541,15 @@ def _notices(config: RunConfig, prepared: Prepared, folds: Sequence[dict[str, An
         )
     if prepared.failures:
         notices.append(f"{len(prepared.failures)} images could not be used; failures.csv names them with the reason.")
+    labels_of: dict[str, set[int | None]] = {}
+    for record in prepared.records:
+        if record.subject is not None:
+            labels_of.setdefault(record.subject, set()).add(record.label)
+    if both := sorted(subject for subject, labels in labels_of.items() if len(labels) > 1):
+        notices.append(
+            f"{len(both)} subjects have images of both classes ({', '.join(both)[:80]}); by subject they count as"
+            " leukemic. Check their labels, and what joined them."
+        )
     if config.max_cells is not None:
         notices.append(f"At most {config.max_cells} cells were taken, spread over the subjects.")
     if config.hold_out:

@@ -390,3 +390,28 @@ def test_damaged_pictures_of_a_run_are_named(cut_out: DataSet, tmp_path: Path):
         (run / "state" / name).write_bytes(b"")
         with pytest.raises(RunError, match=said):
             run_protocol(cut_out, config("appearance"), run, resume=True)
+
+
+def test_groups_may_leave_out_what_cannot_be_read_and_nothing_else(cut_out: DataSet, tmp_path: Path):
+    data = tmp_path / "data"
+    for record in cut_out.records:
+        write_png(data / record.image, read_image(record.path).pixels)
+    broken = data / "all" / "all-0" / "broken.png"
+    broken.write_bytes(b"no picture")
+    table = tmp_path / "groups.csv"
+    rows = [f"{record.image},{record.subject}" for record in cut_out.records]
+    table.write_text("\n".join(["image,group", *rows]), encoding="utf-8")
+    joined = join_subjects(read_dataset(data), table)
+    assert {record.subject for record in joined.records} == {record.subject for record in cut_out.records}
+    write_png(broken, read_image(cut_out.records[0].path).pixels)
+    with pytest.raises(DataError, match=r"must name every image of the data, got 1 that groups.csv does not"):
+        join_subjects(read_dataset(data), table)
+
+
+def test_a_subject_of_both_classes_is_said(cut_out: DataSet, tmp_path: Path):
+    first = cut_out.records[0]
+    mislabelled = replace(cut_out, records=(replace(first, label=1 - int(first.label or 0)), *cut_out.records[1:]))
+    outcome = run_protocol(mislabelled, config("appearance"), tmp_path / "run")
+    assert any(
+        f"1 subjects have images of both classes ({first.subject})" in said for said in outcome.metrics["notices"]
+    )

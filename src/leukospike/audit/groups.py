@@ -9,6 +9,8 @@ from pathlib import Path
 from leukospike.audit.findings import Findings
 from leukospike.datasets import DataSet
 from leukospike.errors import DataError
+from leukospike.images import Picture
+from leukospike.preparation import decoded
 from leukospike.splits import linked_groups
 
 
@@ -38,7 +40,7 @@ def join_subjects(dataset: DataSet, table: Path) -> DataSet:
     ----------
     dataset : DataSet
     table : Path
-        CSV in UTF-8 with the columns image and group, of all images of the data.
+        CSV in UTF-8 with the columns image and group, of all images of the data that can be read.
 
     Returns
     -------
@@ -73,16 +75,16 @@ def join_subjects(dataset: DataSet, table: Path) -> DataSet:
     except (OSError, csv.Error, UnicodeDecodeError) as error:
         msg = f"{where}: must be a readable CSV table in UTF-8, got {table} ({error}). Give an audit's groups.csv."
         raise DataError(msg) from error
-    missing = [
-        record.image for record in dataset.records if record.subject is not None and record.image not in group_of
-    ]
+    unnamed = [record for record in dataset.records if record.subject is not None and record.image not in group_of]
+    # An audit cannot group what cannot be read; nor can anything be trained on it.
+    missing = [record.image for record, result in decoded(unnamed) if isinstance(result, Picture)]
     if missing:
         msg = (
             f"{where}: table must name every image of the data, got {len(missing)} that {table.name} does not (first"
             f" {missing[0]}). Audit these data."
         )
         raise DataError(msg)
-    return _joined(dataset, group_of)
+    return _joined(dataset, group_of | {record.image: f"unread {record.image}" for record in unnamed})
 
 
 def _joined(dataset: DataSet, group_of: Mapping[str, str]) -> DataSet:
