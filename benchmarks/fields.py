@@ -10,8 +10,9 @@ from benchmarks import measure
 from leukospike.datasets import Record
 from leukospike.images import Picture, write_png
 from leukospike.preparation import decoded
+from leukospike.segmentation.class_maps import class_maps
 from leukospike.segmentation.files import segmented
-from leukospike.segmentation.network import class_maps, default_segmenter
+from leukospike.segmentation.network import default_segmenter
 from leukospike.smears import CellKind, draw_cell, draw_field, subject_style
 
 SEED = 0

@@ -24,7 +24,8 @@ from leukospike.images import Picture
 from leukospike.preparation import decoded
 from leukospike.scorers import CellSize, ShippedScorer
 from leukospike.scoring import analyze_cells
-from leukospike.segmentation.network import class_maps, default_segmenter
+from leukospike.segmentation.class_maps import class_maps
+from leukospike.segmentation.network import default_segmenter
 
 FOLDS = 5
 

@@ -23,7 +23,8 @@ from leukospike.classification.source import look_of, matched, zoomed
 from leukospike.datasets import collect_images
 from leukospike.scorers import ShippedScorer
 from leukospike.scoring import OUTLIER, analyze_cells
-from leukospike.segmentation.network import class_maps, default_segmenter
+from leukospike.segmentation.class_maps import class_maps
+from leukospike.segmentation.network import default_segmenter
 
 SEED = 0
 LABORATORIES = 5

@@ -15,9 +15,10 @@ from benchmarks import measure
 from benchmarks.segmentation.baselines import Predictor
 from benchmarks.segmentation.data import NUCLEUS, REST, SETS, AnnotatedImage, data_folder, load
 from leukospike.segmentation import examples, learning
+from leukospike.segmentation.class_maps import class_maps
 from leukospike.segmentation.examples import CELL, UNKNOWN, LabelledImage
 from leukospike.segmentation.learning import SegmenterTraining, train_segmenter
-from leukospike.segmentation.network import SpikingSegmenter, class_maps, load_segmenter, save_segmenter
+from leukospike.segmentation.network import SpikingSegmenter, load_segmenter, save_segmenter
 from leukospike.segmentation.result import segmentation_of
 
 SHARES = {"tecom": 0.4, "cellavision": 0.35, "bccd": 0.17, "c-nmc": 0.08}

@@ -303,7 +303,8 @@ def _class_maps(method: Method = Method.SURROGATE) -> "ClassMaps":
         from leukospike.segmentation import plastic
 
         return partial(plastic.class_maps, plastic.default_plastic())
-    from leukospike.segmentation.network import class_maps, default_segmenter
+    from leukospike.segmentation.class_maps import class_maps
+    from leukospike.segmentation.network import default_segmenter
 
     return partial(class_maps, default_segmenter())
 

@@ -11,8 +11,9 @@ from leukospike.protocols import run_protocol
 from leukospike.report import write_analysis_report, write_report
 from leukospike.scorers import load_scorer
 from leukospike.scoring import analyze_cells
+from leukospike.segmentation.class_maps import class_maps
 from leukospike.segmentation.files import segment_files
-from leukospike.segmentation.network import class_maps, default_segmenter
+from leukospike.segmentation.network import default_segmenter
 from leukospike.settings import Preset, Protocol, RunConfig
 from leukospike.smears import SmearConfig, generate_cohort
 

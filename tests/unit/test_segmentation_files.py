@@ -18,8 +18,9 @@ from leukospike.errors import ConfigError
 from leukospike.images import Picture, pixel_digest, write_png
 from leukospike.segmentation import CELL_COLUMNS, Segmentation
 from leukospike.segmentation import files as files_module
+from leukospike.segmentation.class_maps import class_maps
 from leukospike.segmentation.files import IMAGE_COLUMNS, segment_files, segmented
-from leukospike.segmentation.network import class_maps, default_segmenter
+from leukospike.segmentation.network import default_segmenter
 from leukospike.smears import CellKind, DrawnField, draw_cell, draw_field, subject_style
 
 THREADS = 3

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from leukospike.errors import ConfigError, DataError
+from leukospike.segmentation.class_maps import class_maps
 from leukospike.segmentation.examples import CELL, UNKNOWN, LabelledImage, training_example
+from leukospike.segmentation.input_spikes import INPUTS
 from leukospike.segmentation.learning import SegmenterTraining, segmentation_loss, train_segmenter
-from leukospike.segmentation.network import INPUTS, class_maps
 
 
 def disc(seed: int, side: int = 250) -> LabelledImage:

@@ -9,19 +9,18 @@ import torch
 from torch.nn.functional import conv2d, interpolate
 
 from leukospike.errors import WeightsError
-from leukospike.segmentation import network as network_module
+from leukospike.segmentation import class_maps as class_maps_module
+from leukospike.segmentation.class_maps import class_maps
+from leukospike.segmentation.input_spikes import at_working_size, input_spikes, working_scale
 from leukospike.segmentation.network import (
     CHANNELS,
     CLASSES,
     STEPS,
     SpikingLayer,
     SpikingSegmenter,
-    at_working_size,
-    class_maps,
-    input_spikes,
     load_segmenter,
+    reach_of,
     save_segmenter,
-    working_scale,
 )
 from leukospike.weights import read_weights, write_weights
 
@@ -218,11 +217,11 @@ ON_BLACK = [
 def test_potentials_around_a_cell_on_black_are_those_of_the_whole_image(shape, box):
     network = segmenter().double()  # so that hardly any potential lies where rounding decides
     pixels = _on_black(shape, box)
-    window = network_module._window_on_black(pixels)
+    window = class_maps_module._window_on_black(pixels)
     assert window is not None
     small = at_working_size(pixels)
     spikes = torch.from_numpy(input_spikes(small))[None].double()
-    reach = network_module.reach_of(window, small.shape[:2])
+    reach = reach_of(window, small.shape[:2])
     assert reach.bottom - reach.top < small.shape[0] or reach.right - reach.left < small.shape[1]
     with torch.inference_mode():
         expected = network(spikes)[..., 2 * window.top : 2 * window.bottom, 2 * window.left : 2 * window.right]
@@ -237,12 +236,12 @@ def test_potentials_around_a_cell_on_black_are_those_of_the_whole_image(shape, b
 def test_class_map_of_a_cell_on_black_is_that_of_the_plain_way(shape, box, monkeypatch: pytest.MonkeyPatch):
     network, pixels = segmenter(1), _on_black(shape, box)
     [found] = class_maps(network, [pixels])
-    window = network_module._window_on_black(pixels)
+    window = class_maps_module._window_on_black(pixels)
     assert window is not None
     block = 2 * round(1 / working_scale(*shape))
     computed = np.zeros(shape, bool)
     computed[block * window.top : block * window.bottom, block * window.left : block * window.right] = True
-    monkeypatch.setattr(network_module, "_window_on_black", lambda _: None)
+    monkeypatch.setattr(class_maps_module, "_window_on_black", lambda _: None)
     [plain] = class_maps(network, [pixels])
     top, left, height, width = box
     near = np.zeros(shape, bool)
@@ -264,7 +263,7 @@ def test_class_map_of_a_cell_on_black_is_that_of_the_plain_way(shape, box, monke
     ],
 )
 def test_other_images_are_computed_whole(pixels: np.ndarray):
-    assert network_module._window_on_black(pixels) is None
+    assert class_maps_module._window_on_black(pixels) is None
 
 
 def test_no_images():
@@ -336,11 +335,11 @@ def test_large_image_in_tiles_has_no_seams(shape: tuple[int, int], monkeypatch: 
     network = segmenter()
     filled = np.pad(image, ((0, shape[0] % 2), (0, shape[1] % 2), (0, 0)), mode="edge")
     whole = class_maps(network, [filled])[0][: shape[0], : shape[1]]
-    monkeypatch.setattr(network_module, "LONGEST_WHOLE_PX", 1500)
-    monkeypatch.setattr(network_module, "_TILE_PX", 512)
+    monkeypatch.setattr(class_maps_module, "LONGEST_WHOLE_PX", 1500)
+    monkeypatch.setattr(class_maps_module, "_TILE_PX", 512)
     [tiled] = class_maps(network, [image])
     assert len(np.unique(whole)) > 1
     assert tiled.shape == shape
     assert np.mean(whole != tiled) <= 1e-4  # the last bits of sums may depend on the size of the tile
-    monkeypatch.setattr(network_module, "_OVERLAP_PX", 0)
+    monkeypatch.setattr(class_maps_module, "_OVERLAP_PX", 0)
     assert np.mean(whole != class_maps(network, [image])[0]) > 1e-3

@@ -10,7 +10,8 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from leukospike.segmentation.network import CLASSES, at_working_size, working_scale
+from leukospike.segmentation.input_spikes import at_working_size, working_scale
+from leukospike.segmentation.network import CLASSES
 
 CELL = len(CLASSES)
 """Label of a pixel that is of a cell, whether cytoplasm or nucleus."""

@@ -22,7 +22,8 @@ from leukospike.segmentation.examples import (
     labelled_at_working_size,
     training_example,
 )
-from leukospike.segmentation.network import INPUTS, SpikingLayer, SpikingSegmenter, input_spikes
+from leukospike.segmentation.input_spikes import INPUTS, input_spikes
+from leukospike.segmentation.network import SpikingLayer, SpikingSegmenter
 
 _LONGEST_MEAN = 0.995  # share of themselves that running means of the weights keep at the most
 _DICE_SMOOTHING_PX = 30.0

@@ -21,7 +21,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from leukospike.errors import WeightsError
-from leukospike.segmentation.network import CLASSES, INPUTS, at_working_size, input_spikes
+from leukospike.segmentation.input_spikes import INPUTS, at_working_size, input_spikes
+from leukospike.segmentation.network import CLASSES
 from leukospike.spikes import BINS, SpikingConv2d, pool_latency
 from leukospike.weights import check_settings, read_weights, write_weights, wrong_part
 
@@ -170,7 +171,7 @@ def seen_at(latency: UInt8[Tensor, "batch channels rows columns"], scale: int) -
 def class_maps(
     network: PlasticSegmenter, images: Sequence[UInt8[np.ndarray, "_ _ 3"]]
 ) -> list[UInt8[np.ndarray, "_ _"]]:
-    """Give every pixel of each image its class, as `leukospike.segmentation.network.class_maps` does.
+    """Give every pixel of each image its class, as `leukospike.segmentation.class_maps.class_maps` does.
 
     Parameters
     ----------

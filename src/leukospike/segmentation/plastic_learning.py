@@ -12,7 +12,8 @@ from torch import Tensor
 from leukospike.errors import ConfigError, DataError
 from leukospike.progress import Progress, silent
 from leukospike.segmentation.examples import CELL, UNKNOWN, LabelledImage
-from leukospike.segmentation.network import CLASSES, at_working_size
+from leukospike.segmentation.input_spikes import at_working_size
+from leukospike.segmentation.network import CLASSES
 from leukospike.segmentation.plastic import (
     NEURONS_PER_CLASS,
     SCALES,

@@ -22,8 +22,9 @@ from leukospike.history import EpochRecord
 from leukospike.images import Picture
 from leukospike.preprocessing import Augmentation
 from leukospike.segmentation import segmentation_of
+from leukospike.segmentation.class_maps import class_maps
 from leukospike.segmentation.cutout import cut_out
-from leukospike.segmentation.network import class_maps, default_segmenter
+from leukospike.segmentation.network import default_segmenter
 from leukospike.settings import APPEARANCE, TIMM, Protocol, RunConfig
 from leukospike.systems.fold import FoldResult, Part
 
