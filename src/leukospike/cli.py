@@ -679,6 +679,10 @@ def _audit(data: Path, out: Path, split: Path | None, config: RunConfig | None, 
     )
     from leukospike.audit import write_audit as write
 
+    if config is not None:
+        from leukospike.systems import system_of
+
+        system_of(config)  # what cannot be had shall be known before the search for copies
     material = read_material(data)
     theirs = None if split is None else read_split(split, material.records)
     dataset = None if config is None else datasets.read_dataset(data).labelled()

@@ -36,7 +36,7 @@ from leukospike.progress import Progress, silent
 from leukospike.runs import read_config, weights_path, write_config
 from leukospike.settings import PAPER, TIMM, Preset, Protocol, RunConfig
 from leukospike.splits import Fold, image_folds, subject_folds
-from leukospike.systems import CellSystem, FoldResult, Items, PaperSystem, Part, Stages, System
+from leukospike.systems import FoldResult, Items, Part, Stages, System, system_of
 
 PUBLISHED = {
     Preset.ALL_IDB: {"accuracy": 0.9960, "source": "Noshad and Fallahi, doi 10.1080/21681163.2022.2157748, 10 folds"},
@@ -228,7 +228,7 @@ def _run(dataset: DataSet, config: RunConfig, run: Path, progress: Progress) -> 
     """Do all the folds that are not done yet, then put everything together."""
     state = run / "state"
     stages = Stages()
-    system = _system(config)
+    system = system_of(config)
     with stages.timed("prepare images"):
         prepared = prepare(
             dataset.records, state, system.front, copies=system.copies, seed=config.seed, progress=progress
@@ -268,11 +268,6 @@ def _run(dataset: DataSet, config: RunConfig, run: Path, progress: Progress) -> 
     outcome = _put_together(dataset, config, run, system, prepared, items, folds, results, progress)
     shutil.rmtree(state)
     return outcome
-
-
-def _system(config: RunConfig) -> System:
-    """Give what is trained."""
-    return PaperSystem(config) if config.backbone == PAPER else CellSystem(config)
 
 
 def _without_validation(fold: Fold, protocol: Protocol) -> Fold:

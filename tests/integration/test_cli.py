@@ -604,8 +604,10 @@ def test_leaks_are_measured_with_another_backbone(leukospike, single_cells: Path
     ],
 )
 def test_impossible_backbones_are_refused(leukospike, single_cells: Path, tmp_path: Path, options, reason: str):
-    for command in (("train",), ("reproduce", "c-nmc")):
-        ended = leukospike(*command, "--data", single_cells, *options, "--out", tmp_path / "run")
+    commands = [("train", "--data"), ("reproduce", "c-nmc", "--data")]
+    commands += [] if "--groups" in options else [("audit", "--run")]
+    for command in commands:
+        ended = leukospike(*command, single_cells, *options, "--out", tmp_path / "run")
         assert ended.status == 2
         assert reason in ended.reason
         assert not (tmp_path / "run").exists()

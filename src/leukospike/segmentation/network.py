@@ -19,7 +19,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -37,9 +36,6 @@ CHANNELS = (16, 24, 32, 48, 64)
 
 CLASSES = ("rest", "cytoplasm", "nucleus")
 """What a pixel can be, by the number that stands for it in a class map."""
-
-MASK_VALUES = np.array([0, 128, 255], np.uint8)
-"""Grey values that stand for the classes in a mask that is written."""
 
 LEAST_MARGIN = 2
 """Places of half the working size by which stem and finest layer together look around."""

@@ -5,8 +5,20 @@ says what a system is given and must give back; `paper` is the original's, spike
 trains the other backbones.
 """
 
+from leukospike.settings import PAPER, RunConfig
 from leukospike.systems.cells import CellSystem
 from leukospike.systems.fold import FoldResult, Items, Part, Stages, System
 from leukospike.systems.paper import PaperSystem
 
-__all__ = ["CellSystem", "FoldResult", "Items", "PaperSystem", "Part", "Stages", "System"]
+__all__ = ["CellSystem", "FoldResult", "Items", "PaperSystem", "Part", "Stages", "System", "system_of"]
+
+
+def system_of(config: RunConfig) -> System:
+    """Give what a run trains.
+
+    Raises
+    ------
+    ConfigError
+        If its backbone is of timm, and cannot be had.
+    """
+    return PaperSystem(config) if config.backbone == PAPER else CellSystem(config)
