@@ -34,7 +34,7 @@ from leukospike.weights import form_of
 FEWEST_MATCHED = 20
 """Cells of a source below which their common look is hardly known."""
 
-SUBJECT_COLUMNS = ("subject", "called", "blasts", "blasts_low", "blasts_high", "posterior")
+SUBJECT_COLUMNS = ("subject", "blasts", "blasts_low", "blasts_high", "posterior")
 """Of what `ShippedScorer.subjects` gives."""
 
 _BATCH = 64
@@ -313,11 +313,10 @@ class ShippedScorer(_CropScorer):
         rows = [
             {
                 "subject": one.subject,
-                "called": one.n_called,
                 "blasts": round(one.blasts.expected, 1),
                 "blasts_low": one.blasts.interval.low,
                 "blasts_high": one.blasts.interval.high,
-                "posterior": one.posterior,
+                "posterior": round(one.posterior, 6),
             }
             for one in score_subjects(
                 self._classifier.confidence.subjects, probability, subjects, prevalence=prevalence

@@ -56,19 +56,24 @@ OUTLIER = "outlier"
 BORDER = "border"
 """Flag of a cell of a field that the image's border cuts: it gets a probability and takes no part in the means."""
 
+NOT_COUNTED = frozenset({BORDER, OUTLIER})
+"""Flags of cells that are scored and not counted: they are in no mean of a subject, and in no number of calls."""
+
 EXPLAINED = 12
-"""Cells that an analysis explains."""
+"""Cells that an analysis explains, of those that are counted."""
 
 OVERLAYS = "overlays"
 """Folder of the fields with numbered outlines."""
 
 _UNREADABLE = {flag.value for flag in Quality}
 _LARGE_PX = 1024
+_DIGITS = 6  # of probabilities and shares: two runtimes agree to four
 _NAMED = 5  # subjects in a notice
 _THUMBNAIL_PX = 64
 _FIRST_MEASURES = ("cell", "top", "left", "height", "width", "area_px")
 _MEASURES = (*_FIRST_MEASURES, *(name for name in CELL_COLUMNS[1:] if name not in _FIRST_MEASURES))
-_PER_IMAGE = ("image", "subject", "kind", "cells", "scored", "leukemic", *IMAGE_COLUMNS[2:], "scaled_by", "overlay")
+_PER_SUBJECT = ("subject", "cells", "counted", "leukemic", "mean_probability", "share_leukemic")
+_PER_IMAGE = ("image", "subject", "kind", "cells", "counted", "leukemic", *IMAGE_COLUMNS[2:], "scaled_by", "overlay")
 
 
 @dataclass(frozen=True)
@@ -78,8 +83,10 @@ class Analysis:
     cells: pd.DataFrame
     """One row a cell: image, subject, probability, decision, flags; with a segmenter also its place and measures."""
     subjects: pd.DataFrame
-    """One row a subject: subject, cells, mean_probability, share_leukemic, decision."""
+    """One row a subject: subject, cells, counted, leukemic, mean_probability, share_leukemic, decision."""
     failures: tuple[Failure, ...]
+    notices: tuple[str, ...]
+    """What a reader of the tables should know, a sentence or two each."""
 
 
 @dataclass(frozen=True)
@@ -117,14 +124,14 @@ def analyze_cells(
     explainer: Explainer | None = None,
     progress: Progress = silent,
 ) -> Analysis:
-    """Give each cell its probability, and each subject the mean of its cells.
+    """Give each cell its probability, and each subject the mean of its counted cells.
 
     An image is of a single cell or a whole field. A field is segmented; each white cell is cut out, shown as the
     scorer wants it (`segmentation.cutout`), and scored. That of a single cell is scored as it is, also where the
     segmenter finds no white cell in it, which gets a flag; but if the scorer wants cells cut out, and it is not yet as
     wanted, the cell in its middle is cut out, and without one there is no probability. Cells that the border of a field
-    cuts and outliers are flagged and take no part in what is said of subjects. A field that cannot be read, such as
-    a blank one, has a row in `images.csv` with its flags, and no cells.
+    cuts and outliers are scored, flagged and not counted: they take no part in what is said of subjects and images. A
+    field that cannot be read, such as a blank one, has a row in `images.csv` with its flags, and no cells.
 
     Parameters
     ----------
@@ -179,12 +186,16 @@ def analyze_cells(
     table = _cell_table(cells, scored, with_measures=class_maps is not None)
     images = _image_table(rows, table)
     subjects = _subject_table(table, scorer, prevalence)
+    counted = _counted(table)
     n_fields = sum(row["kind"] == Kind.FIELD for row in rows)
+    notices = _notices(table, images, reader.failures, scorer)
     summary: dict[str, Any] = {
         "images": len(records),
-        "scored": int(np.isfinite(table["probability"].to_numpy(np.float64)).sum()),
         "failed": len(reader.failures),
-        "leukemic": int((table["decision"].to_numpy(str) == DECISIONS[1]).sum()),
+        "cells": len(table),
+        "scored": int(np.isfinite(table["probability"].to_numpy(np.float64)).sum()),
+        "counted": len(counted),
+        "leukemic": int((counted["decision"].to_numpy(str) == DECISIONS[1]).sum()),
         "generated": generated,
         "decision_threshold": THRESHOLD,
         "prevalence": prevalence,
@@ -193,8 +204,8 @@ def analyze_cells(
         "scale": _scale(scorer, images) if n_fields else None,
         "detection": _detection(matches),
         "environment": describe_environment(),
+        "notices": notices,
     }
-    summary["notices"] = _notices(table, images, reader.failures, scorer)
     if explainer is not None and isinstance(scorer, ShippedScorer):
         write_explanations(out, explainer.explain(_worth_explaining(cells, table, scorer)))
     write_table(out / "cells.csv", table)
@@ -212,7 +223,7 @@ def analyze_cells(
             thumbnails=np.stack([cell.thumbnail for cell in cells]) if cells else no_thumbnails,
         )
     write_text(out / "summary.json", json.dumps(summary, indent=1))
-    return Analysis(table, subjects, tuple(reader.failures))
+    return Analysis(table, subjects, tuple(reader.failures), tuple(notices))
 
 
 def _worth_explaining(cells: Sequence[_Cell], table: pd.DataFrame, scorer: ShippedScorer) -> list[CellToExplain]:
@@ -376,8 +387,9 @@ def _middle_cell(segmentation: Segmentation) -> dict[str, Any]:
 def _cell_table(cells: Sequence[_Cell], scored: Scored, *, with_measures: bool) -> pd.DataFrame:
     """Give one row a cell, in the order of the images."""
     nothing = np.array([cell.nothing or BLANK in cell.flags for cell in cells], bool)
-    # A blank image looks like nothing the model knows: no probability, rather than a made-up one.
-    values = np.where(nothing, np.nan, scored.probability)
+    # A blank image looks like nothing the model knows: no probability, rather than a made-up one. Rounded before
+    # anything is made of it, so that all the rest can be had from the table.
+    values = np.where(nothing, np.nan, np.round(scored.probability, _DIGITS))
     decisions = np.where(np.isnan(values), "", np.where(values >= THRESHOLD, DECISIONS[1], DECISIONS[0]))
     outliers = scored.outlier & np.logical_not(nothing)
     table = pd.DataFrame(
@@ -405,38 +417,40 @@ def _cell_table(cells: Sequence[_Cell], scored: Scored, *, with_measures: bool) 
 def _image_table(rows: Sequence[dict[str, Any]], cells: pd.DataFrame) -> pd.DataFrame:
     """Give one row an image, with what the scores of its cells come to."""
     counted = _counted(cells)
-    scored = counted["image"].value_counts()
+    of_image = counted["image"].value_counts()
     leukemic = counted.loc[counted["decision"] == DECISIONS[1], "image"].value_counts()
-    counts = [{"scored": scored.get(row["image"], 0), "leukemic": leukemic.get(row["image"], 0)} for row in rows]
+    counts = [{"counted": of_image.get(row["image"], 0), "leukemic": leukemic.get(row["image"], 0)} for row in rows]
     table = pd.DataFrame([row | count for row, count in zip(rows, counts, strict=True)], columns=pd.Index(_PER_IMAGE))
     return table.astype({"red_cells": "Int64"})  # whole numbers stay whole beside an image where none were counted
 
 
 def _counted(cells: pd.DataFrame) -> pd.DataFrame:
     """Leave out the cells that have no probability, those that the border of a field cuts, and outliers."""
-    whole = [not {BORDER, OUTLIER} & set(flags.split()) for flags in cells["flags"].to_list()]
+    unmarked = [not NOT_COUNTED & set(flags.split()) for flags in cells["flags"].to_list()]
     scored = np.isfinite(cells["probability"].to_numpy(np.float64))
-    return cells.loc[scored & np.array(whole, dtype=bool)]
+    return cells.loc[scored & np.array(unmarked, dtype=bool)]
 
 
 def _subject_table(table: pd.DataFrame, scorer: Scorer, prevalence: float) -> pd.DataFrame:
-    """Give one row a subject: its cells' mean probability, and how likely leukemia where the scorer can tell.
+    """Give one row a subject: its counted cells' mean probability, and the posterior where the scorer can tell.
 
-    The decision is on that likelihood, or else on the mean.
+    The decision is on the posterior, or else on the mean.
     """
     known = _counted(table).dropna(subset=["subject"])
     rows: list[dict[str, Any]] = []
     for subject in sorted(known["subject"].unique()):
-        own = known.loc[known["subject"] == subject, "probability"].to_numpy(np.float64)
-        rows.append(
-            {
-                "subject": subject,
-                "cells": len(own),
-                "mean_probability": float(own.mean()),
-                "share_leukemic": float((own >= THRESHOLD).mean()),
-            }
+        own = known.loc[known["subject"] == subject]
+        leukemic = int((own["decision"] == DECISIONS[1]).sum())
+        values = (
+            subject,
+            int((table["subject"] == subject).sum()),
+            len(own),
+            leukemic,
+            round(float(own["probability"].mean()), _DIGITS),
+            round(leukemic / len(own), _DIGITS),
         )
-    subjects = pd.DataFrame(rows, columns=["subject", "cells", "mean_probability", "share_leukemic"])
+        rows.append(dict(zip(_PER_SUBJECT, values, strict=True)))
+    subjects = pd.DataFrame(rows, columns=list(_PER_SUBJECT))
     decided_by = "mean_probability"
     if isinstance(scorer, ShippedScorer):
         scored = scorer.subjects(

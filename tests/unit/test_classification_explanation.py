@@ -158,16 +158,23 @@ def test_colours_say_which_way_and_how_much():
 
 
 def test_what_is_shown_is_in_words(explanations: list[Explanation]):
-    cells = explained_cells(explanations, threshold=0.5)
+    flags = {(explanations[0].image, explanations[0].number): "out_of_focus"}
+    cells = explained_cells(explanations, threshold=0.5, flags=flags, fields={explanations[1].image})
+    assert [cell.flags for cell in cells] == ["out_of_focus", ""]
+    assert [cell.cell for cell in cells] == [0, explanations[1].number]
     assert [cell.decision for cell in cells] == ["normal", "leukemic"]
     assert [part.name for part in cells[0].parts][:3] == ["typical", "size", "shape"]
 
 
 def test_the_report_shows_explained_cells(explanations: list[Explanation], tmp_path: Path):
-    rows = "".join(f"{cell.image},S1,{cell.probability},,\n" for cell in explanations)
-    (tmp_path / "cells.csv").write_text("image,subject,probability,decision,flags\n" + rows)
-    (tmp_path / "subjects.csv").write_text("subject,cells,mean_probability,share_leukemic,decision\n")
-    summary = {"images": 2, "scored": 2, "failed": 0, "model": {}, "generated": True, "decision_threshold": 0.5}
+    rows = "".join(f"{cell.image},S1,{cell.probability},,{cell.number},large\n" for cell in explanations)
+    (tmp_path / "cells.csv").write_text("image,subject,probability,decision,cell,flags\n" + rows)
+    (tmp_path / "subjects.csv").write_text("subject,cells,counted,leukemic,mean_probability,share_leukemic,decision\n")
+    (tmp_path / "images.csv").write_text(
+        "image,subject,kind,cells,counted,leukemic,flags,um_per_px,pixel_size_from,red_cells,scaled_by,overlay\n"
+        f"{explanations[1].image},S1,field,1,1,1,,,,,source,\n"
+    )
+    summary = {"images": 2, "failed": 0, "model": {}, "generated": True, "decision_threshold": 0.5}
     (tmp_path / "summary.json").write_text(json.dumps(summary | {"notices": []}))
     np.savez(tmp_path / "thumbnails.npz", images=np.array([], dtype=str), thumbnails=np.zeros((0, 64, 64, 3), np.uint8))
     assert 'id="explanations"' not in write_analysis_report(tmp_path).read_text()
@@ -176,6 +183,7 @@ def test_the_report_shows_explained_cells(explanations: list[Explanation], tmp_p
     assert 'id="explanations"' in page
     assert "Why: 2 cells explained" in page
     assert "<bdi>44 &amp; co.png</bdi>, cell 1: 0.750, leukemic" in page
+    assert page.count('<p class="flags">large</p>') == 2
     assert "<bdi>&lt;44&gt;.png</bdi>" in page
     assert explanations[1].places[0].words in page
     assert page.count("data:image/png") >= 6

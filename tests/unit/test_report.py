@@ -253,8 +253,9 @@ def build_analysis(folder: Path, *, n: int = 12, generated: bool = False, with_s
         for subject in sorted({row[1] for row in rows}):
             own = np.array([row[2] for row in rows if row[1] == subject])
             decision = "leukemic" if own.mean() >= 0.5 else "normal"
-            subject_rows.append([subject, len(own), own.mean(), decision, float((own >= 0.5).mean())])
-    header = ["subject", "cells", "mean_probability", "decision", "share_leukemic"]
+            leukemic = int((own >= 0.5).sum())
+            subject_rows.append([subject, len(own), len(own), leukemic, own.mean(), decision, leukemic / len(own)])
+    header = ["subject", "cells", "counted", "leukemic", "mean_probability", "decision", "share_leukemic"]
     write_rows(folder / "subjects.csv", header, subject_rows)
     cells = drawn_samples(8, rng)["cells"][:, 16:80, 16:80]
     np.savez(
@@ -264,7 +265,6 @@ def build_analysis(folder: Path, *, n: int = 12, generated: bool = False, with_s
     )
     summary = {
         "images": n + 1,
-        "scored": n,
         "failed": 1,
         "model": {"run": "runs/honest", "protocol": "honest", "folds": 4},
         "generated": generated,
@@ -600,9 +600,11 @@ def test_analysis_of_thousands_shows_ends_and_middle_and_points_to_the_table(tmp
     out = build_analysis(tmp_path, n=1000, with_subjects=False)
     groups = card_groups(read_analysis(out), threshold=0.5)
     probabilities = np.sort([float(row["probability"]) for row in read_rows(out / "cells.csv")])[::-1]
-    shown = [[float(card.probability) for card in group.cards] for group in groups]
-    np.testing.assert_allclose(shown[0], probabilities[:60], atol=5e-4)
-    np.testing.assert_allclose(shown[2], probabilities[-60:], atol=5e-4)
+    written = [[card.probability for card in group.cards] for group in groups]
+    assert {"> 0.999", "< 0.001"} <= {*written[0], *written[2]}
+    shown = [[float(probability.strip("<> ")) for probability in group] for group in written]
+    np.testing.assert_allclose(shown[0], probabilities[:60], atol=1e-3)
+    np.testing.assert_allclose(shown[2], probabilities[-60:], atol=1e-3)
     nearest = np.sort(np.abs(probabilities - 0.5))[:60]
     np.testing.assert_allclose(np.sort(np.abs(np.array(shown[1]) - 0.5)), nearest, atol=1e-3)
     assert shown[1] == sorted(shown[1], reverse=True)
@@ -610,6 +612,29 @@ def test_analysis_of_thousands_shows_ends_and_middle_and_points_to_the_table(tmp
     assert "all of them are in cells.csv" in page.text
     assert "Nothing can be said by subject" in page.text
     assert "subjects" not in page.anchors
+
+
+def test_outliers_and_cells_at_a_border_are_shown_and_not_counted(tmp_path: Path) -> None:
+    out = build_analysis(tmp_path)
+    rows = [
+        ["a.png", "S1", 0.9, "leukemic", ""],
+        ["b.png", "S1", 0.2, "normal", "large"],
+        ["c.png", "S1", 0.8, "leukemic", "border"],
+        ["d.png", "S1", 0.7, "leukemic", "border outlier"],
+        ["e.png", "S2", 0.1, "normal", "outlier"],
+        ["f.png", "S2", "", "", "blank"],
+    ]
+    write_rows(out / "cells.csv", ["image", "subject", "probability", "decision", "flags"], rows)
+    page = page_of(write_analysis_report(out))
+    assert re.search("counted cells 2 of 6 cells in 13 images, 1 of them unusable", page.text)
+    assert re.search("called leukemic 1 of 2 counted cells: .* called normal 1 of 2 counted cells:", page.text)
+    assert "Not counted: 2 outliers, 2 cells cut by a border (1 is both), 1 cell without a probability." in page.text
+    assert any(caption.startswith("2 counted cells;") for caption in page.captions)
+    counted, others = card_groups(read_analysis(out), threshold=0.5)
+    assert [[card.image for card in group.cards] for group in (counted, others)] == [
+        ["a.png", "b.png"],
+        ["c.png", "d.png", "e.png"],
+    ]
 
 
 def test_analysis_of_drawn_cells_with_hostile_names(tmp_path: Path) -> None:
@@ -630,7 +655,8 @@ def test_analysis_of_drawn_cells_with_hostile_names(tmp_path: Path) -> None:
 def test_analysis_without_any_scored_cell(tmp_path: Path) -> None:
     out = build_analysis(tmp_path)
     write_rows(out / "cells.csv", ["image", "subject", "probability", "decision", "flags"], [])
-    write_rows(out / "subjects.csv", ["subject", "cells", "mean_probability", "decision", "share_leukemic"], [])
+    header = ["subject", "cells", "counted", "leukemic", "mean_probability", "decision", "share_leukemic"]
+    write_rows(out / "subjects.csv", header, [])
     np.savez(out / "thumbnails.npz", images=np.array([], dtype=str), thumbnails=np.zeros((0, 64, 64, 3), np.uint8))
     assert "No cell was scored." in page_of(write_analysis_report(out)).text
 

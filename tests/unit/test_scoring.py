@@ -99,12 +99,14 @@ def test_subject_gets_the_mean_of_its_cells(cells: Path, model: FittedModel, tmp
     assert analysis.subjects["subject"].tolist() == ["P1", "P2"]
     for row in analysis.subjects.to_dict("records"):
         own = analysis.cells.loc[analysis.cells["subject"] == row["subject"], "probability"]
-        assert row["cells"] == 3
-        assert row["mean_probability"] == pytest.approx(own.mean())
-        assert row["share_leukemic"] == pytest.approx((own >= 0.5).mean())
+        assert (row["cells"], row["counted"], row["leukemic"]) == (3, 3, (own >= 0.5).sum())
+        assert row["mean_probability"] == pytest.approx(own.mean(), abs=1e-6)
+        assert row["share_leukemic"] == pytest.approx((own >= 0.5).mean(), abs=1e-6)
         assert row["decision"] == ("leukemic" if own.mean() >= 0.5 else "normal")
     written = pd.read_csv(tmp_path / "out" / "subjects.csv")
-    assert list(written.columns) == ["subject", "cells", "mean_probability", "share_leukemic", "decision"]
+    assert list(written.columns) == [
+        "subject", "cells", "counted", "leukemic", "mean_probability", "share_leukemic", "decision",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("grey", [0, 128, 255])
@@ -114,7 +116,7 @@ def test_blank_image_is_flagged_and_gets_no_probability(cells: Path, model: Fitt
     table = pd.read_csv(tmp_path / "out" / "cells.csv", keep_default_na=False)
     assert table.iloc[0].tolist() == ["P1/0.png", "P1", "", "", "blank"]
     assert (table["probability"][1:] != "").all()
-    assert analysis.subjects["cells"].tolist() == [2, 3]
+    assert analysis.subjects[["cells", "counted"]].to_numpy().tolist() == [[3, 2], [3, 3]]
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert (summary["images"], summary["scored"]) == (7, 6)
     assert any("1 images are blank" in notice for notice in summary["notices"])

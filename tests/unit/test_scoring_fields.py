@@ -105,7 +105,7 @@ def test_image_has_its_counts_and_its_overlay(drawn, model: FittedModel, tmp_pat
     analysis = _analyze(_records(tmp_path, drawn), drawn, model, out)
     images = pd.read_csv(out / "images.csv", keep_default_na=False)
     assert images["kind"].tolist() == ["field", "field"]
-    assert images["cells"].tolist() == images["scored"].tolist() == [2, 3]
+    assert images["cells"].tolist() == images["counted"].tolist() == [2, 3]
     leukemic = analysis.cells["decision"] == "leukemic"
     assert images["leukemic"].tolist() == [leukemic[:2].sum(), leukemic[2:].sum()]
     overlay = np.asarray(Image.open(out / images["overlay"][0]))
@@ -146,10 +146,14 @@ def test_cell_that_the_border_cuts_is_in_no_mean(drawn, model: FittedModel, tmp_
     analysis = _analyze(_records(tmp_path, [cut]), [cut], model, tmp_path / "out")
     assert analysis.cells["flags"].tolist() == ["border", "", ""]
     assert np.isfinite(analysis.cells["probability"][0])
-    assert analysis.subjects["cells"].tolist() == [2]
-    assert analysis.subjects["mean_probability"][0] == pytest.approx(analysis.cells["probability"][1:].mean())
+    assert analysis.subjects[["cells", "counted"]].to_numpy().tolist() == [[3, 2]]
+    mean = analysis.cells["probability"][1:].mean()
+    assert analysis.subjects["mean_probability"][0] == pytest.approx(mean, abs=1e-6)
     images = pd.read_csv(tmp_path / "out" / "images.csv")
-    assert (images["cells"][0], images["scored"][0]) == (3, 2)
+    assert (images["cells"][0], images["counted"][0]) == (3, 2)
+    summary = _summary(tmp_path / "out")
+    assert [summary[name] for name in ("cells", "scored", "counted")] == [3, 3, 2]
+    assert summary["leukemic"] == images["leukemic"][0] == analysis.subjects["leukemic"][0]
     assert any("1 cells are cut by the border" in notice for notice in _summary(tmp_path / "out")["notices"])
 
 

@@ -37,7 +37,7 @@ class CellToExplain:
 
     image: str
     number: int
-    """In its field, from 1; 0 where the image shows a single cell."""
+    """In its image, as in the tables, from 1; 0 where no segmenter has numbered it."""
     probability: float
     """That the tables give; kept, not used."""
     crop: UInt8[np.ndarray, "96 96 3"]

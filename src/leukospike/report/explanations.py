@@ -1,6 +1,6 @@
 """What the page shows of an explained cell: three pictures, and in words what else is known of it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from scipy.ndimage import gaussian_filter
 from leukospike.classification.explanation import Explanation
 from leukospike.classification.morphology import MEASURES, Place
 from leukospike.report.figures import LEUKEMIC, NORMAL, SILENT
+from leukospike.report.words import probability
 
 _SIDE_PX = 192
 _SMOOTH_PX = 1.5  # of the crop: single pixels of a map tell more of the network's sampling than of the cell
@@ -57,6 +58,8 @@ class ExplainedCell:
     """Number in its field; 0 where the image shows a single cell."""
     probability: str
     decision: str
+    flags: str
+    """Of the cell, as in cells.csv."""
     log_odds: str
     picture: UInt8[np.ndarray, "192 192 3"]
     overlay: UInt8[np.ndarray, "192 192 3"]
@@ -66,7 +69,9 @@ class ExplainedCell:
     places: list[ShownPlace]
 
 
-def explained_cells(explanations: Sequence[Explanation], *, threshold: float) -> list[ExplainedCell]:
+def explained_cells(
+    explanations: Sequence[Explanation], *, threshold: float, flags: Mapping[tuple[str, int], str], fields: Set[str]
+) -> list[ExplainedCell]:
     """Prepare what the page lays out.
 
     Parameters
@@ -74,6 +79,10 @@ def explained_cells(explanations: Sequence[Explanation], *, threshold: float) ->
     explanations : sequence of Explanation
     threshold : float
         Probability from which a cell is called leukemic.
+    flags : mapping
+        Of cells, by image and number.
+    fields : set of str
+        Images that are whole fields: only a cell of those is told by its number.
 
     Returns
     -------
@@ -85,9 +94,10 @@ def explained_cells(explanations: Sequence[Explanation], *, threshold: float) ->
     return [
         ExplainedCell(
             image=cell.image,
-            cell=cell.number,
-            probability=f"{cell.probability:.3f}",
+            cell=cell.number if cell.image in fields else 0,
+            probability=probability(cell.probability),
             decision="leukemic" if cell.probability >= threshold else "normal",
+            flags=flags.get((cell.image, cell.number), ""),
             log_odds=_signed(cell.parts.log_odds),
             picture=enlarged(cell.crop),
             overlay=overlay(cell.crop, its_map, full=full),

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from leukospike.evaluation import N_BINS, THRESHOLD, DecisionCurve, decision_curve, per_subject, reliability, roc_band
+from leukospike.plurals import number_of
 from leukospike.report.drawing import (
     FAINT,
     INK,
@@ -80,11 +81,11 @@ def run_figures(run: Run) -> dict[str, Illustration]:
 
 
 def analysis_figures(analysis: Analysis) -> dict[str, Illustration]:
-    """Draw "probabilities" if any cell was scored, and "subjects" if it is known of any whose it is."""
+    """Draw "probabilities" if any cell is counted, and "subjects" if it is known of any whose it is."""
     drawn: list[Illustration] = []
-    if len(analysis.scored["image"]):
+    if len(analysis.counted["image"]):
         drawn.append(_probabilities(analysis))
-    if bool((analysis.scored["subject"] != "").any()):
+    if bool((analysis.counted["subject"] != "").any()):
         drawn.append(_analysis_subjects(analysis))
     return {illustration.name: illustration for illustration in drawn}
 
@@ -534,8 +535,8 @@ def _run_subjects(run: Run) -> Illustration:
 def _analysis_subjects(analysis: Analysis) -> Illustration:
     """Draw each subject's probabilities, coloured by the side of the threshold on which their mean lies."""
     threshold = float(analysis.summary["decision_threshold"])
-    known = analysis.scored["subject"] != ""
-    cells = {name: column[known] for name, column in analysis.scored.items()}
+    counted = analysis.counted
+    cells = {name: column[counted["subject"] != ""] for name, column in counted.items()}
     colours = {name: class_colour(values.mean() >= threshold) for name, values in _by_subject(cells).items()}
     legend = {f"mean at or above {threshold:g}": LEUKEMIC, f"mean below {threshold:g}": NORMAL}
     return illustrate(
@@ -544,16 +545,17 @@ def _analysis_subjects(analysis: Analysis) -> Illustration:
         name="subjects",
         title="Cell probabilities, subject by subject",
         alt="One row of dots a subject: the probabilities of that subject's cells, with their mean, ordered by mean.",
-        caption="Each row is one person, ordered by mean probability; each small dot one of their cells, the diamond"
-        " the mean. Look for rows that are spread over the whole width: the network does not agree with itself about"
-        " that person. A mean of a few dots says little. The colour is the network's answer, not the truth.",
+        caption="Each row is one person, ordered by mean probability; each small dot one of their counted"
+        " cells, the diamond the mean. Look for rows that are spread over the whole width: the network does not agree"
+        " with itself about that person. A mean of a few dots says little. The colour is the network's answer,"
+        " not the truth.",
     )
 
 
 def _probabilities(analysis: Analysis) -> Illustration:
     """Draw the histogram of the probabilities."""
     threshold = float(analysis.summary["decision_threshold"])
-    probabilities = analysis.scored["probability"]
+    probabilities = analysis.counted["probability"]
     edges = np.linspace(0, 1, 41)
     figure = new_figure(7.2, 3.0)
     panel = figure.subplots()
@@ -563,16 +565,16 @@ def _probabilities(analysis: Analysis) -> Illustration:
     panel.axvline(threshold, color=INK, linewidth=1, linestyle=(0, (4, 3)))
     panel.set_xlim(0, 1)
     panel.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
-    label_axes(panel, "probability of leukemic", "cells")
+    label_axes(panel, "probability of leukemic", "counted cells")
     return illustrate(
         figure,
         generated=bool(analysis.summary["generated"]),
         name="probabilities",
         title="How the probabilities are spread",
         alt="Histogram of the probabilities with a line at the decision threshold.",
-        caption=f"All {len(probabilities)} cells; the dashed line is the threshold {threshold:g}. Two heaps at the ends"
-        " mean that the network is sure of itself, which is not the same as being right; a heap at the line means"
-        " that it cannot tell these cells apart.",
+        caption=f"{number_of(len(probabilities), 'counted cell')}; the dashed line is the threshold {threshold:g}. Two"
+        " heaps at the ends mean that the network is sure of itself, which is not the same as being right; a heap at"
+        " the line means that it cannot tell these cells apart.",
     )
 
 

@@ -18,6 +18,7 @@ from jaxtyping import Float, Float64, Int64, UInt8
 from leukospike.classification.explanation import Explanation, read_explanations
 from leukospike.errors import RunError
 from leukospike.evaluation import METRICS
+from leukospike.scoring import NOT_COUNTED
 from leukospike.settings import PAPER, Kind
 
 Columns = dict[str, np.ndarray]
@@ -226,6 +227,22 @@ class Analysis:
         return {name: column[order] for name, column in self.cells.items()}
 
     @property
+    def counted(self) -> Columns:
+        """Those of them that are neither outliers nor cut by the border of a field."""
+        return self._marked(NOT_COUNTED, wanted=False)
+
+    @property
+    def not_counted(self) -> Columns:
+        """The others of them."""
+        return self._marked(NOT_COUNTED, wanted=True)
+
+    def _marked(self, flags: frozenset[str], *, wanted: bool) -> Columns:
+        """Give the scored cells that have one of some flags, or those that have none."""
+        cells = self.scored
+        marked = np.array([bool(flags & set(own.split())) for own in cells["flags"].tolist()], dtype=bool)
+        return {name: column[marked == wanted] for name, column in cells.items()}
+
+    @property
     def fields(self) -> Columns:
         """The rows of `images` that are whole fields."""
         chosen = np.flatnonzero(self.images["kind"] == Kind.FIELD)
@@ -313,7 +330,7 @@ def read_analysis(folder: Path) -> Analysis:
     """
     where = "write_analysis_report"
     summary = _json(folder / "summary.json", where)
-    for name in ("images", "scored", "failed", "model", "generated", "decision_threshold", "notices"):
+    for name in ("images", "failed", "model", "generated", "decision_threshold", "notices"):
         if name not in summary:
             raise _unusable(folder / "summary.json", where, f"no {name!r}")
     arrays = _arrays(folder / "thumbnails.npz", where, ("images", "thumbnails"), optional=("cells",))
@@ -335,7 +352,7 @@ def read_analysis(folder: Path) -> Analysis:
             folder / "subjects.csv",
             where,
             text=("subject", "decision"),
-            numbers=("cells", "mean_probability", "share_leukemic", *posterior),
+            numbers=("cells", "counted", "leukemic", "mean_probability", "share_leukemic", *posterior),
         ),
         failures=_failures(folder, where),
         thumbnails=dict(zip(zip(arrays["images"].tolist(), numbers, strict=True), arrays["thumbnails"], strict=True)),
@@ -352,7 +369,7 @@ def read_analysis(folder: Path) -> Analysis:
 def _images(folder: Path, where: str) -> Columns:
     """Read images.csv; the file is there only if an image is a whole field."""
     text = ("image", "subject", "kind", "flags", "pixel_size_from", "scaled_by", "overlay")
-    numbers = ("cells", "scored", "leukemic", "um_per_px", "red_cells")
+    numbers = ("cells", "counted", "leukemic", "um_per_px", "red_cells")
     path = folder / "images.csv"
     if not path.exists():
         return {name: np.array([], dtype=str if name in text else np.float64) for name in (*text, *numbers)}

@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from leukospike.files import write_text, written_whole
+from leukospike.plurals import number_of
 from leukospike.report.checklists import Checklist, answered_checklists
 from leukospike.report.explanations import explained_cells
 from leukospike.report.figures import analysis_figures, run_figures
@@ -27,10 +28,22 @@ from leukospike.report.tables import (
     setting_rows,
     subject_rows,
 )
-from leukospike.report.words import KEY_METRICS, NONE, copies_sentence, protocol_sentence, summary, with_interval
+from leukospike.report.words import (
+    KEY_METRICS,
+    MODEL_MEANINGS,
+    NONE,
+    copies_sentence,
+    probability,
+    protocol_sentence,
+    summary,
+    with_interval,
+)
+from leukospike.scoring import BORDER, DECISIONS, OUTLIER
 
 _CELLS_A_GROUP = 60
 _FIELDS_SHOWN = 12
+_NOTICES_FIRST = 3  # at the top of the page; if there are more, all are at its end too
+
 _PAGE_PX = 960
 
 
@@ -57,7 +70,7 @@ class Field:
     image: str
     subject: str
     cells: str
-    scored: str
+    counted: str
     leukemic: str
     flags: str
     pixel_size: str
@@ -157,20 +170,30 @@ def write_analysis_report(out: Path) -> Path:
         "analysis.html.j2",
         summary=found.summary,
         threshold=threshold,
-        leukemic=int((found.scored["probability"] >= threshold).sum()),
+        cells=len(found.cells["image"]),
         scored=len(found.scored["image"]),
-        unscored=len(found.cells["image"]) - len(found.scored["image"]),
+        counted=len(found.counted["image"]),
+        leukemic=int((found.counted["decision"] == DECISIONS[1]).sum()),
+        not_counted=_not_counted_words(found),
         figures=analysis_figures(found),
         model=setting_rows(
-            flattened({name: value for name, value in found.summary["model"].items() if name != "card"})
+            flattened({name: value for name, value in found.summary["model"].items() if name != "card"}),
+            MODEL_MEANINGS,
         ),
         card=found.summary["model"].get("card"),
-        outliers=sum("outlier" in flags.split() for flags in found.cells["flags"].tolist()),
         subjects=sorted(_rows(found.subjects), key=lambda row: -row["mean_probability"]),
         groups=card_groups(found, threshold=threshold),
         fields=field_rows(found),
-        explained=explained_cells(found.explanations, threshold=threshold),
+        explained=explained_cells(
+            found.explanations,
+            threshold=threshold,
+            flags={(row["image"], row["cell"]): row["flags"] for row in _rows(found.cells)},
+            fields=set(found.fields["image"].tolist()),
+        ),
         detection=found.summary.get("detection"),
+        named=bool((found.cells["subject"] != "").any()),
+        first_notices=found.summary["notices"][:_NOTICES_FIRST],
+        later_notices=found.summary["notices"][_NOTICES_FIRST:],
         failures=failure_rows(found.failures),
     )
     return write_page(out / "report.html", page)
@@ -188,13 +211,31 @@ def card_groups(analysis: Analysis, *, threshold: float) -> list[CardGroup]:
     Returns
     -------
     list of CardGroup
-        Highest probability first within each group. One group of all cells if there are at most 180, else the 60
-        highest, the 60 nearest to the threshold and the 60 lowest.
+        Highest probability first within each group. One group of all counted cells if there are at most 180, else the
+        60 highest, the 60 nearest to the threshold and the 60 lowest of them. Then those that are scored and not
+        counted, 60 at the most.
     """
-    cells, size = analysis.scored, _CELLS_A_GROUP
+    cells, size = analysis.counted, _CELLS_A_GROUP
     every = np.arange(len(cells["image"]))
-    if len(every) <= 3 * size:
-        return [_group("All cells, by probability", "Highest probability first.", cells, every, analysis)]
+    groups: list[CardGroup] = []
+    if len(every) > 3 * size:
+        groups = _ends_and_middle(cells, threshold, analysis)
+    elif len(every):
+        groups = [_group("All counted cells", "Highest probability first.", cells, every, analysis)]
+    others = analysis.not_counted
+    if len(others["image"]):
+        shown = np.arange(min(size, len(others["image"])))
+        words = "Outliers, and cells that the border of a field cuts; highest probability first."
+        if len(shown) < len(others["image"]):
+            words += f" The {size} highest of {len(others['image'])}."
+        groups.append(_group("Scored, but not counted", words, others, shown, analysis))
+    return groups
+
+
+def _ends_and_middle(cells: Columns, threshold: float, analysis: Analysis) -> list[CardGroup]:
+    """Make groups of the highest, those nearest to the threshold, and the lowest."""
+    size = _CELLS_A_GROUP
+    every = np.arange(len(cells["image"]))
     nearest = np.sort(np.argsort(np.abs(cells["probability"] - threshold), kind="stable")[:size])
     return [
         _group(f"The {size} highest", "Where this network leans most towards leukemic.", cells, every[:size], analysis),
@@ -236,7 +277,7 @@ def field_rows(analysis: Analysis) -> list[Field]:
                 image=row["image"],
                 subject=row["subject"],
                 cells=f"{row['cells']:.0f}",
-                scored=f"{row['scored']:.0f}",
+                counted=f"{row['counted']:.0f}",
                 leukemic=f"{row['leukemic']:.0f}",
                 flags=row["flags"],
                 pixel_size=f"{size} ({source})" if source else size,
@@ -245,6 +286,22 @@ def field_rows(analysis: Analysis) -> list[Field]:
             )
         )
     return fields
+
+
+def _not_counted_words(analysis: Analysis) -> str:
+    """Say how many cells are not counted, and why."""
+    flags = [set(own.split()) for own in analysis.not_counted["flags"].tolist()]
+    outliers, cut = (sum(flag in own for own in flags) for flag in (OUTLIER, BORDER))
+    words: list[str] = []
+    if outliers:
+        words.append(number_of(outliers, "outlier"))
+    if cut:
+        words.append(f"{number_of(cut, 'cell')} cut by a border")
+    if both := outliers + cut - len(flags):
+        words[-1] += f" ({number_of(both, 'is', 'are')} both)"
+    if without := len(analysis.cells["image"]) - len(analysis.scored["image"]):
+        words.append(f"{number_of(without, 'cell')} without a probability")
+    return ", ".join(words)
 
 
 def _checklist_table(checklists: Sequence[Checklist]) -> str:
@@ -279,7 +336,7 @@ def _group(title: str, words: str, cells: Columns, places: Int[np.ndarray, " sho
                 image=row["image"],
                 cell=row["cell"] if row["image"] in fields else 0,
                 subject=row["subject"],
-                probability=number(row["probability"]),
+                probability=probability(row["probability"]),
                 decision=row["decision"],
                 flags=row["flags"],
                 set=row.get("set"),
@@ -335,6 +392,8 @@ def render_page(template: str, **values: object) -> str:
     environment.filters["data_uri"] = _data_uri
     environment.filters["picture_uri"] = _picture_uri
     environment.filters["number"] = number
+    environment.globals["number_of"] = number_of
+    environment.filters["probability"] = probability
     return environment.get_template(template).render(values)
 
 

@@ -154,9 +154,14 @@ def published_rows(run: Run) -> list[PublishedRow]:
     return rows
 
 
-def setting_rows(settings: Mapping[str, object]) -> list[tuple[str, str, str]]:
-    """List name, value and meaning of each setting."""
-    return [(name, _written(value), SETTING_MEANINGS.get(name, "")) for name, value in settings.items()]
+def setting_rows(
+    settings: Mapping[str, object], meanings: Mapping[str, str] = SETTING_MEANINGS
+) -> list[tuple[str, str, str]]:
+    """List name, value and meaning of each setting; what is called ``versions.`` has its meaning in its name."""
+    return [
+        (name, _written(value), "version used" if name.startswith("versions.") else meanings.get(name, ""))
+        for name, value in settings.items()
+    ]
 
 
 def failure_rows(failures: Columns) -> list[tuple[str, str]]:

@@ -48,6 +48,26 @@ SETTING_MEANINGS = {
     "hidden_units": "width of a layer before the output, where one was asked for",
     "batch_size": "pictures per training step",
     "learning_rate": "size of the training steps at the start",
+    "data.name": "what the data are called",
+    "data.layout": "as what the folder was understood",
+    "data.images": "images used",
+    "data.subjects": "people they are of; 0: unknown",
+    "data.digest": "SHA-256 of all pixels",
+    "groups.digest": "SHA-256 of the names of subjects who count as one",
+    "groups.subjects": "subjects who count as one with others, since their images overlap",
+    "groups.into": "how many they count as",
+}
+
+MODEL_MEANINGS = {
+    "name": "of the run or weights file, or of the package's own",
+    "backbone": "what was trained",
+    "folds": "parts of the run, each with networks of its own",
+    "networks": "whose mean is taken, in all",
+    "image_size": "side of the picture that the model takes, pixels",
+    "digest": "SHA-256 of the weights",
+    "error_rate": "share of cells whose set may miss the right label",
+    "outlier_distance": "standard deviations from the training cells beyond which a cell is an outlier",
+    "moved": "cells cut out and moved to the size and colours of the training cells",
 }
 
 PROTOCOL_MEANINGS = {
@@ -69,6 +89,19 @@ def number(value: float | None, *, digits: int = 3) -> str:
     ('0.988', True)
     """
     return NONE if value is None else f"{value:.{digits}f}"
+
+
+def probability(value: float) -> str:
+    """Write a probability: nobody can be as sure as 0.000 and 1.000 say.
+
+    Examples
+    --------
+    >>> probability(0.98765), probability(0.99999), probability(0.0)
+    ('0.988', '> 0.999', '< 0.001')
+    """
+    if value < 0.001:
+        return "< 0.001"
+    return "> 0.999" if value > 0.999 else f"{value:.3f}"
 
 
 def percent(value: float | None, *, digits: int = 1) -> str:
