@@ -392,9 +392,8 @@ def render_page(template: str, **values: object) -> str:
     environment.filters["data_uri"] = _data_uri
     environment.filters["picture_uri"] = _picture_uri
     environment.filters["number"] = number
-    environment.globals["number_of"] = number_of
     environment.filters["probability"] = probability
-    return environment.get_template(template).render(values)
+    return environment.get_template(template).render(values, number_of=number_of)
 
 
 def write_page(path: Path, page: str) -> Path:
