@@ -409,6 +409,8 @@ def analyze(
             )
         report = write_analysis_report(part).name
     out_console.print(f"Report: {out / report}")
+    for notice in analysis.notices:
+        _say(notice)
     _end(analysis.failures, len(records), see=out / "failures.csv")
 
 

@@ -26,6 +26,7 @@ from leukospike.errors import WeightsError
 from leukospike.framing import C_NMC_FRAMING, Framing
 from leukospike.images import luma
 from leukospike.model import FittedModel, load_model
+from leukospike.plurals import number_of
 from leukospike.preprocessing import spike_map
 from leukospike.runs import model_files
 from leukospike.settings import Runtime
@@ -134,6 +135,7 @@ class RunScorer:
             tensors += [torch.from_numpy(model.components.basis), *model.network.state_dict().values()]
         return {
             "name": self._name,
+            "folds": len(self._models),
             "networks": len(self._models),
             "image_size": self._models[0].image_size,
             "digest": _digest(tensors),
@@ -141,7 +143,7 @@ class RunScorer:
 
     def notices(self) -> list[str]:
         """Say that nothing here is calibrated."""
-        return _notices_of_run(len(self._models))
+        return _notices_of_run(len(self._models), len(self._models))
 
     def _score_waiting(self) -> None:
         """Score what has been looked at."""
@@ -246,14 +248,20 @@ class CellRunScorer(_CropScorer):
         return {
             "name": self._name,
             "backbone": self._models[0].backbone,
-            "networks": sum(len(model.networks) for model in self._models),
+            "folds": len(self._models),
+            "networks": self._n_networks,
             "image_size": CROP_PX,
             "digest": _digest(tensors),
         }
 
     def notices(self) -> list[str]:
         """Say that nothing here is calibrated, and how cells were brought to the form of the training cells."""
-        return [*_notices_of_run(len(self._models)), *self._notices_of_foreign()]
+        return [*_notices_of_run(len(self._models), self._n_networks), *self._notices_of_foreign()]
+
+    @property
+    def _n_networks(self) -> int:
+        """Count the networks of all folds."""
+        return sum(len(model.networks) for model in self._models)
 
 
 class ShippedScorer(_CropScorer):
@@ -297,12 +305,12 @@ class ShippedScorer(_CropScorer):
 
     def notices(self) -> list[str]:
         """Say how the cells were brought to the form of the training cells."""
-        as_they_came = len(self._sizes) - self._foreign
+        as_they_came = sum(size is None for size in self._sizes)
         if not as_they_came:
             return self._notices_of_foreign()
         return [
-            f"{as_they_came} images are like C-NMC's and were scored as they came. The classifier was trained on"
-            " the training folds of C-NMC: cells of those are scored too well.",
+            f"Scored as given, since already like C-NMC's: {number_of(as_they_came, 'image')}. The classifier was"
+            " trained on the training folds of C-NMC: cells of those are scored too well.",
             *self._notices_of_foreign(),
         ]
 
@@ -341,11 +349,14 @@ def load_scorer(source: Path) -> RunScorer | CellRunScorer:
     return RunScorer([load_model(path) for path in paths], name)
 
 
-def _notices_of_run(n_folds: int) -> list[str]:
+def _notices_of_run(n_folds: int, n_networks: int) -> list[str]:
     """Say what holds of the networks of any run."""
     notices = ["The probabilities are not calibrated on other subjects, and foreign cells are not recognised."]
     if n_folds > 1:
-        notices.append(f"Each probability is the mean of {n_folds} networks, the folds of one run.")
+        each = "one" if n_networks == n_folds else str(n_networks // n_folds)
+        notices.append(
+            f"Each probability is the mean of {n_networks} networks, {each} of each of the {n_folds} folds of a run."
+        )
         notices.append("Cells that the run was trained on are scored too well: score other cells, or see its report.")
     return notices
 

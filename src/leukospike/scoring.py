@@ -21,6 +21,7 @@ from leukospike.failures import Failure, write_failures
 from leukospike.files import write_table, write_text, written_whole
 from leukospike.framing import LONGEST_CELL_PX, LONGEST_CUT_OUT_PX, view_of
 from leukospike.images import Picture
+from leukospike.plurals import number_of
 from leukospike.preparation import decoded
 from leukospike.progress import Progress, silent
 from leukospike.scorers import CellSize, Scored, Scorer, ShippedScorer
@@ -186,8 +187,8 @@ def analyze_cells(
     table = _cell_table(cells, scored, with_measures=class_maps is not None)
     images = _image_table(rows, table)
     subjects = _subject_table(table, scorer, prevalence)
-    counted = _counted(table)
     n_fields = sum(row["kind"] == Kind.FIELD for row in rows)
+    counted = _counted(table)
     notices = _notices(table, images, reader.failures, scorer)
     summary: dict[str, Any] = {
         "images": len(records),
@@ -198,7 +199,7 @@ def analyze_cells(
         "leukemic": int((counted["decision"].to_numpy(str) == DECISIONS[1]).sum()),
         "generated": generated,
         "decision_threshold": THRESHOLD,
-        "prevalence": prevalence,
+        "prevalence": prevalence if isinstance(scorer, ShippedScorer) else None,
         "model": model,
         "kinds": {"asked": kind.value, "cell": len(rows) - n_fields, "field": n_fields},
         "scale": _scale(scorer, images) if n_fields else None,
@@ -227,8 +228,8 @@ def analyze_cells(
 
 
 def _worth_explaining(cells: Sequence[_Cell], table: pd.DataFrame, scorer: ShippedScorer) -> list[CellToExplain]:
-    """Choose the cells that the scorer is least and most sure of."""
-    probability = table["probability"].to_numpy(np.float64)
+    """Choose the cells that the scorer is least and most sure of, of those that are counted."""
+    probability = table["probability"].where(table.index.isin(_counted(table).index)).to_numpy(np.float64)
     return [
         CellToExplain(
             image=cells[place].record.image,
@@ -432,9 +433,9 @@ def _counted(cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def _subject_table(table: pd.DataFrame, scorer: Scorer, prevalence: float) -> pd.DataFrame:
-    """Give one row a subject: its counted cells' mean probability, and the posterior where the scorer can tell.
+    """Give one row a subject: its cells' mean probability, and how likely leukemia where the scorer can tell.
 
-    The decision is on the posterior, or else on the mean.
+    Of counted cells alone. The decision is on the posterior, or else on the mean.
     """
     known = _counted(table).dropna(subset=["subject"])
     rows: list[dict[str, Any]] = []
@@ -503,7 +504,7 @@ def _notices(
     """Say what a reader of the tables should know."""
     notices = scorer.notices()
     if failures:
-        notices.append(f"{len(failures)} files could not be used; failures.csv names them with the reason.")
+        notices.append(f"{number_of(len(failures), 'file')} could not be used; failures.csv gives the reason.")
     fields = images.loc[images["kind"] == Kind.FIELD.value]
     if len(fields):
         notices += _field_notices(fields, scorer)
@@ -511,39 +512,42 @@ def _notices(
         sum(flag in flags.split() for flags in table["flags"].to_list()) for flag in (BLANK, LARGE, NO_CELL, BORDER)
     )
     if border:
-        notices.append(
-            f"{border} cells are cut by the border of a field: scored, but in no mean of a subject and no"
-            " count of an image."
-        )
+        which = number_of(border, "cell is", "cells are")
+        notices.append(f"{which} cut by the border of a field: scored, but not counted for subject or image.")
     if blank:
-        notices.append(f"{blank} images are blank: they show nothing that could have a probability.")
+        which = number_of(blank, "image is", "images are")
+        notices.append(f"{which} blank: there is nothing to see that could have a probability.")
     if large:
-        notices.append(f"{large} images are larger than {_LARGE_PX} pixels; the model expects single cells.")
+        which = number_of(large, "image is", "images are")
+        notices.append(f"{which} larger than {_LARGE_PX} pixels; the model expects single cells.")
     if no_cell:
-        so = "So they have no probability" if scorer.cuts_out else "They were scored all the same"
-        notices.append(f"In {no_cell} images of single cells no white cell was found. {so}: see whether they show one.")
+        which = number_of(no_cell, "image of a single cell", "images of single cells")
+        so = "So there is no probability" if scorer.cuts_out else "Scored all the same"
+        notices.append(f"In {which} no white cell was found. {so}: see whether there is one.")
     single = images.loc[images["kind"] == Kind.CELL.value, "flags"].dropna().to_list()
     doubtful = sum(bool((_UNREADABLE - {BLANK}) & set(flags.split())) for flags in single)
     if doubtful:
-        notices.append(
-            f"{doubtful} images of single cells look wrong; their flags say why. They were scored all the same."
-        )
+        which = number_of(doubtful, "image of a single cell looks", "images of single cells look")
+        notices.append(f"{which} wrong; the flags say why. Scored all the same.")
     sizes = sum(PIXEL_SIZE in flags.split() for flags in images["flags"].dropna().to_list())
     if sizes:
         low, high = PLAUSIBLE_CELL_UM
         notices.append(
-            f"In {sizes} images the pixel size is implausible: by it white cells would be smaller than {low:g} or"
-            f" larger than {high:g} micrometres. Check --pixel-size, or what the files state."
+            f"In {number_of(sizes, 'image')} the pixel size is implausible: by it white cells would be smaller than"
+            f" {low:g} or larger than {high:g} micrometres. Check --pixel-size, or what the files state."
         )
     said_of = set(_counted(table)["subject"].dropna().to_list())
     if silent := sorted(set(table["subject"].dropna().to_list()) - said_of):
         names = ", ".join(map(str, silent[:_NAMED])) + (", ..." if len(silent) > _NAMED else "")
         notices.append(
-            f"Nothing is said of {len(silent)} subjects, which have no row: all their cells are outliers, cut by a"
-            f" border, or without a probability ({names})."
+            f"Nothing is said of {number_of(len(silent), 'subject')} ({names}), without a row in subjects.csv: no cell"
+            " is counted, since all are outliers, cut by a border, or without a probability."
         )
     if not any(isinstance(subject, str) for subject in [*table["subject"].to_list(), *images["subject"].to_list()]):
-        notices.append("No subjects are known: put each subject's images into a folder of its own, or use a manifest.")
+        notices.append(
+            "No subjects are known: put each subject's images into a folder of its own and give the folder that holds"
+            " these, or use a manifest."
+        )
     return notices
 
 
@@ -551,11 +555,12 @@ def _field_notices(fields: pd.DataFrame, scorer: Scorer) -> list[str]:
     """Say how fields were told, read and brought to the model's scale."""
     framing, ways = scorer.framing, fields["scaled_by"].to_list()
     notices = [
-        f"{len(fields)} images were taken for whole fields. Without --kind, an image is of a single cell if its longer"
-        f" side is at most {LONGEST_CELL_PX} pixels, or {LONGEST_CUT_OUT_PX} where it is black around its content."
+        f"{number_of(len(fields), 'image was taken for a whole field', 'images were taken for whole fields')}. Without"
+        f" --kind, an image is of a single cell if its longer side is at most {LONGEST_CELL_PX} pixels, or"
+        f" {LONGEST_CUT_OUT_PX} where it is black around its content."
     ]
     if unread := sum(bool(_UNREADABLE & set(flags.split())) for flags in fields["flags"].to_list()):
-        notices.append(f"{unread} fields could not be read as smears and give no cells; images.csv flags why.")
+        notices.append(f"{number_of(unread, 'field')} could not be read as a smear: no cells; images.csv flags why.")
     if scorer.cuts_out:
         return notices
     if scorer.framing_from != "model":
@@ -567,14 +572,14 @@ def _field_notices(fields: pd.DataFrame, scorer: Scorer) -> list[str]:
         notices.append("The model was trained on whole fields: what it says of their single cells means little.")
     if by_size := ways.count("pixel size"):
         notices.append(
-            f"In {by_size} fields, cells were brought to the scale of the model's training images by pixel size;"
-            " images.csv says which, and where it is from."
+            f"In {number_of(by_size, 'field')}, cells were brought to the scale of the model's training images by pixel"
+            " size; images.csv says which, and where it is from."
         )
     if by_proportion := ways.count("proportion"):
         lacking = "the model's" if framing.um_per_px is None else "the field's"
         notices.append(
-            f"In {by_proportion} fields the scale is not known ({lacking} pixel size is missing): cells were not"
-            " brought to the training scale, but made as large in their picture as training cells in theirs. So a"
-            " cell's size tells the model nothing."
+            f"In {number_of(by_proportion, 'field')} the scale is not known ({lacking} pixel size is missing): cells"
+            " were not brought to the training scale, but made as large in their picture as training cells in theirs."
+            " So a cell's size tells the model nothing."
         )
     return notices

@@ -220,7 +220,10 @@ def test_analyze_gives_tables_summary_and_report(leukospike, finished: Path, dis
     out = tmp_path / "new" / "analysis"
     ended = leukospike("analyze", discs, "--model", finished, "--out", out)
     assert (ended.status, ended.out) == (0, f"Report: {out / 'report.html'}\n")
-    assert ended.error == "analyze (24)\n"
+    stage, *notices = ended.error.splitlines()
+    assert stage == "analyze (24)"
+    assert notices == [f"leukospike: {notice}" for notice in json.loads((out / "summary.json").read_text())["notices"]]
+    assert "not calibrated" in notices[0]
     assert _names(out) == ["cells.csv", "report.html", "subjects.csv", "summary.json", "thumbnails.npz"]
     cells = _rows(out / "cells.csv")
     assert list(cells[0])[:5] == ["image", "subject", "probability", "decision", "flags"]
@@ -232,7 +235,7 @@ def test_analyze_gives_tables_summary_and_report(leukospike, finished: Path, dis
     assert subjects.keys() == {row["subject"] for row in cells}
     for subject, row in subjects.items():
         own = [float(cell["probability"]) for cell in cells if cell["subject"] == subject]
-        assert float(row["mean_probability"]) == pytest.approx(np.mean(own))
+        assert float(row["mean_probability"]) == pytest.approx(np.mean(own), abs=1e-6)
         assert int(row["cells"]) == 4
     summary = json.loads((out / "summary.json").read_text())
     assert (summary["images"], summary["scored"], summary["failed"]) == (24, 24, 0)

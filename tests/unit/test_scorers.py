@@ -1,5 +1,6 @@
 """Analysing with the classifier of the package: which cells are cut out, matched, flagged, and what subjects get."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from PIL import Image
 
 from leukospike.classification.classifier import default_classifier
+from leukospike.classification.explanation import default_explainer, read_explanations
 from leukospike.classification.source import diameter_of
 from leukospike.datasets import collect_images
 from leukospike.scorers import SUBJECT_COLUMNS, CellSize, ShippedScorer
@@ -92,13 +94,36 @@ def test_nothing_to_cut_out_is_no_probability(tmp_path: Path):
     assert len(analysis.subjects) == 0
 
 
-def test_outliers_take_no_part_in_subjects(tmp_path: Path):
+def _noise() -> np.ndarray:
+    """Draw what is no cell, on black."""
     noise = np.random.default_rng(0).integers(5, 256, (SIDE, SIDE, 3), dtype=np.uint8)
     noise[:60] = noise[-60:] = 0
     noise[:, :60] = noise[:, -60:] = 0
-    analysis = _analysis(tmp_path / "in", tmp_path / "out", {"P1/noise.png": noise}, with_cells=False)
+    return noise
+
+
+def test_outliers_take_no_part_in_subjects(tmp_path: Path):
+    analysis = _analysis(tmp_path / "in", tmp_path / "out", {"P1/noise.png": _noise()}, with_cells=False)
     assert OUTLIER in analysis.cells["flags"][0].split()
     assert len(analysis.subjects) == 0
+
+
+def test_only_counted_cells_are_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    scored = ShippedScorer.scored
+    outlier = np.array([False, True, False])
+    monkeypatch.setattr(ShippedScorer, "scored", lambda scorer: replace(scored(scorer), outlier=outlier))
+    pictures = {f"{n}.png": _picture(seed=n) for n in range(3)}
+    analysis = _analysis(tmp_path / "in", tmp_path / "out", pictures, explainer=default_explainer())
+    assert analysis.cells["flags"].tolist() == ["", "outlier", ""]
+    assert {explanation.image for explanation in read_explanations(tmp_path / "out")} == {"0.png", "2.png"}
+
+
+def test_image_without_a_cell_is_not_said_to_be_scored_as_given(tmp_path: Path):
+    pictures = {"a.png": _picture(), "glass.png": np.full((200, 200, 3), 230, np.uint8)}
+    notices = _analysis(tmp_path / "in", tmp_path / "out", pictures).notices
+    assert [notice.partition(".")[0] for notice in notices if "as given" in notice] == [
+        "Scored as given, since already like C-NMC's: 1 image"
+    ]
 
 
 def test_prevalence_moves_the_posterior_of_subjects_and_nothing_else(tmp_path: Path):

@@ -90,8 +90,9 @@ def test_several_models_are_averaged(cells: Path, tmp_path: Path):
     together = _analyze(cells, models, tmp_path / "all")
     assert together.cells["probability"].to_numpy() == pytest.approx(np.mean(alone, axis=0), abs=1e-6)
     summary = json.loads((tmp_path / "all" / "summary.json").read_text())
-    assert summary["model"]["networks"] == 3
-    assert any("mean of 3 networks" in notice for notice in summary["notices"])
+    assert (summary["model"]["folds"], summary["model"]["networks"]) == (3, 3)
+    assert any("mean of 3 networks, one of each of the 3 folds" in notice for notice in summary["notices"])
+    assert summary["prevalence"] is None
 
 
 def test_subject_gets_the_mean_of_its_cells(cells: Path, model: FittedModel, tmp_path: Path):
@@ -119,7 +120,7 @@ def test_blank_image_is_flagged_and_gets_no_probability(cells: Path, model: Fitt
     assert analysis.subjects[["cells", "counted"]].to_numpy().tolist() == [[3, 2], [3, 3]]
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert (summary["images"], summary["scored"]) == (7, 6)
-    assert any("1 images are blank" in notice for notice in summary["notices"])
+    assert any("1 image is blank" in notice for notice in summary["notices"])
 
 
 def test_subject_of_blank_images_only_is_not_listed(tmp_path: Path, model: FittedModel):

@@ -154,7 +154,7 @@ def test_cell_that_the_border_cuts_is_in_no_mean(drawn, model: FittedModel, tmp_
     summary = _summary(tmp_path / "out")
     assert [summary[name] for name in ("cells", "scored", "counted")] == [3, 3, 2]
     assert summary["leukemic"] == images["leukemic"][0] == analysis.subjects["leukemic"][0]
-    assert any("1 cells are cut by the border" in notice for notice in _summary(tmp_path / "out")["notices"])
+    assert any("1 cell is cut by the border" in notice for notice in _summary(tmp_path / "out")["notices"])
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_bad_field_has_a_flag_and_no_cells(drawn, model: FittedModel, tmp_path: 
     images = pd.read_csv(tmp_path / "out" / "images.csv", keep_default_na=False)
     assert how in images["flags"][0].split()
     assert images["cells"].tolist() == [0, 3]
-    assert any("1 fields could not be read" in notice for notice in _summary(tmp_path / "out")["notices"])
+    assert any("1 field could not be read" in notice for notice in _summary(tmp_path / "out")["notices"])
 
 
 def test_nothing_but_bad_fields_gives_empty_tables(drawn, model: FittedModel, tmp_path: Path):
@@ -282,7 +282,7 @@ def test_picture_without_a_white_cell_is_flagged_and_counted(drawn, model: Fitte
     assert np.isfinite(analysis.cells["probability"]).tolist() == [True, True, False]
     notices = _summary(tmp_path / "out")["notices"]
     assert [notice for notice in notices if "no white cell was found" in notice] == [
-        "In 1 images of single cells no white cell was found. They were scored all the same: see whether they show one."
+        "In 1 image of a single cell no white cell was found. Scored all the same: see whether there is one."
     ]
 
 

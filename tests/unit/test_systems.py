@@ -218,7 +218,8 @@ def test_analyze_with_a_run_of_cells(honest: RunOutcome, tmp_path: Path):
     assert ((analysis.cells["probability"] >= 0.5) == leukemic).all()
     summary = json.loads((tmp_path / "analysis" / "summary.json").read_text(encoding="utf-8"))
     assert summary["model"]["backbone"] == "appearance"
-    assert summary["model"]["networks"] == 9
+    assert (summary["model"]["folds"], summary["model"]["networks"]) == (3, 9)
+    assert any("mean of 9 networks, 3 of each of the 3 folds" in notice for notice in analysis.notices)
 
 
 def test_weights_of_two_backbones_are_refused(honest: RunOutcome, tmp_path: Path):
