@@ -364,9 +364,14 @@ def analyze(
     overlays. Twelve cells, those it is least and most sure of, are explained: which pixels speak for what, when they
     spike, the most similar training cells. Research use only, not a diagnosis.
 
+    Whose an image is, a manifest says, or the name of a cell of C-NMC, or the layout class/subject/, or else the first
+    folder below the given one. Of several given folders, each is a subject for the images that lie directly in it.
+
     Example:
 
     leukospike analyze fields --out analysis
+
+    leukospike analyze patient-1 patient-2 --out analysis
 
     leukospike analyze fields --prevalence 0.02 --out analysis
 

@@ -44,6 +44,29 @@ def test_names_of_cnmc_cells_say_the_subject_wherever_they_lie(tmp_path: Path):
     assert record.subject == "11"
 
 
+def test_several_folders_name_subjects_as_the_folder_that_holds_them(tmp_path: Path):
+    _touch(tmp_path, "P34/1.png", "P34/2.png", "PH10/1.png", "PH10/old/3.png")
+    together = collect_images([tmp_path])
+    apart = collect_images([tmp_path / "P34", tmp_path / "PH10"])
+    assert [(record.path, record.subject) for record in apart[:3]] == [
+        (record.path, record.subject) for record in together[:3]
+    ]
+    assert [record.subject for record in apart] == ["P34", "P34", "PH10", "old"]
+    assert {record.subject for record in collect_images([tmp_path / "P34"])} == {None}
+
+
+def test_folders_of_classes_and_their_subjects_one_by_one(tmp_path: Path):
+    _touch(tmp_path, "all/P34/1.png", "hem/PH10/1.png", "all/P1/1.png", "hem/P1/2.png", "all/a.png", "hem/b.png")
+    folders = [tmp_path / name for name in ("all/P34", "hem/PH10")]
+    assert [record.subject for record in collect_images(folders)] == ["P34", "PH10"]
+    assert {record.subject for record in collect_images([tmp_path / "all" / "P1", tmp_path / "hem" / "P1"])} == {
+        "all/P1",
+        "hem/P1",
+    }
+    subjects = {record.image: record.subject for record in collect_images([tmp_path / "all", tmp_path / "hem"])}
+    assert (subjects["a.png"], subjects["b.png"]) == (None, None)
+
+
 def test_file_stands_for_itself(tmp_path: Path):
     _touch(tmp_path, "a.png", "b.png")
     [record] = collect_images([tmp_path / "b.png"])

@@ -5,7 +5,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from leukospike.datasets.layouts import cnmc_subject, name_below, read_dataset, visible_files
+from leukospike.datasets.layouts import (
+    LEUKEMIC_NAMES,
+    NORMAL_NAMES,
+    cnmc_subject,
+    name_below,
+    read_dataset,
+    visible_files,
+)
 from leukospike.datasets.records import Record
 from leukospike.errors import DataError
 
@@ -15,7 +22,9 @@ def collect_images(paths: Sequence[Path]) -> tuple[Record, ...]:
 
     A folder of a known layout gives its records. Any other folder gives every file below it, at any depth, an image
     or not (whoever opens it will say so). Of a file named as C-NMC names its cells, the name says the subject; of
-    others the first folder below the given one is taken for it. A file stands for itself.
+    others the first folder below the given one is taken for it. What lies directly in a given folder is nobody's if
+    that is the only one; of several, each is taken for a subject, as it would be in the folder that holds them all. A
+    file stands for itself.
 
     Parameters
     ----------
@@ -32,12 +41,13 @@ def collect_images(paths: Sequence[Path]) -> tuple[Record, ...]:
     DataError
         If a path does not exist, no file is found, or one comes twice; or if a folder's manifest cannot be used.
     """
+    subject_of = _subjects_of_folders([path for path in paths if path.is_dir()])
     found: list[Record] = []
     for path in paths:
         if not path.exists():
             msg = f"collect_images: PATHS must exist, got {path}. Check its spelling."
             raise DataError(msg)
-        found += _records_of(path)
+        found += _records_of(path, subject_of.get(path))
     if not found:
         msg = f"collect_images: PATHS must hold images, got none in {', '.join(map(str, paths))}. Give their folder."
         raise DataError(msg)
@@ -54,8 +64,24 @@ def collect_images(paths: Sequence[Path]) -> tuple[Record, ...]:
     return tuple(sorted(found, key=lambda record: record.image))
 
 
-def _records_of(path: Path) -> Iterator[Record]:
-    """List one path."""
+def _subjects_of_folders(folders: Sequence[Path]) -> dict[Path, str]:
+    """Name the subject of what lies directly in each of several folders, by the folder; a class's folder names none."""
+    # Two ways to one folder are one; whoever lists the files refuses them.
+    absolute = {folder: Path(os.path.abspath(folder)) for folder in folders}  # noqa: PTH100
+    if len(set(absolute.values())) < 2:
+        return {}
+    names = [path.name for path in set(absolute.values())]
+    above = Path(os.path.commonpath(list(absolute.values())))
+    return {
+        # The same name in two places need not be the same person.
+        folder: path.name if names.count(path.name) == 1 else name_below(path, above)
+        for folder, path in absolute.items()
+        if path.name.casefold() not in NORMAL_NAMES | LEUKEMIC_NAMES
+    }
+
+
+def _records_of(path: Path, subject_of_folder: str | None) -> Iterator[Record]:
+    """List one path; what lies directly in it, and does not say whose it is, is of `subject_of_folder`."""
     if path.is_file() and path.suffix.lower() != ".csv":
         yield Record(path=path, image=name_below(path, path.parent), label=None, subject=cnmc_subject(path.stem))
         return
@@ -67,5 +93,5 @@ def _records_of(path: Path) -> Iterator[Record]:
         for file in visible_files(path):
             image = name_below(file, path)
             folder, *inner = image.split("/")
-            subject = cnmc_subject(file.stem) or (folder if inner else None)
+            subject = cnmc_subject(file.stem) or (folder if inner else subject_of_folder)
             yield Record(path=file, image=image, label=None, subject=subject)
