@@ -16,7 +16,7 @@ from benchmarks.classification.nested import distances
 from benchmarks.classification.scores import held_out_scores
 from leukospike.classification.appearance_learning import AppearanceTraining, train_appearance
 from leukospike.classification.classifier import Classifier, fit_confidence, save_classifier
-from leukospike.classification.source import look_of
+from leukospike.classification.source import reference_of
 from leukospike.confidence import fit_mahalanobis
 
 SHIPPED = Path("src/leukospike/classification/classifier.safetensors")
@@ -43,7 +43,7 @@ def main() -> int:
         networks=networks,
         confidence=fit_confidence(scores, far, labels, groups),
         distance=fit_mahalanobis(embedding, labels),
-        look=look_of(cells.cells.crops),
+        reference=reference_of(cells.cells.crops, labels),
         card=card(len(labels), len(np.unique(cells.subjects)), len(np.unique(groups))),
     )
     save_classifier(classifier, SHIPPED)
@@ -87,8 +87,9 @@ def card(n_cells: int, n_subjects: int, n_groups: int) -> dict[str, Any]:
         },
         "limits": [
             "It knows one laboratory's cells, cut out and stain-normalised; how it does on another's is not known.",
-            "Cells of another laboratory are moved together to the training cells' size and colours: cells of a single"
-            " subject, all of a kind, lose what sets that kind apart.",
+            "Cells of another laboratory are moved together to the training cells' size and colours, three times, as if"
+            " none, half and all of them were blasts: of cells all of one kind, as of a single subject, it can tell"
+            " little.",
             "Mature lymphocytes, other leukocytes and T-lymphoblasts are none of its classes: at best they are flagged"
             " as outliers.",
             "Eleven normal subjects: of one, with 46 cells, most are taken for leukemic.",

@@ -5,7 +5,7 @@ cells of a laboratory together before it can bring them to the stain of its trai
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -20,7 +20,7 @@ from leukospike.classification.cell_model import CellModel, load_cell_model
 from leukospike.classification.classifier import ERROR_RATE, Classifier
 from leukospike.classification.crops import CROP_PX, PICTURE, cell_crop, seen
 from leukospike.classification.export import OnnxJudge
-from leukospike.classification.source import SourceLook, diameter_of, look_of, matched, zoomed
+from leukospike.classification.source import SHARES, Reference, brought
 from leukospike.confidence import EVEN, score_subjects
 from leukospike.errors import WeightsError
 from leukospike.framing import C_NMC_FRAMING, Framing
@@ -29,6 +29,7 @@ from leukospike.model import FittedModel, load_model
 from leukospike.plurals import number_of
 from leukospike.preprocessing import spike_map
 from leukospike.runs import model_files
+from leukospike.segmentation.scale import PixelSize, agreed_pixel_sizes
 from leukospike.settings import Runtime
 from leukospike.weights import form_of
 
@@ -45,22 +46,30 @@ _BATCH = 64
 class CellSize:
     """How large a cell is where it comes from."""
 
-    diameter: float
-    """Of the disc as large as the cell."""
-    in_um: bool
-    """Whether in micrometres, or in pixels, which say nothing beside another image's micrometres."""
+    diameter_px: float
+    """Of the disc as large as the cell; 0 if there was none to cut out."""
+    pixel_size: PixelSize | None
+    """Of its image, if that is known."""
+    frame: tuple[int, int]
+    """Rows and columns of its image."""
 
 
 @dataclass(frozen=True)
 class Scored:
     """What is said of cells, in the order in which they were shown."""
 
-    probability: Float[np.ndarray, " n"]
-    """Of being leukemic, 0 to 1; NaN for what shows nothing."""
+    ways: Float[np.ndarray, "ways n"]
+    """Probability of being leukemic, 0 to 1, in each way in which the cells were judged, one as likely as another; NaN
+    for what shows nothing."""
     columns: Mapping[str, Sequence[Any]]
     """What else there is to say, by the names of columns."""
     outlier: np.ndarray
     """Whether a cell is unlike all that the scorer knows."""
+
+    @property
+    def probability(self) -> Float[np.ndarray, " n"]:
+        """Mean over the ways."""
+        return self.ways.mean(axis=0)
 
 
 @runtime_checkable
@@ -126,7 +135,7 @@ class RunScorer:
     def scored(self) -> Scored:
         """Give the probabilities."""
         self._score_waiting()
-        return Scored(np.array(self._probabilities), {}, np.zeros(len(self._probabilities), bool))
+        return Scored(np.array([self._probabilities]), {}, np.zeros(len(self._probabilities), bool))
 
     def describe(self) -> dict[str, Any]:
         """Name the run, its networks and their digest."""
@@ -161,12 +170,13 @@ class _CropScorer:
     framing_from = "model"
     cuts_out = True
 
-    def __init__(self, look: SourceLook) -> None:
-        self._look = look
+    def __init__(self, reference: Reference) -> None:
+        self._reference = reference
         self._crops: list[np.ndarray] = []
         self._sizes: list[CellSize | None] = []
+        self._two_sorts = False
         self.judged_crops = np.zeros((0, CROP_PX, CROP_PX, 3), np.uint8)
-        """What was judged, in the look of the training cells."""
+        """What was judged, in the look of the training cells; of several ways, that with half of them blasts."""
 
     def take(self, picture: UInt8[np.ndarray, "rows columns 3"], size: CellSize | None) -> bool:
         """Keep the cell's crop."""
@@ -175,28 +185,44 @@ class _CropScorer:
         self._sizes.append(size)
         return not seen(crop).any()
 
-    def _brought(self) -> UInt8[np.ndarray, "n rows columns 3"]:
-        """Bring the cells of another laboratory to the size and the look of the training cells."""
+    def _judged(self, judge: Callable[[np.ndarray], Float[np.ndarray, "n k"]]) -> Float[np.ndarray, "ways n k"]:
+        """Judge all cells: those of another laboratory brought to the look of the training cells, by `SHARES`."""
         crops = np.stack(self._crops)
         there = [place for place, size in enumerate(self._sizes) if size is not None and seen(crops[place]).any()]
-        if there:
-            sizes = [size for place in there if (size := self._sizes[place]) is not None]
+        if not there:
+            self.judged_crops = crops
+            return judge(crops)[None]
+        own, relative = crops[there], self._relative_diameters(there)
+        ways: list[np.ndarray] = []
+        for share in SHARES:
+            crops[there] = brought(own, relative, self._reference.look(share))
+            if ways:
+                # What came in the form of the training cells looks the same in every way.
+                ways.append(ways[0].copy())
+                ways[-1][there] = judge(crops[there])
+            else:
+                ways.append(judge(crops))
+            if share == EVEN:
+                self.judged_crops = crops.copy()
+        return np.stack(ways)
+
+    def _relative_diameters(self, places: Sequence[int]) -> Float[np.ndarray, " cells"]:
+        """Give the diameters of cells in those of their source's median cell."""
+        sizes = [size for place in places if (size := self._sizes[place]) is not None]
+        um_per_px = agreed_pixel_sizes([size.pixel_size for size in sizes], [size.frame for size in sizes])
+        known = np.array([size is not None for size in um_per_px])
+        diameters = np.array([size.diameter_px * (um or 1) for size, um in zip(sizes, um_per_px, strict=True)])
+        for sort in (known, ~known):
             # Micrometres among themselves and pixels among themselves: each has a median of its own.
-            medians = {
-                in_um: float(np.median([size.diameter for size in sizes if size.in_um is in_um]))
-                for in_um in {size.in_um for size in sizes}
-            }
-            for place, size in zip(there, sizes, strict=True):
-                wanted = self._look.diameter * size.diameter / medians[size.in_um]
-                crops[place] = zoomed(crops[place], wanted / diameter_of(crops[place]))
-            crops[there] = matched(crops[there], look_of(crops[there]), self._look)
-        self.judged_crops = crops
-        return crops
+            if sort.any():
+                diameters[sort] /= np.median(diameters[sort])
+        self._two_sorts = bool(known.any() and not known.all())
+        return diameters
 
     @property
     def _foreign(self) -> int:
         """Count the cells that did not come in the form of the training cells."""
-        return sum(size is not None for size in self._sizes)
+        return sum(size is not None and size.diameter_px > 0 for size in self._sizes)
 
     def _notices_of_foreign(self) -> list[str]:
         """Say how the cells were brought to the form of the training cells."""
@@ -204,12 +230,13 @@ class _CropScorer:
         if not foreign:
             return []
         notices = [
-            f"{foreign} cells were cut out and moved together to the size and the colours of the training cells: give"
-            " the cells of one laboratory at a time, of several subjects, normal and leukemic. Cells all of one kind,"
-            " as of healthy people alone, come out half leukemic and more; mature lymphocytes, monocytes and"
-            " granulocytes are no kind that it knows, and only some are flagged. Then likelihoods mean nothing."
+            f"{foreign} cells were cut out and moved together to the size and the colours of the training cells, as if"
+            " none, half and all of them were blasts, since nobody knows: probabilities are the means. Give the cells"
+            " of one laboratory at a time, of several subjects, normal and leukemic: cells all of one kind tell little."
+            " Mature lymphocytes, monocytes and granulocytes are no kind that it knows; only some are flagged, and the"
+            " others come out leukemic more often than not."
         ]
-        if len({size.in_um for size in self._sizes if size is not None and size.diameter}) > 1:
+        if self._two_sorts:
             notices.append(
                 "The pixel size is known of some images and not of others: the cells of each sort were brought to size"
                 " among themselves. Give --pixel-size, which holds for all."
@@ -226,7 +253,7 @@ class CellRunScorer(_CropScorer):
     """The networks of a run on cells cut out: the mean of the folds' probabilities, uncalibrated."""
 
     def __init__(self, models: Sequence[CellModel], name: str) -> None:
-        super().__init__(models[0].look)
+        super().__init__(models[0].reference)
         if any(model.backbone != models[0].backbone for model in models):
             msg = f"analyze: models must be of one backbone, got several in {name}. Give one weights file."
             raise WeightsError(msg)
@@ -235,10 +262,12 @@ class CellRunScorer(_CropScorer):
     def scored(self) -> Scored:
         """Bring the cells of another laboratory to the look of the training cells, and give the probabilities."""
         if not self._crops:
-            return Scored(np.zeros(0), {}, np.zeros(0, bool))
-        crops = self._brought()
-        probability = np.mean([model.probabilities(crops) for model in self._models], axis=0)
-        return Scored(probability, {}, np.zeros(len(crops), bool))
+            return Scored(np.zeros((1, 0)), {}, np.zeros(0, bool))
+
+        def judge(crops: np.ndarray) -> np.ndarray:
+            return np.mean([model.probabilities(crops) for model in self._models], axis=0)[:, None]
+
+        return Scored(self._judged(judge)[:, :, 0], {}, np.zeros(len(self._crops), bool))
 
     def describe(self) -> dict[str, Any]:
         """Name the run, its backbone and networks, and their digest."""
@@ -275,20 +304,28 @@ class ShippedScorer(_CropScorer):
     """
 
     def __init__(self, classifier: Classifier, runtime: Runtime = Runtime.TORCH) -> None:
-        super().__init__(classifier.look)
+        super().__init__(classifier.reference)
         self._classifier = classifier
         self._judge = OnnxJudge(classifier).judge if runtime is Runtime.ONNX else classifier.judge
 
     def scored(self) -> Scored:
         """Bring the cells of another laboratory to the look of the training cells, and judge all."""
         if not self._crops:
-            return Scored(np.zeros(0), dict.fromkeys(("set", "distance"), ()), np.zeros(0, bool))
-        crops = self._brought()
-        judgement = self._judge(crops)
+            return Scored(np.zeros((1, 0)), dict.fromkeys(("set", "distance"), ()), np.zeros(0, bool))
+
+        def judge(crops: np.ndarray) -> np.ndarray:
+            judgement = self._judge(crops)
+            return np.stack([judgement.probability, judgement.distance], axis=1)
+
+        judged, confidence = self._judged(judge), self._classifier.confidence
+        ways, distance = judged[:, :, 0], judged[:, :, 1].mean(axis=0)
+        possible = confidence.conformal.sets(ways.mean(axis=0))
         names = np.array(["", "normal", "leukemic", "normal leukemic"])
-        sets = names[judgement.sets[:, 0] + 2 * judgement.sets[:, 1]]
-        columns = {"set": sets.tolist(), "distance": np.round(judgement.distance, 2).tolist()}
-        return Scored(judgement.probability, columns, judgement.outlier)
+        columns = {
+            "set": names[possible[:, 0] + 2 * possible[:, 1]].tolist(),
+            "distance": np.round(distance, 2).tolist(),
+        }
+        return Scored(ways, columns, distance > confidence.outlier_distance)
 
     def describe(self) -> dict[str, Any]:
         """Name the classifier, with its card."""
@@ -315,9 +352,9 @@ class ShippedScorer(_CropScorer):
         ]
 
     def subjects(
-        self, probability: Float[np.ndarray, " n"], subjects: np.ndarray, *, prevalence: float = EVEN
+        self, ways: Float[np.ndarray, "ways n"], subjects: np.ndarray, *, prevalence: float = EVEN
     ) -> pd.DataFrame:
-        """Give one row a subject: how many blasts, and how likely leukemia at a prevalence."""
+        """Give one row a subject: how many blasts, and how likely leukemia at a prevalence, over all ways."""
         rows = [
             {
                 "subject": one.subject,
@@ -326,9 +363,7 @@ class ShippedScorer(_CropScorer):
                 "blasts_high": one.blasts.interval.high,
                 "posterior": round(one.posterior, 6),
             }
-            for one in score_subjects(
-                self._classifier.confidence.subjects, probability, subjects, prevalence=prevalence
-            )
+            for one in score_subjects(self._classifier.confidence.subjects, ways, subjects, prevalence=prevalence)
         ]
         return pd.DataFrame(rows, columns=list(SUBJECT_COLUMNS))
 

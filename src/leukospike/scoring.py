@@ -186,7 +186,7 @@ def analyze_cells(
 
     table = _cell_table(cells, scored, with_measures=class_maps is not None)
     images = _image_table(rows, table)
-    subjects = _subject_table(table, scorer, prevalence)
+    subjects = _subject_table(table, scored, scorer, prevalence)
     n_fields = sum(row["kind"] == Kind.FIELD for row in rows)
     counted = _counted(table)
     notices = _notices(table, images, reader.failures, scorer)
@@ -320,10 +320,9 @@ class _Reader:
         """Cut the cell in the middle of an image out, and give its size there; black if there is none."""
         side = self._framing.side_px
         if segmentation is None or not measures:
-            return np.zeros((side, side, 3), np.uint8), CellSize(0.0, in_um=False)
-        return cut_out(pixels, segmentation.instances, measures["cell"], self._framing), _diameter(
-            measures, segmentation
-        )
+            return np.zeros((side, side, 3), np.uint8), CellSize(0.0, None, (len(pixels), len(pixels[0])))
+        shown = cut_out(pixels, segmentation.instances, measures["cell"], self._framing)
+        return shown, _size_of(measures, segmentation)
 
     def _field(self, record: Record, picture: Picture, segmentation: Segmentation, stem: str) -> _Read:
         """Cut the cells of a field out, each shown as the model's training images show theirs."""
@@ -336,7 +335,7 @@ class _Reader:
             shown = cut_out(
                 picture.pixels, segmentation.instances, measures["cell"], self._framing, um_per_px=um_per_px
             )
-            size = _diameter(measures, segmentation)
+            size = _size_of(measures, segmentation)
             cells.append(self._cell(record, shown, size, [BORDER] if measures["border"] else [], measures))
         by_size = um_per_px is not None and self._framing.um_per_px is not None
         row = {"image": record.image, "subject": record.subject, "kind": Kind.FIELD.value, "cells": len(cells)}
@@ -366,12 +365,10 @@ class _Reader:
         return _Cell(record, nothing, tuple(flags), np.asarray(canvas), measures)
 
 
-def _diameter(measures: dict[str, Any], segmentation: Segmentation) -> CellSize:
-    """Give the diameter of the disc as large as a cell, micrometres where the pixel size is known, else pixels."""
-    diameter_px = 2 * float(np.sqrt(measures["area_px"] / np.pi))
-    if segmentation.pixel_size is None:
-        return CellSize(diameter_px, in_um=False)
-    return CellSize(diameter_px * segmentation.pixel_size.um_per_px, in_um=True)
+def _size_of(measures: dict[str, Any], segmentation: Segmentation) -> CellSize:
+    """Give the size of a cell in its image."""
+    rows, columns = segmentation.mask.shape
+    return CellSize(2 * float(np.sqrt(measures["area_px"] / np.pi)), segmentation.pixel_size, (rows, columns))
 
 
 def _about(image: str, segmentation: Segmentation) -> dict[str, Any]:
@@ -432,7 +429,7 @@ def _counted(cells: pd.DataFrame) -> pd.DataFrame:
     return cells.loc[scored & np.array(unmarked, dtype=bool)]
 
 
-def _subject_table(table: pd.DataFrame, scorer: Scorer, prevalence: float) -> pd.DataFrame:
+def _subject_table(table: pd.DataFrame, scored: Scored, scorer: Scorer, prevalence: float) -> pd.DataFrame:
     """Give one row a subject: its cells' mean probability, and how likely leukemia where the scorer can tell.
 
     Of counted cells alone. The decision is on the posterior, or else on the mean.
@@ -454,10 +451,9 @@ def _subject_table(table: pd.DataFrame, scorer: Scorer, prevalence: float) -> pd
     subjects = pd.DataFrame(rows, columns=list(_PER_SUBJECT))
     decided_by = "mean_probability"
     if isinstance(scorer, ShippedScorer):
-        scored = scorer.subjects(
-            known["probability"].to_numpy(np.float64), known["subject"].to_numpy(str), prevalence=prevalence
-        )
-        subjects, decided_by = subjects.merge(scored, on="subject"), "posterior"
+        ways = scored.ways[:, known.index.to_numpy()]
+        counts = scorer.subjects(ways, known["subject"].to_numpy(str), prevalence=prevalence)
+        subjects, decided_by = subjects.merge(counts, on="subject"), "posterior"
     subjects["decision"] = np.where(subjects[decided_by] >= THRESHOLD, DECISIONS[1], DECISIONS[0])
     return subjects
 

@@ -7,7 +7,7 @@ from leukospike.classification.appearance_learning import AppearanceTraining, ap
 from leukospike.classification.cells import LabelledCells
 from leukospike.classification.classifier import Classifier, ensemble, fit_confidence
 from leukospike.classification.crops import cell_crop
-from leukospike.classification.source import look_of
+from leukospike.classification.source import reference_of
 from leukospike.confidence import fit_mahalanobis
 from leukospike.smears import CellKind, draw_cell, subject_style
 
@@ -39,6 +39,6 @@ def drawn_classifier(drawn_cells: LabelledCells) -> Classifier:
         networks=networks,
         confidence=fit_confidence(scores, distance.distances(embedding), drawn_cells.labels, subjects),
         distance=distance,
-        look=look_of(drawn_cells.crops),
+        reference=reference_of(drawn_cells.crops, drawn_cells.labels),
         card={},
     )

@@ -32,7 +32,7 @@ from leukospike.classification.classifier import (
     load_classifier,
     save_classifier,
 )
-from leukospike.classification.source import diameter_of, look_of, matched, zoomed
+from leukospike.classification.source import diameter_of, look_of, matched, reference_of, zoomed
 from leukospike.confidence import fit_mahalanobis
 from leukospike.errors import ConfigError, DataError, ImageError, WeightsError
 
@@ -63,7 +63,8 @@ def classifier(cells: LabelledCells) -> Classifier:
     scores, embedding = ensemble(networks, appearances(others.crops))
     distance = fit_mahalanobis(ensemble(networks, appearances(cells.crops))[1], cells.labels)
     confidence = fit_confidence(scores, distance.distances(embedding), others.labels, np.asarray(others.subjects))
-    return Classifier(networks, confidence, distance, look_of(cells.crops), {"name": "drawn discs", "limits": ["all"]})
+    reference = reference_of(cells.crops, cells.labels)
+    return Classifier(networks, confidence, distance, reference, {"name": "drawn discs", "limits": ["all"]})
 
 
 def test_a_crop_is_the_mean_of_the_middle():
@@ -214,6 +215,16 @@ def test_matched_cells_have_the_look_that_was_asked_for(cells: LabelledCells):
     np.testing.assert_allclose(found.covariance, reference.covariance, atol=0.01)
 
 
+def test_a_source_of_both_classes_looks_between_them(cells: LabelledCells):
+    reference = reference_of(cells.crops, cells.labels)
+    assert reference.look(0) == reference.normal == look_of(cells.crops[cells.labels == 0])
+    assert reference.look(1) == reference.leukemic == look_of(cells.crops[cells.labels == 1])
+    # The cells of each class weigh alike: a look of means is the mean of their looks.
+    share = float(cells.labels.mean())
+    np.testing.assert_allclose(reference.look(share).mean, look_of(cells.crops).mean, atol=1e-12)
+    np.testing.assert_allclose(reference.look(share).covariance, look_of(cells.crops).covariance, atol=1e-12)
+
+
 def test_zooming_scales_the_cell(cells: LabelledCells):
     crop = cells.crops[0]
     assert diameter_of(zoomed(crop, 1.4)) == pytest.approx(1.4 * diameter_of(crop), rel=0.03)
@@ -262,9 +273,11 @@ def _tampered(classifier: Classifier, folder: Path, change) -> Path:
         lambda settings, _: settings["confidence"]["calibration"].update(slope="steep"),
         lambda settings, _: settings["confidence"]["conformal"].update(normal=float("nan")),
         lambda settings, _: settings["confidence"].update(outlier_distance=-1),
-        lambda settings, _: settings["look"].update(diameter=0),
-        lambda settings, _: settings["look"].update(mean=[1, 2]),
-        lambda settings, _: settings["look"].update(covariance=[[1, 0, 0], [0, 1, 0], [0, 0, -1]]),
+        lambda settings, _: settings["reference"]["normal"].update(diameter=0),
+        lambda settings, _: settings["reference"]["leukemic"].update(mean=[1, 2]),
+        lambda settings, _: settings["reference"]["normal"].update(covariance=[[1, 0, 0], [0, 1, 0], [0, 0, -1]]),
+        lambda settings, _: settings["reference"]["normal"].update(covariance=[[1, 0.5, 0], [0, 1, 0], [0, 0, 1]]),
+        lambda settings, _: settings["reference"].pop("leukemic"),
         lambda _, tensors: tensors.pop("network.0.first.weight"),
         lambda _, tensors: tensors.update({"network.0.spread": torch.zeros_like(tensors["network.0.spread"])}),
         lambda _, tensors: tensors.update({"network.1.mean": torch.full_like(tensors["network.1.mean"], torch.nan)}),

@@ -108,7 +108,7 @@ def test_the_explainer_comes_back_with_its_classifier_alone(
     [own], [again] = explainer.explain([cell]), load_explainer(explainer.classifier, path).explain([cell])
     assert (again.parts, again.neighbours, again.places) == (own.parts, own.neighbours, own.places)
     classifier = explainer.classifier
-    other = Classifier(classifier.networks[:1], classifier.confidence, classifier.distance, classifier.look, {})
+    other = Classifier(classifier.networks[:1], classifier.confidence, classifier.distance, classifier.reference, {})
     with pytest.raises(WeightsError, match=r"must be of the same classifier, got cells\.safetensors of another"):
         load_explainer(other, path)
 

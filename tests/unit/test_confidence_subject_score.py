@@ -155,6 +155,28 @@ def test_scores_are_by_subject():
     assert scores[0].blasts == count_blasts(MODEL, 0, 3)
 
 
+def test_several_ways_of_judging_are_averaged_before_they_are_weighed():
+    ways, n = (2, 9), 10
+    likelihoods = [np.mean([betabinom.pmf(k, n, 8 * rate, 8 * (1 - rate)) for k in ways]) for rate in (0.3, 0.8)]
+    assert MODEL.posterior(ways, n) == pytest.approx(likelihoods[1] / sum(likelihoods))
+    # As many calls in all, but with no doubt of which: that would tell.
+    assert MODEL.posterior((9, 9), n) == pytest.approx(MODEL.posterior(9, n))
+    lower, upper = (count_blasts(MODEL, k, n) for k in ways)
+    both = count_blasts(MODEL, ways, n)
+    assert lower.expected < both.expected < upper.expected
+    assert both.interval.low <= lower.interval.low
+    assert both.interval.high >= upper.interval.high
+
+
+def test_scores_over_several_ways_are_by_subject():
+    ways = np.array([[0.9, 0.2, 0.5], [0.7, 0.7, 0.4]])
+    [score_a, score_b] = score_subjects(MODEL, ways, np.array(["B", "A", "B"]))
+    assert (score_a.subject, score_a.n_called, score_a.posterior) == ("A", 0, MODEL.posterior((0, 1), 1))
+    # The means of B's are 0.8 and 0.45.
+    assert (score_b.subject, score_b.n_called, score_b.posterior) == ("B", 1, MODEL.posterior((2, 1), 2))
+    assert score_b.blasts == count_blasts(MODEL, (2, 1), 2)
+
+
 def test_no_cells_no_scores():
     assert score_subjects(MODEL, np.zeros(0), np.zeros(0, dtype="<U1")) == []
 

@@ -10,10 +10,11 @@ from PIL import Image
 
 from leukospike.classification.classifier import default_classifier
 from leukospike.classification.explanation import default_explainer, read_explanations
-from leukospike.classification.source import diameter_of
+from leukospike.classification.source import SHARES, diameter_of
 from leukospike.datasets import collect_images
 from leukospike.scorers import SUBJECT_COLUMNS, CellSize, ShippedScorer
 from leukospike.scoring import OUTLIER, Analysis, analyze_cells
+from leukospike.segmentation.scale import PixelSize
 
 SIDE = 450
 
@@ -148,11 +149,43 @@ def _shown(scorer: ShippedScorer, sizes: list[CellSize]) -> np.ndarray:
 
 
 def test_pixels_are_no_measure_beside_micrometres():
-    in_um = [CellSize(diameter, in_um=True) for diameter in (10.0, 12.0, 14.0)]
-    in_px = [CellSize(diameter, in_um=False) for diameter in (100.0, 120.0, 140.0)]
+    given = PixelSize(0.1, "given")
+    in_um = [CellSize(diameter, given, (400, 400)) for diameter in (100.0, 120.0, 140.0)]
+    in_px = [CellSize(diameter, None, (900, 900)) for diameter in (300.0, 360.0, 420.0)]
     alone = _shown(scorer := ShippedScorer(default_classifier()), in_um)
     assert not any("known of some images" in notice for notice in scorer.notices())
     mixed = _shown(scorer := ShippedScorer(default_classifier()), in_um + in_px)
     np.testing.assert_allclose(mixed, np.tile(alone, 2), rtol=0.02)
     assert alone[0] < alone[1] < alone[2]
     assert any("known of some images and not of others" in notice for notice in scorer.notices())
+
+
+def test_cells_keep_their_sizes_where_red_cells_tell_little_of_the_pixel():
+    frame = (480, 640)
+    sizes = [PixelSize(um_per_px, "red cells", red_cells=n) for um_per_px, n in ((0.075, 9), (0.060, 3), (0.076, 8))]
+    shown = _shown(ShippedScorer(default_classifier()), [CellSize(120.0, size, frame) for size in (*sizes, None)])
+    np.testing.assert_allclose(shown, shown[0], rtol=0.01)
+
+
+def test_cells_all_of_one_kind_tell_little_of_their_subject():
+    scorer = ShippedScorer(default_classifier())
+    for seed in range(12):
+        scorer.take(_picture(radius=100, seed=seed), CellSize(60.0, None, (300, 300)))
+    ways, subject = scorer.scored().ways, np.repeat("P1", 12)
+    over_all, as_blasts = (
+        scorer.subjects(rows, subject, prevalence=0.02)["posterior"][0] for rows in (ways, ways[-1:])
+    )
+    assert over_all < as_blasts
+
+
+def test_ways_of_judging_move_foreign_cells_and_no_others():
+    scorer = ShippedScorer(default_classifier())
+    scorer.take(_picture(), None)
+    for radius in (80, 90, 100):
+        scorer.take(_picture(radius=radius), CellSize(float(radius), None, (300, 300)))
+    ways = scorer.scored().ways
+    assert ways.shape == (len(SHARES), 4)
+    assert np.ptp(ways[:, 0]) == 0
+    assert (np.ptp(ways[:, 1:], axis=0) > 0).all()
+    # As if all were blasts, all are shown larger, and look the more like blasts.
+    assert (ways[-1, 1:] > ways[0, 1:]).all()

@@ -11,6 +11,7 @@ from leukospike.images import read_image
 from leukospike.segmentation.scale import (
     RED_CELL_UM,
     PixelSize,
+    agreed_pixel_sizes,
     contradicts,
     pixel_size_from_red_cells,
     stored_pixel_size,
@@ -153,3 +154,14 @@ def test_cells_contradict_a_size_by_which_they_have_less_than_4_or_more_than_40_
     areas = [1, round(np.pi * 100**2 / 4), 10**6]  # the median counts: 100 pixels across
     assert contradicts(PixelSize(um_per_px, "given"), areas) == doubtful
     assert not contradicts(PixelSize(um_per_px, "given"), [])
+
+
+def test_images_of_one_frame_agree_on_a_pixel_size():
+    def estimate(um_per_px: float, red_cells: int) -> PixelSize:
+        return PixelSize(um_per_px, "red cells", red_cells=red_cells)
+
+    camera, other = (480, 640), (1944, 2592)
+    sizes = [estimate(0.075, 9), estimate(0.060, 3), None, estimate(0.2, 5), PixelSize(0.07, "given"), None]
+    frames = [camera, camera, camera, camera, camera, other]
+    assert agreed_pixel_sizes(sizes, frames) == [0.075, 0.075, 0.075, 0.2, 0.07, None]
+    assert agreed_pixel_sizes([], []) == []

@@ -226,7 +226,7 @@ def test_weights_of_two_backbones_are_refused(honest: RunOutcome, tmp_path: Path
     run = tmp_path / "run"
     shutil.copytree(honest.run, run)
     model = load_cell_model(weights_path(run, 1))
-    save_cell_model(CellModel("convolutional", (CellNetwork().eval(),), model.look), weights_path(run, 1))
+    save_cell_model(CellModel("convolutional", (CellNetwork().eval(),), model.reference), weights_path(run, 1))
     with pytest.raises(WeightsError, match="must be of one backbone"):
         load_scorer(run)
 
@@ -241,12 +241,12 @@ def test_weights_of_two_backbones_are_refused(honest: RunOutcome, tmp_path: Path
         {"backbone": "timm:vit_gigantic_patch14_224"},
         {"networks": 0},
         {"networks": 4},
-        {"look": {"diameter": -1}},
+        {"reference": {"normal": {"diameter": -1}}},
     ],
 )
 def test_a_tampered_file_is_refused(honest: RunOutcome, tmp_path: Path, change: dict[str, object]):
     path = tmp_path / "w.safetensors"
-    stored = read_weights(weights_path(honest.run, 0), form="leukospike-cells-1", where="", give="", use="")
+    stored = read_weights(weights_path(honest.run, 0), form="leukospike-cells-2", where="", give="", use="")
     write_weights(path, stored.tensors, stored.settings | change)
     with pytest.raises((WeightsError, ConfigError)):
         load_cell_model(path)
@@ -348,7 +348,7 @@ def test_black_pictures_are_failures_and_no_cells(cut_out: DataSet, tmp_path: Pa
 
 def test_networks_that_a_header_leaves_out_are_missed(honest: RunOutcome, tmp_path: Path):
     path = tmp_path / "w.safetensors"
-    stored = read_weights(weights_path(honest.run, 0), form="leukospike-cells-1", where="", give="", use="")
+    stored = read_weights(weights_path(honest.run, 0), form="leukospike-cells-2", where="", give="", use="")
     write_weights(path, stored.tensors, stored.settings | {"networks": 1})
     with pytest.raises(WeightsError, match="for 1 networks"):
         load_cell_model(path)

@@ -1,7 +1,7 @@
 """What one fold trained on cells cut out, in one file: any of the backbones, and how its training cells look."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,14 @@ from leukospike.classification.appearance_learning import appearances
 from leukospike.classification.appearance_network import AppearanceNetwork
 from leukospike.classification.classifier import ensemble, require_all_used
 from leukospike.classification.network import CellNetwork, colours_of
-from leukospike.classification.source import SourceLook, read_look
+from leukospike.classification.source import Reference
 from leukospike.classification.timm_network import TimmNetwork
 from leukospike.confidence.stored import read_count
 from leukospike.errors import LeukospikeError
 from leukospike.settings import APPEARANCE, CONVOLUTIONAL, TIMM
 from leukospike.weights import read_weights, write_weights, wrong_part
 
-FORMAT = "leukospike-cells-1"
+FORMAT = "leukospike-cells-2"
 
 CellBackbone = AppearanceNetwork | CellNetwork | TimmNetwork
 
@@ -38,8 +38,8 @@ class CellModel:
     """As `settings.RunConfig` has it."""
     networks: tuple[CellBackbone, ...]
     """Their mean log odds decide."""
-    look: SourceLook
-    """Of the training cells."""
+    reference: Reference
+    """How the training cells look."""
 
     def probabilities(self, crops: UInt8[np.ndarray, "n rows columns 3"]) -> Float[np.ndarray, " n"]:
         """Give the probability that each cell is leukemic, uncalibrated.
@@ -78,7 +78,7 @@ def save_cell_model(model: CellModel, path: Path) -> None:
         "format": FORMAT,
         "backbone": model.backbone,
         "networks": len(model.networks),
-        "look": asdict(model.look),
+        "reference": model.reference.stored(),
     }
     write_weights(path, tensors, settings)
 
@@ -115,7 +115,7 @@ def load_cell_model(path: Path) -> CellModel:
             _check(network)
             networks.append(network.eval().requires_grad_(requires_grad=False))
         require_all_used(stored.tensors, networks)
-        return CellModel(settings["backbone"], tuple(networks), read_look(where, settings["look"]))
+        return CellModel(settings["backbone"], tuple(networks), Reference.from_stored(where, settings["reference"]))
     except LeukospikeError:
         raise
     except (KeyError, TypeError, ValueError, RuntimeError) as error:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -19,7 +19,7 @@ from leukospike.classification.appearance import APPEARANCES
 from leukospike.classification.appearance_learning import appearances
 from leukospike.classification.appearance_network import AppearanceNetwork
 from leukospike.classification.crops import CROP_PX, REDUCTION
-from leukospike.classification.source import SourceLook, read_look
+from leukospike.classification.source import Reference
 from leukospike.confidence import (
     Calibration,
     ConformalThresholds,
@@ -47,7 +47,7 @@ SENSITIVITY = 0.9
 """What the operating point is picked for."""
 
 _MOST_NETWORKS = 100
-_FORMAT = "leukospike-classifier-1"
+_FORMAT = "leukospike-classifier-2"
 _SETTINGS = {"format": _FORMAT, "crop_px": CROP_PX, "reduction": REDUCTION, "appearances": APPEARANCES}
 
 
@@ -85,8 +85,8 @@ class Classifier:
     confidence: Confidence
     distance: MahalanobisDistance
     """On standardised appearances."""
-    look: SourceLook
-    """Of the training cells."""
+    reference: Reference
+    """How the training cells look."""
     card: Mapping[str, Any]
     """What there is to know of it: data, licences, subjects, protocol, figures, limits, intended use."""
 
@@ -213,7 +213,7 @@ def load_classifier(path: Path) -> Classifier:
                 outlier_distance=read_number(where, confidence, "outlier_distance", 0, 1e6),
             ),
             distance=MahalanobisDistance.from_stored(distance),
-            look=read_look(where, settings["look"]),
+            reference=Reference.from_stored(where, settings["reference"]),
             card=dict(settings["card"]),
         )
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
@@ -258,7 +258,7 @@ def _settings_of(classifier: Classifier) -> dict[str, Any]:
             "subjects": confidence.subjects.stored(),
             "outlier_distance": confidence.outlier_distance,
         },
-        "look": asdict(classifier.look),
+        "reference": classifier.reference.stored(),
         "card": dict(classifier.card),
     }
 

@@ -3,15 +3,18 @@
 What a laboratory's camera, lens and dyes do, they do to all its cells. What makes a blast, makes it larger and bluer
 than its neighbours. So the cells of a source are moved together: their median diameter and their mean colours become
 those of the training cells, and what sets one cell apart from the others of its source stays.
+
+How large cells are on the mean depends on how many of them are blasts, which nobody knows beforehand. So they are moved
+once for each of `SHARES`, and what is said of them is said over all of these.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int64, UInt8
 from PIL import Image
 from scipy.ndimage import binary_erosion
 
@@ -20,6 +23,9 @@ from leukospike.confidence.stored import read_number
 
 MOST_DENSITY = 5.6
 """Optical density of black, natural logarithm, and a little over."""
+
+SHARES = (0.0, 0.5, 1.0)
+"""Shares of blasts among a source's cells that are thought of, one as likely as another."""
 
 _LARGEST_ZOOM = 2.0
 _RIM_PX = 2  # where cells end differently, cut out by one program or another
@@ -36,6 +42,59 @@ class SourceLook:
     """Optical density of red, green and blue, natural logarithm: mean of the cells' means."""
     covariance: tuple[tuple[float, float, float], ...]
     """Mean of the covariances within cells, three rows."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """How the training cells look, each class by itself."""
+
+    normal: SourceLook
+    leukemic: SourceLook
+
+    def look(self, share: float) -> SourceLook:
+        """Give how training cells look of which a share, 0 to 1, is leukemic; its diameter is between the medians."""
+
+        def between(normal: Any, leukemic: Any) -> list[Any]:  # noqa: ANN401 - a number, three, or three rows
+            return ((1 - share) * np.array(normal) + share * np.array(leukemic)).tolist()
+
+        normal, leukemic = self.normal, self.leukemic
+        red, green, blue = between(normal.mean, leukemic.mean)
+        first, second, third = (tuple(row) for row in between(normal.covariance, leukemic.covariance))
+        diameter = (1 - share) * normal.diameter + share * leukemic.diameter
+        return SourceLook(diameter, (red, green, blue), (first, second, third))
+
+    def stored(self) -> dict[str, Any]:
+        """Give the numbers for the header of a weights file."""
+        return asdict(self)
+
+    @classmethod
+    def from_stored(cls, where: str, stored: Mapping[str, Any]) -> "Reference":
+        """Read what `stored` gave.
+
+        Raises
+        ------
+        WeightsError
+            If a number is missing or impossible.
+        ValueError
+            If a covariance is none.
+        """
+        return cls(_read_look(where, stored["normal"]), _read_look(where, stored["leukemic"]))
+
+
+def reference_of(crops: UInt8[np.ndarray, "n rows columns 3"], labels: Int64[np.ndarray, " n"]) -> Reference:
+    """Measure the look of training cells.
+
+    Parameters
+    ----------
+    crops : ndarray of shape (n, rows, columns, 3), uint8
+    labels : ndarray of shape (n,), int64
+        1 leukemic, 0 normal; of both there are cells.
+
+    Returns
+    -------
+    Reference
+    """
+    return Reference(look_of(crops[labels == 0]), look_of(crops[labels == 1]))
 
 
 def look_of(crops: UInt8[np.ndarray, "n rows columns 3"]) -> SourceLook:
@@ -65,18 +124,11 @@ def look_of(crops: UInt8[np.ndarray, "n rows columns 3"]) -> SourceLook:
     return SourceLook(float(np.median(diameters)), (red, green, blue), rows)
 
 
-def read_look(where: str, stored: Mapping[str, Any]) -> SourceLook:
-    """Read a look from the header of a weights file, where `dataclasses.asdict` has put it.
-
-    Raises
-    ------
-    WeightsError
-        If a number is missing or impossible.
-    ValueError
-        If the covariance is none.
-    """
+def _read_look(where: str, stored: Mapping[str, Any]) -> SourceLook:
+    """Read one look from a header."""
     covariance = tuple(_three(where, row, MOST_DENSITY**2) for row in stored["covariance"])
-    if len(covariance) != 3 or min(np.linalg.eigvalsh(np.array(covariance))) <= 0:
+    rows = np.array(covariance)
+    if rows.shape != (3, 3) or not np.allclose(rows, rows.T) or min(np.linalg.eigvalsh(rows)) <= 0:
         msg = f"a covariance of {covariance}"
         raise ValueError(msg)
     diameter = read_number(where, stored, "diameter", 1, CROP_PX)
@@ -92,6 +144,31 @@ def _three(where: str, values: Sequence[Any], high: float) -> tuple[float, float
 def diameter_of(crop: UInt8[np.ndarray, "rows columns 3"]) -> float:
     """Give the diameter of the disc as large as the cell, pixels of the crop."""
     return 2 * math.sqrt(np.count_nonzero(seen(crop)) / math.pi)
+
+
+def brought(
+    crops: UInt8[np.ndarray, "n rows columns 3"], diameters: Float[np.ndarray, " n"], look: SourceLook
+) -> UInt8[np.ndarray, "n rows columns 3"]:
+    """Bring the cells of a source to the size and the colours of another.
+
+    Parameters
+    ----------
+    crops : ndarray of shape (n, rows, columns, 3), uint8
+        Each shows a cell, at any scale.
+    diameters : ndarray of shape (n,)
+        Of the cells, in those of their median cell.
+    look : SourceLook
+        What they shall look like together.
+
+    Returns
+    -------
+    ndarray of the same shape as `crops`, uint8
+    """
+    sized = [
+        zoomed(crop, look.diameter * diameter / diameter_of(crop))
+        for crop, diameter in zip(crops, diameters, strict=True)
+    ]
+    return matched(np.stack(sized), look_of(np.stack(sized)), look)
 
 
 def matched(

@@ -17,7 +17,7 @@ References
 .. [2] Rogan, Gladen, American Journal of Epidemiology 107(1):71-76, 1978, doi 10.1093/oxfordjournals.aje.a112510.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
@@ -66,28 +66,31 @@ class SubjectModel:
     precision: float
     """s: 1 / (s + 1) is the correlation of the calls on two cells of a subject."""
 
-    def posterior(self, n_called: int, n_cells: int, *, prevalence: float = EVEN) -> float:
+    def posterior(self, n_called: int | Sequence[int], n_cells: int, *, prevalence: float = EVEN) -> float:
         """Give the probability that a subject is leukemic.
 
         Parameters
         ----------
-        n_called, n_cells : int
-            Cells called leukemic, and all. Without cells, the answer is the prevalence.
+        n_called : int or sequence of int
+            Cells called leukemic; several, if the same cells were judged in several ways, one as likely as another.
+        n_cells : int
+            All cells. Without, the answer is the prevalence.
         prevalence : float
             Of leukemia among those examined, between 0 and 1.
 
         Returns
         -------
         float
-            0 to 1, rising with `n_called` and with `prevalence`.
+            0 to 1, rising with `n_called` and with `prevalence`. Of several, the likelihoods are averaged: many calls
+            in one way and few in another tell little.
 
         Raises
         ------
         ConfigError
             If the prevalence is not between 0 and 1.
         """
-        rates = np.array([self.rate_normal, self.rate_leukemic])
-        likelihoods = _log_beta_binomial(np.full(2, n_called), np.full(2, n_cells), rates, self.precision)
+        called, rates = np.atleast_1d(n_called)[:, None], np.array([[self.rate_normal, self.rate_leukemic]])
+        likelihoods = np.logaddexp.reduce(_log_beta_binomial(called, np.array(n_cells), rates, self.precision))
         even = expit(np.diff(likelihoods))
         return float(shift_prevalence(even, EVEN, prevalence)[0])
 
@@ -148,6 +151,7 @@ class SubjectScore:
 
     subject: str
     n_called: int
+    """Cells whose mean probability over all ways of judging is the threshold's or more."""
     blasts: BlastCount
     posterior: float
     """Probability of leukemia at the prevalence that was given."""
@@ -219,7 +223,7 @@ def fit_subject_model(
     return SubjectModel(threshold, normal, leukemic, precision)
 
 
-def count_blasts(model: SubjectModel, n_called: int, n_cells: int) -> BlastCount:
+def count_blasts(model: SubjectModel, n_called: int | Sequence[int], n_cells: int) -> BlastCount:
     r"""Give the posterior of the number of blasts B among a subject's cells.
 
     .. math:: P(B \mid k) \propto P(k \mid B) = \sum_j \mathrm{BB}(j; B, m_1, s)\,\mathrm{BB}(k - j; n - B, m_0, s)
@@ -230,8 +234,10 @@ def count_blasts(model: SubjectModel, n_called: int, n_cells: int) -> BlastCount
     Parameters
     ----------
     model : SubjectModel
-    n_called, n_cells : int
-        Cells called leukemic, and all.
+    n_called : int or sequence of int
+        Cells called leukemic; several, if the same cells were judged in several ways: P(k | B) is the mean over them.
+    n_cells : int
+        All cells.
 
     Returns
     -------
@@ -242,31 +248,38 @@ def count_blasts(model: SubjectModel, n_called: int, n_cells: int) -> BlastCount
         return BlastCount(0, 0.0, Interval(0.0, 0.0))
     n = min(n_cells, _MOST_CELLS)
     scale = n_cells / n
-    k = round(n_called / scale)
-    # Every number of blasts, a row each, and every number of them that is called, a column each.
-    blasts, called = np.arange(n + 1)[:, None], np.arange(k + 1)[None, :]
-    possible = (called <= blasts) & (k - called <= n - blasts)
-    blasts, called = (values[possible] for values in np.broadcast_arrays(blasts, called))
-    terms = _log_beta_binomial(called, blasts, model.rate_leukemic, model.precision) + _log_beta_binomial(
-        k - called, n - blasts, model.rate_normal, model.precision
-    )
-    posterior = np.bincount(blasts, weights=np.exp(terms - terms.max()), minlength=n + 1)
-    posterior /= posterior.sum()
+    likelihoods = np.stack([_log_likelihoods(model, round(k / scale), n) for k in np.atleast_1d(n_called).tolist()])
+    posterior = softmax(np.logaddexp.reduce(likelihoods))
     low, high = _shortest(posterior, CONFIDENCE)
     expected = float(posterior @ np.arange(n + 1))
     return BlastCount(n_cells, expected * scale, Interval(low * scale, high * scale))
 
 
+def _log_likelihoods(model: SubjectModel, k: int, n: int) -> Float[np.ndarray, " blasts"]:
+    """Give log P(k | B) of k called among n cells, for B = 0 to n."""
+    # Every number of blasts, a row each, and every number of them that is called, a column each.
+    blasts, called = np.arange(n + 1)[:, None], np.arange(k + 1)[None, :]
+    possible = (called <= blasts) & (k - called <= n - blasts)
+    # What is impossible must not reach the logarithms.
+    hits, others = np.where(possible, called, 0), np.where(possible, k - called, 0)
+    terms = _log_beta_binomial(hits, blasts, model.rate_leukemic, model.precision) + _log_beta_binomial(
+        others, n - blasts, model.rate_normal, model.precision
+    )
+    return np.logaddexp.reduce(np.where(possible, terms, -np.inf), axis=1)
+
+
 def score_subjects(
-    model: SubjectModel, probabilities: Float[np.ndarray, " n"], subjects: np.ndarray, *, prevalence: float = EVEN
+    model: SubjectModel, probabilities: Float[np.ndarray, "*ways n"], subjects: np.ndarray, *, prevalence: float = EVEN
 ) -> list[SubjectScore]:
     """Score every subject.
 
     Parameters
     ----------
     model : SubjectModel
-    probabilities, subjects : ndarray of shape (n,)
-        Calibrated as those that the model was fitted on, at the same prevalence of cells. Leave out flagged cells.
+    probabilities : ndarray of shape (n,) or (ways, n)
+        Calibrated as those that the model was fitted on, at the same prevalence of cells. Leave out flagged cells. A
+        row each, if the same cells were judged in several ways, one as likely as another.
+    subjects : ndarray of shape (n,)
     prevalence : float
         Of leukemia among those examined.
 
@@ -283,16 +296,20 @@ def score_subjects(
         If the prevalence is not between 0 and 1.
     """
     check_probabilities("score_subjects", probabilities)
-    _, called, cells, names = _counts(probabilities, np.zeros(len(subjects), np.int64), subjects, model.threshold)
-    return [
-        SubjectScore(
-            subject=str(name),
-            n_called=int(k),
-            blasts=count_blasts(model, int(k), int(n)),
-            posterior=model.posterior(int(k), int(n), prevalence=prevalence),
+    ways = np.atleast_2d(probabilities)
+    scores: list[SubjectScore] = []
+    for name in np.unique(subjects):
+        own = ways[:, subjects == name]
+        called, n_cells = np.count_nonzero(own >= model.threshold, axis=1).tolist(), own.shape[1]
+        scores.append(
+            SubjectScore(
+                subject=str(name),
+                n_called=int(np.count_nonzero(own.mean(axis=0) >= model.threshold)),
+                blasts=count_blasts(model, called, n_cells),
+                posterior=model.posterior(called, n_cells, prevalence=prevalence),
+            )
         )
-        for name, k, n in zip(names, called, cells, strict=True)
-    ]
+    return scores
 
 
 def compare_poolings(

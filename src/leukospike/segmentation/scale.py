@@ -36,6 +36,7 @@ _AROUND_WHITE = 3  # pixels left out around white cells
 _MAX_ELONGATION = 1.5
 _MIN_ELLIPSE = 0.92  # area over the area of the ellipse of the same second moments; 1 for ellipses, less with dents
 _MAX_WHITE_TO_RED = 3.5  # diameter of a large monocyte, 20 to 25 micrometres, in red cells
+_OTHER_LENS = 1.4  # three red cells, each off by a fifth at most, are off by less; common lenses differ by more
 _SAME_SIZE = 0.2  # red cells of one field differ from their median by so much at most
 
 
@@ -81,6 +82,42 @@ def contradicts(size: PixelSize, areas_px: Sequence[int]) -> bool:
         return False
     low, high = PLAUSIBLE_CELL_UM
     return not low <= size.um_per_px * 2 * float(np.sqrt(np.median(areas_px) / np.pi)) <= high
+
+
+def agreed_pixel_sizes(sizes: Sequence[PixelSize | None], frames: Sequence[tuple[int, int]]) -> list[float | None]:
+    """Give the images of one source the pixel size that those of one frame agree on.
+
+    A few red cells tell a pixel's size to a tenth only, and one camera behind one lens has one. So images of the same
+    rows and columns take the median of what their red cells say, also those that show too few. A size that was given or
+    stored stays; so does an estimate that is farther from the median than few red cells can make it, as through
+    another lens.
+
+    Parameters
+    ----------
+    sizes : sequence of PixelSize or None
+        One an image, or one a cell: then images with more cells weigh more.
+    frames : sequence of (rows, columns)
+        Of the images, in the same order.
+
+    Returns
+    -------
+    list of float or None
+        Micrometres per pixel; None where nothing is known of any image of the frame.
+    """
+    estimates: dict[tuple[int, int], list[float]] = {}
+    for size, frame in zip(sizes, frames, strict=True):
+        if size is not None and size.source == "red cells":
+            estimates.setdefault(frame, []).extend([size.um_per_px] * size.red_cells)
+    medians = {frame: float(np.median(found)) for frame, found in estimates.items()}
+    agreed: list[float | None] = []
+    for size, frame in zip(sizes, frames, strict=True):
+        median = medians.get(frame)
+        own = None if size is None else size.um_per_px
+        if size is not None and size.source == "red cells" and median is not None:
+            agreed.append(own if abs(np.log(size.um_per_px / median)) > np.log(_OTHER_LENS) else median)
+        else:
+            agreed.append(median if own is None else own)
+    return agreed
 
 
 def stored_pixel_size(picture: Picture) -> PixelSize | None:

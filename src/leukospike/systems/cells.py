@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from leukospike.classification import CROP_PX, PICTURE, ClassifierTraining, LabelledCells, cell_crop, train_classifier
 from leukospike.classification.appearance_learning import AppearanceTraining, appearances, train_appearance
 from leukospike.classification.cell_model import CellBackbone, CellModel, save_cell_model
-from leukospike.classification.source import diameter_of, look_of
+from leukospike.classification.source import diameter_of, reference_of
 from leukospike.classification.timm_network import TimmNetwork
 from leukospike.errors import ImageError
 from leukospike.framing import view_of
@@ -131,7 +131,7 @@ class CellSystem:
         crops = np.array(seen[train])
         cells = LabelledCells(crops, part.items.labels[train], part.items.subjects[train].tolist())
         networks, history = self._trained(part, cells, train)
-        model = CellModel(self._config.backbone, networks, look_of(crops))
+        model = CellModel(self._config.backbone, networks, reference_of(crops, cells.labels))
         with part.stages.timed("score"):
             probabilities = model.probabilities(np.array(seen[test]))
         save_cell_model(model, part.weights)
