@@ -230,9 +230,10 @@ class _CropScorer:
         if not foreign:
             return []
         notices = [
-            f"{foreign} cells were cut out and moved together to the size and the colours of the training cells, as if"
-            " none, half and all of them were blasts, since nobody knows: probabilities are the means. Give the cells"
-            " of one laboratory at a time, of several subjects, normal and leukemic: cells all of one kind tell little."
+            f"{number_of(foreign, 'cell was', 'cells were')} cut out and moved together to the size and the colours of"
+            " the training cells, as if none, half and all of them were blasts, since nobody knows: probabilities are"
+            " the means. Give the cells of one laboratory at a time, of several subjects, normal and leukemic: cells"
+            " all of one kind tell little."
             " Mature lymphocytes, monocytes and granulocytes are no kind that it knows; only some are flagged, and the"
             " others come out leukemic more often than not."
         ]
@@ -243,8 +244,8 @@ class _CropScorer:
             )
         if foreign < FEWEST_MATCHED:
             notices.append(
-                f"{foreign} cells are too few to know how this laboratory's cells look: what sets them apart from the"
-                " training cells may be lost or made up."
+                f"{number_of(foreign, 'cell is', 'cells are')} too few to know how this laboratory's cells look: what"
+                " sets them apart from the training cells may be lost or made up."
             )
         return notices
 

@@ -1,5 +1,6 @@
 """Analysing with the classifier of the package: which cells are cut out, matched, flagged, and what subjects get."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -119,12 +120,13 @@ def test_only_counted_cells_are_explained(tmp_path: Path, monkeypatch: pytest.Mo
     assert {explanation.image for explanation in read_explanations(tmp_path / "out")} == {"0.png", "2.png"}
 
 
-def test_image_without_a_cell_is_not_said_to_be_scored_as_given(tmp_path: Path):
-    pictures = {"a.png": _picture(), "glass.png": np.full((200, 200, 3), 230, np.uint8)}
+def test_image_without_a_cell_is_counted_neither_as_given_nor_as_moved(tmp_path: Path):
+    glass = np.full((200, 200, 3), 230, np.uint8)
+    pictures = {"a.png": _picture(), "b.png": _picture(background=230, side=300), "glass.png": glass}
     notices = _analysis(tmp_path / "in", tmp_path / "out", pictures).notices
-    assert [notice.partition(".")[0] for notice in notices if "as given" in notice] == [
-        "Scored as given, since already like C-NMC's: 1 image"
-    ]
+    assert notices[0].startswith("Scored as given, since already like C-NMC's: 1 image.")
+    assert notices[1].startswith("1 cell was cut out and moved")
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["model"]["moved"] == 1
 
 
 def test_prevalence_moves_the_posterior_of_subjects_and_nothing_else(tmp_path: Path):
