@@ -12,7 +12,7 @@ import shutil
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from importlib import metadata
@@ -33,7 +33,7 @@ from leukospike.history import EpochRecord
 from leukospike.images import read_image
 from leukospike.preparation import INDEX, Prepared, prepare, require_same_images
 from leukospike.progress import Progress, silent
-from leukospike.runs import read_config, weights_path, write_config
+from leukospike.runs import read_config, read_groups, weights_path, write_config
 from leukospike.settings import PAPER, TIMM, Preset, Protocol, RunConfig
 from leukospike.splits import Fold, image_folds, subject_folds
 from leukospike.systems import FoldResult, Items, Part, Stages, System, system_of
@@ -98,7 +98,8 @@ def run_protocol(
     SplitError
         If the honest protocol is asked for and subjects are unknown or too few.
     RunError
-        If `run` exists and is not to be resumed, or is to be resumed with other settings or other data.
+        If `run` exists and is not to be resumed, or is to be resumed with other settings, other data, or other subjects
+        joined.
     """
     command = _command(config)
     where = f"{command} --protocol {config.protocol}"
@@ -106,8 +107,9 @@ def run_protocol(
     dataset = _chosen(given, config)
     with _naming_max_cells(len(dataset.records), len(given.records)):
         _check_splittable(dataset, config, where)
+    groups = _said_of_groups(dataset)
     if resume:
-        _check_resumable(run, config)
+        _check_resumable(run, config, groups)
         with locked(run, where=command):
             remove_leftovers(run)
             if (run / "metrics.json").exists():
@@ -127,7 +129,7 @@ def run_protocol(
             new_folder(run, where=command)  # whoever held the lock until now may have begun a run
             remove_leftovers(run)
             try:
-                write_config(run, config)
+                write_config(run, config, groups=groups)
                 return _run(dataset, config, run, progress)
             except LeukospikeError:
                 if not _is_trained(run):
@@ -357,7 +359,7 @@ def _put_together(
         "generated": prepared.generated,
         "data": _describe(dataset, prepared),
         "flaws": _flaws(dataset, prepared, config.protocol, system),
-        "notices": _notices(config, prepared, per_fold),
+        "notices": _notices(config, dataset, prepared, per_fold),
         "environment": describe_environment(),
         "stages": [{"stage": stage, "seconds": round(seconds, 2)} for stage, seconds in stages.seconds.items()],
         "peak_memory_mb": max(peak_memory_mb(), *(result["peak_memory_mb"] for result in results)),
@@ -371,7 +373,7 @@ def _put_together(
     libraries += ["timm"] if config.backbone.startswith(TIMM) else []
     versions = {name: metadata.version(name) for name in libraries}
     data = {name: metrics["data"][name] for name in ("name", "layout", "images", "subjects", "digest")}
-    write_config(run, config, data=data, versions=versions)
+    write_config(run, config, groups=_said_of_groups(dataset), data=data, versions=versions)
     write_text(run / "metrics.json", json.dumps(metrics, indent=1))
     return RunOutcome(run, metrics, prepared.failures)
 
@@ -526,7 +528,18 @@ def _flaws(dataset: DataSet, prepared: Prepared, protocol: Protocol, system: Sys
     return flaws
 
 
-def _notices(config: RunConfig, prepared: Prepared, folds: Sequence[dict[str, Any]]) -> list[str]:
+def _said_of_groups(dataset: DataSet) -> dict[str, Any]:
+    """Say which subjects count as one; nothing if nobody joined any. The digest is of their names, as JSON."""
+    if dataset.joined is None:
+        return {}
+    return {
+        "digest": hashlib.sha256(json.dumps(dataset.joined).encode()).hexdigest(),
+        "subjects": sum(map(len, dataset.joined)),
+        "into": len(dataset.joined),
+    }
+
+
+def _notices(config: RunConfig, dataset: DataSet, prepared: Prepared, folds: Sequence[dict[str, Any]]) -> list[str]:
     """Say where the run is not what was asked for."""
     notices: list[str] = []
     fewest = min((fold["n_components"] for fold in folds if fold["n_components"]), default=config.n_components)
@@ -536,6 +549,12 @@ def _notices(config: RunConfig, prepared: Prepared, folds: Sequence[dict[str, An
         )
     if prepared.failures:
         notices.append(f"{len(prepared.failures)} images could not be used; failures.csv names them with the reason.")
+    if groups := _said_of_groups(dataset):
+        where = "in the split and in intervals" if config.protocol is Protocol.HONEST else "in intervals"
+        notices.append(
+            f"Subjects whose images overlap by an audit's groups count as one, {where}: {groups['subjects']} subjects"
+            f" are joined into {groups['into']}."
+        )
     labels_of: dict[str, set[int | None]] = {}
     for record in prepared.records:
         if record.subject is not None:
@@ -608,7 +627,7 @@ def _command(config: RunConfig) -> str:
     return "train" if config.hold_out else "reproduce"
 
 
-def _check_resumable(run: Path, config: RunConfig) -> None:
+def _check_resumable(run: Path, config: RunConfig, groups: dict[str, Any]) -> None:
     """Refuse to resume what is not there or was something else."""
     command = _command(config)
     if not run.is_dir():
@@ -622,6 +641,20 @@ def _check_resumable(run: Path, config: RunConfig) -> None:
                 f" {before[name]}. Repeat the first command and add --resume."
             )
             raise RunError(msg)
+    begun = read_groups(run)
+    if begun != groups:
+        msg = (
+            f"{command}: --resume must be given the --groups of the run, got {_group_words(groups)} in place of"
+            f" {_group_words(begun)}. Repeat the first command and add --resume."
+        )
+        raise RunError(msg)
+
+
+def _group_words(groups: Mapping[str, Any]) -> str:
+    """Say in a few words which subjects are joined."""
+    if not groups:
+        return "none"
+    return f"{groups['subjects']} subjects joined into {groups['into']} (digest {groups['digest'][:8]})"
 
 
 def _n_subjects(prepared: Prepared, items: Items, places: np.ndarray) -> int | None:

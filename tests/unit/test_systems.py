@@ -308,6 +308,8 @@ def test_overlapping_subjects_stay_together(cut_out: DataSet, tmp_path: Path):
     names = {record.subject for record in joined.records}
     assert names == {"all-0", "all-1", "all-2+hem-0", "hem-1", "hem-2"}
     assert sum(record.subject == "all-2+hem-0" for record in joined.records) == 8
+    assert joined.joined == (("all-2", "hem-0"),)
+    assert cut_out.joined is None
 
 
 @pytest.mark.parametrize(
@@ -330,6 +332,14 @@ def test_unusable_groups_are_refused(cut_out: DataSet, tmp_path: Path, text: str
         join_subjects(
             replace(cut_out, records=tuple(replace(record, subject=None) for record in cut_out.records)), table
         )
+
+
+def test_groups_of_other_images_are_refused(cut_out: DataSet, tmp_path: Path):
+    table = tmp_path / "groups.csv"
+    rows = [f"{record.image},{record.subject}" for record in cut_out.records]
+    table.write_text("\n".join(["image,group", *rows, "none.png,x", "gone.png,x"]), encoding="utf-8")
+    with pytest.raises(DataError, match=r"table must name images of the data alone, got 2 of 26 .* \(first gone.png\)"):
+        join_subjects(cut_out, table)
 
 
 def test_black_pictures_are_failures_and_no_cells(cut_out: DataSet, tmp_path: Path):

@@ -142,6 +142,13 @@ def _warnings(pairs: Pairs, subject: Level | None) -> list[str]:
             "The data differ: the digests of all images' pixels are not the same. One model may have learned from"
             " more, or from other pictures."
         )
+    digests = [run.settings.get("groups.digest") for run in pairs.runs]
+    if digests[0] != digests[1]:
+        whose = "by other groups in A than in B" if all(digests) else f"in {'A' if digests[0] else 'B'} alone"
+        found.append(
+            f"Overlapping subjects are joined by an audit's groups (--groups) {whose}: the runs do not keep the same"
+            " people together."
+        )
     if not pairs.same_folds:
         found.append(
             "The folds differ: the two models that judge a cell have learned from other cells, and of other subjects."

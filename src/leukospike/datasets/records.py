@@ -42,6 +42,9 @@ class DataSet:
     """Why some record has no subject, and what to use instead; None if every record has one."""
     credit: str
     """How to cite it, and its licence; empty for the user's own."""
+    joined: tuple[tuple[str, ...], ...] | None = None
+    """Sets of two or more subjects who count as one, since their images overlap, each set called ``51+75+78`` in the
+    records; None if nobody joined any."""
 
     def labelled(self) -> "DataSet":
         """Leave out the images without a label, such as C-NMC's final test set.
