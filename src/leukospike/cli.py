@@ -485,7 +485,9 @@ def train(
             " Default: honest.",
         ),
     ] = None,
-    folds: Annotated[int | None, typer.Option("--folds", help="Hold out one part of so many. Default: 5.")] = None,
+    folds: Annotated[
+        int | None, typer.Option("--folds", help="Cut into so many parts, and hold out one. Default: 5.")
+    ] = None,
     epochs: EpochsOption = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of everything random. Default: 0.")] = None,
     max_cells: MaxCellsOption = None,
@@ -493,10 +495,11 @@ def train(
     config: ConfigOption = None,
     resume: ResumeOption = False,  # noqa: FBT002 - a flag
 ) -> None:
-    """Train one network on four fifths of the subjects, test it on the others, and keep it for analyze.
+    """Train one network on most of the subjects, test it on the others, and keep it for analyze.
 
-    With fewer than 5 subjects of a class, hold out a larger share: --folds 3 holds out a third. With 5 of each,
-    one of each is tested, which says little: use reproduce, whose folds test everyone.
+    The subjects are cut into --folds parts, and the first part with both classes is held out: about a fifth, and at
+    least one subject of each class, which of 3 and 3 is a third. The run says whom it tested. Intervals from fewer than
+    10 of each class are too narrow: reproduce, whose folds test everyone, makes more of few subjects.
 
     Example:
 
@@ -520,7 +523,12 @@ def train(
 def reproduce(
     dataset: Annotated[
         Preset,
-        typer.Argument(metavar="DATASET", help="Which of the original's experiments.", show_default=False),
+        typer.Argument(
+            metavar="DATASET",
+            help="c-nmc or all-idb: whose experiment, that is, its sizes. The images are those of --data; for your own"
+            " cells take c-nmc.",
+            show_default=False,
+        ),
     ],
     data: DataOption,
     out: OutOption,
@@ -542,7 +550,7 @@ def reproduce(
     config: ConfigOption = None,
     resume: ResumeOption = False,  # noqa: FBT002 - a flag
 ) -> None:
-    """Cross-validate the original system, or another backbone, on a data set, and write a run folder with a report.
+    """Cross-validate the original system, or another backbone, on a data set or on your own cells, with a report.
 
     Backbones other than the original's see the cell in the middle of each picture, cut out on black.
 
@@ -552,7 +560,7 @@ def reproduce(
 
     leukospike reproduce c-nmc --data C-NMC_Leukemia --backbone appearance --groups audit/groups.csv --out runs/ours
 
-    leukospike reproduce c-nmc --data C-NMC_Leukemia --backbone timm:resnet18 --pretrained --out runs/resnet
+    leukospike reproduce c-nmc --data my-cells --backbone appearance --folds 5 --out runs/own
     """
     settings = {
         "backbone": backbone,
@@ -745,7 +753,10 @@ def _run(
             f" ROC AUC {area['value']:.3f} (interval {area['low']:.3f} to {area['high']:.3f}, {cell['interval']}"
             f"{'; too few subjects for it to vary' if area['low'] == area['high'] else ''})",
         )
-    out_console.print(f"Report: {write_report(out)}")
+    report = write_report(out)
+    for notice in outcome.metrics["notices"]:
+        _say(notice)
+    out_console.print(f"Report: {report}")
     _end(outcome.failures, outcome.metrics["data"]["images"] + len(outcome.failures), see=out / "failures.csv")
 
 

@@ -23,10 +23,11 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from leukospike.counting import counted
 from leukospike.datasets import DataSet
 from leukospike.environment import describe_environment, peak_memory_mb
 from leukospike.errors import DataError, ImageError, LeukospikeError, RunError, SplitError
-from leukospike.evaluation import as_published, metric_table, per_subject
+from leukospike.evaluation import FEW_SUBJECTS, as_published, metric_table, per_subject
 from leukospike.failures import Failure, read_failures, write_failures
 from leukospike.files import locked, new_folder, remove_leftovers, write_table, write_text, written_whole
 from leukospike.history import EpochRecord
@@ -53,7 +54,7 @@ _FLAW_ALL_IDB = (
 _IMAGES = "images.json"  # the index, which outlives what it names
 _PICTURES = "pictures.npz"
 _DAMAGE = (OSError, EOFError, ValueError, KeyError, TypeError, RecursionError)
-_TOLD = ("pooled", "data", "folds")  # of the metrics, what callers tell
+_TOLD = ("pooled", "data", "folds", "notices")  # of the metrics, what callers tell
 _SAMPLES_PER_CLASS = 3
 _LARGEST_SAMPLE_PX = 512
 
@@ -359,7 +360,7 @@ def _put_together(
         "generated": prepared.generated,
         "data": _describe(dataset, prepared),
         "flaws": _flaws(dataset, prepared, config.protocol, system),
-        "notices": _notices(config, dataset, prepared, per_fold),
+        "notices": _notices(config, dataset, prepared, per_fold, pooled["subject"]),
         "environment": describe_environment(),
         "stages": [{"stage": stage, "seconds": round(seconds, 2)} for stage, seconds in stages.seconds.items()],
         "peak_memory_mb": max(peak_memory_mb(), *(result["peak_memory_mb"] for result in results)),
@@ -539,7 +540,13 @@ def _said_of_groups(dataset: DataSet) -> dict[str, Any]:
     }
 
 
-def _notices(config: RunConfig, dataset: DataSet, prepared: Prepared, folds: Sequence[dict[str, Any]]) -> list[str]:
+def _notices(
+    config: RunConfig,
+    dataset: DataSet,
+    prepared: Prepared,
+    folds: Sequence[dict[str, Any]],
+    by_subject: dict[str, Any] | None,
+) -> list[str]:
     """Say where the run is not what was asked for."""
     notices: list[str] = []
     fewest = min((fold["n_components"] for fold in folds if fold["n_components"]), default=config.n_components)
@@ -548,7 +555,9 @@ def _notices(config: RunConfig, dataset: DataSet, prepared: Prepared, folds: Seq
             f"{config.n_components} components were asked for; {fewest} are possible with so few images, and were used."
         )
     if prepared.failures:
-        notices.append(f"{len(prepared.failures)} images could not be used; failures.csv names them with the reason.")
+        notices.append(
+            f"{counted(len(prepared.failures), 'image')} could not be used; failures.csv names each with the reason."
+        )
     if groups := _said_of_groups(dataset):
         where = "in the split and in intervals" if config.protocol is Protocol.HONEST else "in intervals"
         notices.append(
@@ -561,14 +570,35 @@ def _notices(config: RunConfig, dataset: DataSet, prepared: Prepared, folds: Seq
             labels_of.setdefault(record.subject, set()).add(record.label)
     if both := sorted(subject for subject, labels in labels_of.items() if len(labels) > 1):
         notices.append(
-            f"{len(both)} subjects have images of both classes ({', '.join(both)[:80]}); by subject they count as"
-            " leukemic. Check their labels, and what joined them."
+            f"Images of both classes are filed under {counted(len(both), 'subject')} ({', '.join(both)[:80]}), by"
+            " subject counted as leukemic. Check the labels, and what joined them."
         )
     if config.max_cells is not None:
         notices.append(f"At most {config.max_cells} cells were taken, spread over the subjects.")
     if config.hold_out:
-        notices.append("One fold was held out; there is no cross-validation.")
+        notices.append(_held_out_words(folds[0], prepared, config.protocol))
+    if by_subject is not None:
+        normal, leukemic = by_subject["n"] - by_subject["positives"], by_subject["positives"]
+        if min(normal, leukemic) < FEW_SUBJECTS:
+            notices.append(
+                f"The figures rest on {normal} normal and {counted(leukemic, 'leukemic subject')}: with fewer than"
+                f" {FEW_SUBJECTS} of a class, intervals from resampling are too narrow."
+            )
     return notices
+
+
+def _held_out_words(fold: Mapping[str, Any], prepared: Prepared, protocol: Protocol) -> str:
+    """Say what share of the data was tested."""
+    # Under `paper` copies are tested too, and the cells that are watched are the test cells.
+    n = fold["train_cells"] + fold["test_cells"] if protocol is Protocol.PAPER else len(prepared.records)
+    whose = ""
+    if fold["test_subjects"] is not None:
+        n_subjects = len({record.subject for record in prepared.records})
+        whose = f", of {fold['test_subjects']} of {counted(n_subjects, 'subject')}"
+    return (
+        f"One part was held out and tested, {fold['test_cells']} of {counted(n, 'cell')} ({fold['test_cells'] / n:.0%})"
+        f"{whose}; there is no cross-validation."
+    )
 
 
 def _keep_pictures(path: Path, prepared: Prepared, items: Items, fold: Fold, command: str) -> None:

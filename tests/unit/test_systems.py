@@ -423,5 +423,6 @@ def test_a_subject_of_both_classes_is_said(cut_out: DataSet, tmp_path: Path):
     mislabelled = replace(cut_out, records=(replace(first, label=1 - int(first.label or 0)), *cut_out.records[1:]))
     outcome = run_protocol(mislabelled, config("appearance"), tmp_path / "run")
     assert any(
-        f"1 subjects have images of both classes ({first.subject})" in said for said in outcome.metrics["notices"]
+        f"Images of both classes are filed under 1 subject ({first.subject})" in said
+        for said in outcome.metrics["notices"]
     )

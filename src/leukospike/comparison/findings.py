@@ -8,12 +8,12 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from leukospike.comparison.pairs import Pairs, pair_runs
-from leukospike.evaluation import METRICS, N_RESAMPLES, metric_table, per_subject
+from leukospike.counting import counted
+from leukospike.evaluation import FEW_SUBJECTS, METRICS, N_RESAMPLES, metric_table, per_subject
 from leukospike.paired import DelongTest, McnemarTest, delong_test, mcnemar_test, metric_differences
 from leukospike.report.inputs import Interval
 
 SEED = 0
-FEW_SUBJECTS = 10
 
 
 @dataclass(frozen=True)
@@ -175,8 +175,8 @@ def _warnings(pairs: Pairs, subject: Level | None) -> list[str]:
         fewest = int(min(np.sum(subject.labels == label) for label in (0, 1)))
         if fewest < FEW_SUBJECTS:
             found.append(
-                f"Of one class there are {fewest} subjects: with fewer than {FEW_SUBJECTS}, intervals from resampling"
-                " are too narrow."
+                f"Of one class there {'is' if fewest == 1 else 'are'} {counted(fewest, 'subject')}: with fewer than"
+                f" {FEW_SUBJECTS}, intervals from resampling are too narrow."
             )
     return found
 
