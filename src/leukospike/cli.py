@@ -1,6 +1,7 @@
 """The command line: thin doors to the library, and the only place that prints."""
 
 import errno
+import inspect
 import io
 import logging
 import os
@@ -99,9 +100,12 @@ BackboneOption = Annotated[
     str | None,
     typer.Option(
         "--backbone",
-        help="What is trained. paper: the original system. appearance: three networks on measures of a cell, as the"
-        " package's. convolutional: a small residual network. timm:NAME, such as timm:resnet18: of that library, an"
-        " extra. Default: paper.",
+        metavar="NAME",
+        help="What is trained.\n\n"
+        "- paper (default): the original system.\n\n"
+        "- appearance: three networks on measures of a cell, as the package's.\n\n"
+        "- convolutional: a small residual network.\n\n"
+        "- timm:NAME, such as timm:resnet18: of that library, an extra.",
         show_default=False,
     ),
 ]
@@ -224,7 +228,11 @@ def data_fetch(
 ) -> None:
     """Download a public data set; called again, it resumes.
 
-    bccd: fields with boxes. c-nmc: single cells, through Kaggle. all-idb: only on request, and this says how.
+    - bccd: fields with boxes.
+
+    - c-nmc: single cells, through Kaggle (needs the extra kaggle).
+
+    - all-idb: only on request, and this says how.
 
     Example:
 
@@ -260,14 +268,21 @@ def smears(
 def segment(
     paths: PathsArgument,
     out: OutOption,
-    method: Annotated[Method, typer.Option("--method", help="How cells are found.")] = Method.SURROGATE,
+    method: Annotated[
+        Method, typer.Option("--method", metavar="NAME", help="One of the methods above.")
+    ] = Method.SURROGATE,
     pixel_size: PixelSizeOption = None,
 ) -> None:
     """Find white cells in images, single cells or whole fields: masks, numbered outlines, and tables of measures.
 
-    surrogate: a spiking network trained by surrogate gradients. stdp: one that learned by spike times and reward, the
-    original's idea done properly; it finds nuclei, and is no use on fields. first-wave: the published "segmentation", a
-    map of edges, as images of first spikes and latencies. docs/results.md has the Dice of each.
+    Methods (docs/results.md has the Dice of each):
+
+    - surrogate: a spiking network trained by surrogate gradients.
+
+    - stdp: one that learned by spike times and reward, the original's idea done properly; it finds nuclei, and is no
+    use on fields.
+
+    - first-wave: the published "segmentation", a map of edges, as images of first spikes and latencies.
 
     Example:
 
@@ -453,8 +468,16 @@ def model_export(
 ) -> None:
     r"""Write the package's classifier as one ONNX graph, from pixels to probability.
 
-    Input: uint8, (any number, 450, 450, 3), RGB, each a cell cut out on black as C-NMC shows its cells. Outputs:
-    probability, set, distance, outlier. Needs the extra: pip install 'leukospike\[onnx]'.
+    Input: pixels, uint8 of shape (n, 450, 450, 3), RGB, each a cell cut out on black as C-NMC shows its cells; n is any
+    number. Needs the extra: pip install 'leukospike\[onnx]'. Outputs:
+
+    - probability, float32 of shape (n): of being leukemic, calibrated.
+
+    - set, bool of shape (n, 2): whether \[normal, leukemic] stays possible.
+
+    - distance, float32 of shape (n): from the training cells.
+
+    - outlier, bool of shape (n): whether that is too far.
 
     Example:
 
@@ -474,15 +497,20 @@ def model_export(
 def train(
     data: DataOption,
     out: OutOption,
-    preset: Annotated[Preset, typer.Option("--preset", help="Whose sizes to take.")] = Preset.C_NMC,
+    preset: Annotated[
+        Preset, typer.Option("--preset", metavar="NAME", help="Whose sizes to take: c-nmc or all-idb.")
+    ] = Preset.C_NMC,
     backbone: BackboneOption = None,
     pretrained: PretrainedOption = None,
     protocol: Annotated[
         Protocol | None,
         typer.Option(
             "--protocol",
-            help="honest: hold out subjects. image: hold out images. paper: the same with all of the original's flaws."
-            " Default: honest.",
+            metavar="NAME",
+            help="What is held out.\n\n"
+            "- honest (default): subjects.\n\n"
+            "- image: images.\n\n"
+            "- paper: images, with all of the original's flaws.",
         ),
     ] = None,
     folds: Annotated[
@@ -538,8 +566,11 @@ def reproduce(
         Protocol | None,
         typer.Option(
             "--protocol",
-            help="honest: split by subject. image: by image, all else as honest. paper: the original's protocol, flaws"
-            " included. Default: honest.",
+            metavar="NAME",
+            help="How the folds are made.\n\n"
+            "- honest (default): by subject.\n\n"
+            "- image: by image, all else as honest.\n\n"
+            "- paper: the original's, flaws included.",
         ),
     ] = None,
     folds: Annotated[int | None, typer.Option("--folds", help="Folds of the cross-validation. Default: 4.")] = None,
@@ -558,9 +589,9 @@ def reproduce(
 
     leukospike reproduce c-nmc --data C-NMC_Leukemia --out runs/honest
 
-    leukospike reproduce c-nmc --data C-NMC_Leukemia --backbone appearance --groups audit/groups.csv --out runs/ours
+    leukospike reproduce c-nmc --data my-cells --backbone appearance --out own
 
-    leukospike reproduce c-nmc --data my-cells --backbone appearance --folds 5 --out runs/own
+    leukospike reproduce c-nmc --data C-NMC --groups audit/groups.csv --out run
     """
     settings = {
         "backbone": backbone,
@@ -623,7 +654,9 @@ def audit(
     run: Annotated[  # noqa: FBT002 - a flag
         bool, typer.Option("--run", help="Train under three protocols, and say what each leak is worth.")
     ] = False,
-    preset: Annotated[Preset, typer.Option("--preset", help="With --run: whose sizes to take.")] = Preset.C_NMC,
+    preset: Annotated[
+        Preset, typer.Option("--preset", metavar="NAME", help="With --run: whose sizes to take, c-nmc or all-idb.")
+    ] = Preset.C_NMC,
     backbone: BackboneOption = None,
     pretrained: PretrainedOption = None,
     folds: Annotated[int | None, typer.Option("--folds", help="Folds of the cross-validation. Default: 4.")] = None,
@@ -642,8 +675,13 @@ def audit(
     --run trains the same network under the original protocol, split by image, and split by subject, where subjects that
     overlap count as one; backbone and all options after it are those of reproduce.
 
-    Exit status: 0 the audit ran, whatever it found; 1 some files could not be read, or a line of the split names no
-    image; 2 it could not be done.
+    Exit status:
+
+    - 0: the audit ran, whatever it found.
+
+    - 1: some files could not be read, or a line of the split names no image.
+
+    - 2: it could not be done.
 
     Example:
 
@@ -808,6 +846,22 @@ def _say(message: str) -> None:
 def _visible(text: str) -> str:
     """Spell out what is no character for a terminal, such as a line break or a colour code in the name of a file."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def _flowing(text: str) -> str:
+    r"""Join the lines of each paragraph, which the framework would break where the source does.
+
+    Examples
+    --------
+    >>> _flowing("One line.\n\nTwo that\nbelong together.")
+    'One line.\n\nTwo that belong together.'
+    """
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in inspect.cleandoc(text).split("\n\n"))
+
+
+for _group in (app, data_app, model_app):
+    for _command in _group.registered_commands:
+        _command.help = _flowing(_command.callback.__doc__ or "") if _command.callback else None
 
 
 def main() -> None:

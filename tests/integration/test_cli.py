@@ -1,6 +1,7 @@
 """Every command from end to end, as a person calls it."""
 
 import csv
+import itertools
 import json
 import re
 import shutil
@@ -112,6 +113,19 @@ def test_help_of_a_command_ends_with_an_example_that_its_options_allow(leukospik
     example = lines[lines.index("Example:") + 2]
     assert example.startswith(f"leukospike {command}")
     assert all(option in ended.out for option in re.findall(r"--\S+", example))
+
+
+@pytest.mark.parametrize("columns", [80, 100])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_fills_its_lines(leukospike, command: str, columns: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    before_boxes = leukospike(*command.split(), "--help").out.partition("╭")[0]
+    text, _, examples = before_boxes.partition("Example:")
+    for paragraph in re.split(r"\n\s*\n", text):
+        lines = [line.strip() for line in paragraph.splitlines() if line.strip()]
+        for line, following in itertools.pairwise(lines):
+            assert len(line) + 1 + len(following.split()[0]) > columns - 2, line
+    assert all(line.strip().startswith("leukospike") for line in examples.splitlines() if line.strip())
 
 
 def test_version(leukospike):

@@ -1,6 +1,7 @@
 """Backbones other than the original's, through the protocols: on discs cut out, by subject and as the paper splits."""
 
 import json
+import re
 import shutil
 import sys
 from dataclasses import replace
@@ -195,6 +196,17 @@ def test_unknown_network_and_missing_timm_are_named(monkeypatch: pytest.MonkeyPa
             TimmNetwork(elsewhere)
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(ConfigError, match=r"must have the extra timm.*pip install 'leukospike\[timm\]'"):
+        TimmNetwork("resnet18")
+
+
+@pytest.mark.parametrize("fault", ["import torchvision.ops", "raise RuntimeError('operator nms does not exist')"])
+def test_a_torchvision_that_is_missing_or_unfit_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fault: str):
+    (tmp_path / "timm.py").write_text(fault)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "timm", raising=False)
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    words = rf"must have a torchvision that fits torch {re.escape(torch.__version__)}.*pip install torchvision\\."
+    with pytest.raises(ConfigError, match=words):
         TimmNetwork("resnet18")
 
 
