@@ -201,7 +201,8 @@ def data_check(
 ) -> None:
     """Say what a folder of images is, and what is wrong with it.
 
-    Counts by class and subject, sizes, unreadable files, pixel-identical images, and those under several subjects.
+    Counts by class and subject, sizes, unreadable files, pixel-identical images, and those under several subjects. Of
+    a folder without labels it says what it is good for.
 
     Example:
 
@@ -209,7 +210,7 @@ def data_check(
     """
     failures: list[Failure] = []
     n_images = 0
-    for dataset in datasets.read_datasets(folder):
+    for dataset in datasets.read_any(folder):
         with _progress() as progress:
             check = datasets.check_dataset(dataset, progress=progress)
         for table in datasets.check_tables(check):
@@ -754,7 +755,17 @@ def _audit(data: Path, out: Path, split: Path | None, config: RunConfig | None, 
     for table in audit_tables(findings, leaks):
         _print_table(table)
     out_console.print(f"Report: {out / 'report.html'}")
-    _end(findings.failures, len(findings.records) + len(findings.failures), see=out / "failures.csv")
+    unnamed = () if theirs is None else theirs.missing
+    unread = findings.failures[: len(findings.failures) - len(unnamed)]
+    if theirs is not None and unnamed:
+        n_lines = len(theirs.records) + len(unnamed)
+        _say(
+            f"--split: lines must name one image of DATA each, got {len(unnamed)} of {n_lines} that do not."
+            f" See {out / 'failures.csv'}."
+        )
+    _end(unread, len(findings.records) + len(unread), see=out / "failures.csv")
+    if unnamed:
+        raise typer.Exit(1)
 
 
 def _run(

@@ -205,7 +205,7 @@ def test_a_torchvision_that_is_missing_or_unfit_is_named(monkeypatch: pytest.Mon
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "timm", raising=False)
     monkeypatch.setitem(sys.modules, "torchvision", None)
-    words = rf"must have a torchvision that fits torch {re.escape(torch.__version__)}.*pip install torchvision\\."
+    words = rf"must have a torchvision that fits torch {re.escape(torch.__version__)}.*pip install torchvision\."
     with pytest.raises(ConfigError, match=words):
         TimmNetwork("resnet18")
 

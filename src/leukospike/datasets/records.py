@@ -31,7 +31,7 @@ class DataSet:
     name: str
     """For people: ``C-NMC 2019``, ``ALL-IDB1``, ``ALL-IDB2``, or the folder's name."""
     layout: str
-    """``c-nmc``, ``c-nmc-kaggle``, ``all-idb1``, ``all-idb2``, ``folder`` or ``manifest``."""
+    """``c-nmc``, ``c-nmc-kaggle``, ``all-idb1``, ``all-idb2``, ``folder``, ``manifest``, or ``files``: none known."""
     root: Path
     """The folder that `Record.image` is relative to."""
     records: tuple[Record, ...]
