@@ -1,6 +1,7 @@
 """The command line: thin doors to the library, and the only place that prints."""
 
 import errno
+import inspect
 import io
 import logging
 import os
@@ -99,9 +100,12 @@ BackboneOption = Annotated[
     str | None,
     typer.Option(
         "--backbone",
-        help="What is trained. paper: the original system. appearance: three networks on measures of a cell, as the"
-        " package's. convolutional: a small residual network. timm:NAME, such as timm:resnet18: of that library, an"
-        " extra. Default: paper.",
+        metavar="NAME",
+        help="What is trained.\n\n"
+        "- paper (default): the original system.\n\n"
+        "- appearance: three networks on measures of a cell, as the package's.\n\n"
+        "- convolutional: a small residual network.\n\n"
+        "- timm:NAME, such as timm:resnet18: of that library, an extra.",
         show_default=False,
     ),
 ]
@@ -197,7 +201,8 @@ def data_check(
 ) -> None:
     """Say what a folder of images is, and what is wrong with it.
 
-    Counts by class and subject, sizes, unreadable files, pixel-identical images, and those under several subjects.
+    Counts by class and subject, sizes, unreadable files, pixel-identical images, and those under several subjects. Of
+    a folder without labels it says what it is good for.
 
     Example:
 
@@ -205,7 +210,7 @@ def data_check(
     """
     failures: list[Failure] = []
     n_images = 0
-    for dataset in datasets.read_datasets(folder):
+    for dataset in datasets.read_any(folder):
         with _progress() as progress:
             check = datasets.check_dataset(dataset, progress=progress)
         for table in datasets.check_tables(check):
@@ -224,7 +229,11 @@ def data_fetch(
 ) -> None:
     """Download a public data set; called again, it resumes.
 
-    bccd: fields with boxes. c-nmc: single cells, through Kaggle. all-idb: only on request, and this says how.
+    - bccd: fields with boxes.
+
+    - c-nmc: single cells, through Kaggle (needs the extra kaggle).
+
+    - all-idb: only on request, and this says how.
 
     Example:
 
@@ -260,14 +269,21 @@ def smears(
 def segment(
     paths: PathsArgument,
     out: OutOption,
-    method: Annotated[Method, typer.Option("--method", help="How cells are found.")] = Method.SURROGATE,
+    method: Annotated[
+        Method, typer.Option("--method", metavar="NAME", help="One of the methods above.")
+    ] = Method.SURROGATE,
     pixel_size: PixelSizeOption = None,
 ) -> None:
     """Find white cells in images, single cells or whole fields: masks, numbered outlines, and tables of measures.
 
-    surrogate: a spiking network trained by surrogate gradients. stdp: one that learned by spike times and reward, the
-    original's idea done properly; it finds nuclei, and is no use on fields. first-wave: the published "segmentation", a
-    map of edges, as images of first spikes and latencies. docs/results.md has the Dice of each.
+    Methods (docs/results.md has the Dice of each):
+
+    - surrogate: a spiking network trained by surrogate gradients.
+
+    - stdp: one that learned by spike times and reward, the original's idea done properly; it finds nuclei, and is no
+    use on fields.
+
+    - first-wave: the published "segmentation", a map of edges, as images of first spikes and latencies.
 
     Example:
 
@@ -460,8 +476,16 @@ def model_export(
 ) -> None:
     r"""Write the package's classifier as one ONNX graph, from pixels to probability.
 
-    Input: uint8, (any number, 450, 450, 3), RGB, each a cell cut out on black as C-NMC shows its cells. Outputs:
-    probability, set, distance, outlier. Needs the extra: pip install 'leukospike\[onnx]'.
+    Input: pixels, uint8 of shape (n, 450, 450, 3), RGB, each a cell cut out on black as C-NMC shows its cells; n is any
+    number. Needs the extra: pip install 'leukospike\[onnx]'. Outputs:
+
+    - probability, float32 of shape (n): of being leukemic, calibrated.
+
+    - set, bool of shape (n, 2): whether \[normal, leukemic] stays possible.
+
+    - distance, float32 of shape (n): from the training cells.
+
+    - outlier, bool of shape (n): whether that is too far.
 
     Example:
 
@@ -481,18 +505,25 @@ def model_export(
 def train(
     data: DataOption,
     out: OutOption,
-    preset: Annotated[Preset, typer.Option("--preset", help="Whose sizes to take.")] = Preset.C_NMC,
+    preset: Annotated[
+        Preset, typer.Option("--preset", metavar="NAME", help="Whose sizes to take: c-nmc or all-idb.")
+    ] = Preset.C_NMC,
     backbone: BackboneOption = None,
     pretrained: PretrainedOption = None,
     protocol: Annotated[
         Protocol | None,
         typer.Option(
             "--protocol",
-            help="honest: hold out subjects. image: hold out images. paper: the same with all of the original's flaws."
-            " Default: honest.",
+            metavar="NAME",
+            help="What is held out.\n\n"
+            "- honest (default): subjects.\n\n"
+            "- image: images.\n\n"
+            "- paper: images, with all of the original's flaws.",
         ),
     ] = None,
-    folds: Annotated[int | None, typer.Option("--folds", help="Hold out one part of so many. Default: 5.")] = None,
+    folds: Annotated[
+        int | None, typer.Option("--folds", help="Cut into so many parts, and hold out one. Default: 5.")
+    ] = None,
     epochs: EpochsOption = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of everything random. Default: 0.")] = None,
     max_cells: MaxCellsOption = None,
@@ -500,10 +531,11 @@ def train(
     config: ConfigOption = None,
     resume: ResumeOption = False,  # noqa: FBT002 - a flag
 ) -> None:
-    """Train one network on four fifths of the subjects, test it on the others, and keep it for analyze.
+    """Train one network on most of the subjects, test it on the others, and keep it for analyze.
 
-    With fewer than 5 subjects of a class, hold out a larger share: --folds 3 holds out a third. With 5 of each,
-    one of each is tested, which says little: use reproduce, whose folds test everyone.
+    The subjects are cut into --folds parts, and the first part with both classes is held out: about a fifth, and at
+    least one subject of each class, which of 3 and 3 is a third. The run says whom it tested. Intervals from fewer than
+    10 of each class are too narrow: reproduce, whose folds test everyone, makes more of few subjects.
 
     Example:
 
@@ -527,7 +559,12 @@ def train(
 def reproduce(
     dataset: Annotated[
         Preset,
-        typer.Argument(metavar="DATASET", help="Which of the original's experiments.", show_default=False),
+        typer.Argument(
+            metavar="DATASET",
+            help="c-nmc or all-idb: whose experiment, that is, its sizes. The images are those of --data; for your own"
+            " cells take c-nmc.",
+            show_default=False,
+        ),
     ],
     data: DataOption,
     out: OutOption,
@@ -537,8 +574,11 @@ def reproduce(
         Protocol | None,
         typer.Option(
             "--protocol",
-            help="honest: split by subject. image: by image, all else as honest. paper: the original's protocol, flaws"
-            " included. Default: honest.",
+            metavar="NAME",
+            help="How the folds are made.\n\n"
+            "- honest (default): by subject.\n\n"
+            "- image: by image, all else as honest.\n\n"
+            "- paper: the original's, flaws included.",
         ),
     ] = None,
     folds: Annotated[int | None, typer.Option("--folds", help="Folds of the cross-validation. Default: 4.")] = None,
@@ -549,7 +589,7 @@ def reproduce(
     config: ConfigOption = None,
     resume: ResumeOption = False,  # noqa: FBT002 - a flag
 ) -> None:
-    """Cross-validate the original system, or another backbone, on a data set, and write a run folder with a report.
+    """Cross-validate the original system, or another backbone, on a data set or on your own cells, with a report.
 
     Backbones other than the original's see the cell in the middle of each picture, cut out on black.
 
@@ -557,9 +597,9 @@ def reproduce(
 
     leukospike reproduce c-nmc --data C-NMC_Leukemia --out runs/honest
 
-    leukospike reproduce c-nmc --data C-NMC_Leukemia --backbone appearance --groups audit/groups.csv --out runs/ours
+    leukospike reproduce c-nmc --data my-cells --backbone appearance --out own
 
-    leukospike reproduce c-nmc --data C-NMC_Leukemia --backbone timm:resnet18 --pretrained --out runs/resnet
+    leukospike reproduce c-nmc --data C-NMC --groups audit/groups.csv --out run
     """
     settings = {
         "backbone": backbone,
@@ -622,7 +662,9 @@ def audit(
     run: Annotated[  # noqa: FBT002 - a flag
         bool, typer.Option("--run", help="Train under three protocols, and say what each leak is worth.")
     ] = False,
-    preset: Annotated[Preset, typer.Option("--preset", help="With --run: whose sizes to take.")] = Preset.C_NMC,
+    preset: Annotated[
+        Preset, typer.Option("--preset", metavar="NAME", help="With --run: whose sizes to take, c-nmc or all-idb.")
+    ] = Preset.C_NMC,
     backbone: BackboneOption = None,
     pretrained: PretrainedOption = None,
     folds: Annotated[int | None, typer.Option("--folds", help="Folds of the cross-validation. Default: 4.")] = None,
@@ -641,8 +683,13 @@ def audit(
     --run trains the same network under the original protocol, split by image, and split by subject, where subjects that
     overlap count as one; backbone and all options after it are those of reproduce.
 
-    Exit status: 0 the audit ran, whatever it found; 1 some files could not be read, or a line of the split names no
-    image; 2 it could not be done.
+    Exit status:
+
+    - 0: the audit ran, whatever it found.
+
+    - 1: some files could not be read, or a line of the split names no image.
+
+    - 2: it could not be done.
 
     Example:
 
@@ -715,7 +762,17 @@ def _audit(data: Path, out: Path, split: Path | None, config: RunConfig | None, 
     for table in audit_tables(findings, leaks):
         _print_table(table)
     out_console.print(f"Report: {out / 'report.html'}")
-    _end(findings.failures, len(findings.records) + len(findings.failures), see=out / "failures.csv")
+    unnamed = () if theirs is None else theirs.missing
+    unread = findings.failures[: len(findings.failures) - len(unnamed)]
+    if theirs is not None and unnamed:
+        n_lines = len(theirs.records) + len(unnamed)
+        _say(
+            f"--split: lines must name one image of DATA each, got {len(unnamed)} of {n_lines} that do not."
+            f" See {out / 'failures.csv'}."
+        )
+    _end(unread, len(findings.records) + len(unread), see=out / "failures.csv")
+    if unnamed:
+        raise typer.Exit(1)
 
 
 def _run(
@@ -752,7 +809,10 @@ def _run(
             f" ROC AUC {area['value']:.3f} (interval {area['low']:.3f} to {area['high']:.3f}, {cell['interval']}"
             f"{'; too few subjects for it to vary' if area['low'] == area['high'] else ''})",
         )
-    out_console.print(f"Report: {write_report(out)}")
+    report = write_report(out)
+    for notice in outcome.metrics["notices"]:
+        _say(notice)
+    out_console.print(f"Report: {report}")
     _end(outcome.failures, outcome.metrics["data"]["images"] + len(outcome.failures), see=out / "failures.csv")
 
 
@@ -804,6 +864,22 @@ def _say(message: str) -> None:
 def _visible(text: str) -> str:
     """Spell out what is no character for a terminal, such as a line break or a colour code in the name of a file."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def _flowing(text: str) -> str:
+    r"""Join the lines of each paragraph, which the framework would break where the source does.
+
+    Examples
+    --------
+    >>> _flowing("One line.\n\nTwo that\nbelong together.")
+    'One line.\n\nTwo that belong together.'
+    """
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in inspect.cleandoc(text).split("\n\n"))
+
+
+for _group in (app, data_app, model_app):
+    for _command in _group.registered_commands:
+        _command.help = _flowing(_command.callback.__doc__ or "") if _command.callback else None
 
 
 def main() -> None:

@@ -20,6 +20,10 @@ class DataError(LeukospikeError, ValueError):
     """A folder or manifest is not a data set that can be used for what was asked."""
 
 
+class LayoutError(DataError):
+    """A folder is of no known layout, so that nobody can say what its images' labels are."""
+
+
 class SplitError(LeukospikeError, ValueError):
     """The records cannot be split as asked."""
 

@@ -17,6 +17,9 @@ THRESHOLD = 0.5
 N_BINS = 15
 """Bins of the calibration error and of the reliability diagram, as in Guo et al. 2017."""
 
+FEW_SUBJECTS = 10
+"""With fewer of a class, intervals from resampling subjects are too narrow."""
+
 N_RESAMPLES = 1000
 CONFIDENCE = 0.95
 METRICS = (

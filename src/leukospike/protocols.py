@@ -12,7 +12,7 @@ import shutil
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from importlib import metadata
@@ -26,14 +26,15 @@ from PIL import Image
 from leukospike.datasets import DataSet
 from leukospike.environment import describe_environment, peak_memory_mb
 from leukospike.errors import DataError, ImageError, LeukospikeError, RunError, SplitError
-from leukospike.evaluation import as_published, metric_table, per_subject
+from leukospike.evaluation import FEW_SUBJECTS, as_published, metric_table, per_subject
 from leukospike.failures import Failure, read_failures, write_failures
 from leukospike.files import locked, new_folder, remove_leftovers, write_table, write_text, written_whole
 from leukospike.history import EpochRecord
 from leukospike.images import read_image
+from leukospike.plurals import number_of
 from leukospike.preparation import INDEX, Prepared, prepare, require_same_images
 from leukospike.progress import Progress, silent
-from leukospike.runs import read_config, weights_path, write_config
+from leukospike.runs import read_config, read_groups, weights_path, write_config
 from leukospike.settings import PAPER, TIMM, Preset, Protocol, RunConfig
 from leukospike.splits import Fold, image_folds, subject_folds
 from leukospike.systems import FoldResult, Items, Part, Stages, System, system_of
@@ -53,7 +54,7 @@ _FLAW_ALL_IDB = (
 _IMAGES = "images.json"  # the index, which outlives what it names
 _PICTURES = "pictures.npz"
 _DAMAGE = (OSError, EOFError, ValueError, KeyError, TypeError, RecursionError)
-_TOLD = ("pooled", "data", "folds")  # of the metrics, what callers tell
+_TOLD = ("pooled", "data", "folds", "notices")  # of the metrics, what callers tell
 _SAMPLES_PER_CLASS = 3
 _LARGEST_SAMPLE_PX = 512
 
@@ -98,7 +99,8 @@ def run_protocol(
     SplitError
         If the honest protocol is asked for and subjects are unknown or too few.
     RunError
-        If `run` exists and is not to be resumed, or is to be resumed with other settings or other data.
+        If `run` exists and is not to be resumed, or is to be resumed with other settings, other data, or other subjects
+        joined.
     """
     command = _command(config)
     where = f"{command} --protocol {config.protocol}"
@@ -106,8 +108,9 @@ def run_protocol(
     dataset = _chosen(given, config)
     with _naming_max_cells(len(dataset.records), len(given.records)):
         _check_splittable(dataset, config, where)
+    groups = _said_of_groups(dataset)
     if resume:
-        _check_resumable(run, config)
+        _check_resumable(run, config, groups)
         with locked(run, where=command):
             remove_leftovers(run)
             if (run / "metrics.json").exists():
@@ -127,7 +130,7 @@ def run_protocol(
             new_folder(run, where=command)  # whoever held the lock until now may have begun a run
             remove_leftovers(run)
             try:
-                write_config(run, config)
+                write_config(run, config, groups=groups)
                 return _run(dataset, config, run, progress)
             except LeukospikeError:
                 if not _is_trained(run):
@@ -357,7 +360,7 @@ def _put_together(
         "generated": prepared.generated,
         "data": _describe(dataset, prepared),
         "flaws": _flaws(dataset, prepared, config.protocol, system),
-        "notices": _notices(config, prepared, per_fold),
+        "notices": _notices(config, dataset, prepared, per_fold, pooled["subject"]),
         "environment": describe_environment(),
         "stages": [{"stage": stage, "seconds": round(seconds, 2)} for stage, seconds in stages.seconds.items()],
         "peak_memory_mb": max(peak_memory_mb(), *(result["peak_memory_mb"] for result in results)),
@@ -371,7 +374,7 @@ def _put_together(
     libraries += ["timm"] if config.backbone.startswith(TIMM) else []
     versions = {name: metadata.version(name) for name in libraries}
     data = {name: metrics["data"][name] for name in ("name", "layout", "images", "subjects", "digest")}
-    write_config(run, config, data=data, versions=versions)
+    write_config(run, config, groups=_said_of_groups(dataset), data=data, versions=versions)
     write_text(run / "metrics.json", json.dumps(metrics, indent=1))
     return RunOutcome(run, metrics, prepared.failures)
 
@@ -526,7 +529,24 @@ def _flaws(dataset: DataSet, prepared: Prepared, protocol: Protocol, system: Sys
     return flaws
 
 
-def _notices(config: RunConfig, prepared: Prepared, folds: Sequence[dict[str, Any]]) -> list[str]:
+def _said_of_groups(dataset: DataSet) -> dict[str, Any]:
+    """Say which subjects count as one; nothing if nobody joined any. The digest is of their names, as JSON."""
+    if dataset.joined is None:
+        return {}
+    return {
+        "digest": hashlib.sha256(json.dumps(dataset.joined).encode()).hexdigest(),
+        "subjects": sum(map(len, dataset.joined)),
+        "into": len(dataset.joined),
+    }
+
+
+def _notices(
+    config: RunConfig,
+    dataset: DataSet,
+    prepared: Prepared,
+    folds: Sequence[dict[str, Any]],
+    by_subject: dict[str, Any] | None,
+) -> list[str]:
     """Say where the run is not what was asked for."""
     notices: list[str] = []
     fewest = min((fold["n_components"] for fold in folds if fold["n_components"]), default=config.n_components)
@@ -535,21 +555,48 @@ def _notices(config: RunConfig, prepared: Prepared, folds: Sequence[dict[str, An
             f"{config.n_components} components were asked for; {fewest} are possible with so few images, and were used."
         )
     if prepared.failures:
-        notices.append(f"{len(prepared.failures)} images could not be used; failures.csv names them with the reason.")
+        notices.append(
+            f"{number_of(len(prepared.failures), 'image')} could not be used; failures.csv names each with the reason."
+        )
+    if groups := _said_of_groups(dataset):
+        where = "in the split and in intervals" if config.protocol is Protocol.HONEST else "in intervals"
+        notices.append(
+            f"Subjects whose images overlap by an audit's groups count as one, {where}: {groups['subjects']} subjects"
+            f" are joined into {groups['into']}."
+        )
     labels_of: dict[str, set[int | None]] = {}
     for record in prepared.records:
         if record.subject is not None:
             labels_of.setdefault(record.subject, set()).add(record.label)
     if both := sorted(subject for subject, labels in labels_of.items() if len(labels) > 1):
         notices.append(
-            f"{len(both)} subjects have images of both classes ({', '.join(both)[:80]}); by subject they count as"
-            " leukemic. Check their labels, and what joined them."
+            f"Images of both classes are filed under {number_of(len(both), 'subject')} ({', '.join(both)[:80]}), by"
+            " subject counted as leukemic. Check the labels, and what joined them."
         )
     if config.max_cells is not None:
         notices.append(f"At most {config.max_cells} cells were taken, spread over the subjects.")
     if config.hold_out:
-        notices.append("One fold was held out; there is no cross-validation.")
+        notices.append(_held_out_words(folds[0], prepared, config.protocol))
+    if by_subject is not None:
+        normal, leukemic = by_subject["n"] - by_subject["positives"], by_subject["positives"]
+        if min(normal, leukemic) < FEW_SUBJECTS:
+            notices.append(
+                f"The figures rest on {normal} normal and {number_of(leukemic, 'leukemic subject')}: with fewer than"
+                f" {FEW_SUBJECTS} of a class, intervals from resampling are too narrow."
+            )
     return notices
+
+
+def _held_out_words(fold: Mapping[str, Any], prepared: Prepared, protocol: Protocol) -> str:
+    """Say what share of the data was tested."""
+    # Under `paper` copies are tested too, and the cells that are watched are the test cells.
+    n = fold["train_cells"] + fold["test_cells"] if protocol is Protocol.PAPER else len(prepared.records)
+    whose = ""
+    if fold["test_subjects"] is not None:
+        n_subjects = len({record.subject for record in prepared.records})
+        whose = f", of {fold['test_subjects']} of {number_of(n_subjects, 'subject')}"
+    held_out = f"{fold['test_cells']} of {number_of(n, 'cell')} ({fold['test_cells'] / n:.0%}){whose}"
+    return f"One part was held out and tested, {held_out}; there is no cross-validation."
 
 
 def _keep_pictures(path: Path, prepared: Prepared, items: Items, fold: Fold, command: str) -> None:
@@ -608,7 +655,7 @@ def _command(config: RunConfig) -> str:
     return "train" if config.hold_out else "reproduce"
 
 
-def _check_resumable(run: Path, config: RunConfig) -> None:
+def _check_resumable(run: Path, config: RunConfig, groups: dict[str, Any]) -> None:
     """Refuse to resume what is not there or was something else."""
     command = _command(config)
     if not run.is_dir():
@@ -622,6 +669,20 @@ def _check_resumable(run: Path, config: RunConfig) -> None:
                 f" {before[name]}. Repeat the first command and add --resume."
             )
             raise RunError(msg)
+    begun = read_groups(run)
+    if begun != groups:
+        msg = (
+            f"{command}: --resume must be given the --groups of the run, got {_group_words(groups)} in place of"
+            f" {_group_words(begun)}. Repeat the first command and add --resume."
+        )
+        raise RunError(msg)
+
+
+def _group_words(groups: Mapping[str, Any]) -> str:
+    """Say in a few words which subjects are joined."""
+    if not groups:
+        return "none"
+    return f"{groups['subjects']} subjects joined into {groups['into']} (digest {groups['digest'][:8]})"
 
 
 def _n_subjects(prepared: Prepared, items: Items, places: np.ndarray) -> int | None:

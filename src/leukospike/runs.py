@@ -1,6 +1,7 @@
 """The run folder: its settings, and the models that lie in it."""
 
 import json
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,11 @@ from leukospike.settings import Preset, Protocol, RunConfig, read_settings
 def write_config(run: Path, config: RunConfig, **tables: dict[str, Any]) -> None:
     """Write `config.toml`: the settings, then the tables; TOML has no null, so what is None is left out."""
     content = {"": config.stored()} | tables
-    said = {name: {key: value for key, value in table.items() if value is not None} for name, table in content.items()}
+    said = {
+        name: {key: value for key, value in table.items() if value is not None}
+        for name, table in content.items()
+        if table
+    }
     write_text(run / "config.toml", tomli_w.dumps(said.pop("") | said))
 
 
@@ -38,6 +43,25 @@ def read_config(run: Path) -> RunConfig:
     except (KeyError, TypeError, ValueError) as error:
         msg = f"run folder: config.toml must hold a run's settings, got {run} ({error}). Use another run."
         raise RunError(msg) from error
+
+
+def read_groups(run: Path) -> dict[str, Any]:
+    """Read what `config.toml` says of subjects who count as one: their digest and number; empty if it says nothing.
+
+    Raises
+    ------
+    RunError
+        If it cannot be read or does not say it as a run does.
+    """
+    try:
+        groups: Any = tomllib.loads((run / "config.toml").read_text(encoding="utf-8")).get("groups", {})
+        known = {"digest": str, "subjects": int, "into": int}
+        if groups and {name: type(value) for name, value in groups.items()} != known:
+            raise TypeError(groups)
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        msg = f"run folder: config.toml must say which subjects are joined, got {run} ({error}). Use another run."
+        raise RunError(msg) from error
+    return groups
 
 
 def weights_path(run: Path, fold: int) -> Path:

@@ -216,4 +216,4 @@ def read_settings(path: Path) -> dict[str, Any]:
         msg = f"settings: --config must be a readable TOML file, got {path} ({error}). Correct the file."
         raise ConfigError(msg) from error
     # These describe the run that wrote the file; they are no settings.
-    return {name: value for name, value in settings.items() if name not in {"data", "versions"}}
+    return {name: value for name, value in settings.items() if name not in {"data", "groups", "versions"}}

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -95,14 +96,21 @@ def test_a_line_that_names_no_image_ends_with_1(cohort: Path, leukospike: Comman
     table.write_text("image,fold\nGL01_001.png,0\nmirrored.jpg,1\nnone.png,1\n")
     ended = leukospike("audit", cohort, "--split", table, "--out", tmp_path / "audit")
     assert ended.status == 1
+    assert ended.reason.startswith(
+        "leukospike: --split: lines must name one image of DATA each, got 1 of 3 that do not."
+    )
     assert "none.png" in (tmp_path / "audit" / "failures.csv").read_text()
 
 
 def test_unreadable_files_end_with_1_and_are_named(cohort: Path, leukospike: Command, tmp_path: Path) -> None:
     data = shutil.copytree(cohort, tmp_path / "cells")
     (data / "all" / "GL01" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    shutil.copy(data / "all" / "GL03" / "GL03_002.png", data / "hem" / "GH02" / "copy.png")
     ended = leukospike("audit", data, "--out", tmp_path / "audit")
     assert ended.status == 1
+    assert "got 1 of 29 that are not" in ended.reason
+    assert "Pairs of different labels: 1" in ended.out
+    assert re.search(r"all/GL03/GL03_002.png +│ hem/GH02/copy.png", ended.out)
     assert "broken.png" in (tmp_path / "audit" / "failures.csv").read_text()
 
 
@@ -213,7 +221,7 @@ def test_all_idb_crops_are_located_in_their_fields(tmp_path: Path, leukospike: C
     pairs = {tuple(name.split("/")[-1][:5] for name in pair["images"]) for pair in found["pairs"]}
     assert pairs == {(f"Im{number:03d}",) * 2 for number in range(1, 5)}
     page = (tmp_path / "audit" / "report.html").read_text(encoding="utf-8")
-    assert "4 of 4 crops of ALL-IDB2 were located" in page
+    assert "Located in an image of ALL-IDB1: 4 of 4 crops of ALL-IDB2." in page
 
 
 @pytest.mark.data

@@ -1,6 +1,7 @@
 """Every command from end to end, as a person calls it."""
 
 import csv
+import itertools
 import json
 import re
 import shutil
@@ -114,6 +115,19 @@ def test_help_of_a_command_ends_with_an_example_that_its_options_allow(leukospik
     assert all(option in ended.out for option in re.findall(r"--\S+", example))
 
 
+@pytest.mark.parametrize("columns", [80, 100])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_fills_its_lines(leukospike, command: str, columns: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    before_boxes = leukospike(*command.split(), "--help").out.partition("╭")[0]
+    text, _, examples = before_boxes.partition("Example:")
+    for paragraph in re.split(r"\n\s*\n", text):
+        lines = [line.strip() for line in paragraph.splitlines() if line.strip()]
+        for line, following in itertools.pairwise(lines):
+            assert len(line) + 1 + len(following.split()[0]) > columns - 2, line
+    assert all(line.strip().startswith("leukospike") for line in examples.splitlines() if line.strip())
+
+
 def test_version(leukospike):
     assert leukospike("--version") == (0, f"leukospike {metadata.version('leukospike')}\n", "")
 
@@ -142,7 +156,10 @@ def test_finished_run_can_be_resumed_and_gets_its_report_again(leukospike, finis
     (finished / "report.html").unlink()
     arguments = ("reproduce", "c-nmc", "--data", discs, "--folds", 2, "--config", settings, "--out", finished)
     ended = leukospike(*arguments, "--resume")
-    assert (ended.status, ended.error) == (0, "")
+    assert ended.status == 0
+    assert re.fullmatch(
+        r"leukospike: The figures rest on 3 normal and 3 leukemic subjects: .* too narrow\.\n", ended.error
+    )
     assert re.search(r"honest protocol, 24 cells: accuracy 0\.\d+, ROC AUC 0\.\d+ \(interval .* 6 subjects", ended.out)
     assert ended.out.endswith(f"Report: {finished / 'report.html'}\n")
     assert (finished / "report.html").is_file()

@@ -1,6 +1,8 @@
 """A run that is interrupted, anywhere, ends with the figures of one that is not."""
 
+import hashlib
 import shutil
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,11 +10,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from leukospike.audit import join_subjects
 from leukospike.datasets import read_dataset
 from leukospike.errors import RunError
 from leukospike.files import locked
 from leukospike.protocols import RunOutcome, run_protocol
-from leukospike.runs import write_config
+from leukospike.runs import read_groups, write_config
 from leukospike.settings import Protocol, RunConfig
 
 UNREPEATABLE = ("stages", "peak_memory_mb")
@@ -77,6 +80,26 @@ def test_what_a_finished_run_was_killed_over_is_removed(
     assert resumed.metrics == uninterrupted.metrics
     assert not (run / "state").exists()
     assert not list(run.rglob(".*"))
+
+
+def test_subjects_who_count_as_one_are_recorded_and_stay_so(discs: Path, tiny: RunConfig, tmp_path: Path) -> None:
+    dataset, table, run = read_dataset(discs), tmp_path / "groups.csv", tmp_path / "run"
+    joined = []
+    for number in (1, 2):
+        group = {record.image: str(record.subject) for record in dataset.records}
+        group["all/all-0/0.png"] = group[f"all/all-{number}/0.png"] = "both"
+        table.write_text("\n".join(["image,group", *map(",".join, group.items())]))
+        joined.append(join_subjects(dataset, table))
+    config = replace(tiny, n_folds=2)
+    outcome = run_protocol(joined[0], config, run)
+    assert "2 subjects are joined into 1." in " ".join(outcome.metrics["notices"])
+    groups = tomllib.loads((run / "config.toml").read_text())["groups"]
+    expected = hashlib.sha256(b'[["all-0", "all-1"]]').hexdigest()
+    assert groups == {"digest": expected, "subjects": 2, "into": 1} == read_groups(run)
+    for other, words in ((dataset, "got none in place of 2 subjects"), (joined[1], "got 2 subjects joined into 1")):
+        with pytest.raises(RunError, match=rf"reproduce: --resume must be given the --groups of the run, {words}"):
+            run_protocol(other, config, run, resume=True)
+    assert run_protocol(joined[0], config, run, resume=True).metrics == outcome.metrics
 
 
 @pytest.mark.parametrize("resume", [False, True])

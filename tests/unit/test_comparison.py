@@ -233,6 +233,14 @@ def test_other_or_unknown_data_are_told(runs: tuple[Path, Path], digest: str, wo
     assert any(warning.startswith(words) for warning in compare_runs(*runs).warnings)
 
 
+def test_groups_of_one_run_are_told(runs: tuple[Path, Path]):
+    config = runs[1] / "config.toml"
+    config.write_text(config.read_text() + '\n[groups]\ndigest = "ab"\nsubjects = 2\ninto = 1\n')
+    comparison = compare_runs(*runs)
+    assert any("joined by an audit's groups (--groups) in B alone" in warning for warning in comparison.warnings)
+    assert comparison.settings["groups.subjects"] == (None, 2)
+
+
 def test_few_subjects_of_a_class_are_told(runs: tuple[Path, Path]):
     assert any("Of one class there are 4 subjects" in warning for warning in compare_runs(*runs).warnings)
 

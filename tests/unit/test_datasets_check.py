@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from leukospike.datasets import DataCheck, check_dataset, check_tables, read_dataset
+from leukospike.datasets import DataCheck, check_dataset, check_tables, read_any, read_dataset
+from leukospike.errors import DataError
 
 
 def _draw(path: Path, seed: int, *, rows: int = 20) -> None:
@@ -60,17 +61,50 @@ def test_failures_sizes_and_other_files_are_counted(check: DataCheck) -> None:
 
 def test_tables_say_it_in_words(check: DataCheck) -> None:
     tables = {table.title: table.rows for table in check_tables(check)}
-    assert tables["Classes"] == [("hem", "3", "2"), ("all", "6", "2")]
+    assert dict(tables["Data set"])["images"] == "7"
+    assert dict(tables["Data set"])["files that cannot be used"] == "2"
+    assert tables["Classes"] == [("hem", "3", "2"), ("all", "4", "2")]
     assert tables["Subjects"] == [
         ("n1", "2", "0", "0"),
         ("n2", "1", "0", "0"),
         ("p1", "0", "2", "0"),
-        ("p2", "0", "4", "0"),
+        ("p2", "0", "2", "0"),
     ]
     assert tables["Sizes"] == [("20 x 24", "6"), ("30 x 24", "1")]
     assert ("all/p1/d.png, hem/n2/c.png", "n2, p1", "all, hem") in tables["Same pixels"]
     assert dict(tables["Data set"])["groups of the same pixels"] == "3 (3 images too many)"
     assert all(len(row) == len(table.header) for table in check_tables(check) for row in table.rows)
+
+
+def test_a_flat_folder_is_good_for_what_needs_no_labels(tmp_path: Path) -> None:
+    for number in range(2):
+        _draw(tmp_path / f"{number}.png", 1)
+    (tmp_path / "notes.txt").write_text("pale")
+    (tmp_path / "P1").mkdir()
+    _draw(tmp_path / "P1" / "a.png", 2)
+    [dataset] = read_any(tmp_path)
+    assert [(record.image, record.label, record.subject) for record in dataset.records] == [
+        ("0.png", None, None),
+        ("1.png", None, None),
+        ("P1/a.png", None, "P1"),
+    ]
+    tables = {table.title: table.rows for table in check_tables(check_dataset(dataset))}
+    said = dict(tables["Data set"])
+    assert said["layout"] == "files, none that is known"
+    assert said["good for"] == "analyze, segment, audit: they need no labels"
+    assert "class/subject/" in said["for train and reproduce"]
+    assert said["groups of the same pixels"] == "1 (1 image too many)"
+    assert tables["Other files, not used"] == [(".txt", "1")]
+
+
+@pytest.mark.parametrize("fault", ["empty", "manifest"])
+def test_what_holds_no_image_or_a_faulty_manifest_stays_refused(tmp_path: Path, fault: str) -> None:
+    (tmp_path / "notes.txt").write_text("pale")
+    if fault == "manifest":
+        _draw(tmp_path / "a.png", 1)
+        (tmp_path / "manifest.csv").write_text("path\na.png\n")
+    with pytest.raises(DataError, match="of a known layout" if fault == "empty" else "must begin with the columns"):
+        read_any(tmp_path)
 
 
 def test_a_sound_data_set_has_no_table_of_faults(tmp_path: Path) -> None:
@@ -80,6 +114,7 @@ def test_a_sound_data_set_has_no_table_of_faults(tmp_path: Path) -> None:
     tables = {table.title: table.rows for table in check_tables(check)}
     assert list(tables) == ["Data set", "Classes", "Sizes"]
     assert tables["Classes"] == [("not labelled", "1", "not known")]
+    assert dict(tables["Data set"])["groups of the same pixels"] == "0"
     assert "Fill in the column subject" in dict(tables["Data set"])["no subjects because"]
 
 

@@ -342,7 +342,13 @@ def test_smallest_paper_run_goes_through(discs: Path, tiny: RunConfig, tmp_path:
 def test_hold_out_runs_one_fold_and_says_so(honest: RunOutcome, discs: Path, tiny: RunConfig, tmp_path: Path) -> None:
     outcome = run_protocol(read_dataset(discs), replace(tiny, hold_out=True), tmp_path / "run")
     assert [path.name for path in (tmp_path / "run" / "weights").iterdir()] == ["fold_0.safetensors"]
-    assert "One fold was held out; there is no cross-validation." in outcome.metrics["notices"]
+    table = pd.read_csv(tmp_path / "run" / "predictions.csv")
+    assert (len(table), table["subject"].nunique()) == (8, 2)
+    assert outcome.metrics["notices"][-2:] == [
+        "One part was held out and tested, 8 of 24 cells (33%), of 2 of 6 subjects; there is no cross-validation.",
+        "The figures rest on 1 normal and 1 leukemic subject: with fewer than 10 of a class, intervals from resampling"
+        " are too narrow.",
+    ]
     assert outcome.metrics["folds"] == honest.metrics["folds"][:1]
     assert outcome.metrics["pooled"]["cell"] == outcome.metrics["folds"][0]["cell"]
 

@@ -1,6 +1,7 @@
 """Backbones other than the original's, through the protocols: on discs cut out, by subject and as the paper splits."""
 
 import json
+import re
 import shutil
 import sys
 from dataclasses import replace
@@ -198,6 +199,17 @@ def test_unknown_network_and_missing_timm_are_named(monkeypatch: pytest.MonkeyPa
         TimmNetwork("resnet18")
 
 
+@pytest.mark.parametrize("fault", ["import torchvision.ops", "raise RuntimeError('operator nms does not exist')"])
+def test_a_torchvision_that_is_missing_or_unfit_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fault: str):
+    (tmp_path / "timm.py").write_text(fault)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "timm", raising=False)
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    words = rf"must have a torchvision that fits torch {re.escape(torch.__version__)}.*pip install torchvision\."
+    with pytest.raises(ConfigError, match=words):
+        TimmNetwork("resnet18")
+
+
 @pytest.mark.usefixtures("timm")
 def test_a_network_of_timm_sees_what_it_was_made_for():
     network = TimmNetwork(TIMM.removeprefix("timm:")).eval()
@@ -309,6 +321,8 @@ def test_overlapping_subjects_stay_together(cut_out: DataSet, tmp_path: Path):
     names = {record.subject for record in joined.records}
     assert names == {"all-0", "all-1", "all-2+hem-0", "hem-1", "hem-2"}
     assert sum(record.subject == "all-2+hem-0" for record in joined.records) == 8
+    assert joined.joined == (("all-2", "hem-0"),)
+    assert cut_out.joined is None
 
 
 @pytest.mark.parametrize(
@@ -331,6 +345,14 @@ def test_unusable_groups_are_refused(cut_out: DataSet, tmp_path: Path, text: str
         join_subjects(
             replace(cut_out, records=tuple(replace(record, subject=None) for record in cut_out.records)), table
         )
+
+
+def test_groups_of_other_images_are_refused(cut_out: DataSet, tmp_path: Path):
+    table = tmp_path / "groups.csv"
+    rows = [f"{record.image},{record.subject}" for record in cut_out.records]
+    table.write_text("\n".join(["image,group", *rows, "none.png,x", "gone.png,x"]), encoding="utf-8")
+    with pytest.raises(DataError, match=r"table must name images of the data alone, got 2 of 26 .* \(first gone.png\)"):
+        join_subjects(cut_out, table)
 
 
 def test_black_pictures_are_failures_and_no_cells(cut_out: DataSet, tmp_path: Path):
@@ -414,5 +436,6 @@ def test_a_subject_of_both_classes_is_said(cut_out: DataSet, tmp_path: Path):
     mislabelled = replace(cut_out, records=(replace(first, label=1 - int(first.label or 0)), *cut_out.records[1:]))
     outcome = run_protocol(mislabelled, config("appearance"), tmp_path / "run")
     assert any(
-        f"1 subjects have images of both classes ({first.subject})" in said for said in outcome.metrics["notices"]
+        f"Images of both classes are filed under 1 subject ({first.subject})" in said
+        for said in outcome.metrics["notices"]
     )

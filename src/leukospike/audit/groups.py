@@ -49,7 +49,8 @@ def join_subjects(dataset: DataSet, table: Path) -> DataSet:
     Raises
     ------
     DataError
-        If the table cannot be read, lacks a column, or does not name every image once; or if subjects are unknown.
+        If the table cannot be read, lacks a column, does not name every image once, or names one that is not among the
+        data; or if subjects are unknown.
     """
     where = "--groups"
     if all(record.subject is None for record in dataset.records):
@@ -84,6 +85,13 @@ def join_subjects(dataset: DataSet, table: Path) -> DataSet:
             f" {missing[0]}). Audit these data."
         )
         raise DataError(msg)
+    foreign = set(group_of) - {record.image for record in dataset.records}
+    if foreign:
+        msg = (
+            f"{where}: table must name images of the data alone, got {len(foreign)} of {len(group_of)} that are not"
+            f" among them (first {min(foreign)}). Give the groups.csv of an audit of these data."
+        )
+        raise DataError(msg)
     return _joined(dataset, group_of | {record.image: f"unread {record.image}" for record in unnamed})
 
 
@@ -91,7 +99,7 @@ def _joined(dataset: DataSet, group_of: Mapping[str, str]) -> DataSet:
     """Name each subject after all whom a group joins it to, directly or through others."""
     known = [record for record in dataset.records if record.subject is not None]
     if not known:
-        return dataset
+        return replace(dataset, joined=())
     together = linked_groups([str(record.subject) for record in known], [group_of[record.image] for record in known])
     members: defaultdict[int, set[str]] = defaultdict(set)
     for record, group in zip(known, together.tolist(), strict=True):
@@ -101,4 +109,5 @@ def _joined(dataset: DataSet, group_of: Mapping[str, str]) -> DataSet:
         record if record.subject is None else replace(record, subject=joined[record.subject])
         for record in dataset.records
     )
-    return replace(dataset, records=records)
+    sets = sorted(tuple(sorted(names)) for names in members.values() if len(names) > 1)
+    return replace(dataset, records=records, joined=tuple(sets))

@@ -27,7 +27,8 @@ class TimmNetwork(nn.Module):
     Raises
     ------
     ConfigError
-        If timm is not installed, knows no such network, or the weights cannot be had.
+        If timm, or torchvision, which it imports, is not installed or does not fit; if timm knows no such network, or
+        the weights cannot be had.
 
     References
     ----------
@@ -73,10 +74,17 @@ def _timm(name: str) -> ModuleType:
     """Import timm, which is an extra."""
     try:
         import timm
-    except ImportError as error:
-        msg = (
-            f"backbone: timm:{name} must have the extra timm, got '{error}'. Install it: pip install"
-            " 'leukospike[timm]', and a torchvision that fits the torch there is."
-        )
+    except (ImportError, RuntimeError) as error:  # a RuntimeError comes from a torchvision for another torch
+        reason = " ".join(str(error).split())[:160]
+        if isinstance(error, ImportError) and (error.name or "").partition(".")[0] == "timm":
+            msg = (
+                f"backbone: timm:{name} must have the extra timm, got '{reason}'. Install it: pip install"
+                " 'leukospike[timm]', or in a clone pip install -e '.[timm]'."
+            )
+        else:
+            msg = (
+                f"backbone: timm:{name} must have a torchvision that fits torch {torch.__version__} (timm imports it),"
+                f" got '{reason}'. Install it from where that torch is from: pip install torchvision."
+            )
         raise ConfigError(msg) from error
     return timm

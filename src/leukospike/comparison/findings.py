@@ -8,12 +8,12 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from leukospike.comparison.pairs import Pairs, pair_runs
-from leukospike.evaluation import METRICS, N_RESAMPLES, metric_table, per_subject
+from leukospike.evaluation import FEW_SUBJECTS, METRICS, N_RESAMPLES, metric_table, per_subject
 from leukospike.paired import DelongTest, McnemarTest, delong_test, mcnemar_test, metric_differences
+from leukospike.plurals import number_of
 from leukospike.report.inputs import Interval
 
 SEED = 0
-FEW_SUBJECTS = 10
 
 
 @dataclass(frozen=True)
@@ -142,6 +142,13 @@ def _warnings(pairs: Pairs, subject: Level | None) -> list[str]:
             "The data differ: the digests of all images' pixels are not the same. One model may have learned from"
             " more, or from other pictures."
         )
+    digests = [run.settings.get("groups.digest") for run in pairs.runs]
+    if digests[0] != digests[1]:
+        whose = "by other groups in A than in B" if all(digests) else f"in {'A' if digests[0] else 'B'} alone"
+        found.append(
+            f"Overlapping subjects are joined by an audit's groups (--groups) {whose}: the runs do not keep the same"
+            " people together."
+        )
     if not pairs.same_folds:
         found.append(
             "The folds differ: the two models that judge a cell have learned from other cells, and of other subjects."
@@ -168,8 +175,8 @@ def _warnings(pairs: Pairs, subject: Level | None) -> list[str]:
         fewest = int(min(np.sum(subject.labels == label) for label in (0, 1)))
         if fewest < FEW_SUBJECTS:
             found.append(
-                f"Of one class there are {fewest} subjects: with fewer than {FEW_SUBJECTS}, intervals from resampling"
-                " are too narrow."
+                f"Of one class there {'is' if fewest == 1 else 'are'} {number_of(fewest, 'subject')}: with fewer than"
+                f" {FEW_SUBJECTS}, intervals from resampling are too narrow."
             )
     return found
 

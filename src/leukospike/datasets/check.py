@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from leukospike.datasets.layouts import UNDERSTOOD
 from leukospike.datasets.records import DataSet, Record
 from leukospike.errors import ImageError
 from leukospike.failures import Failure
 from leukospike.images import pixel_digest, read_image
+from leukospike.plurals import number_of
 from leukospike.progress import Progress, silent
 
 
@@ -31,7 +33,7 @@ class DataCheck:
     sizes: dict[tuple[int, int], int]
     """Images per (rows, columns), most frequent first."""
     failures: tuple[Failure, ...]
-    """Images that cannot be used; they count in the tables of classes and subjects all the same."""
+    """Files that cannot be used; they count as no images."""
     duplicates: tuple[tuple[Record, ...], ...]
     """Groups of images with the same pixels, two or more each."""
     generated: int
@@ -59,7 +61,7 @@ def check_dataset(dataset: DataSet, *, progress: Progress = silent) -> DataCheck
     Parameters
     ----------
     dataset : DataSet
-        From `read_dataset`.
+        From `read_dataset` or `read_any`.
     progress : Progress
         Told after each image.
 
@@ -106,13 +108,15 @@ def check_tables(check: DataCheck) -> list[Table]:
         Title, column names and rows, all text.
     """
     dataset = check.dataset
+    unusable = {failure.image for failure in check.failures}
+    usable = [record for record in dataset.records if record.image not in unusable]
     tables = [
-        Table("Data set", ("what", "found"), _summary(check)),
-        Table("Classes", ("class", "images", "subjects"), _classes(dataset)),
-        Table("Subjects", ("subject", *dataset.class_names, "not labelled"), _subjects(dataset)),
+        Table("Data set", ("what", "found"), _summary(check, usable)),
+        Table("Classes", ("class", "images", "subjects"), _classes(dataset, usable)),
+        Table("Subjects", ("subject", *dataset.class_names, "not labelled"), _subjects(usable)),
         Table("Sizes", ("rows x columns", "images"), [(f"{r} x {c}", str(n)) for (r, c), n in check.sizes.items()]),
         Table(
-            "Images that cannot be used",
+            "Files that cannot be used",
             ("image", "reason"),
             [(failure.image, failure.reason) for failure in check.failures],
         ),
@@ -155,21 +159,27 @@ def _files(folder: Path) -> Iterator[Path]:
         yield from (Path(above) / name for name in names if not name.startswith("."))
 
 
-def _summary(check: DataCheck) -> list[tuple[str, ...]]:
+def _summary(check: DataCheck, usable: list[Record]) -> list[tuple[str, ...]]:
     """Say in a few lines what was recognised."""
     dataset = check.dataset
-    subjects = {record.subject for record in dataset.records if record.subject is not None}
+    subjects = {record.subject for record in usable if record.subject is not None}
     copies = sum(len(group) - 1 for group in check.duplicates)
     rows = [
         ("name", dataset.name),
-        ("layout", dataset.layout),
-        ("images", str(len(dataset.records))),
+        ("layout", f"{dataset.layout}, none that is known" if dataset.layout == "files" else dataset.layout),
+        ("images", str(len(usable))),
         ("subjects", str(len(subjects)) if subjects else "not known"),
-        ("cannot be used", str(len(check.failures))),
-        ("groups of the same pixels", f"{len(check.duplicates)} ({copies} images too many)"),
+        ("files that cannot be used", str(len(check.failures))),
+        (
+            "groups of the same pixels",
+            f"{len(check.duplicates)}" + (f" ({number_of(copies, 'image')} too many)" if copies else ""),
+        ),
         ("of them under different subjects", str(len(check.cross_subject_duplicates))),
         ("of them with different labels", str(len(check.contradicting_duplicates))),
     ]
+    if dataset.layout == "files":
+        rows.append(("good for", "analyze, segment, audit: they need no labels"))
+        rows.append(("for train and reproduce", f"lay it out as {UNDERSTOOD}"))
     if check.generated:
         rows.append(("generated, not a patient", str(check.generated)))
     if dataset.no_subject_reason:
@@ -179,21 +189,21 @@ def _summary(check: DataCheck) -> list[tuple[str, ...]]:
     return [tuple(row) for row in rows]
 
 
-def _classes(dataset: DataSet) -> list[tuple[str, ...]]:
+def _classes(dataset: DataSet, usable: list[Record]) -> list[tuple[str, ...]]:
     """Count images and subjects of each class."""
     rows: list[tuple[str, ...]] = []
     for label, name in ((0, dataset.class_names[0]), (1, dataset.class_names[1]), (None, "not labelled")):
-        records = [record for record in dataset.records if record.label == label]
+        records = [record for record in usable if record.label == label]
         subjects = {record.subject for record in records if record.subject is not None}
-        if records:
+        if any(record.label == label for record in dataset.records):
             rows.append((name, str(len(records)), str(len(subjects)) if subjects else "not known"))
     return rows
 
 
-def _subjects(dataset: DataSet) -> list[tuple[str, ...]]:
+def _subjects(usable: list[Record]) -> list[tuple[str, ...]]:
     """Count each subject's images by class."""
     counts: defaultdict[str, Counter[int | None]] = defaultdict(Counter)
-    for record in dataset.records:
+    for record in usable:
         if record.subject is not None:
             counts[record.subject][record.label] += 1
     return [(name, *(str(counts[name][label]) for label in (0, 1, None))) for name in sorted(counts)]

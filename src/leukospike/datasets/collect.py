@@ -11,10 +11,12 @@ from leukospike.datasets.layouts import (
     cnmc_subject,
     name_below,
     read_dataset,
+    read_datasets,
     visible_files,
 )
-from leukospike.datasets.records import Record
-from leukospike.errors import DataError
+from leukospike.datasets.records import DataSet, Record
+from leukospike.errors import DataError, LayoutError
+from leukospike.images import IMAGE_SUFFIXES
 
 
 def collect_images(paths: Sequence[Path]) -> tuple[Record, ...]:
@@ -64,6 +66,49 @@ def collect_images(paths: Sequence[Path]) -> tuple[Record, ...]:
     return tuple(sorted(found, key=lambda record: record.image))
 
 
+def read_any(root: Path) -> tuple[DataSet, ...]:
+    """List every data set under `root`, or else its images, which are for who needs no labels.
+
+    Parameters
+    ----------
+    root : Path
+        As for `read_datasets`; or a folder of images in any order.
+
+    Returns
+    -------
+    tuple of DataSet
+        Of a folder of no known layout one of layout ``files``: no image has a label, and subjects are those that
+        `collect_images` gives.
+
+    Raises
+    ------
+    DataError
+        As for `read_datasets`, but of an unknown layout only if there is no image.
+    """
+    try:
+        return read_datasets(root)
+    except LayoutError:
+        records = [record for record in _loose_records(root) if record.path.suffix.lower() in IMAGE_SUFFIXES]
+        if not records:
+            raise
+    reason = None
+    if any(record.subject is None for record in records):
+        reason = (
+            "An image that lies in no folder of its subject's, nor is named as C-NMC names cells, is of nobody known."
+        )
+    return (
+        DataSet(
+            name=name_below(root.absolute(), root.absolute().parent),
+            layout="files",
+            root=root,
+            records=tuple(sorted(records, key=lambda record: record.image)),
+            class_names=("normal", "leukemic"),
+            no_subject_reason=reason,
+            credit="",
+        ),
+    )
+
+
 def _subjects_of_folders(folders: Sequence[Path]) -> dict[Path, str]:
     """Name the subject of what lies directly in each of several folders, by the folder; a class's folder names none."""
     # Two ways to one folder are one; whoever lists the files refuses them.
@@ -90,8 +135,13 @@ def _records_of(path: Path, subject_of_folder: str | None) -> Iterator[Record]:
     except DataError:
         if path.is_file() or (path / "manifest.csv").is_file():
             raise
-        for file in visible_files(path):
-            image = name_below(file, path)
-            folder, *inner = image.split("/")
-            subject = cnmc_subject(file.stem) or (folder if inner else subject_of_folder)
-            yield Record(path=file, image=image, label=None, subject=subject)
+        yield from _loose_records(path, subject_of_folder)
+
+
+def _loose_records(root: Path, subject_of_folder: str | None = None) -> Iterator[Record]:
+    """List every file below a folder of no known layout."""
+    for file in visible_files(root):
+        image = name_below(file, root)
+        folder, *inner = image.split("/")
+        subject = cnmc_subject(file.stem) or (folder if inner else subject_of_folder)
+        yield Record(path=file, image=image, label=None, subject=subject)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from leukospike.datasets.records import DataSet, Record
-from leukospike.errors import DataError
+from leukospike.errors import DataError, LayoutError
 from leukospike.images import IMAGE_SUFFIXES
 
 CNMC_CREDIT = (
@@ -34,10 +34,11 @@ LEUKEMIC_NAMES = frozenset(
 )
 """What folders and manifests may call the leukemic class, in any case."""
 
-_UNDERSTOOD = (
+UNDERSTOOD = (
     "C-NMC (fold_N/{all,hem}/), ALL-IDB1 (im/ and xyc/), ALL-IDB2 (img/), class/subject/ folders, or a manifest.csv"
     " with the columns path,label,subject"
 )
+"""What can be learned from, in words."""
 
 _CNMC_FILE = re.compile(r"UID_([^_]+)_[^_]+_[^_]+_(all|hem)", re.IGNORECASE)
 _CNMC_PRELIMINARY = "C-NMC_test_prelim_phase_data"
@@ -91,7 +92,7 @@ def read_datasets(root: Path) -> tuple[DataSet, ...]:
     Raises
     ------
     DataError
-        As for `read_dataset`, but for the holding of several.
+        As for `read_dataset`, but for the holding of several. A `LayoutError` where the layout alone is unknown.
     """
     try:
         if root.is_file():
@@ -349,15 +350,15 @@ def _read_folder(root: Path) -> DataSet:
     unknown = [folder.name for folder, label in labels.items() if label is None]
     if not known:
         inside = ", ".join(path.name for path in _visible(root)[:5]) or "nothing"
-        msg = f"read_dataset: {root} must be of a known layout, got {inside}. Lay it out as {_UNDERSTOOD}."
-        raise DataError(msg)
+        msg = f"read_dataset: {root} must be of a known layout, got {inside}. Lay it out as {UNDERSTOOD}."
+        raise LayoutError(msg)
     if unknown or len(known) < len(folders):
         got = ", ".join(folder.name for folder in folders)
         msg = (
             f"read_dataset: class folders in {root} must be one normal and one leukemic (such as hem and all), got"
             f" {got}. Say which is which in a manifest.csv with the columns path,label,subject."
         )
-        raise DataError(msg)
+        raise LayoutError(msg)
     records = [
         Record(
             path=path,

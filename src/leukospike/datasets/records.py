@@ -31,7 +31,7 @@ class DataSet:
     name: str
     """For people: ``C-NMC 2019``, ``ALL-IDB1``, ``ALL-IDB2``, or the folder's name."""
     layout: str
-    """``c-nmc``, ``c-nmc-kaggle``, ``all-idb1``, ``all-idb2``, ``folder`` or ``manifest``."""
+    """``c-nmc``, ``c-nmc-kaggle``, ``all-idb1``, ``all-idb2``, ``folder``, ``manifest``, or ``files``: none known."""
     root: Path
     """The folder that `Record.image` is relative to."""
     records: tuple[Record, ...]
@@ -42,6 +42,9 @@ class DataSet:
     """Why some record has no subject, and what to use instead; None if every record has one."""
     credit: str
     """How to cite it, and its licence; empty for the user's own."""
+    joined: tuple[tuple[str, ...], ...] | None = None
+    """Sets of two or more subjects who count as one, since their images overlap, each set called ``51+75+78`` in the
+    records; None if nobody joined any."""
 
     def labelled(self) -> "DataSet":
         """Leave out the images without a label, such as C-NMC's final test set.
