@@ -200,6 +200,9 @@ METHODS = {
     "convolutional-group-norm": Method(
         _convolutional(replace(_UNCHANGED, norm=Norm.GROUP)), "the same, group norm", slow=True
     ),
+    "convolutional-instance-norm": Method(
+        _convolutional(replace(_UNCHANGED, norm=Norm.INSTANCE)), "the same, instance norm", slow=True
+    ),
     "convolutional-density": Method(
         _convolutional(replace(_UNCHANGED, inputs=(Input.DENSITY,))), "the same, optical densities", slow=True
     ),

@@ -17,6 +17,7 @@ from leukospike.classification import (
     ClassifierTraining,
     Input,
     LabelledCells,
+    Norm,
     augmented,
     cell_crop,
     colours_of,
@@ -223,6 +224,16 @@ def test_a_source_of_both_classes_looks_between_them(cells: LabelledCells):
     share = float(cells.labels.mean())
     np.testing.assert_allclose(reference.look(share).mean, look_of(cells.crops).mean, atol=1e-12)
     np.testing.assert_allclose(reference.look(share).covariance, look_of(cells.crops).covariance, atol=1e-12)
+
+
+@pytest.mark.parametrize(("norm", "alone"), [(Norm.BATCH, False), (Norm.GROUP, True), (Norm.INSTANCE, True)])
+def test_only_batch_norm_makes_cells_depend_on_each_other_in_training(cells: LabelledCells, norm: Norm, alone: bool):
+    torch.manual_seed(0)
+    network = CellNetwork(norm=norm).train()
+    colours = colours_of(torch.from_numpy(cells.crops[:4]))
+    with torch.no_grad():
+        together, pair = network(colours)[:2], network(colours[:2])
+    assert torch.allclose(together, pair, atol=1e-5) is alone
 
 
 def test_zooming_scales_the_cell(cells: LabelledCells):

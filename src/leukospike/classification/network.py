@@ -36,6 +36,8 @@ class Norm(StrEnum):
 
     BATCH = "batch"
     GROUP = "group"
+    INSTANCE = "instance"
+    """Each channel of each cell by itself."""
 
 
 _CHANNELS = {Input.COLOUR: 3, Input.DENSITY: 3, Input.DARKNESS: 1, Input.RANK: 1}
@@ -175,7 +177,9 @@ class _Excitation(nn.Module):
 
 def _norm(norm: Norm, channels: int) -> nn.Module:
     """Make what steadies the activations of a layer."""
-    return nn.BatchNorm2d(channels) if norm is Norm.BATCH else nn.GroupNorm(channels // _GROUP, channels)
+    if norm is Norm.BATCH:
+        return nn.BatchNorm2d(channels)
+    return nn.GroupNorm(channels // _GROUP if norm is Norm.GROUP else channels, channels)
 
 
 def _about(told: Float[Tensor, "batch told rows columns"]) -> Float[Tensor, "batch about"]:
