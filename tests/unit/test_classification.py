@@ -230,6 +230,9 @@ def test_a_source_of_both_classes_looks_between_them(cells: LabelledCells):
 def test_only_batch_norm_makes_cells_depend_on_each_other_in_training(cells: LabelledCells, norm: Norm, alone: bool):
     torch.manual_seed(0)
     network = CellNetwork(norm=norm).train()
+    for module in network.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.eval()
     colours = colours_of(torch.from_numpy(cells.crops[:4]))
     with torch.no_grad():
         together, pair = network(colours)[:2], network(colours[:2])
