@@ -3,6 +3,7 @@
 import errno
 import inspect
 import io
+import itertools
 import logging
 import os
 import re
@@ -27,6 +28,7 @@ from rich.progress import Progress as RichProgress
 from rich.table import Table
 
 from leukospike import datasets
+from leukospike.counting import counted
 from leukospike.errors import ConfigError, LeukospikeError, RunError
 from leukospike.failures import Failure, write_failures
 from leukospike.files import locked, whole_folder
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
 
 _INTERRUPTED = 130  # as the framework has it
 _PIPE_COLUMNS = 200
+# Who calls from Python wants to know which function refuses; who gives a command has not called it.
+_FUNCTION = re.compile(r"\A([a-z]+(_[a-z0-9]+)+|([A-Z][a-z0-9]+){2,}): ")
 
 app = typer.Typer(
     name="leukospike",
@@ -302,11 +306,11 @@ def segment(
         with _progress() as progress:
             if method is Method.FIRST_WAVE:
                 written, failures = segment_by_first_wave(records, part, progress=progress)
-                found = f"{len(written)} images"
+                found = counted(len(written), "image")
             else:
                 segmented = segment_files(records, part, _class_maps(method), pixel_size=size, progress=progress)
                 failures = segmented.failures
-                found = f"{len(segmented.images)} images, {len(segmented.cells)} cells"
+                found = f"{counted(len(segmented.images), 'image')}, {counted(len(segmented.cells), 'cell')}"
         if failures:
             write_failures(part / "failures.csv", failures)
     out_console.print(f"{found}: {out}")
@@ -797,7 +801,7 @@ def _run(
     if area["value"] is not None:
         backbone = "" if run_config.backbone == PAPER else f", backbone {run_config.backbone}"
         out_console.print(
-            f"{run_config.protocol} protocol{backbone}, {cell['n']} cells:"
+            f"{run_config.protocol} protocol{backbone}, {counted(cell['n'], 'cell')}:"
             f" accuracy {cell['accuracy']['value']:.3f},"
             f" ROC AUC {area['value']:.3f} (interval {area['low']:.3f} to {area['high']:.3f}, {cell['interval']}"
             f"{'; too few subjects for it to vary' if area['low'] == area['high'] else ''})",
@@ -898,15 +902,10 @@ def run(arguments: list[str]) -> int:
         # As a path it would mean the current folder, which nobody who left a variable unset has in mind.
         _say(f"command line must have no empty value, got '{empty}'. Give the value, or leave its option out.")
         return 2
-    again = (
-        "Repeat it with --resume to carry on."
-        if {"train", "reproduce"} & set(arguments[:1]) or "--run" in arguments
-        else "Repeat it."
-    )
     try:
         status = app(arguments, prog_name="leukospike", standalone_mode=False)
     except LeukospikeError as error:
-        _say(str(error))
+        _say(_FUNCTION.sub("", str(error), count=1))
         return 2
     except typer.TyperException as error:
         if not error.format_message():  # no arguments at all: the help has been shown
@@ -918,9 +917,16 @@ def run(arguments: list[str]) -> int:
         return error.exit_code
     except OSError as error:
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            _say(f"disk must have room, got '{error.strerror}'. Free some. {again}")
+            _say(f"disk must have room, got '{error.strerror}'. Free some. {_again(arguments)}")
+        elif error.errno == errno.EFBIG:
+            _say(
+                f"files must be allowed to grow, got '{error.strerror}'. Raise the limit (ulimit -f), or choose another"
+                f" disk. {_again(arguments)}"
+            )
+        elif error.errno == errno.EEXIST:
+            _say(f"output folder must be none or a folder, got the file {error.filename}. Choose another name.")
         else:
-            place = f" for {error.filename}" if error.filename else ""
+            place = f" for {_visible_place(error.filename)}" if error.filename else ""
             _say(f"files must be accessible, got '{error.strerror or error}'{place}. Check path and permissions.")
         return 2
     except MemoryError:
@@ -935,5 +941,26 @@ def run(arguments: list[str]) -> int:
         )
         return 2
     if status == _INTERRUPTED:
-        _say(f"command must run to its end, got an interruption. {again}")
+        _say(f"command must run to its end, got an interruption. {_again(arguments)}")
     return status if isinstance(status, int) else 0
+
+
+def _again(arguments: list[str]) -> str:
+    """Say how a command that was cut is repeated: with --resume if it left something to carry on."""
+    out = next((given for name, given in itertools.pairwise(arguments) if name == "--out"), None)
+    out = next((argument[6:] for argument in arguments if argument.startswith("--out=")), out)
+    resumable = {
+        "train": "config.toml",
+        "reproduce": "config.toml",
+        "audit": "audit.json" if "--run" in arguments else "",
+    }
+    begun = resumable.get(arguments[0]) if arguments else None
+    if out is not None and begun and (Path(out) / begun).is_file():
+        return "Repeat it with --resume to carry on."
+    return "Repeat it."
+
+
+def _visible_place(name: str) -> Path:
+    """Give the folder in place of a temporary file in it, of whose name the user knows nothing."""
+    path = Path(name)
+    return path.parent if path.name.startswith(".part") else path
