@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -884,9 +885,22 @@ def main() -> None:
     warnings.filterwarnings("ignore")  # a user can do nothing about a library's deprecations
     logging.disable(logging.WARNING)  # nor with what Lightning and matplotlib tell of themselves
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # to clean up as on Ctrl-C
+    if hasattr(signal, "pthread_kill"):  # not on Windows
+        sys.unraisablehook = _told_of_what_python_drops
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may have no spelling on this terminal
     sys.exit(run(sys.argv[1:]))
+
+
+def _told_of_what_python_drops(dropped: "sys.UnraisableHookArgs") -> None:
+    """Interrupt again where Ctrl-C came in a destructor or a weak reference's callback: Python would go on."""
+    if isinstance(dropped.exc_value, KeyboardInterrupt):
+        # From another thread and a moment later, when this callback is left: here it would be dropped as well.
+        timer = threading.Timer(0.05, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT))
+        timer.daemon = True
+        timer.start()
+    else:
+        sys.__unraisablehook__(dropped)
 
 
 def run(arguments: list[str]) -> int:

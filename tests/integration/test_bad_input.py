@@ -563,6 +563,30 @@ def test_interruption_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_interruption_that_python_drops_comes_again(tmp_path: Path):
+    program = """
+import signal, sys, time
+from leukospike import cli, smears
+
+class Dropping:
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+
+def draw(*_, **__):
+    Dropping()
+    time.sleep(60)
+
+smears.generate_cohort = draw
+sys.argv = ["leukospike", "smears", "--out", sys.argv[1]]
+cli.main()
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program, tmp_path / "out"], capture_output=True, text=True, check=False, timeout=50
+    )
+    assert ended.returncode == 130
+    assert ended.stderr == "leukospike: command must run to its end, got an interruption. Repeat it.\n"
+
+
 @pytest.mark.parametrize("command", ["smears", "segment", "analyze"])
 def test_killed_command_can_be_called_again(leukospike, finished: Path, tmp_path: Path, command: str):
     cells = tmp_path / "cells" / "P1"

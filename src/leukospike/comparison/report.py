@@ -288,7 +288,8 @@ def _summary(comparison: Comparison) -> list[str]:
     done = (
         f"A is the run “{pairs.names[0]}”, B the run “{pairs.names[1]}”. Both tested"
         f" {counted(len(pairs.images), 'cell')}{whose} ({int(pairs.labels.sum())} leukemic);"
-        f" {pairs.alone[0]} more by A alone and {pairs.alone[1]} by B alone. All figures here are of the cells that both have tested. Differences are B less A."
+        f" {pairs.alone[0]} more by A alone and {pairs.alone[1]} by B alone. All"
+        " figures here are of the cells that both have tested. Differences are B less A."
     )
     read = (
         f"How to read this: the intervals come first ({comparison.interval}). Whole {pairs.group_name} are drawn, so"
