@@ -3,11 +3,13 @@
 import errno
 import inspect
 import io
+import itertools
 import logging
 import os
 import re
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -30,6 +32,7 @@ from leukospike import datasets
 from leukospike.errors import ConfigError, LeukospikeError, RunError
 from leukospike.failures import Failure, write_failures
 from leukospike.files import locked, whole_folder
+from leukospike.plurals import number_of
 from leukospike.settings import PAPER, Kind, Preset, Protocol, RunConfig, Runtime, read_settings
 
 if TYPE_CHECKING:
@@ -39,6 +42,8 @@ if TYPE_CHECKING:
 
 _INTERRUPTED = 130  # as the framework has it
 _PIPE_COLUMNS = 200
+# Who calls from Python wants to know which function refuses; who gives a command has not called it.
+_FUNCTION = re.compile(r"\A([a-z]+(_[a-z0-9]+)+|([A-Z][a-z0-9]+){2,}): ")
 
 app = typer.Typer(
     name="leukospike",
@@ -302,11 +307,11 @@ def segment(
         with _progress() as progress:
             if method is Method.FIRST_WAVE:
                 written, failures = segment_by_first_wave(records, part, progress=progress)
-                found = f"{len(written)} images"
+                found = number_of(len(written), "image")
             else:
                 segmented = segment_files(records, part, _class_maps(method), pixel_size=size, progress=progress)
                 failures = segmented.failures
-                found = f"{len(segmented.images)} images, {len(segmented.cells)} cells"
+                found = f"{number_of(len(segmented.images), 'image')}, {number_of(len(segmented.cells), 'cell')}"
         if failures:
             write_failures(part / "failures.csv", failures)
     out_console.print(f"{found}: {out}")
@@ -804,7 +809,7 @@ def _run(
     if area["value"] is not None:
         backbone = "" if run_config.backbone == PAPER else f", backbone {run_config.backbone}"
         out_console.print(
-            f"{run_config.protocol} protocol{backbone}, {cell['n']} cells:"
+            f"{run_config.protocol} protocol{backbone}, {number_of(cell['n'], 'cell')}:"
             f" accuracy {cell['accuracy']['value']:.3f},"
             f" ROC AUC {area['value']:.3f} (interval {area['low']:.3f} to {area['high']:.3f}, {cell['interval']}"
             f"{'; too few subjects for it to vary' if area['low'] == area['high'] else ''})",
@@ -887,9 +892,22 @@ def main() -> None:
     warnings.filterwarnings("ignore")  # a user can do nothing about a library's deprecations
     logging.disable(logging.WARNING)  # nor with what Lightning and matplotlib tell of themselves
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # to clean up as on Ctrl-C
+    if hasattr(signal, "pthread_kill"):  # not on Windows
+        sys.unraisablehook = _told_of_what_python_drops
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may have no spelling on this terminal
     sys.exit(run(sys.argv[1:]))
+
+
+def _told_of_what_python_drops(dropped: "sys.UnraisableHookArgs") -> None:
+    """Interrupt again where Ctrl-C came in a destructor or a weak reference's callback: Python would go on."""
+    if isinstance(dropped.exc_value, KeyboardInterrupt):
+        # From another thread and a moment later, when this callback is left: here it would be dropped as well.
+        timer = threading.Timer(0.05, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT))
+        timer.daemon = True
+        timer.start()
+    else:
+        sys.__unraisablehook__(dropped)
 
 
 def run(arguments: list[str]) -> int:
@@ -905,15 +923,10 @@ def run(arguments: list[str]) -> int:
         # As a path it would mean the current folder, which nobody who left a variable unset has in mind.
         _say(f"command line must have no empty value, got '{empty}'. Give the value, or leave its option out.")
         return 2
-    again = (
-        "Repeat it with --resume to carry on."
-        if {"train", "reproduce"} & set(arguments[:1]) or "--run" in arguments
-        else "Repeat it."
-    )
     try:
         status = app(arguments, prog_name="leukospike", standalone_mode=False)
     except LeukospikeError as error:
-        _say(str(error))
+        _say(_FUNCTION.sub("", str(error), count=1))
         return 2
     except typer.TyperException as error:
         if not error.format_message():  # no arguments at all: the help has been shown
@@ -925,9 +938,16 @@ def run(arguments: list[str]) -> int:
         return error.exit_code
     except OSError as error:
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            _say(f"disk must have room, got '{error.strerror}'. Free some. {again}")
+            _say(f"disk must have room, got '{error.strerror}'. Free some. {_again(arguments)}")
+        elif error.errno == errno.EFBIG:
+            _say(
+                f"files must be allowed to grow, got '{error.strerror}'. Raise the limit (ulimit -f), or choose another"
+                f" disk. {_again(arguments)}"
+            )
+        elif error.errno == errno.EEXIST:
+            _say(f"output folder must be none or a folder, got the file {error.filename}. Choose another name.")
         else:
-            place = f" for {error.filename}" if error.filename else ""
+            place = f" for {_visible_place(error.filename)}" if error.filename else ""
             _say(f"files must be accessible, got '{error.strerror or error}'{place}. Check path and permissions.")
         return 2
     except MemoryError:
@@ -942,5 +962,26 @@ def run(arguments: list[str]) -> int:
         )
         return 2
     if status == _INTERRUPTED:
-        _say(f"command must run to its end, got an interruption. {again}")
+        _say(f"command must run to its end, got an interruption. {_again(arguments)}")
     return status if isinstance(status, int) else 0
+
+
+def _again(arguments: list[str]) -> str:
+    """Say how a command that was cut is repeated: with --resume if it left something to carry on."""
+    out = next((given for name, given in itertools.pairwise(arguments) if name == "--out"), None)
+    out = next((argument[6:] for argument in arguments if argument.startswith("--out=")), out)
+    resumable = {
+        "train": "config.toml",
+        "reproduce": "config.toml",
+        "audit": "audit.json" if "--run" in arguments else "",
+    }
+    begun = resumable.get(arguments[0]) if arguments else None
+    if out is not None and begun and (Path(out) / begun).is_file():
+        return "Repeat it with --resume to carry on."
+    return "Repeat it."
+
+
+def _visible_place(name: str) -> Path:
+    """Give the folder in place of a temporary file in it, of whose name the user knows nothing."""
+    path = Path(name)
+    return path.parent if path.name.startswith(".part") else path

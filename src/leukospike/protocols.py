@@ -575,6 +575,12 @@ def _notices(
         )
     if config.max_cells is not None:
         notices.append(f"At most {config.max_cells} cells were taken, spread over the subjects.")
+    fewest_cells = min(fold["train_cells"] for fold in folds)
+    if config.batch_size > fewest_cells:
+        notices.append(
+            f"A batch holds {config.batch_size} cells, more than the {fewest_cells} that a training part has: an epoch"
+            " is a single step."
+        )
     if config.hold_out:
         notices.append(_held_out_words(folds[0], prepared, config.protocol))
     if by_subject is not None:

@@ -107,7 +107,7 @@ class RunConfig:
             "n_components": (1, many),
             "augmented_copies": (0, many),
             "hidden_units": (1, many),
-            "batch_size": (2, many),
+            "batch_size": (2, 4096),  # a larger one is no training, and takes gigabytes
             "learning_rate": (1e-12, 1),
         }
         for name, (low, high) in limits.items():
@@ -117,7 +117,12 @@ class RunConfig:
             types = (int, float) if name == "learning_rate" else (int,)
             if type(value) not in types or not low <= value <= high:
                 kind = "a whole number" if len(types) == 1 else "a number"
-                msg = f"settings: {name} must be {kind} from {low:.10g} to {high:.10g}, got {value}. Change it."
+                got = (
+                    f"the text '{value}'. Write it without quotes."
+                    if isinstance(value, str)
+                    else f"{value}. Change it."
+                )
+                msg = f"settings: {name} must be {kind} from {low:.10g} to {high:.10g}, got {got}"
                 raise ConfigError(msg)
         known = (PAPER, APPEARANCE, CONVOLUTIONAL)
         if self.backbone not in known and not _TIMM_NAME.fullmatch(self.backbone):

@@ -27,7 +27,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from leukospike import demo, protocols
-from leukospike.errors import RunError
+from leukospike.errors import DataError, RunError
 
 TEMPLATE = re.compile(r"leukospike: (.+: )?[^:]+ must .+, got .+\. \S.+")
 
@@ -168,7 +168,7 @@ def test_name_too_long_for_more_is_named(leukospike, tmp_path: Path):
     for image in (name, "short.png"):
         (tmp_path / "cells" / image).write_bytes(_encoded("PNG"))
     ended = leukospike("segment", tmp_path / "cells", "--out", tmp_path / "out")
-    assert (ended.status, ended.out) == (1, f"1 images, 0 cells: {tmp_path / 'out'}\n")
+    assert (ended.status, ended.out) == (1, f"1 image, 0 cells: {tmp_path / 'out'}\n")
     assert "must have at most 240 bytes and a suffix, got 251" in (tmp_path / "out" / "failures.csv").read_text()
 
 
@@ -258,9 +258,10 @@ def test_wrong_settings_are_one_line(leukospike, text: str, reason: str, discs: 
 
 
 WRONG_KINDS = {
-    'epochs = "ten"': "epochs must be a whole number .*, got ten",
+    'epochs = "3"': "epochs must be a whole number .*, got the text '3'. Write it without quotes",
+    "batch_size = 1000000": "batch_size must be a whole number from 2 to 4096, got 1000000",
     "n_folds = 2.0": "n_folds must be a whole number .*, got 2.0",
-    'learning_rate = "fast"': "learning_rate must be a number .*, got fast",
+    'learning_rate = "fast"': "learning_rate must be a number .*, got the text 'fast'",
     "blur_window = [9]": r"blur_window must be one of 5, 7, 9, got \[9\]",
 }
 
@@ -276,7 +277,7 @@ def test_settings_of_a_wrong_kind_are_one_line_each(discs: Path, tmp_path: Path)
     )
     arguments = [sys.executable, "-c", command, discs, tmp_path / "run", *files]
     ended = subprocess.run(arguments, capture_output=True, text=True, check=True)
-    assert ended.stdout == "[2, 2, 2, 2]\n"
+    assert ended.stdout == "[2, 2, 2, 2, 2]\n"
     for line, reason in zip(ended.stderr.splitlines(), WRONG_KINDS.values(), strict=True):
         assert TEMPLATE.fullmatch(line)
         assert re.search(reason, line)
@@ -498,6 +499,13 @@ def test_no_network_is_one_line(leukospike, tmp_path: Path, monkeypatch: pytest.
     [
         (MemoryError(), "memory must suffice, got too little"),
         (PermissionError(errno.EACCES, "Permission denied", "a.png"), "got 'Permission denied' for a.png"),
+        (PermissionError(errno.EACCES, "Permission denied", "run/.part-a-abcdefgh.csv"), "got .* for run. Check"),
+        (OSError(errno.EFBIG, "File too large"), r"allowed to grow, got 'File too large'.*ulimit -f.*Repeat it\."),
+        (FileExistsError(errno.EEXIST, "File exists", "cells"), "must be none or a folder, got the file cells"),
+        (DataError("read_dataset: a.csv line 3 must be so, got else. Do."), "^leukospike: a.csv line 3 must be so"),
+        (DataError("SmearConfig: seed must be so, got else. Do."), "^leukospike: seed must be so"),
+        (DataError("train: a_b must be so, got else. Do."), "^leukospike: train: a_b must be so"),
+        (DataError("--groups: table must be so, got else. Do."), "^leukospike: --groups: table must be so"),
     ],
 )
 def test_what_the_system_refuses_is_one_line(
@@ -553,6 +561,30 @@ def test_interruption_leaves_nothing(
     assert ended.status == 130
     assert ended.reason == "leukospike: command must run to its end, got an interruption. Repeat it."
     assert list(tmp_path.iterdir()) == []
+
+
+def test_interruption_that_python_drops_comes_again(tmp_path: Path):
+    program = """
+import signal, sys, time
+from leukospike import cli, smears
+
+class Dropping:
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+
+def draw(*_, **__):
+    Dropping()
+    time.sleep(60)
+
+smears.generate_cohort = draw
+sys.argv = ["leukospike", "smears", "--out", sys.argv[1]]
+cli.main()
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program, tmp_path / "out"], capture_output=True, text=True, check=False, timeout=50
+    )
+    assert ended.returncode == 130
+    assert ended.stderr == "leukospike: command must run to its end, got an interruption. Repeat it.\n"
 
 
 @pytest.mark.parametrize("command", ["smears", "segment", "analyze"])

@@ -194,6 +194,22 @@ def test_interrupted_run_says_how_to_go_on_and_ends_the_same(
         assert (tmp_path / "run" / name).read_bytes() == (finished / name).read_bytes()
 
 
+@pytest.mark.parametrize("out", [("--out", "{}"), ("--out={}",)])
+def test_a_run_that_is_cut_before_it_begins_is_not_to_be_resumed(
+    leukospike, discs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: tuple[str, ...]
+):
+    arguments = ("train", "--data", discs, *(part.format(tmp_path / "run") for part in out))
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    for name, words in (("new_folder", "Repeat it."), ("prepare", "Repeat it with --resume to carry on.")):
+        with monkeypatch.context() as patch:
+            patch.setattr(protocols, name, interrupt)
+            ended = leukospike(*arguments)
+        assert (ended.status, ended.reason.endswith(f"got an interruption. {words}")) == (130, True)
+
+
 def test_train_holds_out_a_share_and_its_weights_analyze(leukospike, discs: Path, tmp_path: Path, settings: Path):
     three = tmp_path / "three.toml"
     three.write_text(settings.read_text() + "n_folds = 3\n")

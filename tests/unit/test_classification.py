@@ -229,10 +229,7 @@ def test_a_source_of_both_classes_looks_between_them(cells: LabelledCells):
 @pytest.mark.parametrize(("norm", "alone"), [(Norm.BATCH, False), (Norm.GROUP, True), (Norm.INSTANCE, True)])
 def test_only_batch_norm_makes_cells_depend_on_each_other_in_training(cells: LabelledCells, norm: Norm, alone: bool):
     torch.manual_seed(0)
-    network = CellNetwork(norm=norm).train()
-    for module in network.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.eval()
+    network = CellNetwork(norm=norm, dropout=0.0).train()
     colours = colours_of(torch.from_numpy(cells.crops[:4]))
     with torch.no_grad():
         together, pair = network(colours)[:2], network(colours[:2])

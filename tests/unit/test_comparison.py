@@ -125,6 +125,13 @@ def test_what_is_no_prediction_is_refused(runs: tuple[Path, Path], column: str, 
         compare_runs(first, second)
 
 
+@pytest.mark.parametrize("fold", ["", "-1", "0.5", "9", "inf"])
+def test_what_is_no_fold_is_refused(runs: tuple[Path, Path], fold: str):
+    _rewrite(runs[1], lambda rows: [rows[0] | {"fold": fold}, *rows[1:]])
+    with pytest.raises(RunError, match=r"^compare: predictions\.csv must name a fold of the run, 0 to \d, got "):
+        compare_runs(*runs)
+
+
 def test_unfinished_run_is_refused_by_this_command(runs: tuple[Path, Path]):
     (runs[1] / "metrics.json").unlink()
     with pytest.raises(RunError, match=r"^compare: folder must hold metrics\.json, got .*newer without it\. Finish"):
@@ -327,7 +334,7 @@ def test_one_class_has_no_area_and_the_rest_is_there(runs: tuple[Path, Path], tm
 
 def test_printed_tables_are_short_and_name_the_runs(runs: tuple[Path, Path]):
     tables = comparison_tables(compare_runs(*runs))
-    assert [table.title.partition(":")[0] for table in tables] == ["By cell", "By subject", "Tests"]
+    assert [table.title.partition(":")[0] for table in tables] == ["By cell", "By subject", "Tests", "Mark"]
     assert tables[0].header[1:3] == ("A: older", "B: newer")
     assert [row[:2] for row in tables[2].rows] == [
         ("DeLong, ROC AUC", "cell"),
@@ -335,3 +342,10 @@ def test_printed_tables_are_short_and_name_the_runs(runs: tuple[Path, Path]):
         ("DeLong, ROC AUC", "subject"),
         ("McNemar, calls", "subject"),
     ]
+
+
+def test_a_mark_that_is_printed_is_explained(runs: tuple[Path, Path]):
+    tables = comparison_tables(compare_runs(runs[0], runs[0]))
+    assert "(+0.000 to +0.000†)" in str(tables[:-1])
+    [(mark, meaning)] = tables[-1].rows
+    assert (mark, "without width" in meaning) == ("†", True)

@@ -90,8 +90,8 @@ def compare_runs(first: Path, second: Path) -> Comparison:
         pairs=pairs,
         cell=cell,
         subject=subject,
-        interval=f"95 %, from resampling {n_groups} {pairs.group_name} {N_RESAMPLES} times, the same for both runs,"
-        f" seed {SEED}",
+        interval=f"95 %, from resampling {number_of(n_groups, pairs.group_name[:-1])} {N_RESAMPLES} times, the same for"
+        f" both runs, seed {SEED}",
         warnings=tuple(_warnings(pairs, subject)),
         settings=_differing_settings(pairs),
     )
@@ -155,17 +155,18 @@ def _warnings(pairs: Pairs, subject: Level | None) -> list[str]:
         )
     if any(pairs.alone):
         found.append(
-            f"Not all cells were tested by both: {pairs.alone[0]} by A alone, {pairs.alone[1]} by B alone. These are"
+            f"Not all cells were tested by both: {pairs.alone[0]} by A alone, {pairs.alone[1]} by B alone. Those are"
             " left out, so that the figures are not those of the runs' own reports."
         )
     if any(pairs.copies):
         found.append(
-            f"Augmented copies are left out: {pairs.copies[0]} predictions of A, {pairs.copies[1]} of B. Only"
-            " predictions of the images themselves are compared."
+            f"Augmented copies are left out: of A {number_of(pairs.copies[0], 'prediction')}, of B {pairs.copies[1]}."
+            " Only predictions of the images themselves are compared."
         )
     if pairs.renamed:
         found.append(
-            f"{pairs.renamed} cells are of differently named subjects. Subjects that share a cell are taken for one."
+            f"Of differently named subjects: {number_of(pairs.renamed, 'cell')}. Subjects that share a cell are taken"
+            " for one."
         )
     if subject is None:
         found.append(

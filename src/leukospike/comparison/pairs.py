@@ -117,6 +117,14 @@ def _originals(run: Run, folder: Path) -> Columns:
             f" {folder}. Make the run anew."
         )
         raise RunError(msg)
+    folds = table["fold"]
+    odd = ~np.isin(folds, [fold.fold for fold in run.folds])
+    if odd.any():
+        msg = (
+            f"compare: predictions.csv must name a fold of the run, 0 to {len(run.folds) - 1}, got {folds[odd][0]:g}"
+            f" for {table['image'][odd][0]} in {folder}. Make the run anew."
+        )
+        raise RunError(msg)
     usable = np.isin(table["label"], (0, 1)) & (table["probability"] >= 0) & (table["probability"] <= 1)
     if not usable.all():
         msg = (

@@ -13,10 +13,13 @@ from leukospike.comparison.findings import Comparison, Level
 from leukospike.datasets import Table
 from leukospike.evaluation import METRICS, THRESHOLD
 from leukospike.files import write_table, write_text
+from leukospike.plurals import number_of
 from leukospike.report.inputs import Interval
 from leukospike.report.pages import render_page, write_page
 from leukospike.report.words import (
     METRIC_TITLES,
+    NO_WIDTH_MARK,
+    NO_WIDTH_NOTE,
     NONE,
     no_width_note,
     number,
@@ -109,7 +112,10 @@ def comparison_tables(comparison: Comparison) -> list[Table]:
         for level in comparison.levels
     ]
     rows = [row[:4] for level in comparison.levels for row in _test_rows(level)]
-    return [*tables, Table("Tests", ("test", "by", "difference, B less A", "p"), rows)]
+    tables.append(Table("Tests", ("test", "by", "difference, B less A", "p"), rows))
+    if any(NO_WIDTH_MARK in cell for table in tables for row in table.rows for cell in row):
+        tables.append(Table("Mark", ("mark", "meaning"), [(NO_WIDTH_MARK, NO_WIDTH_NOTE)]))
+    return tables
 
 
 def _level_as_json(level: Level) -> dict[str, Any]:
@@ -231,7 +237,7 @@ def _page(comparison: Comparison, cells: pd.DataFrame) -> str:
             (
                 letter,
                 name,
-                f"{run.data.name}: {run.data.images} images",
+                f"{run.data.name}: {number_of(run.data.images, 'image')}",
                 protocol_sentence(run.protocol),
                 f"{run.settings.get('versions.leukospike', 'not recorded')}",
             )
@@ -278,11 +284,12 @@ def _tiles(level: Level) -> list[tuple[str, str, str]]:
 def _summary(comparison: Comparison) -> list[str]:
     """Say in a few sentences what was compared and found."""
     pairs = comparison.pairs
-    whose = f" of {len(np.unique(pairs.groups))} subjects" if pairs.has_subjects else ""
+    whose = f" of {number_of(len(np.unique(pairs.groups)), 'subject')}" if pairs.has_subjects else ""
     done = (
-        f"A is the run “{pairs.names[0]}”, B the run “{pairs.names[1]}”. {len(pairs.images)} cells{whose} were tested"
-        f" by both ({int(pairs.labels.sum())} leukemic); {pairs.alone[0]} more by A alone and {pairs.alone[1]} by B"
-        " alone. All figures here are of the cells that both have tested. Differences are B less A."
+        f"A is the run “{pairs.names[0]}”, B the run “{pairs.names[1]}”. Both tested"
+        f" {number_of(len(pairs.images), 'cell')}{whose} ({int(pairs.labels.sum())} leukemic);"
+        f" {pairs.alone[0]} more by A alone and {pairs.alone[1]} by B alone. All"
+        " figures here are of the cells that both have tested. Differences are B less A."
     )
     read = (
         f"How to read this: the intervals come first ({comparison.interval}). Whole {pairs.group_name} are drawn, so"
@@ -296,8 +303,9 @@ def _summary(comparison: Comparison) -> list[str]:
 def _found(level: Level) -> str:
     """Say what the difference of the ROC AUC is, and what may be said of it."""
     difference = level.differences["roc_auc"]
+    only_one = level.mcnemar.only_first + level.mcnemar.only_second
     calls = (
-        f" One run alone calls {level.mcnemar.only_first + level.mcnemar.only_second} {level.unit}s right: A"
+        f" One run alone calls {number_of(only_one, level.unit)} right: A"
         f" {level.mcnemar.only_second}, B {level.mcnemar.only_first} (McNemar, p {p_value(level.mcnemar.p)})."
     )
     if difference.value is None or difference.low is None or difference.high is None:

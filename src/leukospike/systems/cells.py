@@ -61,7 +61,7 @@ class CropFrontEnd:
         if not view.of_cell:
             rows, columns = picture.pixels.shape[:2]
             msg = (
-                f"cell_crop: image must show a single cell, got a field of {columns} x {rows} pixels. Cut its cells out"
+                f"image must show a single cell, got a field of {columns} x {rows} pixels. Cut its cells out"
                 " or leave it out."
             )
             raise ImageError(msg)
@@ -72,9 +72,7 @@ class CropFrontEnd:
             pixels = np.asarray(ImageOps.pad(Image.fromarray(pixels), (side, side), Image.Resampling.BICUBIC))
         crop = cell_crop(pixels)
         if diameter_of(crop) < _SMALLEST_PX:
-            msg = (
-                "cell_crop: image must show a cell, got black with next to nothing in it. Look at it, and leave it out."
-            )
+            msg = "image must show a cell, got black with next to nothing in it. Look at it, and leave it out."
             raise ImageError(msg)
         return crop
 
@@ -85,7 +83,7 @@ class CropFrontEnd:
         number = found.middle_cell
         if number is None:
             flagged = f" ({', '.join(found.flags)})" if found.flags else ""
-            msg = f"cell_crop: image must show a white cell, got none{flagged}. Look at it, and leave it out."
+            msg = f"image must show a white cell, got none{flagged}. Look at it, and leave it out."
             raise ImageError(msg)
         area = int(np.count_nonzero(found.instances.labels == number))
         share = 2 * float(np.sqrt(area / np.pi)) / max(picture.pixels.shape[:2])
