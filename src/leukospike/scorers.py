@@ -393,8 +393,10 @@ def _notices_of_run(n_folds: int, n_networks: int) -> list[str]:
         notices.append(
             f"Each probability is the mean of {n_networks} networks, {each} of each of the {n_folds} folds of a run."
         )
-        notices.append("Cells that the run was trained on are scored too well: score other cells, or see its report.")
-    return notices
+    return [
+        *notices,
+        "Cells that the run was trained on are scored too well: score other cells, or see its report.",
+    ]
 
 
 def _digest(tensors: Iterable[torch.Tensor]) -> str:

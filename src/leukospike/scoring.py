@@ -470,6 +470,7 @@ def _scale(scorer: Scorer, images: pd.DataFrame) -> dict[str, Any]:
         "known_from": scorer.framing_from,
         "fields_by_pixel_size": ways.count("pixel size"),
         "fields_by_proportion": ways.count("proportion"),
+        "fields_by_source": ways.count("source"),
     }
 
 
@@ -510,6 +511,13 @@ def _notices(
     if border:
         which = number_of(border, "cell is", "cells are")
         notices.append(f"{which} cut by the border of a field: scored, but not counted for subject or image.")
+    outliers = sum(OUTLIER in flags.split() for flags in table["flags"].to_list())
+    if 2 * outliers > len(table):
+        which = number_of(outliers, "cell is an outlier", "cells are outliers")
+        notices.append(
+            f"{which}, of {len(table)}: most of what was found is unlike the training cells. Look at the pictures"
+            " before you believe what is said of the others."
+        )
     if blank:
         which = number_of(blank, "image is", "images are")
         notices.append(f"{which} blank: there is nothing to see that could have a probability.")

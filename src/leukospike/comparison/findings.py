@@ -143,7 +143,7 @@ def _warnings(pairs: Pairs, subject: Level | None) -> list[str]:
             " more, or from other pictures."
         )
     digests = [run.settings.get("groups.digest") for run in pairs.runs]
-    if digests[0] != digests[1]:
+    if digests[0] != digests[1] and any(run.settings.get("groups.subjects") for run in pairs.runs):
         whose = "by other groups in A than in B" if all(digests) else f"in {'A' if digests[0] else 'B'} alone"
         found.append(
             f"Overlapping subjects are joined by an audit's groups (--groups) {whose}: the runs do not keep the same"

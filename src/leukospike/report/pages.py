@@ -42,7 +42,6 @@ from leukospike.scoring import BORDER, DECISIONS, OUTLIER
 
 _CELLS_A_GROUP = 60
 _FIELDS_SHOWN = 12
-_NOTICES_FIRST = 3  # at the top of the page; if there are more, all are at its end too
 
 _PAGE_PX = 960
 
@@ -192,8 +191,6 @@ def write_analysis_report(out: Path) -> Path:
         ),
         detection=found.summary.get("detection"),
         named=bool((found.cells["subject"] != "").any()),
-        first_notices=found.summary["notices"][:_NOTICES_FIRST],
-        later_notices=found.summary["notices"][_NOTICES_FIRST:],
         failures=failure_rows(found.failures),
     )
     return write_page(out / "report.html", page)
