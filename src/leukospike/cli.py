@@ -794,9 +794,16 @@ def _run(
     """Run a protocol."""
     from leukospike.protocols import run_protocol
     from leukospike.report import write_report
+    from leukospike.runs import read_groups
 
     _refuse_inside(out, [data])
     run_config = _settings(preset, options, config, hold_out=hold_out)
+    if config is not None and groups is None and (joined := read_groups(config)).get("subjects"):
+        msg = (
+            f"settings: --config must go with its run's groups, which make {joined['subjects']} subjects"
+            f" {joined['into']}, got {config} without. Give the same table with --groups."
+        )
+        raise ConfigError(msg)
     dataset = datasets.read_dataset(data)
     if groups is not None:
         from leukospike.audit import join_subjects
@@ -903,7 +910,7 @@ def _told_of_what_python_drops(dropped: "sys.UnraisableHookArgs") -> None:
     """Interrupt again where Ctrl-C came in a destructor or a weak reference's callback: Python would go on."""
     if isinstance(dropped.exc_value, KeyboardInterrupt):
         # From another thread and a moment later, when this callback is left: here it would be dropped as well.
-        timer = threading.Timer(0.05, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT))
+        timer = threading.Timer(1.0, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT))
         timer.daemon = True
         timer.start()
     else:

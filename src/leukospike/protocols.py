@@ -558,7 +558,7 @@ def _notices(
         notices.append(
             f"{number_of(len(prepared.failures), 'image')} could not be used; failures.csv names each with the reason."
         )
-    if groups := _said_of_groups(dataset):
+    if (groups := _said_of_groups(dataset)) and groups["subjects"]:
         where = "in the split and in intervals" if config.protocol is Protocol.HONEST else "in intervals"
         notices.append(
             f"Subjects whose images overlap by an audit's groups count as one, {where}: {groups['subjects']} subjects"
@@ -675,7 +675,7 @@ def _check_resumable(run: Path, config: RunConfig, groups: dict[str, Any]) -> No
                 f" {before[name]}. Repeat the first command and add --resume."
             )
             raise RunError(msg)
-    begun = read_groups(run)
+    begun = read_groups(run / "config.toml")
     if begun != groups:
         msg = (
             f"{command}: --resume must be given the --groups of the run, got {_group_words(groups)} in place of"

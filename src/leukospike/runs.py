@@ -45,8 +45,8 @@ def read_config(run: Path) -> RunConfig:
         raise RunError(msg) from error
 
 
-def read_groups(run: Path) -> dict[str, Any]:
-    """Read what `config.toml` says of subjects who count as one: their digest and number; empty if it says nothing.
+def read_groups(config: Path) -> dict[str, Any]:
+    """Read what a run's `config.toml` says of subjects who count as one: digest and number; empty if nothing.
 
     Raises
     ------
@@ -54,12 +54,12 @@ def read_groups(run: Path) -> dict[str, Any]:
         If it cannot be read or does not say it as a run does.
     """
     try:
-        groups: Any = tomllib.loads((run / "config.toml").read_text(encoding="utf-8")).get("groups", {})
+        groups: Any = tomllib.loads(config.read_text(encoding="utf-8")).get("groups", {})
         known = {"digest": str, "subjects": int, "into": int}
         if groups and {name: type(value) for name, value in groups.items()} != known:
             raise TypeError(groups)
     except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        msg = f"run folder: config.toml must say which subjects are joined, got {run} ({error}). Use another run."
+        msg = f"run folder: config.toml must say which subjects are joined, got {config} ({error}). Use another run."
         raise RunError(msg) from error
     return groups
 

@@ -380,7 +380,7 @@ def load_scorer(source: Path) -> RunScorer | CellRunScorer:
         If there is no model, or one is unusable.
     """
     paths, name = model_files(source), source.resolve().name
-    if form_of(paths[0]) == CELLS:
+    if (form_of(paths[0]) or "").startswith(CELLS.rstrip("0123456789")):
         return CellRunScorer([load_cell_model(path) for path in paths], name)
     return RunScorer([load_model(path) for path in paths], name)
 

@@ -532,7 +532,8 @@ def _notices(
     doubtful = sum(bool((_UNREADABLE - {BLANK}) & set(flags.split())) for flags in single)
     if doubtful:
         which = number_of(doubtful, "image of a single cell looks", "images of single cells look")
-        notices.append(f"{which} wrong; the flags say why. Scored all the same.")
+        so = "Those that show a cell were scored all the same" if scorer.cuts_out else "Scored all the same"
+        notices.append(f"{which} wrong; the flags say why. {so}.")
     sizes = sum(PIXEL_SIZE in flags.split() for flags in images["flags"].dropna().to_list())
     if sizes:
         low, high = PLAUSIBLE_CELL_UM

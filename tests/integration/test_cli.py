@@ -617,6 +617,15 @@ def test_another_backbone_from_audit_to_analysis(leukospike, single_cells: Path,
     assert leukospike("compare", run, run, "--out", tmp_path / "comparison").status == 0
 
 
+def test_settings_of_a_run_with_groups_are_refused_without_them(leukospike, single_cells: Path, tmp_path: Path):
+    config = tmp_path / "config.toml"
+    config.write_text('epochs = 2\n[groups]\ndigest = "ab"\nsubjects = 2\ninto = 1\n')
+    ended = leukospike("train", "--data", single_cells, "--config", config, "--out", tmp_path / "run")
+    assert ended.status == 2
+    assert "--config must go with its run's groups, which make 2 subjects 1" in ended.reason
+    assert not (tmp_path / "run").exists()
+
+
 def test_leaks_are_measured_with_another_backbone(leukospike, single_cells: Path, tmp_path: Path):
     options = ("--run", "--backbone", "appearance", "--epochs", 2, "--folds", 2)
     ended = leukospike("audit", single_cells, *options, "--out", tmp_path / "audit")

@@ -95,7 +95,7 @@ def test_subjects_who_count_as_one_are_recorded_and_stay_so(discs: Path, tiny: R
     assert "2 subjects are joined into 1." in " ".join(outcome.metrics["notices"])
     groups = tomllib.loads((run / "config.toml").read_text())["groups"]
     expected = hashlib.sha256(b'[["all-0", "all-1"]]').hexdigest()
-    assert groups == {"digest": expected, "subjects": 2, "into": 1} == read_groups(run)
+    assert groups == {"digest": expected, "subjects": 2, "into": 1} == read_groups(run / "config.toml")
     for other, words in ((dataset, "got none in place of 2 subjects"), (joined[1], "got 2 subjects joined into 1")):
         with pytest.raises(RunError, match=rf"reproduce: --resume must be given the --groups of the run, {words}"):
             run_protocol(other, config, run, resume=True)

@@ -191,3 +191,14 @@ def test_ways_of_judging_move_foreign_cells_and_no_others():
     assert (np.ptp(ways[:, 1:], axis=0) > 0).all()
     # As if all were blasts, all are shown larger, and look the more like blasts.
     assert (ways[-1, 1:] > ways[0, 1:]).all()
+
+
+def test_cells_that_are_all_rim_are_judged_and_flagged():
+    scorer = ShippedScorer(default_classifier())
+    rows, columns = np.mgrid[:SIDE, :SIDE] - SIDE / 2
+    away = np.hypot(rows, columns)
+    ring = np.where(((away > 100) & (away < 112))[..., None], [100, 50, 120], 0).astype(np.uint8)
+    scorer.take(ring, CellSize(80.0, None, (300, 300)))
+    scored = scorer.scored()
+    assert np.isfinite(scored.ways).all()
+    assert scored.outlier.all()

@@ -368,6 +368,14 @@ def test_black_pictures_are_failures_and_no_cells(cut_out: DataSet, tmp_path: Pa
     assert all("must show a cell" in failure.reason for failure in outcome.failures)
 
 
+def test_weights_of_an_older_form_are_refused_by_their_own_reader(honest: RunOutcome, tmp_path: Path):
+    path = tmp_path / "w.safetensors"
+    stored = read_weights(weights_path(honest.run, 0), form="leukospike-cells-2", where="", give="", use="")
+    write_weights(path, stored.tensors, stored.settings | {"format": "leukospike-cells-1"})
+    with pytest.raises(WeightsError, match=r"form leukospike-cells-2, got leukospike-cells-1.* Train again"):
+        load_scorer(path)
+
+
 def test_networks_that_a_header_leaves_out_are_missed(honest: RunOutcome, tmp_path: Path):
     path = tmp_path / "w.safetensors"
     stored = read_weights(weights_path(honest.run, 0), form="leukospike-cells-2", where="", give="", use="")

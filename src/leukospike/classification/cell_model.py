@@ -99,7 +99,7 @@ def load_cell_model(path: Path) -> CellModel:
         form=FORMAT,
         where=where,
         give="Give a run folder or one of its weights/*.safetensors.",
-        use="Use weights that leukospike train or reproduce wrote.",
+        use="Train again, or use weights that this version's train or reproduce wrote.",
     )
     settings = stored.settings
     try:

@@ -119,6 +119,11 @@ def look_of(crops: UInt8[np.ndarray, "n rows columns 3"]) -> SourceLook:
             diameters.append(diameter_of(crop))
             means.append(densities.mean(axis=0))
             covariances.append(np.cov(densities.T))
+    if not means:
+        # All of them are nothing but rim, as thin rings are: their colours are of all pixels, and do not spread.
+        diameters = [diameter_of(crop) for crop in crops]
+        means = [_density(np.concatenate([crop[seen(crop)] for crop in crops])).mean(axis=0)]
+        covariances = [np.zeros((3, 3))]
     red, green, blue = np.mean(means, axis=0).tolist()
     rows = tuple((first, second, third) for first, second, third in np.mean(covariances, axis=0).tolist())
     return SourceLook(float(np.median(diameters)), (red, green, blue), rows)
