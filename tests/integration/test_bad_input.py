@@ -576,6 +576,7 @@ def draw(*_, **__):
     Dropping()
     time.sleep(60)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 smears.generate_cohort = draw
 sys.argv = ["leukospike", "smears", "--out", sys.argv[1]]
 cli.main()
