@@ -15,6 +15,7 @@ from leukospike.classification.invariance import moment_gap, risk_variance, subj
 from leukospike.classification.network import colours_of
 from leukospike.errors import ConfigError, WeightsError
 from leukospike.progress import Progress, silent
+from leukospike.side_by_side import one_core_each
 
 _BATCH = 16  # measured, twice as fast as 128: what is computed of so many stays in the cache
 _AROUND = 4  # black pixels around a cell that `appearance_of` looks at
@@ -141,14 +142,21 @@ def appearances(crops: UInt8[np.ndarray, "n rows columns 3"]) -> Float[np.ndarra
     """Give what `appearance_of` gives of crops, but for rounding: of each it looks at no more than holds the cell."""
     sides = _sides(crops)
     found = np.empty((len(crops), APPEARANCES), np.float32)
-    with torch.inference_mode():
-        for side in np.unique(sides).tolist():
-            places = np.flatnonzero(sides == side)
-            top, left = (crops.shape[1] - side) // 2, (crops.shape[2] - side) // 2
-            middles = crops[:, max(top, 0) : max(top, 0) + side, max(left, 0) : max(left, 0) + side]
-            for at in range(0, len(places), _BATCH):
-                some = places[at : at + _BATCH]
-                found[some] = appearance_of(colours_of(torch.from_numpy(middles[some]))).numpy()
+    batches: list[tuple[int, Int64[np.ndarray, " batch"]]] = []
+    for side in np.unique(sides).tolist():
+        places = np.flatnonzero(sides == side)
+        batches += [(side, places[at : at + _BATCH]) for at in range(0, len(places), _BATCH)]
+
+    @torch.inference_mode()
+    def measure(batch: tuple[int, Int64[np.ndarray, " batch"]]) -> None:
+        side, places = batch
+        top, left = (max((length - side) // 2, 0) for length in crops.shape[1:3])
+        middles = crops[places, top : top + side, left : left + side]
+        found[places] = appearance_of(colours_of(torch.from_numpy(middles))).numpy()
+
+    with one_core_each() as pool:
+        for _ in pool.map(measure, batches):
+            pass
     return found
 
 
@@ -158,7 +166,7 @@ def _sides(crops: UInt8[np.ndarray, "n rows columns 3"]) -> Int64[np.ndarray, " 
     It is a multiple of 8 less than the crop's, so that crops of one side can be computed together and rows and columns
     are taken by twos as those of the whole crop; or the crop's own.
     """
-    seen = crops.max(axis=3) > 0
+    seen = (crops[..., 0] | crops[..., 1] | crops[..., 2]) > 0  # measured, ten times as fast as the maximum
     reach = np.zeros(len(crops), np.int64)
     for axis in (1, 2):
         length = crops.shape[3 - axis]

@@ -26,6 +26,7 @@ from leukospike.classification.appearance_network import AppearanceNetwork
 from leukospike.classification.crops import SEEN
 from leukospike.classification.network import colours_of
 from leukospike.errors import WeightsError
+from leukospike.side_by_side import one_core_each
 
 CONTRAST = 0.1
 """Of the pale cell, in that of the cell. With none left, skewness would be 0 / 0; measured, a half finds less."""
@@ -149,17 +150,22 @@ def attribution(
 
     _check(networks, "attribution")
     method = IntegratedGradients(partial(log_odds, networks))
-    maps = torch.zeros(crops.shape[:3])
-    for own, crop in zip(maps, torch.from_numpy(crops), strict=True):
+
+    def its_map(crop: Tensor) -> Tensor:
         colours = colours_of(crop[None])
         inside = _inside(colours)
         if not inside.any():
-            continue
+            return torch.zeros(crop.shape[:2])
         with torch.enable_grad():
             shares = method.attribute(colours.requires_grad_(), pale(colours.detach(), CONTRAST), n_steps=STEPS)
         # What lies around the cell is the same in both; its gradient is of the outline's, which moves by jumps.
-        own += shares[0].detach().sum(dim=0) * inside[0, 0]
-    return maps.numpy()
+        return shares[0].detach().sum(dim=0) * inside[0, 0]
+
+    maps = np.zeros(crops.shape[:3], np.float32)
+    with one_core_each() as pool:
+        for own, found in zip(maps, pool.map(its_map, torch.from_numpy(crops)), strict=True):
+            own[...] = found.numpy()
+    return maps
 
 
 def deletion_curves(

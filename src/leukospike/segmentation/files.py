@@ -4,14 +4,13 @@ import os
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pandas as pd
-import torch
 from jaxtyping import UInt8, UInt16
 from PIL import Image
 
@@ -25,6 +24,7 @@ from leukospike.segmentation.morphology import CELL_COLUMNS
 from leukospike.segmentation.overlay import overlay
 from leukospike.segmentation.result import Segmentation, segmentation_of
 from leukospike.segmentation.scale import PixelSize, stored_pixel_size
+from leukospike.side_by_side import one_core_each
 
 IMAGE_COLUMNS = ("image", "cells", "flags", "um_per_px", "um_per_px_spread", "pixel_size_from", "red_cells")
 """Columns of the table of images."""
@@ -153,20 +153,15 @@ def segmented(
 
     pictures = iter(pictures)
     first_two = list(islice(pictures, 2))
-    threads = torch.get_num_threads()
-    try:
-        # Measured, one thread an image is faster than all threads on one image after the other.
-        with ThreadPoolExecutor(min(threads, _MOST_WORKERS), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            for record, picture in chain(first_two, pictures):
-                if len(first_two) == 1 or picture.pixels.size > _LARGE_VALUES:
-                    yield from done(at_most=0)
-                    yield record, picture, work(record, picture)
-                else:
-                    waiting.append((record, picture, pool.submit(work, record, picture)))
-                    yield from done(at_most=_AHEAD - 1)
-            yield from done(at_most=0)
-    finally:
-        torch.set_num_threads(threads)  # each thread has its own number, but new ones begin with the last that was set
+    with one_core_each(_MOST_WORKERS) as pool:
+        for record, picture in chain(first_two, pictures):
+            if len(first_two) == 1 or picture.pixels.size > _LARGE_VALUES:
+                yield from done(at_most=0)
+                yield record, picture, work(record, picture)
+            else:
+                waiting.append((record, picture, pool.submit(work, record, picture)))
+                yield from done(at_most=_AHEAD - 1)
+        yield from done(at_most=0)
 
 
 def output_stem(image: str, names: set[str]) -> str:
