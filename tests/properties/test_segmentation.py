@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from leukospike.segmentation import cell_mask, find_cells, measure_cells
-from leukospike.segmentation.instances import MIN_RED_CELLS
+from leukospike.segmentation.instances import MIN_RED_CELLS, connected, fill_holes
 
 
 @st.composite
@@ -21,6 +21,30 @@ def class_maps(draw: st.DrawFn) -> np.ndarray:
         radius = rng.uniform(3, 20)
         class_map = np.maximum(class_map, (distance <= radius).astype(np.uint8) + (distance <= 0.6 * radius))
     return class_map
+
+
+@st.composite
+def regions(draw: st.DrawFn) -> np.ndarray:
+    """Draw a run of pixels a row, perhaps empty or apart from the next, and change a few pixels."""
+    shape = draw(st.tuples(st.integers(1, 8), st.integers(1, 8)))
+    ends = st.tuples(st.integers(0, shape[1]), st.integers(0, shape[1]))
+    region = np.zeros(shape, bool)
+    for row in region:
+        row[slice(*sorted(draw(ends)))] = True
+    for place in draw(st.lists(st.tuples(*(st.integers(0, side - 1) for side in shape)), max_size=2)):
+        region[place] ^= True
+    return region if draw(st.booleans()) else region.T
+
+
+@given(regions(), st.booleans())
+@settings(max_examples=500, deadline=None)
+def test_what_is_seen_without_labelling_is_what_scipy_finds(region: np.ndarray, corners: bool):
+    labels, n_components = connected(region, corners=corners)
+    wanted, n_wanted = ndimage.label(region, np.ones((3, 3)) if corners else None)
+    assert n_components == n_wanted
+    assert labels.dtype == np.int32
+    np.testing.assert_array_equal(labels, wanted)
+    np.testing.assert_array_equal(fill_holes(region), ndimage.binary_fill_holes(region))
 
 
 @given(class_maps())

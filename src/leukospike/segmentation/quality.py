@@ -16,7 +16,7 @@ from scipy import ndimage
 from skimage.filters import threshold_otsu
 
 from leukospike.framing import content_window
-from leukospike.segmentation.instances import NUCLEUS, ClassMap, connected
+from leukospike.segmentation.instances import NUCLEUS, ClassMap, connected, window_of
 
 _SIDE = 256  # longest side of the copy on which colours are measured, pixels
 _FOCUS_SIDE = 640  # ... and edges, which a smaller copy would sharpen
@@ -309,11 +309,8 @@ def _largest_diameter_px(class_map: ClassMap) -> float:
     """Give the diameter of the disc as large as the largest component."""
     step = max(1, max(class_map.shape) // _SIDE)
     cells = class_map[::step, ::step] > 0
-    rows, columns = np.flatnonzero(cells.any(axis=1)), np.flatnonzero(cells.any(axis=0))
-    if not rows.size:
-        return 0.0
-    cells, _ = connected(cells[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
-    largest = int(np.bincount(cells.ravel())[1:].max(initial=0))
+    labels, n_components = connected(cells[window_of(cells)])
+    largest = np.count_nonzero(cells) if n_components == 1 else np.bincount(labels.ravel())[1:].max(initial=0)
     return 2 * step * float(np.sqrt(largest / np.pi))
 
 
