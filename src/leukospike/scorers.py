@@ -15,8 +15,7 @@ import pandas as pd
 import torch
 from jaxtyping import Float, UInt8
 
-from leukospike.classification.cell_model import FORMAT as CELLS
-from leukospike.classification.cell_model import CellModel, load_cell_model
+from leukospike.classification.cell_model import KIND, CellModel, load_cell_model
 from leukospike.classification.classifier import ERROR_RATE, Classifier
 from leukospike.classification.crops import CROP_PX, PICTURE, cell_crop, seen
 from leukospike.classification.export import OnnxJudge
@@ -380,7 +379,7 @@ def load_scorer(source: Path) -> RunScorer | CellRunScorer:
         If there is no model, or one is unusable.
     """
     paths, name = model_files(source), source.resolve().name
-    if (form_of(paths[0]) or "").startswith(CELLS.rstrip("0123456789")):
+    if (form_of(paths[0]) or "").startswith(KIND):
         return CellRunScorer([load_cell_model(path) for path in paths], name)
     return RunScorer([load_model(path) for path in paths], name)
 

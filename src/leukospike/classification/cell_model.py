@@ -22,7 +22,10 @@ from leukospike.errors import LeukospikeError
 from leukospike.settings import APPEARANCE, CONVOLUTIONAL, TIMM
 from leukospike.weights import read_weights, write_weights, wrong_part
 
-FORMAT = "leukospike-cells-2"
+KIND = "leukospike-cells-"
+"""What the format of these files begins with, in all versions."""
+
+_FORMAT = f"{KIND}2"
 
 CellBackbone = AppearanceNetwork | CellNetwork | TimmNetwork
 
@@ -75,7 +78,7 @@ def save_cell_model(model: CellModel, path: Path) -> None:
         for name, tensor in network.state_dict().items()
     }
     settings = {
-        "format": FORMAT,
+        "format": _FORMAT,
         "backbone": model.backbone,
         "networks": len(model.networks),
         "reference": model.reference.stored(),
@@ -96,7 +99,7 @@ def load_cell_model(path: Path) -> CellModel:
     where = "load_cell_model"
     stored = read_weights(
         path,
-        form=FORMAT,
+        form=_FORMAT,
         where=where,
         give="Give a run folder or one of its weights/*.safetensors.",
         use="Train again, or use weights that this version's train or reproduce wrote.",
