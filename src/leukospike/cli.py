@@ -1,18 +1,7 @@
-"""The command line: thin doors to the library, and the only place that prints."""
+"""The verbs of the command line: thin doors to the library."""
 
-import errno
 import inspect
-import io
-import itertools
-import logging
 import os
-import re
-import signal
-import sys
-import threading
-import warnings
-from collections.abc import Generator
-from contextlib import contextmanager
 from enum import StrEnum
 from functools import partial
 from importlib import metadata
@@ -23,13 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.progress import Progress as RichProgress
-from rich.table import Table
 
 from leukospike import datasets
-from leukospike.errors import ConfigError, LeukospikeError, RunError
+from leukospike.console import out_console, print_table, progress_bars, say
+from leukospike.errors import ConfigError, RunError
 from leukospike.failures import Failure, write_failures
 from leukospike.files import locked, whole_folder
 from leukospike.plurals import number_of
@@ -39,11 +25,6 @@ if TYPE_CHECKING:
     from leukospike.scorers import Scorer
     from leukospike.segmentation import PixelSize
     from leukospike.segmentation.files import ClassMaps
-
-_INTERRUPTED = 130  # as the framework has it
-_PIPE_COLUMNS = 200
-# Who calls from Python wants to know which function refuses; who gives a command has not called it.
-_FUNCTION = re.compile(r"\A([a-z]+(_[a-z0-9]+)+|([A-Z][a-z0-9]+){2,}): ")
 
 app = typer.Typer(
     name="leukospike",
@@ -56,10 +37,6 @@ data_app = typer.Typer(help="Look at image data sets, or fetch public ones.", no
 app.add_typer(data_app, name="data")
 model_app = typer.Typer(help="Look at the classifier of the package, or take it elsewhere.", no_args_is_help=True)
 app.add_typer(model_app, name="model")
-
-# What is printed are names of files and folders, and "[red]" or ":smile:" in those is no markup.
-out_console = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
-error_console = Console(markup=False, emoji=False, highlight=False, soft_wrap=True, stderr=True)
 
 
 class Method(StrEnum):
@@ -149,35 +126,6 @@ PixelSizeOption = Annotated[
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Carry on an interrupted run.")]
 
 
-class _Bars:
-    """Draws one bar a stage on a terminal, or one line a stage elsewhere."""
-
-    def __init__(self, bars: RichProgress) -> None:
-        self._bars = bars
-        self._tasks: dict[str, TaskID] = {}
-
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        if stage not in self._tasks:
-            self._tasks[stage] = self._bars.add_task(stage, total=total)
-            if not error_console.is_terminal:
-                error_console.print(f"{stage} ({total})")
-        self._bars.update(self._tasks[stage], completed=done, total=total)
-
-
-@contextmanager
-def _progress() -> Generator[_Bars]:
-    """Show progress on standard error while the block runs."""
-    columns = (
-        TextColumn("{task.description:<22}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with RichProgress(*columns, console=error_console, disable=not error_console.is_terminal) as bars:
-        yield _Bars(bars)
-
-
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option("--out", help="New folder for cohort, run and report.")] = Path("demo"),
@@ -193,7 +141,7 @@ def demo(
     """
     from leukospike.demo import run_demo
 
-    with _progress() as progress:
+    with progress_bars() as progress:
         report = run_demo(out, seed=seed, progress=progress)
     out_console.print(f"Fields, their masks and outlines: {out / 'masks'}")
     out_console.print(f"Fields, cell by cell: {out / 'fields' / 'report.html'}")
@@ -216,10 +164,10 @@ def data_check(
     failures: list[Failure] = []
     n_images = 0
     for dataset in datasets.read_any(folder):
-        with _progress() as progress:
+        with progress_bars() as progress:
             check = datasets.check_dataset(dataset, progress=progress)
         for table in datasets.check_tables(check):
-            _print_table(table)
+            print_table(table)
         failures += check.failures
         n_images += len(dataset.records)
     _end(failures, n_images, see="the table above")
@@ -244,7 +192,7 @@ def data_fetch(
 
     leukospike data fetch bccd --out bccd
     """
-    with _progress() as progress:
+    with progress_bars() as progress:
         folder = datasets.fetch(name, out or Path(name), progress=progress)
     out_console.print(f"Data: {folder}")
 
@@ -265,7 +213,7 @@ def smears(
     """
     from leukospike.smears import SmearConfig, generate_cohort
 
-    with _progress() as progress:
+    with progress_bars() as progress:
         generate_cohort(SmearConfig(n_subjects=subjects, seed=seed), out, progress=progress)
     out_console.print(f"Cohort: {out}")
 
@@ -304,7 +252,7 @@ def segment(
     records = datasets.collect_images(paths)
     _refuse_inside(out, paths)
     with whole_folder(out, where="segment") as part:
-        with _progress() as progress:
+        with progress_bars() as progress:
             if method is Method.FIRST_WAVE:
                 written, failures = segment_by_first_wave(records, part, progress=progress)
                 found = number_of(len(written), "image")
@@ -421,7 +369,7 @@ def analyze(
     records = datasets.collect_images(paths)
     _refuse_inside(out, paths)
     with whole_folder(out, where="analyze") as part:
-        with _progress() as progress:
+        with progress_bars() as progress:
             analysis = analyze_cells(
                 records,
                 scorer,
@@ -436,7 +384,7 @@ def analyze(
         report = write_analysis_report(part).name
     out_console.print(f"Report: {out / report}")
     for notice in analysis.notices:
-        _say(notice)
+        say(notice)
     _end(analysis.failures, len(records), see=out / "failures.csv")
 
 
@@ -641,9 +589,9 @@ def compare(
     with whole_folder(out, where="compare") as part:
         report = write_comparison(comparison, part).name
     for warning in comparison.warnings:
-        _say(warning)
+        say(warning)
     for table in comparison_tables(comparison):
-        _print_table(table)
+        print_table(table)
     out_console.print(f"Report: {out / report}")
 
 
@@ -751,7 +699,7 @@ def _audit(data: Path, out: Path, split: Path | None, config: RunConfig | None, 
         msg = f"audit: --resume must name the folder of an audit, got {out}. Leave --resume out to start it."
         raise RunError(msg)
     leaks = None
-    with _progress() as progress:
+    with progress_bars() as progress:
         if resume:
             findings = examine(material, split=theirs, progress=progress)
             require_same_audit(findings, out)
@@ -765,13 +713,13 @@ def _audit(data: Path, out: Path, split: Path | None, config: RunConfig | None, 
                 leaks = measure_leaks(grouped, config, out / "runs", progress=progress)
                 write(findings, out, leaks=leaks)
     for table in audit_tables(findings, leaks):
-        _print_table(table)
+        print_table(table)
     out_console.print(f"Report: {out / 'report.html'}")
     unnamed = () if theirs is None else theirs.missing
     unread = findings.failures[: len(findings.failures) - len(unnamed)]
     if theirs is not None and unnamed:
         n_lines = len(theirs.records) + len(unnamed)
-        _say(
+        say(
             f"--split: lines must name one image of DATA each, got {len(unnamed)} of {n_lines} that do not."
             f" See {out / 'failures.csv'}."
         )
@@ -809,7 +757,7 @@ def _run(
         from leukospike.audit import join_subjects
 
         dataset = join_subjects(dataset, groups)
-    with _progress() as progress:
+    with progress_bars() as progress:
         outcome = run_protocol(dataset, run_config, out, resume=resume, progress=progress)
     cell = outcome.metrics["pooled"]["cell"]
     area = cell["roc_auc"]
@@ -823,7 +771,7 @@ def _run(
         )
     report = write_report(out)
     for notice in outcome.metrics["notices"]:
-        _say(notice)
+        say(notice)
     out_console.print(f"Report: {report}")
     _end(outcome.failures, outcome.metrics["data"]["images"] + len(outcome.failures), see=out / "failures.csv")
 
@@ -849,33 +797,11 @@ def _refuse_inside(out: Path, paths: list[Path]) -> None:
             raise RunError(msg)
 
 
-def _print_table(table: datasets.Table) -> None:
-    """Print one table of a check; a pipe gets it at full width."""
-    shown = Table(title=_visible(table.title), title_justify="left", title_style="bold")
-    for column in table.header:
-        shown.add_column(_visible(column), overflow="fold")
-    for row in table.rows:
-        shown.add_row(*map(_visible, row))
-    # A console that is no terminal counts 80 columns, and gives no table more than it counts.
-    console = out_console if out_console.is_terminal else Console(markup=False, emoji=False, width=_PIPE_COLUMNS)
-    console.print(shown, soft_wrap=False)
-
-
 def _end(failures: tuple[Failure, ...] | list[Failure], n_files: int, *, see: Path | str) -> None:
     """End with status 1 if some files failed."""
     if failures:
-        _say(f"files must be readable images, got {len(failures)} of {n_files} that are not. See {see}.")
+        say(f"files must be readable images, got {len(failures)} of {n_files} that are not. See {see}.")
         raise typer.Exit(1)
-
-
-def _say(message: str) -> None:
-    """Put one line on standard error."""
-    error_console.print(f"leukospike: {_visible(' '.join(message.split()))}")
-
-
-def _visible(text: str) -> str:
-    """Spell out what is no character for a terminal, such as a line break or a colour code in the name of a file."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def _flowing(text: str) -> str:
@@ -892,103 +818,3 @@ def _flowing(text: str) -> str:
 for _group in (app, data_app, model_app):
     for _command in _group.registered_commands:
         _command.help = _flowing(_command.callback.__doc__ or "") if _command.callback else None
-
-
-def main() -> None:
-    """Run the command line and turn every error into one line and an exit status."""
-    warnings.filterwarnings("ignore")  # a user can do nothing about a library's deprecations
-    logging.disable(logging.WARNING)  # nor with what Lightning and matplotlib tell of themselves
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # to clean up as on Ctrl-C
-    if hasattr(signal, "pthread_kill"):  # not on Windows
-        sys.unraisablehook = _told_of_what_python_drops
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may have no spelling on this terminal
-    sys.exit(run(sys.argv[1:]))
-
-
-def _told_of_what_python_drops(dropped: "sys.UnraisableHookArgs") -> None:
-    """Interrupt again where Ctrl-C came in a destructor or a weak reference's callback: Python would go on."""
-    if isinstance(dropped.exc_value, KeyboardInterrupt):
-        # From another thread and a moment later, when this callback is left: here it would be dropped as well.
-        timer = threading.Timer(1.0, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT))
-        timer.daemon = True
-        timer.start()
-    else:
-        sys.__unraisablehook__(dropped)
-
-
-def run(arguments: list[str]) -> int:
-    """Run one command and give its exit status: 0, 1 (some files failed), 2 (it could not be done), 130 (interrupted).
-
-    Parameters
-    ----------
-    arguments : list of str
-        What stands behind `leukospike` on the command line.
-    """
-    empty = next((argument for argument in arguments if argument == "" or re.fullmatch("--[a-z-]+=", argument)), None)
-    if empty is not None:
-        # As a path it would mean the current folder, which nobody who left a variable unset has in mind.
-        _say(f"command line must have no empty value, got '{empty}'. Give the value, or leave its option out.")
-        return 2
-    try:
-        status = app(arguments, prog_name="leukospike", standalone_mode=False)
-    except LeukospikeError as error:
-        _say(_FUNCTION.sub("", str(error), count=1))
-        return 2
-    except typer.TyperException as error:
-        if not error.format_message():  # no arguments at all: the help has been shown
-            return error.exit_code
-        context = getattr(error, "ctx", None)
-        command = context.command_path if context else "leukospike"
-        reason = error.format_message().rstrip(".")
-        _say(f"command line must be as --help says, got '{reason}'. See {command} --help.")
-        return error.exit_code
-    except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            _say(f"disk must have room, got '{error.strerror}'. Free some. {_again(arguments)}")
-        elif error.errno == errno.EFBIG:
-            _say(
-                f"files must be allowed to grow, got '{error.strerror}'. Raise the limit (ulimit -f), or choose another"
-                f" disk. {_again(arguments)}"
-            )
-        elif error.errno == errno.EEXIST:
-            _say(f"output folder must be none or a folder, got the file {error.filename}. Choose another name.")
-        else:
-            place = f" for {_visible_place(error.filename)}" if error.filename else ""
-            _say(f"files must be accessible, got '{error.strerror or error}'{place}. Check path and permissions.")
-        return 2
-    except MemoryError:
-        _say("memory must suffice, got too little. Close other programs or give fewer images.")
-        return 2
-    except Exception as error:
-        if os.environ.get("LEUKOSPIKE_TRACEBACK"):
-            raise
-        _say(
-            f"program must not fail by itself, got {type(error).__name__}: {error}."
-            " Set LEUKOSPIKE_TRACEBACK=1, repeat the command, and report what it prints."
-        )
-        return 2
-    if status == _INTERRUPTED:
-        _say(f"command must run to its end, got an interruption. {_again(arguments)}")
-    return status if isinstance(status, int) else 0
-
-
-def _again(arguments: list[str]) -> str:
-    """Say how a command that was cut is repeated: with --resume if it left something to carry on."""
-    out = next((given for name, given in itertools.pairwise(arguments) if name == "--out"), None)
-    out = next((argument[6:] for argument in arguments if argument.startswith("--out=")), out)
-    resumable = {
-        "train": "config.toml",
-        "reproduce": "config.toml",
-        "audit": "audit.json" if "--run" in arguments else "",
-    }
-    begun = resumable.get(arguments[0]) if arguments else None
-    if out is not None and begun and (Path(out) / begun).is_file():
-        return "Repeat it with --resume to carry on."
-    return "Repeat it."
-
-
-def _visible_place(name: str) -> Path:
-    """Give the folder in place of a temporary file in it, of whose name the user knows nothing."""
-    path = Path(name)
-    return path.parent if path.name.startswith(".part") else path

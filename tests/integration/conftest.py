@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pytest
 
-from leukospike.cli import run
+from leukospike.command import run
 
 SETTINGS = """\
 image_size = 24

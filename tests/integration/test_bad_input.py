@@ -272,7 +272,7 @@ def test_settings_of_a_wrong_kind_are_one_line_each(discs: Path, tmp_path: Path)
     for file, text in zip(files, WRONG_KINDS, strict=True):
         file.write_text(text)
     command = (
-        "import sys; from leukospike.cli import run; data, out, *files = sys.argv[1:];"
+        "import sys; from leukospike.command import run; data, out, *files = sys.argv[1:];"
         " print([run(['train', '--data', data, '--config', file, '--out', out]) for file in files])"
     )
     arguments = [sys.executable, "-c", command, discs, tmp_path / "run", *files]
@@ -566,7 +566,7 @@ def test_interruption_leaves_nothing(
 def test_interruption_that_python_drops_comes_again(tmp_path: Path):
     program = """
 import signal, sys, time
-from leukospike import cli, smears
+from leukospike import command, smears
 
 class Dropping:
     def __del__(self):
@@ -579,7 +579,7 @@ def draw(*_, **__):
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 smears.generate_cohort = draw
 sys.argv = ["leukospike", "smears", "--out", sys.argv[1]]
-cli.main()
+command.main()
 """
     ended = subprocess.run(
         [sys.executable, "-c", program, tmp_path / "out"], capture_output=True, text=True, check=False, timeout=50

@@ -95,7 +95,7 @@ SLOW_TO_LOAD = {"torch", "sklearn", "scipy", "pandas", "kornia", "lightning", "m
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["--version"], ["reproduce", "--help"], ["data", "check", "."]])
 def test_what_needs_no_network_loads_none(arguments: list[str], tmp_path: Path):
     program = (
-        "import sys; from leukospike.cli import run; run(sys.argv[1:]);"
+        "import sys; from leukospike.command import run; run(sys.argv[1:]);"
         " print(*{name.partition('.')[0] for name in sys.modules}, file=sys.stderr)"
     )
     command = [sys.executable, "-c", program, *arguments]

@@ -1,0 +1,68 @@
+"""What is put on the terminal: lines, tables, and how far long work is."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+from rich.table import Table
+
+from leukospike import datasets
+
+_PIPE_COLUMNS = 200
+
+# What is printed are names of files and folders, and "[red]" or ":smile:" in those is no markup.
+out_console = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
+error_console = Console(markup=False, emoji=False, highlight=False, soft_wrap=True, stderr=True)
+
+
+class _Bars:
+    """Draws one bar a stage on a terminal, or one line a stage elsewhere."""
+
+    def __init__(self, bars: RichProgress) -> None:
+        self._bars = bars
+        self._tasks: dict[str, TaskID] = {}
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        if stage not in self._tasks:
+            self._tasks[stage] = self._bars.add_task(stage, total=total)
+            if not error_console.is_terminal:
+                error_console.print(f"{stage} ({total})")
+        self._bars.update(self._tasks[stage], completed=done, total=total)
+
+
+@contextmanager
+def progress_bars() -> Generator[_Bars]:
+    """Show progress on standard error while the block runs."""
+    columns = (
+        TextColumn("{task.description:<22}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with RichProgress(*columns, console=error_console, disable=not error_console.is_terminal) as bars:
+        yield _Bars(bars)
+
+
+def print_table(table: datasets.Table) -> None:
+    """Print one table of a check; a pipe gets it at full width."""
+    shown = Table(title=visible(table.title), title_justify="left", title_style="bold")
+    for column in table.header:
+        shown.add_column(visible(column), overflow="fold")
+    for row in table.rows:
+        shown.add_row(*map(visible, row))
+    # A console that is no terminal counts 80 columns, and gives no table more than it counts.
+    console = out_console if out_console.is_terminal else Console(markup=False, emoji=False, width=_PIPE_COLUMNS)
+    console.print(shown, soft_wrap=False)
+
+
+def say(message: str) -> None:
+    """Put one line on standard error."""
+    error_console.print(f"leukospike: {visible(' '.join(message.split()))}")
+
+
+def visible(text: str) -> str:
+    """Spell out what is no character for a terminal, such as a line break or a colour code in the name of a file."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
