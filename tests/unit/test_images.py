@@ -13,7 +13,7 @@ from PIL import Image, ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from leukospike.errors import ImageError
-from leukospike.images import IMAGE_SUFFIXES, MAX_PIXELS, MAX_SCANS, luma, pixel_digest, read_image, write_png
+from leukospike.images import IMAGE_SUFFIXES, MAX_PIXELS, MAX_SCANS, Note, luma, pixel_digest, read_image, write_png
 
 
 def _noise(rows: int = 20, columns: int = 24, channels: int = 3, dtype: type = np.uint8) -> np.ndarray:
@@ -128,8 +128,8 @@ def test_a_transparent_colour_of_png_is_laid_over_white(tmp_path: Path, mode: st
 
 def test_a_palette_with_degrees_of_transparency_raises_no_warning(tmp_path: Path) -> None:
     image = Image.fromarray(_noise()).quantize(4)
-    pixels = read_image(_saved(tmp_path / "a.png", image, transparency=bytes([0, 0, 0, 0]))).pixels
-    assert pixels.min() == 255
+    pixels = read_image(_saved(tmp_path / "a.png", image, transparency=bytes([0, 0, 0, 1]))).pixels
+    assert pixels.min() == 254
 
 
 # --- sixteen bits ---
@@ -170,30 +170,44 @@ def _png_16(path: Path, values: np.ndarray) -> Path:
     return path
 
 
+def _tiff(path: Path, tags: dict[int, object], blocks: list[bytes], *, order: str = "<", big: bool = False) -> Path:
+    """Write a TIFF of one directory, whose blocks are tiles if tag 322 is given, else strips."""
+    start = 16 if big else 8
+    content = b"".join(blocks)
+    offsets = [start + sum(map(len, blocks[:number])) for number in range(len(blocks))]
+    at, length = (324, 325) if 322 in tags else (273, 279)
+    tags = tags | {at: tuple(offsets), length: tuple(map(len, blocks))}
+    count, one, field = ("Q", "HHQ8s", 8) if big else ("H", "HHI4s", 4)
+    directory = struct.pack(order + count, len(tags))
+    for tag, value in sorted(tags.items()):
+        if isinstance(value, str | bytes):
+            kind, stored = (2, value.encode() + b"\0") if isinstance(value, str) else (7, value)
+            number = len(stored)
+        else:
+            values = value if isinstance(value, tuple) else (value,)
+            kind, number = (4 if tag in (at, length) else 3), len(values)
+            stored = struct.pack(f"{order}{number}{'I' if kind == 4 else 'H'}", *values)
+        if len(stored) > field:
+            content, stored = content + stored, struct.pack(order + count.replace("H", "I"), start + len(content))
+        directory += struct.pack(order + one, tag, kind, number, stored)
+    where = start + len(content)
+    magic = {"<": b"II", ">": b"MM"}[order] + struct.pack(order + "H", 43 if big else 42)
+    head = magic + (struct.pack(order + "HHQ", 8, 0, where) if big else struct.pack(order + "I", where))
+    path.write_bytes(head + content + directory + bytes(field))
+    return path
+
+
+def _layout(values: np.ndarray, colour: int, **more: object) -> dict[int, object]:
+    """Give the tags that samples need; `colour` is the photometric interpretation."""
+    rows, columns, channels = values.shape
+    bits = (values.dtype.itemsize * 8,) * channels
+    tags = {256: columns, 257: rows, 258: bits, 259: 1, 262: colour, 277: channels, 278: rows}
+    return tags | {int(tag[1:]): value for tag, value in more.items()}
+
+
 def _tiff_16(path: Path, values: np.ndarray, order: str) -> Path:
     """Write an uncompressed 16-bit RGB TIFF, which Pillow cannot."""
-    rows, columns, _ = values.shape
-    strip = values.astype(f"{order}u2").tobytes()
-    bits_at = 8 + 2 + 9 * 12 + 4
-    entries = [
-        (256, 3, 1, columns),
-        (257, 3, 1, rows),
-        (258, 3, 3, bits_at),
-        (259, 3, 1, 1),
-        (262, 3, 1, 2),
-        (273, 4, 1, bits_at + 6),
-        (277, 3, 1, 3),
-        (278, 3, 1, rows),
-        (279, 4, 1, len(strip)),
-    ]
-    folder = struct.pack(f"{order}H", len(entries))
-    for tag, kind, count, value in entries:
-        inline = struct.pack(f"{order}HH", value, 0) if kind == 3 and count == 1 else struct.pack(f"{order}I", value)
-        folder += struct.pack(f"{order}HHI", tag, kind, count) + inline
-    start = b"II*\0" if order == "<" else b"MM\0*"
-    head = start + struct.pack(f"{order}I", 8) + folder + struct.pack(f"{order}I", 0)
-    path.write_bytes(head + struct.pack(f"{order}HHH", 16, 16, 16) + strip)
-    return path
+    return _tiff(path, _layout(values.astype(np.uint16), 2), [values.astype(f"{order}u2").tobytes()], order=order)
 
 
 @pytest.mark.parametrize("write", [_png_16, lambda p, v: _tiff_16(p, v, "<"), lambda p, v: _tiff_16(p, v, ">")])
@@ -213,6 +227,264 @@ def test_sixteen_bit_transparency_is_laid_over_white(tmp_path: Path) -> None:
     assert picture.bit_depth == 16
     assert set(np.unique(picture.pixels[:, :10])) == {255}
     assert set(np.unique(picture.pixels[:, 10:])) == {100}
+
+
+def test_a_transparent_colour_of_sixteen_bits_is_compared_whole(tmp_path: Path) -> None:
+    values = np.full((20, 20, 3), 0x6420, np.uint16)
+    values[:, :10] = 0x6421
+    path = _png_16(tmp_path / "a.png", values)
+    content = path.read_bytes()
+    key = struct.pack(">3H", 0x6421, 0x6421, 0x6421)
+    chunk = struct.pack(">I", 6) + b"tRNS" + key + struct.pack(">I", zlib.crc32(b"tRNS" + key))
+    at = content.index(b"IDAT") - 4
+    path.write_bytes(content[:at] + chunk + content[at:])
+    pixels = read_image(path).pixels
+    assert set(np.unique(pixels[:, :10])) == {255}
+    assert set(np.unique(pixels[:, 10:])) == {0x64}
+
+
+# --- separate planes ---
+
+
+def _in_planes(path: Path, values: np.ndarray, colour: int, *, order: str, form: str, **more: object) -> Path:
+    """Write each channel by itself, in strips, in tiles or deflated."""
+    rows, columns, _ = values.shape
+    tags = _layout(values, colour, t284=2, **more)
+    planes = values.astype(values.dtype.newbyteorder(order)).transpose(2, 0, 1)
+    if form == "tiles":
+        tags = {tag: value for tag, value in tags.items() if tag != 278} | {322: 16, 323: 16}
+        planes = np.pad(planes, ((0, 0), (0, -rows % 16), (0, -columns % 16)))
+        blocks = [
+            plane[row : row + 16, column : column + 16].tobytes()
+            for plane in planes
+            for row in range(0, planes.shape[1], 16)
+            for column in range(0, planes.shape[2], 16)
+        ]
+    elif form == "strips":
+        tags[278] = 7
+        blocks = [plane[row : row + 7].tobytes() for plane in planes for row in range(0, rows, 7)]
+    else:
+        tags[259] = 8
+        blocks = [zlib.compress(plane.tobytes()) for plane in planes]
+    return _tiff(path, tags, blocks, order=order, big=form == "BigTIFF")
+
+
+@pytest.mark.parametrize(
+    ("form", "order"),
+    [(form, order) for form in ("strips", "tiles", "deflated") for order in "<>"] + [("BigTIFF", "<")],
+)
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_planes_are_read_as_pixels_are(tmp_path: Path, form: str, order: str, dtype: type) -> None:
+    values = _noise(30, 40, dtype=dtype)
+    picture = read_image(_in_planes(tmp_path / "a.tif", values, 2, order=order, form=form))
+    np.testing.assert_array_equal(picture.pixels, values >> (values.dtype.itemsize * 8 - 8))
+    assert (picture.bit_depth, picture.notes) == (values.dtype.itemsize * 8, ())
+
+
+@pytest.mark.parametrize("form", ["strips", "deflated"])
+@pytest.mark.parametrize("extra", [1, 2])
+@pytest.mark.parametrize(("dtype", "colour", "channels"), [(np.uint8, 2, 4), (np.uint16, 2, 4), (np.uint8, 1, 2)])
+def test_a_plane_of_alpha_is_laid_over_white(
+    tmp_path: Path, form: str, extra: int, dtype: type, colour: int, channels: int
+) -> None:
+    values = _noise(channels=4, dtype=dtype)[:, :, :channels]
+    values[:, :, -1] = np.iinfo(dtype).max
+    values[:, :10] = 0
+    path = _in_planes(tmp_path / "a.tif", values, colour, order="<", form=form, t338=extra)
+    expected = values[:, :, : channels - 1] >> (values.dtype.itemsize * 8 - 8)
+    expected[:, :10] = 255
+    np.testing.assert_array_equal(read_image(path).pixels, np.broadcast_to(expected, (20, 24, 3)))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_planes_of_ink_become_rgb(tmp_path: Path, dtype: type) -> None:
+    values = np.zeros((20, 24, 4), dtype)
+    values[:, :, 1:3] = np.iinfo(dtype).max
+    picture = read_image(_in_planes(tmp_path / "a.tif", values, 5, order="<", form="strips"))
+    assert picture.pixels.reshape(-1, 3).tolist() == [[255, 0, 0]] * 480
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_planes_are_turned_upright(tmp_path: Path, orientation: int) -> None:
+    values = _noise(20, 30)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    whole = read_image(_saved(tmp_path / "a.png", Image.fromarray(values), exif=exif))
+    planes = read_image(_in_planes(tmp_path / "a.tif", values, 2, order=">", form="strips", t274=orientation))
+    np.testing.assert_array_equal(planes.pixels, whole.pixels)
+    assert planes.stored_size == whole.stored_size == planes.pixels.shape[:2]
+
+
+def test_jpeg_planes_share_their_tables(tmp_path: Path) -> None:
+    smooth = Image.fromarray(_noise(4, 4)).resize((32, 32))
+    bands = smooth.split()
+    streams = [_saved(tmp_path / "b.jpg", band, streamtype=2, quality=95).read_bytes() for band in bands]
+    tables = _saved(tmp_path / "b.jpg", bands[0], streamtype=1, quality=95).read_bytes()
+    tags = _layout(np.asarray(smooth), 2, t284=2, t259=7, t347=tables)
+    picture = read_image(_tiff(tmp_path / "a.tif", tags, streams))
+    assert np.abs(picture.pixels.astype(int) - np.asarray(smooth)).max() < 10
+
+
+@pytest.mark.parametrize("codec", [1, 8])
+def test_truncated_planes_are_refused(tmp_path: Path, codec: int) -> None:
+    planes = [plane.tobytes() for plane in _noise(30, 40, dtype=np.uint16).transpose(2, 0, 1)]
+    if codec == 8:
+        planes = [zlib.compress(plane) for plane in planes]
+    tags = _layout(_noise(30, 40, dtype=np.uint16), 2, t284=2, t259=codec)
+    _refused(_tiff(tmp_path / "a.tif", tags, [*planes[:2], planes[2][:-100]]), "got one truncated or damaged")
+    path = _tiff(tmp_path / "b.tif", tags, planes)
+    content = path.read_bytes()
+    last = struct.pack("<I", 8 + sum(map(len, planes[:2])))
+    path.write_bytes(content.replace(last, struct.pack("<I", len(content) - 100)))
+    _refused(path, "got one truncated or damaged")
+
+
+def test_planes_that_share_their_bytes_are_refused(tmp_path: Path) -> None:
+    # A small file of many blocks, each of them all of it, would be held many times over.
+    path = _tiff(tmp_path / "a.tif", _layout(_noise(), 2, t284=2), [_noise().tobytes()] * 3)
+    content = path.read_bytes()
+    lengths = struct.pack("<3I", *(1440,) * 3)
+    path.write_bytes(content.replace(lengths, struct.pack("<3I", *(len(content),) * 3)))
+    _refused(path, "must be a whole TIFF image, got one truncated or damaged")
+
+
+# --- fewer bits than are stored ---
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14])
+@pytest.mark.parametrize("form", ["RGB.png", "RGBA.png", "RGB.tif", "planes.tif", "grey.tif", "grey.png"])
+def test_few_bits_in_sixteen_are_read_by_their_range(tmp_path: Path, bits: int, form: str) -> None:
+    values = np.random.default_rng(0).integers(0, 1 << bits, (20, 24, 3), np.uint16)
+    values[0, 0] = (1 << bits) - 1
+    expected = values >> (bits - 8)
+    kind, suffix = form.split(".")
+    path = tmp_path / f"a.{suffix}"
+    if kind == "grey":
+        _saved(path, Image.fromarray(values[:, :, 0]))
+        expected = expected[:, :, :1]
+    elif kind == "planes":
+        _in_planes(path, values, 2, order=">", form="deflated")
+    elif suffix == "tif":
+        _tiff_16(path, values, ">")
+    else:
+        opaque = np.full((20, 24, 1), (1 << bits) - 1, np.uint16)
+        _png_16(path, np.dstack([values, opaque]) if kind == "RGBA" else values)
+    picture = read_image(path)
+    np.testing.assert_array_equal(picture.pixels, np.broadcast_to(expected, (20, 24, 3)))
+    assert (picture.bit_depth, picture.notes) == (bits, (f"{bits}_bits_in_16",))
+
+
+def test_few_bits_with_full_alpha_are_read(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 4096, (20, 24, 4), np.uint16)
+    values[:, :, 3] = 65535
+    picture = read_image(_png_16(tmp_path / "a.png", values))
+    np.testing.assert_array_equal(picture.pixels, values[:, :, :3] >> 4)
+    assert picture.notes == (Note.BITS_12_IN_16,)
+
+
+def test_few_bits_multiplied_by_alpha_are_read(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 4096, (20, 24, 4), np.uint16)
+    values[:, :, 3] = 4095
+    path = _tiff(tmp_path / "a.tif", _layout(values, 2, t338=1), [values.astype("<u2").tobytes()])
+    np.testing.assert_array_equal(read_image(path).pixels, values[:, :, :3] >> 4)
+
+
+@pytest.mark.parametrize("factor", [256, 257])
+def test_a_dark_picture_widened_from_eight_bits_comes_back(tmp_path: Path, factor: int) -> None:
+    values = np.random.default_rng(0).integers(0, 15, (20, 24, 3), np.uint16)
+    picture = read_image(_png_16(tmp_path / "a.png", values * factor))
+    np.testing.assert_array_equal(picture.pixels, values)
+    assert (picture.bit_depth, picture.notes) == (16, ())
+
+
+@pytest.mark.parametrize(
+    ("top", "tags", "bits"),
+    [
+        (4000, {}, 12),
+        (4000, {270: '<OME><Pixels SignificantBits="14"/></OME>'}, 14),
+        (4000, {270: '<OME><Pixels SignificantBits="10"/></OME>'}, 12),
+        (900, {281: (4095,) * 3}, 12),
+        (900, {281: (3700,) * 3}, 12),
+        (4000, {270: '<OME><Pixels SignificantBits="16"/></OME>'}, 12),  # which may only mean the container
+        (16000, {270: '<OME><Pixels SignificantBits="16"/></OME>'}, 16),
+        (16000, {281: (65535,) * 3}, 16),
+        (16000, {}, 14),
+        (17000, {281: (4095,) * 3}, 16),
+    ],
+)
+def test_what_a_file_says_of_its_bits_is_weighed(tmp_path: Path, top: int, tags: dict[int, object], bits: int) -> None:
+    values = np.random.default_rng(0).integers(0, top, (20, 24, 3), np.uint16)
+    values[0, 0] = top
+    path = _tiff(tmp_path / "a.tif", _layout(values, 2) | tags, [values.astype("<u2").tobytes()])
+    picture = read_image(path)
+    assert picture.bit_depth == bits
+    np.testing.assert_array_equal(picture.pixels, values >> (bits - 8))
+
+
+@pytest.mark.parametrize(("colour", "channels"), [(5, 4), (0, 1)])
+def test_little_ink_is_a_bright_picture_and_no_small_range(tmp_path: Path, colour: int, channels: int) -> None:
+    values = np.random.default_rng(0).integers(0, 4096, (20, 24, channels), np.uint16)
+    values[:, :, 3:] = 0
+    path = _tiff(tmp_path / "a.tif", _layout(values, colour), [values.astype("<u2").tobytes()])
+    picture = read_image(path)
+    assert (picture.bit_depth, picture.notes) == (16, ())
+    np.testing.assert_array_equal(picture.pixels, np.broadcast_to(255 - (values[:, :, :3] >> 8), (20, 24, 3)))
+
+
+# --- an empty alpha channel ---
+
+
+def _bmp_with_alpha(path: Path, values: np.ndarray) -> Path:
+    """Write a BMP of version 5 with an alpha mask, which Pillow cannot."""
+    rows, columns, _ = values.shape
+    pixels = np.ascontiguousarray(values[::-1, :, [2, 1, 0, 3]]).tobytes()
+    header = struct.pack("<IiiHHIIiiII", 124, columns, rows, 1, 32, 3, len(pixels), 0, 0, 0, 0)
+    header += struct.pack("<4I", 0xFF0000, 0xFF00, 0xFF, 0xFF000000) + b"BGRs" + bytes(64)
+    path.write_bytes(b"BM" + struct.pack("<IHHI", 138 + len(pixels), 0, 0, 138) + header + pixels)
+    return path
+
+
+@pytest.mark.parametrize("form", ["a.png", "a.tif", "a.webp", "a.bmp", "premultiplied.tif", "16.png", "planes.tif"])
+def test_an_empty_alpha_channel_is_left_out(tmp_path: Path, form: str) -> None:
+    values = np.dstack([_noise(), np.zeros((20, 24, 1), np.uint8)])
+    path = tmp_path / form
+    if form == "a.bmp":
+        _bmp_with_alpha(path, values)
+    elif form == "premultiplied.tif":
+        _tiff(path, _layout(values, 2, t338=1), [values.tobytes()])
+    elif form == "planes.tif":
+        _in_planes(path, values, 2, order="<", form="deflated", t338=1)
+    elif form == "16.png":
+        _png_16(path, values.astype(np.uint16) * 257)
+    else:
+        options = {"lossless": True, "exact": True} if form == "a.webp" else {}
+        _saved(path, Image.fromarray(values), **options)
+    picture = read_image(path)
+    np.testing.assert_array_equal(picture.pixels, _noise())
+    assert picture.notes == (Note.EMPTY_ALPHA,) == ("empty_alpha",)
+
+
+@pytest.mark.parametrize("extra", [1, 2])
+def test_an_empty_alpha_channel_of_grey_is_left_out(tmp_path: Path, extra: int) -> None:
+    values = np.dstack([_noise(channels=1), np.zeros((20, 24), np.uint8)])
+    picture = read_image(_tiff(tmp_path / "a.tif", _layout(values, 1, t338=extra), [values.tobytes()]))
+    np.testing.assert_array_equal(picture.pixels, np.repeat(values[:, :, :1], 3, axis=2))
+    assert picture.notes == (Note.EMPTY_ALPHA,)
+
+
+@pytest.mark.parametrize(("mode", "name"), [("RGBA", "a.png"), ("LA", "a.png"), ("RGBA", "a.tif"), ("RGBA", "a.webp")])
+def test_one_colour_under_an_empty_alpha_channel_is_refused(tmp_path: Path, mode: str, name: str) -> None:
+    path = _saved(tmp_path / name, Image.new(mode, (20, 24)))
+    _refused(path, "got an alpha channel that hides every pixel and a single colour under it. Save it without transp")
+
+
+def test_a_single_opaque_pixel_keeps_the_alpha_channel(tmp_path: Path) -> None:
+    values = np.dstack([_noise(), np.zeros((20, 24, 1), np.uint8)])
+    values[3, 4, 3] = 255
+    picture = read_image(_saved(tmp_path / "a.png", Image.fromarray(values)))
+    assert (picture.pixels == 255).all(axis=2).sum() >= 479
+    np.testing.assert_array_equal(picture.pixels[3, 4], values[3, 4, :3])
+    assert picture.notes == ()
 
 
 # --- orientation ---
@@ -283,6 +555,21 @@ def test_another_kind_of_image_is_named(tmp_path: Path, pillow_name: str, name: 
 
 
 @pytest.mark.parametrize(
+    ("start", "name"),
+    [
+        (b"\xff\xd8\xff\xf7", "JPEG-LS"),
+        (b"\xff\x4f\xff\x51", "JPEG 2000"),
+        (b"\xff\x0a", "JPEG XL"),
+        (b"\0\0\0\x0cJXL ", "JPEG XL"),
+        (b"\0\0\0\x18ftypheic", "HEIC, AVIF or a film"),
+    ],
+)
+def test_a_kind_that_pillow_may_not_know_is_named(tmp_path: Path, start: bytes, name: str) -> None:
+    (tmp_path / "a.jpg").write_bytes(start + bytes(100))
+    _refused(tmp_path / "a.jpg", f"got {name}. Save the picture as PNG")
+
+
+@pytest.mark.parametrize(
     ("pillow_name", "name", "reason"),
     [
         ("JPEG", "a.png", r"got JPEG in a name ending in '\.png'\. Rename it to end in \.jpg"),
@@ -310,10 +597,7 @@ def test_an_enormous_image_is_refused_without_decoding(
         header = struct.pack("<IiiHHIIiiII", 40, 60_000, 60_000, 1, 24, 0, 0, 0, 0, 0, 0)
         path.write_bytes(b"BM" + struct.pack("<IHHI", 54, 0, 0, 54) + header)
     else:
-        _tiff_16(path, np.zeros((16, 16, 3)), "<")
-        content = bytearray(path.read_bytes())
-        content[18:20] = content[30:32] = struct.pack("<H", 60_000)
-        path.write_bytes(content)
+        _tiff(path, _layout(np.zeros((16, 16, 3), np.uint16), 2, t256=60_000, t257=60_000), [bytes(1000)])
     decoded: list[Image.Image] = []
     monkeypatch.setattr(ImageFile.ImageFile, "load", decoded.append)
     _refused(path, "must have at most 64,000,000 pixels, got 60000 x 60000. Cut it")
@@ -337,9 +621,8 @@ def test_sixteen_by_sixteen_is_large_enough(tmp_path: Path) -> None:
     assert read_image(_saved(tmp_path / "a.png", Image.fromarray(_noise(16, 16)))).pixels.shape == (16, 16, 3)
 
 
-@pytest.mark.parametrize(("mode", "name"), [("I", "a.tif"), ("F", "a.tif"), ("LAB", "a.tif")])
-def test_a_mode_without_a_known_range_is_refused(tmp_path: Path, mode: str, name: str) -> None:
-    _refused(_saved(tmp_path / name, Image.new(mode, (20, 20))), f"got mode {mode}. Save it as 8-bit RGB")
+def test_a_mode_without_a_known_range_is_refused(tmp_path: Path) -> None:
+    _refused(_saved(tmp_path / "a.tif", Image.new("LAB", (20, 20))), "got mode LAB. Save it as 8-bit RGB")
 
 
 def test_twelve_bits_are_refused(tmp_path: Path) -> None:
@@ -347,7 +630,100 @@ def test_twelve_bits_are_refused(tmp_path: Path) -> None:
     at = content.index(struct.pack("<HHI", 258, 3, 1)) + 8
     content[at : at + 2] = struct.pack("<H", 12)
     (tmp_path / "a.tif").write_bytes(content)
-    _refused(tmp_path / "a.tif", "must have 8 or 16 bits per channel, got 12")
+    _refused(tmp_path / "a.tif", "must have 8 or 16 bits per channel, got 12. Save it as PNG")
+
+
+@pytest.mark.parametrize(
+    ("mode", "numbers"), [("I", "signed ones of 32 bits"), ("F", "floating-point ones of 32 bits")]
+)
+def test_numbers_without_a_known_range_are_refused(tmp_path: Path, mode: str, numbers: str) -> None:
+    _refused(_saved(tmp_path / "a.tif", Image.new(mode, (20, 20))), f"unsigned whole .*got {numbers}. Save it as 8-bit")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "kind", "numbers"),
+    [("f4", 3, "floating-point ones of 32"), ("f2", 3, "floating-point ones of 16"), ("i2", 2, "signed ones of 16")],
+)
+def test_colours_of_other_numbers_are_refused(tmp_path: Path, dtype: str, kind: int, numbers: str) -> None:
+    values = np.ones((20, 20, 3), dtype)
+    path = _tiff(tmp_path / "a.tif", _layout(values, 2, t339=(kind,) * 3), [values.tobytes()])
+    _refused(path, f"unsigned whole .*got {numbers} bits. Save it as 8-bit PNG")
+
+
+def test_signed_bytes_are_not_taken_for_unsigned_ones(tmp_path: Path) -> None:
+    values = np.ones((20, 20, 1), np.int8)
+    _refused(_tiff(tmp_path / "a.tif", _layout(values, 1, t339=2), [values.tobytes()]), "got signed ones of 8 bits")
+
+
+@pytest.mark.parametrize(
+    ("codec", "name"),
+    [
+        (34712, "JPEG 2000"),
+        (33003, "JPEG 2000"),
+        (34887, "LERC"),
+        (50001, "WebP"),
+        (50002, "JPEG XL"),
+        (32809, "ThunderScan"),
+        (65000, "a codec"),
+    ],
+)
+def test_a_codec_that_is_not_read_is_named(tmp_path: Path, codec: int, name: str) -> None:
+    path = _tiff(tmp_path / "a.tif", _layout(_noise(), 2, t259=codec), [b"coded in some way"])
+    _refused(path, rf"must be uncompressed or compressed by LZW.*, got {name} \(compression {codec}\)\. Save it as PNG")
+
+
+@pytest.mark.parametrize(("codec", "pillow_name"), [(34925, "lzma"), (50000, "zstd")])
+def test_a_codec_is_named_if_libtiff_was_built_without_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, codec: int, pillow_name: str
+) -> None:
+    path = _saved(tmp_path / "a.tif", Image.fromarray(_noise()), compression=pillow_name)
+    np.testing.assert_array_equal(read_image(path).pixels, _noise())
+    monkeypatch.setattr("leukospike.images._can_decode", lambda _: False)
+    _refused(path, rf"\(compression {codec}\)\. Save it as PNG")
+
+
+def test_big_tiff_in_big_endian_order_is_named(tmp_path: Path) -> None:
+    path = _tiff(tmp_path / "a.tif", _layout(_noise(), 2), [_noise().tobytes()], order=">", big=True)
+    _refused(path, "got BigTIFF of big-endian byte order. Save it as PNG")
+
+
+@pytest.mark.parametrize(
+    ("colour", "dtype", "channels", "planar", "layout"),
+    [
+        (1, np.uint16, 2, 1, "grey of 2 x 16 bits"),
+        (32803, np.uint16, 1, 1, "raw camera of 1 x 16 bits"),
+        (7, np.uint8, 1, 1, "photometric 7 of 1 x 8 bits"),
+        (2, np.uint16, 6, 2, "RGB of 6 x 16 bits in separate planes"),
+    ],
+)
+def test_a_layout_that_is_not_read_is_described(
+    tmp_path: Path, colour: int, dtype: type, channels: int, planar: int, layout: str
+) -> None:
+    values = np.ones((20, 20, channels), dtype)
+    path = _tiff(tmp_path / "a.tif", _layout(values, colour, t284=planar), [values.tobytes()])
+    _refused(path, f"must be TIFF of a layout that is read here, got {layout}. Save it as 8-bit PNG")
+
+
+def test_planes_of_ycbcr_are_refused(tmp_path: Path) -> None:
+    planes = [plane.tobytes() for plane in _noise().transpose(2, 0, 1)]
+    path = _tiff(tmp_path / "a.tif", _layout(_noise(), 6, t284=2, t530=(1, 1)), planes)
+    _refused(path, "in separate planes must be grey, RGB or CMYK of 8 or 16 bits, got YCbCr of 8. Save it as 8-bit PNG")
+
+
+def test_a_jpeg_of_twelve_bits_is_named(tmp_path: Path) -> None:
+    path = _saved(tmp_path / "a.jpg", Image.fromarray(_noise()))
+    content = bytearray(path.read_bytes())
+    content[content.index(b"\xff\xc0") + 4] = 12
+    path.write_bytes(content)
+    _refused(path, "must have 8 bits per channel, got 12. Save it as PNG")
+
+
+def test_a_form_of_bmp_that_is_not_read_is_named(tmp_path: Path) -> None:
+    path = _saved(tmp_path / "a.bmp", Image.fromarray(_noise()))
+    content = bytearray(path.read_bytes())
+    content[30] = 4  # a JPEG inside
+    path.write_bytes(content)
+    _refused(path, r"must be BMP of a form that is read here, got another \(Unsupported BMP.*\)\. Save it as PNG")
 
 
 @pytest.mark.parametrize(("name", "pages"), [("a.tif", "several"), ("a.webp", "2"), ("a.png", "2")])
@@ -355,6 +731,52 @@ def test_several_pages_are_refused(tmp_path: Path, name: str, pages: str) -> Non
     first, second = Image.new("RGB", (20, 20), "red"), Image.new("RGB", (20, 20), "blue")
     path = _saved(tmp_path / name, first, save_all=True, append_images=[second])
     _refused(path, rf"must be a single page, got {pages}\. Save")
+
+
+@pytest.mark.parametrize(
+    ("tags", "pages"),
+    [
+        ({270: "ImageJ=1.11a\nimages=3\nchannels=3\nhyperstack=true\nmode=grayscale\n"}, 3),
+        ({270: "ImageJ=1.54f\nimages=12\nslices=4\nframes=3\n"}, 12),
+        ({270: "ImageJ=1.54f\nslices=4\nframes=3\n"}, 12),
+        ({270: '<?xml version="1.0"?><OME><Image><Pixels SizeC="5" SizeT="1" SizeZ="1"/></Image></OME>'}, 5),
+        ({270: '<OME:OME><OME:Image><OME:Pixels ID="a" SizeC="1" SizeT="2" SizeZ="7"/></OME:Image></OME:OME>'}, 14),
+        ({270: '<OME><Image><Pixels SizeC="1"></Pixels></Image><Image><Pixels SizeC="1"/></Image></OME>'}, 2),
+        ({270: '{"shape": [4, 20, 24], "truncated": true}'}, 4),
+        ({32997: 6}, 6),
+        ({33629: tuple(range(12))}, 12),
+    ],
+)
+def test_planes_behind_a_single_directory_are_several_pages(
+    tmp_path: Path, tags: dict[int, object], pages: int
+) -> None:
+    grey = _noise(channels=1)[:, :, np.newaxis]
+    path = _tiff(tmp_path / "a.tif", _layout(grey, 1) | tags, [grey.tobytes()])
+    _refused(path, rf"must be a single page, got {pages}\. Save the page you mean as PNG")
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        "ImageJ=1.54f\nimages=1\n",
+        "ImageJ=1.54f\nunit=micron\n",
+        '<OME><Image><Pixels SizeC="3" SizeT="1" SizeZ="1"/></Image></OME>',
+        '{"shape": [20, 24, 3]}',
+        "images=3",
+    ],
+)
+def test_a_note_of_one_plane_changes_nothing(tmp_path: Path, note: str) -> None:
+    path = _tiff(tmp_path / "a.tif", _layout(_noise(), 2, t270=note), [_noise().tobytes()])
+    np.testing.assert_array_equal(read_image(path).pixels, _noise())
+
+
+@pytest.mark.parametrize("planar", [1, 2])
+def test_several_greys_are_several_pages(tmp_path: Path, planar: int) -> None:
+    # Pillow gives the first alone.
+    values = _noise(channels=3)[:, :, :2]
+    blocks = [values.tobytes()] if planar == 1 else [zlib.compress(values[:, :, k].tobytes()) for k in (0, 1)]
+    tags = _layout(values, 1, t284=planar, t259=1 if planar == 1 else 8, t338=0)
+    _refused(_tiff(tmp_path / "a.tif", tags, blocks), "must be a single page, got 2")
 
 
 def test_pages_of_a_tiff_are_not_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
