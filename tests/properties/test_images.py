@@ -1,6 +1,7 @@
 """What holds for every image, and for every way to damage one."""
 
 import io
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -40,9 +41,30 @@ def test_digests_are_equal_exactly_for_equal_pixels(first: np.ndarray, second: n
     assert pixel_digest(first) == pixel_digest(first.copy())
 
 
+def _planes_of_sixteen_bits(pixels: np.ndarray) -> bytearray:
+    plane, tags = pixels[:, :, 0].size * 2, {256: 20, 257: 20, 258: 16, 259: 1, 262: 2, 277: 3, 278: 20, 284: 2}
+    blocks_at = 8 + 2 + (len(tags) + 2) * 12 + 4
+    arrays_at = blocks_at + 3 * plane
+    directory = b"".join(struct.pack("<HHII", tag, 3, 1, value) for tag, value in tags.items() if tag < 273)
+    directory += struct.pack("<HHII", 273, 4, 3, arrays_at)
+    directory += b"".join(struct.pack("<HHII", tag, 3, 1, value) for tag, value in tags.items() if 273 < tag < 279)
+    directory += struct.pack("<HHIIHHII", 279, 4, 3, arrays_at + 12, 284, 3, 1, 2)
+    content = b"II*\0" + struct.pack("<IH", 8, len(tags) + 2) + directory + bytes(4)
+    content += pixels.transpose(2, 0, 1).astype("<u2").tobytes()
+    return bytearray(content + struct.pack("<6I", *range(blocks_at, arrays_at, plane), *(plane,) * 3))
+
+
 @pytest.mark.parametrize(
     ("kind", "suffix"),
-    [("BMP", ".bmp"), ("PNG", ".png"), ("JPEG", ".jpg"), ("TIFF", ".tif"), ("TIFF-LZW", ".tif"), ("WEBP", ".webp")],
+    [
+        ("BMP", ".bmp"),
+        ("PNG", ".png"),
+        ("JPEG", ".jpg"),
+        ("TIFF", ".tif"),
+        ("TIFF-LZW", ".tif"),
+        ("TIFF-PLANES", ".tif"),
+        ("WEBP", ".webp"),
+    ],
 )
 @SAME_FOLDER
 @given(data=st.data())
@@ -52,6 +74,8 @@ def test_damage_gives_a_picture_or_one_line(tmp_path: Path, kind: str, suffix: s
     options = {"compression": "tiff_lzw"} if kind == "TIFF-LZW" else {}
     Image.fromarray(pixels).save(whole, kind.partition("-")[0], **options)
     content = bytearray(whole.getvalue())
+    if kind == "TIFF-PLANES":
+        content = _planes_of_sixteen_bits(pixels)
     for position in data.draw(st.lists(st.integers(0, len(content) - 1), max_size=4)):
         content[position] = data.draw(st.integers(0, 255))
     path = tmp_path / f"a{suffix}"
