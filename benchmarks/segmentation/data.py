@@ -4,7 +4,7 @@ import csv
 import os
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +19,18 @@ from leukospike.images import read_image
 REST, CYTOPLASM, NUCLEUS = 0, 128, 255
 """Values of a mask."""
 
-SETS = ("tecom", "cellavision", "bccd", "c-nmc")
+SETS = ("tecom", "cellavision", "bccd", "c-nmc", "raabin", "chula", "pbc")
 """Names that `load` knows."""
+
+FIELDS = ("bccd", "raabin", "chula")
+"""Sets of whole fields, whose white cells are boxed."""
+
+PBC_PER_KIND = 60
+"""Cells taken of each kind of pbc for training; the others are left for counting."""
+
+RED_CELL_PX = {"tecom": 40.0, "cellavision": 72.0, "bccd": 100.0, "raabin": 124.0, "chula": 83.0, "pbc": 74.0}
+"""Diameter of a red cell in each set, pixels: of bccd and raabin the median box, of tecom by eye (its crops hardly show
+a whole one), of the others as `pixel_size_from_red_cells` finds it in even light."""
 
 CELLS_PER_SUBJECT = 4
 """C-NMC cells taken of each of its subjects, so that a subject of many cells counts no more than another."""
@@ -33,6 +43,7 @@ pair of look-alikes, .828, is joined as well), and twelve pairs of bccd fields o
 different cells, .810). No two images of cellavision reach .62. Turned by right angles or mirrored, none is a copy.
 """
 
+_LEAST_RED_BOXES = 4
 _SHORT_SIDE_PX = 48
 """Images are compared at about this size of the set's median short side."""
 
@@ -59,14 +70,31 @@ class AnnotatedImage:
     boxes: np.ndarray
     """Int, (cells, 4), white cells as top, left, bottom, right, half open; (0, 4) where the set has no boxes."""
     subject: str
-    """Whom the cell is of; empty where the set does not say."""
+    """Whom the cell is of, or the slide that the field is of; empty where the set does not say."""
+    red_boxes: np.ndarray = field(default_factory=lambda: np.zeros((0, 4), np.int64))
+    """Int, (cells, 4), red cells, where the set boxes them."""
+    kind: str = ""
+    """Of the cell in the middle, where the set says: the folder of pbc."""
     group: int = 0
     """Number, within the set, of the images that must stay on one side of a split: see `groups`."""
 
     @property
     def nucleus_drawn(self) -> bool:
         """Tell whether the mask parts nucleus from cytoplasm."""
-        return self.set != "c-nmc"
+        return self.set in {"tecom", "cellavision", "bccd"}
+
+    @property
+    def red_cell_px(self) -> float:
+        """Diameter of a red cell, pixels: the median of this image's whole boxes, or else that of the set."""
+        rows, columns = self.pixels.shape[:2]
+        whole = [
+            box
+            for box in self.red_boxes
+            if box[0] > 1 and box[1] > 1 and box[2] < rows - 2 and box[3] < columns - 2
+        ]
+        if len(whole) < _LEAST_RED_BOXES:
+            return RED_CELL_PX[self.set]
+        return float(np.median([np.sqrt((box[2] - box[0]) * (box[3] - box[1])) for box in whole]))
 
 
 @dataclass(frozen=True)
@@ -121,11 +149,18 @@ def load(name: str, folder: Path, *, seed: int = 0) -> list[AnnotatedImage]:
             for path in sorted((folder / "wbc-seg" / name).glob("*_mask.png"))
         ]
     elif name == "bccd":
-        boxes = _white_cell_boxes(folder / "bccd" / "boxes.csv")
+        white, red = _boxes(folder / "bccd" / "boxes.csv")
         images = [
-            _annotated(name, folder / "bccd" / "images" / f"{path.stem}.jpg", path, boxes[path.stem])
+            _annotated(name, folder / "bccd" / "images" / f"{path.stem}.jpg", path, white[path.stem], red[path.stem])
             for path in sorted((folder / "bccd" / "masks").glob("*.png"))
         ]
+    elif name in {"raabin", "chula"}:
+        white, red = _boxes(folder / name / "boxes.csv")
+        images = [
+            _boxed(name, path, white[path.stem], red[path.stem]) for path in sorted((folder / name / "images").iterdir())
+        ]
+    elif name == "pbc":
+        images = [_of_kind(path) for path in _few_of_each_kind(folder / "pbc", seed)]
     elif name == "c-nmc":
         images = [_cell_on_black(path) for path in _few_of_each(folder / "c-nmc", seed)]
     else:
@@ -199,21 +234,58 @@ def groups(images: Sequence[AnnotatedImage]) -> np.ndarray:
     return connected_components(joined, directed=False)[1].astype(np.int64)
 
 
-def _annotated(name: str, image: Path, mask: Path, boxes: Sequence[Sequence[int]] = ()) -> AnnotatedImage:
+Boxes = Sequence[Sequence[int]]
+
+
+def _annotated(name: str, image: Path, mask: Path, boxes: Boxes = (), red_boxes: Boxes = ()) -> AnnotatedImage:
     """Read an image and its mask."""
     drawn = np.array(Image.open(mask))
-    places = np.array(boxes, np.int64).reshape(-1, 4)
-    return AnnotatedImage(name, image.stem, read_image(image).pixels, drawn, places, "")
+    return AnnotatedImage(
+        name, image.stem, read_image(image).pixels, drawn, _array(boxes), "", red_boxes=_array(red_boxes)
+    )
 
 
-def _white_cell_boxes(path: Path) -> defaultdict[str, list[list[int]]]:
-    """Read the boxes of white cells by image."""
-    boxes: defaultdict[str, list[list[int]]] = defaultdict(list)
+def _boxed(name: str, path: Path, boxes: Boxes, red_boxes: Boxes) -> AnnotatedImage:
+    """Read an image whose cells are boxed and not drawn."""
+    pixels = read_image(path).pixels
+    nothing = np.full(pixels.shape[:2], REST, np.uint8)
+    # Chula's files are named by their slide: B-30_0047.
+    slide = path.stem.split("_")[0] if name == "chula" else ""
+    return AnnotatedImage(name, path.stem, pixels, nothing, _array(boxes), slide, red_boxes=_array(red_boxes))
+
+
+def _of_kind(path: Path) -> AnnotatedImage:
+    """Read an image of which only the kind of the cell in its middle is known."""
+    pixels = read_image(path).pixels
+    nothing = np.full(pixels.shape[:2], REST, np.uint8)
+    return AnnotatedImage("pbc", path.stem, pixels, nothing, _array(()), "", kind=path.parent.name)
+
+
+def _few_of_each_kind(folder: Path, seed: int) -> list[Path]:
+    """Draw cells of pbc, as many of each kind."""
+    chance = np.random.default_rng(seed)
+    chosen: list[Path] = []
+    for kind in sorted(folder.iterdir()):
+        paths = sorted(kind.iterdir())
+        chosen += [paths[place] for place in chance.permutation(len(paths))[:PBC_PER_KIND]]
+    return sorted(chosen)
+
+
+def _array(boxes: Boxes) -> np.ndarray:
+    """Lay boxes out, int (cells, 4)."""
+    return np.array(boxes, np.int64).reshape(-1, 4)
+
+
+def _boxes(path: Path) -> tuple[defaultdict[str, list[list[int]]], defaultdict[str, list[list[int]]]]:
+    """Read the boxes of white and of red cells by image; chula's are of white cells, named by their kind."""
+    white: defaultdict[str, list[list[int]]] = defaultdict(list)
+    red: defaultdict[str, list[list[int]]] = defaultdict(list)
     with path.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
-            if row["label"] == "WBC":
+            if row["label"] != "Platelets":
+                boxes = red if row["label"] == "RBC" else white
                 boxes[row["image"]].append([int(row[side]) for side in ("ymin", "xmin", "ymax", "xmax")])
-    return boxes
+    return white, red
 
 
 def _few_of_each(folder: Path, seed: int) -> list[Path]:
@@ -247,7 +319,7 @@ def _likeness(images: Sequence[AnnotatedImage]) -> np.ndarray:
     pictures = [image.pixels for image in images]
     factor = max(1, round(float(np.median([min(picture.shape[:2]) for picture in pictures])) / _SHORT_SIDE_PX))
     detail = [_detail(picture, factor) for picture in pictures]
-    share, places = (3, (_MIDDLE, *_CORNERS)) if images[0].set == "bccd" else (2, (_MIDDLE,))
+    share, places = (3, (_MIDDLE, *_CORNERS)) if images[0].set in FIELDS else (2, (_MIDDLE,))
     rows, columns = (min(image.shape[axis] for image in detail) // share for axis in (0, 1))
     parts = [
         _standardised(np.stack([_part(image, *place, rows=rows, columns=columns) for image in detail]))

@@ -1,99 +1,426 @@
-"""Images of any size to class maps: side by side, where a cell on black is, or tile by tile."""
+"""An image to the class of each of its pixels: at the scale that its red cells show, whole or piece by piece.
 
-from collections.abc import Sequence
+The network knows cells at one scale, within a factor of two. So an image is looked at small, in a few sizes, until its
+red cells are of one size and near the one that the network knows; then it is brought to just that scale. Where there
+are too few red cells, white ones tell, less exactly. What is cut out on black shows its cell's size by itself.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
-from torch import Tensor
-from torch.nn import functional
+from jaxtyping import Bool, Float, Int64, UInt8
 
 from leukospike.framing import content_window
-from leukospike.segmentation.input_spikes import (
-    FIELD_HALVINGS,
-    at_working_size,
-    input_spikes,
-    ranks_of,
-    scaled,
-    spikes_by_rank,
-    working_scale,
-)
-from leukospike.segmentation.network import CHANNELS, LEAST_ON_BLACK_PX, SpikingSegmenter, reach_of
-from leukospike.segmentation.tiles import class_map_in_tiles
+from leukospike.segmentation.input_spikes import BY_VALUE, input_spikes, scaled
+from leukospike.segmentation.instances import connected
+from leukospike.segmentation.light import Light
+from leukospike.segmentation.network import CHANNELS, CLASSES, LEAST_ON_BLACK_PX, SpikingSegmenter, reach_of
+from leukospike.segmentation.scale import WORKING_RED_CELL_PX, PixelSize, round_diameters, same_size
 from leukospike.segmentation.windows import Window
 
-LONGEST_WHOLE_PX = 4096
-"""An image of more rows or columns is computed tile by tile, so that memory does not grow with it."""
+SCALES = (1 / 8, 8.0)
+"""Least and greatest scale at which an image is looked at: red cells of 6 to 400 pixels across."""
 
-_ALIGN_PX = 2 ** (len(CHANNELS) + FIELD_HALVINGS)  # by which an image can be shifted and all layers shift with it
-_OVERLAP_PX = 6 * _ALIGN_PX  # more than the network sees: 184 pixels of the working size on either side
-_TILE_PX = 16 * _ALIGN_PX
-_BATCH = 8
-_MARGIN = 2  # such places around a cell on black: cells were found one pixel outside at most
+MOST_WORKING_PX = 24_000_000
+"""An image is not enlarged to more pixels than this, so that memory and time stay bounded."""
+
+LONGEST_WHOLE_PX = 2048
+"""What is longer at its working size is computed piece by piece, so that memory does not grow with it."""
+
+_LOOKS_PX = (320, 640, 1280, 160, 2560, 5120)  # longest sides at which an image is looked at, in this order
+_LOOK_PX = 1280  # no larger part is looked at, the middle one
+_SEEN = (18.0, 150.0)  # diameters of red cells that the network tells, pixels of a look
+_ENOUGH = 3  # red cells of one size that end the search ...
+_ENOUGH_SHARE, _ENOUGH_SEEN = 0.1, (25.0, 105.0)  # ... where red cells fill so much of the look, and are so large
+_FEW, _PLAIN = 2, 0.12  # after so many looks, one of so much worth is believed
+_NEAR = 1.15  # a look within this factor of the working scale is as good as one at it
+_FAR = 1.3  # one beyond this factor of it found another scale
+_WHITE_CELL_PX = 85.0  # usual diameter of a white cell at the working scale
+_LEAST_WHITE = 0.01  # share of a look that is surely white, from which white cells tell its scale
+_OCTAVES = 0.5  # standard deviation of the weight of a look about the working scale, natural logarithm
+_CUT_OUT_CELL_PX = 101.0  # diameter of a cell on black at its working size: C-NMC's, halved
+_ALIGN_PX = 2 ** len(CHANNELS)  # by which an image can be shifted and all layers shift with it
+_OVERLAP_PX = 6 * _ALIGN_PX  # more than the network sees: 184 pixels on either side
+_TILE_PX = 32 * _ALIGN_PX
+_MARGIN = 2  # places of half the working size around a cell on black: cells were found one pixel outside at most
 _EVERY = 4  # places at which a window begins; half of what its sides are multiples of
 _MOST_ON_BLACK = 0.7  # share of an image to which the window around a cell on black is worth while
+_BAND = 256  # rows that are brought to the image's size at once
 
 
-def class_maps(
-    network: SpikingSegmenter, images: Sequence[UInt8[np.ndarray, "_ _ 3"]]
-) -> list[UInt8[np.ndarray, "_ _"]]:
-    """Give every pixel of each image its class.
+class ScaleFrom(StrEnum):
+    """What told at which scale an image is to be read."""
+
+    RED_CELLS = "red cells"
+    WHITE_CELLS = "white cells"
+    STATED = "stated"
+    CUT_OUT = "cut out"
+    NOTHING = "nothing"
+    """No cell was seen at any scale; the image is read as it is."""
+    OWN = "own"
+    """The segmenter has sizes of its own."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a segmenter says of each pixel of an image."""
+
+    classes: UInt8[np.ndarray, "rows columns"]
+    """0 rest, 1 cytoplasm, 2 nucleus, at the image's size."""
+    scale: float = 1.0
+    """Of the working size, in the image's."""
+    scale_from: ScaleFrom = ScaleFrom.OWN
+    red_cells: Float[np.ndarray, " cells"] | None = None
+    """Diameters of whole, round red cells of one size, pixels of the image; None where the segmenter knows none."""
+    even: UInt8[np.ndarray, "working_rows working_columns 3"] | None = None
+    """The image in even light at its working size."""
+    shares: Float[np.ndarray, "classes working_rows working_columns"] | None = None
+    """How likely each pixel is rest, cytoplasm, nucleus or red cell, as the potentials say, 0-1, float16; adds up to
+    1."""
+
+
+Segmenter = Callable[[UInt8[np.ndarray, "rows columns 3"], Light, PixelSize | None], Reading]
+"""From an image, its light and the pixel size that is given or stored, if any, to a reading; callable from several
+threads."""
+
+
+def read_classes(
+    network: SpikingSegmenter,
+    pixels: UInt8[np.ndarray, "rows columns 3"],
+    light: Light,
+    pixel_size: PixelSize | None = None,
+) -> Reading:
+    """Give every pixel of an image its class.
 
     Parameters
     ----------
     network : SpikingSegmenter
         Folded.
-    images : sequence of ndarray of shape (rows, columns, 3)
-        RGB, uint8, 0-255; neighbours of the same working size are computed together. A cell cut out on black, 0, 0, 0,
-        is computed where it is, and there is rest elsewhere: on C-NMC no cell was found further than a pixel outside.
-        An image longer than `LONGEST_WHOLE_PX` is computed piece by piece. Neither changes anything but single pixels,
-        of pieces 8 in a million as measured, where a potential lies so close between two spike times that rounding
-        decides; but of an image in pieces whose sides are odd, the last pixels are repeated once.
+    pixels : ndarray of shape (rows, columns, 3)
+        RGB, uint8, 0-255, as the camera gave it.
+    light : Light
+        Of the image; it is read in even light.
+    pixel_size : PixelSize, optional
+        Given or stored. Where it contradicts the red cells that are seen by it, what they show counts.
 
     Returns
     -------
-    list of ndarray of shape (rows, columns)
-        uint8: 0 rest, 1 cytoplasm, 2 nucleus; where two class neurons spike together, the lower number.
+    Reading
     """
-    maps: list[UInt8[np.ndarray, "_ _"]] = []
     with torch.inference_mode():
-        while len(maps) < len(images):
-            first = len(maps)
-            if max(images[first].shape) > LONGEST_WHOLE_PX:
-                maps.append(_in_tiles(network, images[first]))
-                continue
-            if (window := _window_on_black(images[first])) is not None:
-                maps.append(_on_black(network, images[first], window))
-                continue
-            end = first + 1
-            small = [at_working_size(images[first])]
-            while end < len(images) and len(small) < _BATCH:
-                another = at_working_size(images[end])
-                if another.shape != small[0].shape or _window_on_black(images[end]) is not None:
-                    break
-                small.append(another)
-                end += 1
-            spikes = torch.from_numpy(np.stack([input_spikes(image) for image in small]))
-            spikes = spikes.contiguous(memory_format=torch.channels_last)
-            potentials = network(spikes)
-            del spikes
-            for potential, image in zip(potentials, images[first:end], strict=True):
-                maps.append(_winners(potential, image.shape[0], image.shape[1]))
-    return maps
+        if light.cut_out:
+            return _on_black(network, pixels)
+        scale_from, look = _found_scale(network, pixels, light, pixel_size)
+        classes = _brought_to_size(look.shares, pixels.shape[0], pixels.shape[1])
+        return Reading(classes, look.scale, scale_from, look.red_cells, look.even, look.shares)
 
 
-def _window_on_black(image: UInt8[np.ndarray, "rows columns 3"]) -> Window | None:
+class _Look:
+    """An image, or its middle, at one scale, and what the network says of it.
+
+    Where cells are larger or smaller than it knows, the network takes bits of them for cells: these fill little of the
+    look. Measured, at the scales that it knows red cells fill the same share of a field, and outside hardly any.
+    """
+
+    def __init__(
+        self, even: UInt8[np.ndarray, "rows columns 3"], shares: Float[np.ndarray, "classes rows columns"], scale: float
+    ) -> None:
+        self.even, self.shares, self.scale = even, shares, scale
+        likeliest = shares.argmax(axis=0)
+        red = likeliest == CLASSES.index("red cell")
+        diameters = same_size(round_diameters(red))
+        self.red_px = float(np.median(diameters)) if len(diameters) else 0.0
+        """Median diameter of the red cells, pixels of this look; 0 without."""
+        self.red_cells = diameters / scale
+        self._red_share = float(red.mean())
+        self.white_share, self.white_px = _white_cells(likeliest, shares)
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether the red cells need no other look."""
+        low, high = _ENOUGH_SEEN
+        is_plain = len(self.red_cells) >= _ENOUGH and self._red_share >= _ENOUGH_SHARE
+        return is_plain and low <= self.red_px <= high
+
+    @property
+    def worth(self) -> float:
+        """How much of the look cells fill, red ones and white, each weighted by how near it is to the working size."""
+        red = self._red_share * _nearness(self.red_px / WORKING_RED_CELL_PX) if self.tells_by_red_cells else 0.0
+        return red + self.white_share * _nearness(self.white_px / _WHITE_CELL_PX)
+
+    @property
+    def tells_by_red_cells(self) -> bool:
+        """Whether red cells of a size that the network knows are seen."""
+        return _SEEN[0] <= self.red_px <= _SEEN[1]
+
+    @property
+    def tells_by_white_cells(self) -> bool:
+        """Whether enough is surely white."""
+        return self.white_share >= _LEAST_WHITE
+
+    @property
+    def found_scale(self) -> float:
+        """The scale at which cells would have their working size."""
+        if self.tells_by_red_cells:
+            return self.scale * WORKING_RED_CELL_PX / self.red_px
+        return self.scale * _WHITE_CELL_PX / self.white_px
+
+    def is_within(self, factor: float) -> bool:
+        """Tell whether it is as near to the scale that it found."""
+        return bool(abs(np.log(self.found_scale / self.scale)) <= np.log(factor))
+
+
+def _nearness(ratio: float) -> float:
+    """Weigh a size by its ratio to the working size."""
+    return float(np.exp(-((np.log(ratio) / _OCTAVES) ** 2) / 2)) if ratio > 0 else 0.0
+
+
+def _white_cells(
+    likeliest: Int64[np.ndarray, "rows columns"], shares: Float[np.ndarray, "classes rows columns"]
+) -> tuple[float, float]:
+    """Return the share of a look that is surely white, and the diameter of the piece that half of it is smaller than."""
+    white = (likeliest == 1) | (likeliest == 2)
+    pieces, n_pieces = connected(white, corners=True)
+    if not n_pieces:
+        return 0.0, 0.0
+    sure = float((2 * (shares[1][white].astype(np.float32) + shares[2][white]) - 1).sum()) / white.size
+    areas = np.sort(np.bincount(pieces.ravel())[1:])
+    middle = areas[np.searchsorted(np.cumsum(areas), areas.sum() / 2)]
+    return max(sure, 0.0), 2 * float(np.sqrt(middle / np.pi))
+
+
+def _found_scale(
+    network: SpikingSegmenter,
+    pixels: UInt8[np.ndarray, "rows columns 3"],
+    light: Light,
+    pixel_size: PixelSize | None,
+) -> tuple[ScaleFrom, _Look]:
+    """Find the scale to read an image at, and look at it there."""
+    longest = max(pixels.shape[:2])
+    scales = [side / longest for side in _LOOKS_PX]
+    if pixel_size is not None:
+        scales.insert(0, WORKING_RED_CELL_PX / pixel_size.red_cell_px)
+    best: _Look | None = None
+    tried: list[float] = []
+    for scale in scales:
+        if not SCALES[0] <= scale <= SCALES[1] or any(abs(np.log(scale / other)) < np.log(_FAR) for other in tried):
+            continue
+        look = _look_at(network, pixels, light, scale)
+        tried.append(scale)
+        if best is None or look.worth > best.worth:
+            best = look
+        if look.is_enough and look is best:
+            break
+        if len(tried) >= _FEW and best.worth >= _PLAIN:
+            break
+    if best is not None and best.tells_by_red_cells:
+        told = ScaleFrom.RED_CELLS
+    elif pixel_size is not None:
+        whole = _whole(network, pixels, light, _bounded(scales[0], pixels))
+        return ScaleFrom.STATED, whole
+    elif best is not None and best.tells_by_white_cells:
+        told = ScaleFrom.WHITE_CELLS
+    else:
+        return ScaleFrom.NOTHING, _whole(network, pixels, light, _bounded(min(1.0, _LOOK_PX / longest), pixels))
+    if best.is_within(_NEAR) and best.shares.shape[1:] == _size_at(pixels, best.scale):
+        return told, best
+    whole = _whole(network, pixels, light, _bounded(best.found_scale, pixels))
+    if whole.tells_by_red_cells and len(whole.red_cells) >= _ENOUGH and not whole.is_within(_FAR):
+        whole = _whole(network, pixels, light, _bounded(whole.found_scale, pixels))
+    return told, whole
+
+
+def _whole(
+    network: SpikingSegmenter, pixels: UInt8[np.ndarray, "rows columns 3"], light: Light, scale: float
+) -> _Look:
+    """Look at a whole image."""
+    even = _even(pixels, light, scale)
+    return _Look(even, _shares(network, even), scale)
+
+
+def _size_at(pixels: UInt8[np.ndarray, "rows columns 3"], scale: float) -> tuple[int, ...]:
+    """Return rows and columns of an image at a scale, as `scaled` makes them."""
+    return tuple(max(int(length * scale + 0.5), 1) for length in pixels.shape[:2])
+
+
+def _bounded(scale: float, pixels: UInt8[np.ndarray, "rows columns 3"]) -> float:
+    """Keep a scale within what can be computed."""
+    most = float(np.sqrt(MOST_WORKING_PX / (pixels.shape[0] * pixels.shape[1])))
+    return float(min(max(scale, SCALES[0]), SCALES[1], most))
+
+
+def _look_at(
+    network: SpikingSegmenter, pixels: UInt8[np.ndarray, "rows columns 3"], light: Light, scale: float
+) -> _Look:
+    """Look at an image, or at its middle where all is too much."""
+    most = round(_LOOK_PX / scale)
+    top, left = (max(0, (length - most) // 2) for length in pixels.shape[:2])
+    part = pixels[top : top + most, left : left + most]
+    even = _even(part, light, scale, top=top, left=left)
+    return _Look(even, _shares(network, even), scale)
+
+
+def _even(
+    pixels: UInt8[np.ndarray, "rows columns 3"], light: Light, scale: float, *, top: int = 0, left: int = 0
+) -> UInt8[np.ndarray, "r c 3"]:
+    """Bring an image to a scale, and to even light there, where it has fewer pixels."""
+    if scale < 1:
+        small = scaled(pixels, scale)
+        return light.correct(small, top=top, left=left, step=pixels.shape[0] / small.shape[0])
+    return scaled(light.correct(pixels, top=top, left=left), scale)
+
+
+def _shares(
+    network: SpikingSegmenter, even: UInt8[np.ndarray, "rows columns 3"]
+) -> Float[np.ndarray, "classes rows columns"]:
+    """Return how likely each pixel is of each class; of a large image, piece by piece."""
+    rows, columns = even.shape[:2]
+    if max(rows, columns) <= LONGEST_WHOLE_PX:
+        return _shares_of(network, even)
+    shares = np.empty((len(CLASSES), rows, columns), np.float16)
+    for top, left in _tiles(rows, columns):
+        first_row, first_column = max(0, top - _OVERLAP_PX), max(0, left - _OVERLAP_PX)
+        seen = even[first_row : top + _TILE_PX + _OVERLAP_PX, first_column : left + _TILE_PX + _OVERLAP_PX]
+        found = _shares_of(network, seen)
+        own = shares[:, top : top + _TILE_PX, left : left + _TILE_PX]
+        row, column = top - first_row, left - first_column
+        own[...] = found[:, row : row + own.shape[1], column : column + own.shape[2]]
+    return shares
+
+
+def _tiles(rows: int, columns: int) -> Iterator[tuple[int, int]]:
+    """Give the first row and column of each piece."""
+    for top in range(0, rows, _TILE_PX):
+        for left in range(0, columns, _TILE_PX):
+            yield top, left
+
+
+def _shares_of(
+    network: SpikingSegmenter, even: UInt8[np.ndarray, "rows columns 3"]
+) -> Float[np.ndarray, "classes rows columns"]:
+    """Return how likely each pixel is of each class."""
+    spikes = torch.from_numpy(input_spikes(even))[None].contiguous(memory_format=torch.channels_last)
+    return torch.softmax(network(spikes)[0], dim=0).half().numpy()
+
+
+def _brought_to_size(
+    shares: Float[np.ndarray, "classes r c"], rows: int, columns: int
+) -> UInt8[np.ndarray, "rows columns"]:
+    """Return the likeliest class of each pixel of the image: where there is a white cell, interpolated between places.
+
+    Only the surroundings of white cells are brought to the image's size: elsewhere there is rest.
+    """
+    likeliest = shares.argmax(axis=0).astype(np.uint8)
+    white = (likeliest == 1) | (likeliest == 2)
+    if white.shape == (rows, columns):
+        return np.where(white, likeliest, 0).astype(np.uint8)
+    found = np.zeros((rows, columns), np.uint8)
+    factors = rows / white.shape[0], columns / white.shape[1]
+    for window in _windows_around(white):
+        top, left = (max(0, int((part.start - 1) * factor)) for part, factor in zip(window, factors, strict=True))
+        bottom, right = (
+            min(length, int((part.stop + 1) * factor) + 1)
+            for part, factor, length in zip(window, factors, (rows, columns), strict=True)
+        )
+        for first in range(top, bottom, _BAND):
+            last = min(first + _BAND, bottom)
+            part = _interpolated(shares, np.arange(first, last), np.arange(left, right), factors)
+            classes = part.argmax(axis=0).astype(np.uint8)
+            found[first:last, left:right] = np.where(classes == CLASSES.index("red cell"), 0, classes)
+    return found
+
+
+def _windows_around(white: Bool[np.ndarray, "r c"]) -> list[tuple[slice, slice]]:
+    """Return windows that hold all white cells; those of one block of many overlap."""
+    from scipy import ndimage
+
+    blocks = ndimage.maximum_filter(white[::8, ::8] | _any_in_eight(white), size=3)
+    labels, _ = connected(np.asarray(blocks), corners=True)
+    return [
+        (
+            slice(rows.start * 8, min(rows.stop * 8, white.shape[0])),
+            slice(columns.start * 8, min(columns.stop * 8, white.shape[1])),
+        )
+        for rows, columns in ndimage.find_objects(labels)
+    ]
+
+
+def _any_in_eight(white: Bool[np.ndarray, "r c"]) -> Bool[np.ndarray, "block_rows block_columns"]:
+    """Tell of each block of 8 x 8 whether any is true."""
+    padded = np.pad(white, ((0, -white.shape[0] % 8), (0, -white.shape[1] % 8)))
+    rows, columns = (length // 8 for length in padded.shape)
+    return padded.reshape(rows, 8, columns, 8).any(axis=(1, 3))
+
+
+def _interpolated(
+    shares: Float[np.ndarray, "classes r c"],
+    rows: Float[np.ndarray, " rows"],
+    columns: Float[np.ndarray, " columns"],
+    factors: tuple[float, float],
+) -> Float[np.ndarray, "classes rows columns"]:
+    """Interpolate between places, evenly."""
+    along_rows, along_columns = (
+        _weights_of(places, factor, length)
+        for places, factor, length in zip((rows, columns), factors, shares.shape[1:], strict=True)
+    )
+    (low, high, weight), (left, right, share) = along_rows, along_columns
+    first, last = int(left[0]), int(right[-1]) + 1
+    upper, lower = (shares[:, row, first:last].astype(np.float32) for row in (low, high))
+    between = upper + weight[None, :, None] * (lower - upper)
+    return between[:, :, left - first] + share[None, None, :] * (between[:, :, right - first] - between[:, :, left - first])
+
+
+def _weights_of(
+    places: Float[np.ndarray, " n"], factor: float, length: int
+) -> tuple[np.ndarray, np.ndarray, Float[np.ndarray, " n"]]:
+    """Return the two neighbours of each place, and how much of the second it takes."""
+    source = ((places + 0.5) / factor - 0.5).clip(0, length - 1)
+    low = np.floor(source).astype(np.int64)
+    return low, np.minimum(low + 1, length - 1), (source - low).astype(np.float32)
+
+
+def _on_black(network: SpikingSegmenter, image: UInt8[np.ndarray, "rows columns 3"]) -> Reading:
+    """Read a cell cut out on black where the cell is: elsewhere there is rest."""
+    rows, columns = image.shape[:2]
+    shown = content_window(image)
+    height, width = (part.stop - part.start for part in shown)
+    px = max(1, round(np.sqrt(height * width) / _CUT_OUT_CELL_PX))
+    window = _window_on_black(image, px)
+    if window is None:
+        enlarged = _CUT_OUT_CELL_PX / np.sqrt(height * width)
+        scale = _bounded(float(enlarged) if enlarged > 1 else 1 / px, image)
+        even = scaled(image, scale)
+        shares = _shares(network, even)
+        classes = _brought_to_size(shares, rows, columns)
+        return Reading(classes, scale, ScaleFrom.CUT_OUT, np.zeros(0), even, shares)
+    shape = (rows // px, columns // px)
+    reach = reach_of(window, shape)
+    part = image[px * reach.top : px * reach.bottom, px * reach.left : px * reach.right]
+    small = scaled(part, 1 / px)
+    spikes = torch.from_numpy(input_spikes(small))[None].contiguous(memory_format=torch.channels_last)
+    black = torch.from_numpy(np.repeat(BY_VALUE[:, 0], 3))[None]
+    [potential] = network.potentials_on_black(spikes, black, window, shape)
+    found = torch.softmax(potential, dim=0).half().numpy()
+    shares = np.zeros((len(CLASSES), *shape), np.float16)
+    shares[0] = 1
+    at = Window(2 * window.top, 2 * window.top + found.shape[1], 2 * window.left, 2 * window.left + found.shape[2])
+    shares[:, at.rows, at.columns] = found
+    even = np.zeros((*shape, 3), np.uint8)
+    even[reach.rows, reach.columns] = small
+    return Reading(_brought_to_size(shares, rows, columns), 1 / px, ScaleFrom.CUT_OUT, np.zeros(0), even, shares)
+
+
+def _window_on_black(image: UInt8[np.ndarray, "rows columns 3"], px: int) -> Window | None:
     """Give where an image is not black, in places of half its working size, with a margin.
 
-    None where that saves little, and for an image that is enlarged, or that its working size does not divide.
+    None where that saves little, and for an image that its working size does not divide.
     """
-    scale = working_scale(*image.shape[:2])
-    px = round(1 / scale)
-    if scale > 1 or min(image.shape[:2]) < LEAST_ON_BLACK_PX * px or any(side % px for side in image.shape[:2]):
+    if min(image.shape[:2]) < LEAST_ON_BLACK_PX * px or any(side % px for side in image.shape[:2]):
         return None
     shown = content_window(image)
-    if not shown[0].stop:
-        return None
     lengths = [-(-side // (2 * px)) for side in image.shape[:2]]
     starts = [max(part.start // (2 * px) - _MARGIN, 0) // _EVERY * _EVERY for part in shown]
     ends = [min(-(-part.stop // (2 * px)) + _MARGIN, length) for part, length in zip(shown, lengths, strict=True)]
@@ -104,81 +431,3 @@ def _window_on_black(image: UInt8[np.ndarray, "rows columns 3"]) -> Window | Non
     )
     saves = (bottom - top) * (right - left) < _MOST_ON_BLACK * lengths[0] * lengths[1]
     return Window(top, bottom, left, right) if saves else None
-
-
-def _on_black(
-    network: SpikingSegmenter, image: UInt8[np.ndarray, "rows columns 3"], window: Window
-) -> UInt8[np.ndarray, "rows columns"]:
-    """Compute the class map of a cell cut out on black where the cell is: elsewhere there is rest."""
-    rows, columns = image.shape[:2]
-    scale = round(1 / working_scale(rows, columns))
-    shape = (rows // scale, columns // scale)
-    reach = reach_of(window, shape)
-    part = image[scale * reach.top : scale * reach.bottom, scale * reach.left : scale * reach.right]
-    small = scaled(part, 1 / scale)
-    ranks = ranks_of(small, n_black=shape[0] * shape[1] - small.shape[0] * small.shape[1])
-    spikes, black = (
-        torch.from_numpy(spikes_by_rank(pixels, ranks))[None].contiguous(memory_format=torch.channels_last)
-        for pixels in (small, np.zeros((1, 1, 3), np.uint8))
-    )
-    [potential] = network.potentials_on_black(spikes, black[:, :, 0, 0], window, shape)
-    found = np.zeros((rows, columns), np.uint8)
-    top, left = 2 * scale * window.top, 2 * scale * window.left
-    shown = found[top : 2 * scale * window.bottom, left : 2 * scale * window.right]
-    shown[...] = _winners(potential, *shown.shape)
-    return found
-
-
-def _in_tiles(
-    network: SpikingSegmenter, image: UInt8[np.ndarray, "rows columns 3"]
-) -> UInt8[np.ndarray, "rows columns"]:
-    """Compute the class map of a large image from overlapping tiles, with the ranks of the whole image."""
-    rows, columns = image.shape[:2]
-    # Filled up to whole pixels of the working size: else tiles and image would be scaled by a little more or less.
-    block = 2**FIELD_HALVINGS
-    if rows % block or columns % block:
-        image = np.pad(image, ((0, -rows % block), (0, -columns % block), (0, 0)), mode="edge")
-    ranks = ranks_of(scaled(image, 1 / block))
-
-    def tile_map(pixels: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "height width"]:
-        spikes = torch.from_numpy(spikes_by_rank(scaled(pixels, 1 / block), ranks))[None]
-        potentials = network(spikes.contiguous(memory_format=torch.channels_last))
-        return _winners(potentials[0], pixels.shape[0], pixels.shape[1])
-
-    tiled = class_map_in_tiles(tile_map, image, tile=_TILE_PX, overlap=_OVERLAP_PX, align=_ALIGN_PX)
-    return tiled[:rows, :columns]
-
-
-def _winners(potential: Float[Tensor, "classes r c"], rows: int, columns: int) -> UInt8[np.ndarray, "rows columns"]:
-    """Bring the potentials to the image's size and give the class that spikes first."""
-    height, width = potential.shape[1:]
-    if (height, width) == (rows, columns):
-        return _first(potential)
-    factor = rows // height
-    if (rows, columns) != (factor * height, factor * width):
-        return _first(_resized(potential, rows, columns))
-    # Between four places of rest there is only rest, whatever their weights: no need to look there.
-    found = np.zeros((rows, columns), np.uint8)
-    cells = _first(potential)
-    used_rows, used_columns = np.flatnonzero(cells.any(axis=1)), np.flatnonzero(cells.any(axis=0))
-    if not used_rows.size:
-        return found
-    top, left = max(used_rows[0] - 1, 0), max(used_columns[0] - 1, 0)
-    part = potential[:, top : used_rows[-1] + 2, left : used_columns[-1] + 2]
-    part_rows, part_columns = factor * part.shape[1], factor * part.shape[2]
-    window = np.s_[factor * top : factor * top + part_rows, factor * left : factor * left + part_columns]
-    found[window] = _first(_resized(part, part_rows, part_columns))
-    return found
-
-
-def _resized(potential: Float[Tensor, "classes r c"], rows: int, columns: int) -> Float[Tensor, "classes rows columns"]:
-    """Interpolate between places."""
-    return functional.interpolate(potential[None], (rows, columns), mode="bilinear", align_corners=False)[0]
-
-
-def _first(potential: Float[Tensor, "classes rows columns"]) -> UInt8[np.ndarray, "rows columns"]:
-    """Give the class whose neuron has the highest potential, the lower number among equals."""
-    rest, cytoplasm, nucleus = potential
-    # Three comparisons in bytes: measured, several times as fast as argmax, which writes 64-bit indices.
-    cell = cytoplasm > rest
-    return torch.where(nucleus > torch.maximum(rest, cytoplasm), 2, cell.view(torch.uint8)).to(torch.uint8).numpy()

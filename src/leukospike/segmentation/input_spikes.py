@@ -1,4 +1,4 @@
-"""An image at its working size, and the spikes that tell the segmenters of it."""
+"""The spikes that tell the segmenter of an image: the darker a colour, the earlier."""
 
 import math
 
@@ -6,30 +6,31 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
+from leukospike.segmentation.light import EMPTY
+
 INPUTS = 6
-"""Spike channels of a pixel: darkness and rank of red, green and blue."""
+"""Spike channels of a pixel: darkness and optical density of red, green and blue."""
 
-WORKING_PX = 360
-"""An image of a cell is halved or doubled until its longer side is at most this, and more than half of it."""
+HIGHEST_DENSITY = 1.2
+"""Optical density, decadic logarithm, from which a spike comes at once; nuclei reach about 0.8."""
 
-MOST_HALVINGS = 2
-"""An image is halved so often at the most."""
 
-FIELD_HALVINGS = 1
-"""What even that does not bring to its working size is a whole field, of many cells, and halved so often.
+def _by_value() -> Float[np.ndarray, "2 256"]:
+    """Return darkness and density of each grey level, as activations."""
+    values = np.arange(256, dtype=np.float64)
+    density = np.log10((EMPTY + 1) / (values + 1)) / HIGHEST_DENSITY
+    return np.stack([1 - values / 255, density.clip(0, 1)]).astype(np.float32)
 
-Halved twice, its cells can be smaller than any that the network has learned from: measured, on sixteen bccd fields side
-by side Dice of the cell is .954 halved once and .915 halved twice, and on drawn ones with cells of 80 pixels it fails.
-"""
 
-_MOST_DOUBLINGS = 2
+BY_VALUE = _by_value()
+"""Darkness and optical density of each grey level, float32, 0 to 1, shape (2, 256)."""
 
 
 def input_spikes(pixels: UInt8[np.ndarray, "rows columns 3"]) -> Float[np.ndarray, "6 rows columns"]:
-    """Code each colour channel twice: the darker, and the higher in rank, the earlier the spike.
+    """Code each colour channel twice, in even light: the darker and the denser, the earlier the spike.
 
-    Darkness is 1 - value / 255. Rank is the share of the image's pixels that are darker, half of the equal ones
-    counted in; any change of brightness or gamma that keeps the order of the values keeps the ranks.
+    Darkness is 1 - value / 255. Density is the decadic logarithm of an empty place's light over the value's, which
+    grows evenly with the amount of stain, over `HIGHEST_DENSITY`.
 
     Parameters
     ----------
@@ -39,56 +40,20 @@ def input_spikes(pixels: UInt8[np.ndarray, "rows columns 3"]) -> Float[np.ndarra
     Returns
     -------
     ndarray of shape (6, rows, columns), float32, 0 to 1
-        Darkness of red, green, blue, then their ranks, as activations: 1 spikes at once, 0 never.
+        Darkness of red, green, blue, then their densities, as activations: 1 spikes at once, 0 never.
     """
-    return spikes_by_rank(pixels, ranks_of(pixels))
-
-
-def ranks_of(pixels: UInt8[np.ndarray, "rows columns 3"], *, n_black: int = 0) -> Float[np.ndarray, "3 256"]:
-    """Give the rank of each value that a channel can have, among pixels and so many that are black."""
-    ranks = np.empty((3, 256), np.float32)
-    for channel in range(3):
-        counts = np.bincount(pixels[..., channel].reshape(-1), minlength=256)
-        counts[0] += n_black
-        ranks[channel] = (np.cumsum(counts) - counts / 2) / (pixels.size // 3 + n_black)
-    return ranks
-
-
-def spikes_by_rank(
-    pixels: UInt8[np.ndarray, "rows columns 3"], ranks: Float[np.ndarray, "3 256"]
-) -> Float[np.ndarray, "inputs rows columns"]:
-    """Look up darkness and rank of each pixel."""
     spikes = np.empty((INPUTS, *pixels.shape[:2]), np.float32)
-    darkness = 1 - np.arange(256, dtype=np.float32) / 255
     for channel in range(3):
-        values = pixels[..., channel]
-        spikes[channel], spikes[3 + channel] = darkness[values], ranks[channel][values]
+        np.take(BY_VALUE[0], pixels[..., channel], out=spikes[channel])
+        np.take(BY_VALUE[1], pixels[..., channel], out=spikes[3 + channel])
     return spikes
 
 
-def working_scale(rows: int, columns: int) -> float:
-    """Give the power of two that brings an image to its working size: 1/4 to 4.
-
-    Examples
-    --------
-    >>> working_scale(450, 450), working_scale(120, 120), working_scale(1944, 2592)
-    (0.5, 2.0, 0.5)
-    """
-    halvings = math.ceil(math.log2(max(rows, columns) / WORKING_PX))
-    return 2.0 ** -(FIELD_HALVINGS if halvings > MOST_HALVINGS else max(halvings, -_MOST_DOUBLINGS))
-
-
-def at_working_size(pixels: UInt8[np.ndarray, "rows columns 3"]) -> UInt8[np.ndarray, "r c 3"]:
-    """Halve (mean of the pixels) or double (bicubic) an image until it has its working size."""
-    rows, columns = pixels.shape[:2]
-    return scaled(pixels, working_scale(rows, columns))
-
-
 def scaled(pixels: UInt8[np.ndarray, "rows columns 3"], scale: float) -> UInt8[np.ndarray, "r c 3"]:
-    """Bring an image to a scale."""
+    """Bring an image to a scale: smaller by the mean of the pixels, larger by cubic interpolation."""
     rows, columns = pixels.shape[:2]
-    if scale == 1:
+    size = (max(math.floor(columns * scale + 0.5), 1), max(math.floor(rows * scale + 0.5), 1))
+    if size == (columns, rows):
         return pixels
-    size = (max(round(columns * scale), 1), max(round(rows * scale), 1))
     method = Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC
     return np.asarray(Image.fromarray(pixels).resize(size, method))

@@ -34,7 +34,7 @@ STEPS = 63
 CHANNELS = (16, 24, 32, 48, 64)
 """Features at half, a quarter, ... of the working size."""
 
-CLASSES = ("rest", "cytoplasm", "nucleus")
+CLASSES = ("rest", "cytoplasm", "nucleus", "red cell")
 """What a pixel can be, by the number that stands for it in a class map."""
 
 LEAST_MARGIN = 2
@@ -43,7 +43,7 @@ LEAST_MARGIN = 2
 LEAST_ON_BLACK_PX = 40
 """Least side at its working size of an image of which only a part is computed."""
 
-_FORMAT = "leukospike-segmenter-1"
+_FORMAT = "leukospike-segmenter-2"
 _SETTINGS = {"format": _FORMAT, "steps": STEPS, "channels": list(CHANNELS), "classes": list(CLASSES)}
 _HIDDEN = 16
 _PLAIN = 17  # least places of half the size of an image of one colour that has its border on all sides, and a middle
@@ -98,7 +98,7 @@ class SpikingLayer(nn.Module):
 
 
 class SpikingSegmenter(nn.Module):
-    """From input spikes to the potentials of three class neurons a pixel.
+    """From input spikes to the potentials of four class neurons a pixel.
 
     A pyramid of spiking layers: on the way down, the first spike of each 2 x 2 is passed on; on the way up, each spike
     is passed to 2 x 2 neurons and joins what was kept of that size.
@@ -132,7 +132,7 @@ class SpikingSegmenter(nn.Module):
 
         Returns
         -------
-        Tensor of shape (batch, 3, rows, columns), float32
+        Tensor of shape (batch, 4, rows, columns), float32
         """
         rows, columns = spikes.shape[-2:]
         sizes = _sizes(rows, columns)

@@ -21,10 +21,12 @@ from PIL import Image
 from torch import Tensor, nn
 
 from leukospike.errors import WeightsError
-from leukospike.segmentation.input_spikes import INPUTS, at_working_size, input_spikes
-from leukospike.segmentation.network import CLASSES
+from leukospike.segmentation.rank_spikes import RANK_INPUTS, at_working_size, rank_spikes
 from leukospike.spikes import BINS, SpikingConv2d, pool_latency
 from leukospike.weights import check_settings, read_weights, write_weights, wrong_part
+
+CLASSES = ("rest", "cytoplasm", "nucleus")
+"""What a pixel can be, by the number that stands for it in a class map."""
 
 SCALES = (1, 4, 16)
 """Sides of the windows, pixels at working size, whose first spikes the features see."""
@@ -35,7 +37,7 @@ FEATURES = 24
 NEURONS_PER_CLASS = 20
 """Class neurons of each class; each comes to stand for one look of it."""
 
-CHANNELS = 2 * INPUTS
+CHANNELS = 2 * RANK_INPUTS
 """Latencies of a pixel: darkness and rank of red, green and blue, and the partner of each."""
 
 READ = 2 * FEATURES * len(SCALES)
@@ -140,10 +142,10 @@ def input_latency(pixels: UInt8[np.ndarray, "rows columns 3"]) -> UInt8[Tensor, 
     Returns
     -------
     Tensor of shape (1, 12, rows, columns), uint8
-        0 (first) to 14, 15 silent: the six channels of `input_spikes`, the higher the earlier, then the partner of
+        0 (first) to 14, 15 silent: the six channels of `rank_spikes`, the higher the earlier, then the partner of
         each, the lower the earlier.
     """
-    steps = np.rint(input_spikes(pixels) * BINS).astype(np.uint8)
+    steps = np.rint(rank_spikes(pixels) * BINS).astype(np.uint8)
     return torch.from_numpy(np.concatenate([BINS - steps, steps]))[None]
 
 

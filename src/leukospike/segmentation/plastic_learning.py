@@ -11,8 +11,8 @@ from torch import Tensor
 
 from leukospike.errors import ConfigError, DataError
 from leukospike.progress import Progress, silent
-from leukospike.segmentation.examples import CELL, UNKNOWN, LabelledImage
-from leukospike.segmentation.input_spikes import at_working_size
+from leukospike.segmentation.examples import CELL, RED_CELL, REST, UNKNOWN, LabelledImage
+from leukospike.segmentation.rank_spikes import at_working_size
 from leukospike.segmentation.network import CLASSES
 from leukospike.segmentation.plastic import (
     NEURONS_PER_CLASS,
@@ -96,7 +96,7 @@ def train_plastic(
     DataError
         If there are no images, or no labelled pixels.
     """
-    if not any(bool((image.classes != UNKNOWN).any()) for image in images):
+    if not any(bool((image.labels != UNKNOWN).any()) for image in images):
         msg = f"train_plastic: images must hold labelled pixels, got {len(images)} without. Give images with classes."
         raise DataError(msg)
     chance = torch.Generator().manual_seed(config.seed)
@@ -109,7 +109,8 @@ def train_plastic(
     labels: list[Tensor] = []
     for number, (image, latency) in enumerate(zip(images, latencies, strict=True)):
         size = (latency.shape[-1], latency.shape[-2])
-        classes = np.asarray(Image.fromarray(image.classes).resize(size, Image.Resampling.NEAREST))
+        classes = np.asarray(Image.fromarray(image.labels).resize(size, Image.Resampling.NEAREST))
+        classes = np.where(np.isin(classes, (RED_CELL, REST)), 0, classes).astype(np.uint8)
         places = _drawn_pixels(classes, config.pixels_per_image, np.random.default_rng((config.seed, number)))
         read.append(network(latency)[0].flatten(1)[:, places].T)
         labels.append(torch.from_numpy(classes.reshape(-1)[places].astype(np.int64)))

@@ -2,21 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
-from jaxtyping import Float, UInt8
-from PIL import Image
+from jaxtyping import Float
 from scipy import ndimage
-from skimage.filters import threshold_otsu
 
 from leukospike.errors import ConfigError
-from leukospike.framing import content_window
 from leukospike.images import Picture
-from leukospike.segmentation.instances import Region, connected, depth_inside, fill_holes, part_component
+from leukospike.segmentation.instances import Region, connected, part_component
 
 RED_CELL_UM = 7.2
 """Mean diameter of a red cell on a dried smear, micrometres."""
+
+WORKING_RED_CELL_PX = 50.0
+"""Diameter of a red cell at the scale that the segmenter works at, pixels."""
 
 PLAUSIBLE_CELL_UM = (4.0, 40.0)
 """Median diameters of white cells that are let pass, micrometres: well beyond those of small lymphocytes, 7, and large
@@ -25,20 +25,15 @@ monocytes, 25, so that what is outside has a wrong pixel size."""
 MIN_RED_CELLS_SEEN = 3
 """Fewer whole round red cells of one size give no estimate."""
 
-_WORKING_SIDE = 320  # longest side at which red cells are looked for, pixels ...
-_LARGE = 1300  # ... twice that in images from this side on: whole fields, in which a red cell is a smaller part
-_BLACK, _CUT_OUT = 4, 0.2  # more than this share of pixels no brighter than that: a cell cut out on black
-_BLUR = 3  # pixels there that the blur reaches
-_MIN_AREA = 60  # pixels there: 9 across, below which a disc and a speck look the same
-_EDGE = 0.35  # the outline lies at so much of the way from the background to the median red cell: pale ones count too
-_SMOOTHING = 1  # pixels by which rings broken in the pale centre are closed and threads cut
-_AROUND_WHITE = 3  # pixels left out around white cells
-_MAX_ELONGATION = 1.5
-_MIN_ELLIPSE = 0.92  # area over the area of the ellipse of the same second moments; 1 for ellipses, less with dents
-_MAX_WHITE_TO_RED = 3.5  # diameter of a large monocyte, 20 to 25 micrometres, in red cells
+_MIN_AREA = 60  # pixels: 9 across, below which a disc and a speck look the same
+_MAX_ELONGATION = 1.4
+_MIN_ELLIPSE = 0.94  # area over the area of the ellipse of the same second moments; 1 for ellipses, less with dents
 _OTHER_LENS = 1.4  # three red cells, each off by a fifth at most, are off by less; common lenses differ by more
 _SAME_SIZE = 0.2  # red cells of one field differ from their median by so much at most
-
+_LEAST_AGREEING = 0.5  # share of the round cells that must be of one size: red cells that contradict tell nothing
+_MOST_PARTED = 12  # clumps of red cells that are parted, where too few lie alone
+_MEDIAN_ERROR = 1.2533  # standard error of a median, in that of a mean
+_95 = 1.96
 
 @dataclass(frozen=True)
 class PixelSize:
@@ -47,8 +42,9 @@ class PixelSize:
     um_per_px: float
     """Micrometres per pixel."""
     source: Literal["given", "metadata", "red cells"]
-    spread_um_per_px: float = 0.0
-    """Half the interquartile range over the red cells; 0 where the size was given or stored."""
+    interval: tuple[float, float] | None = None
+    """95 % interval from the spread of the red cells, micrometres per pixel; None where the size was given or stored. It
+    does not tell by how much the mean red cell of this person differs from `RED_CELL_UM`: a few per cent."""
     red_cells: int = 0
     """How many red cells the estimate rests on."""
 
@@ -125,112 +121,113 @@ def stored_pixel_size(picture: Picture) -> PixelSize | None:
     return None if picture.um_per_px is None else PixelSize(picture.um_per_px, "metadata")
 
 
-def pixel_size_from_red_cells(
-    pixels: UInt8[np.ndarray, "rows columns 3"], class_map: UInt8[np.ndarray, "rows columns"] | None = None
-) -> PixelSize | None:
-    """Estimate the pixel size from the median diameter of the red cells in an image.
-
-    Green, which hemoglobin absorbs most, is split by Otsu's threshold [1]_ without the white cells; touching cells are
-    parted; what is whole, round and without dents is a candidate. Platelets and clumps are candidates too, so
-    the largest group of one size counts, by area. Its median diameter, that of the disc of equal area, stands
-    for 7.2 micrometres.
+def pixel_size_from_red_cells(diameters_px: Float[np.ndarray, " cells"]) -> PixelSize | None:
+    """Estimate the size of a pixel from the median diameter of red cells.
 
     Parameters
     ----------
-    pixels : ndarray of shape (rows, columns, 3)
-        RGB, uint8, 0-255.
-    class_map : ndarray of shape (rows, columns), optional
-        uint8: 0 rest, 1 cytoplasm, 2 nucleus. Without it white cells take part, and a field full of them misleads.
+    diameters_px : ndarray of shape (cells,)
+        Of whole, round red cells of one size, as `same_size` gives them, pixels.
 
     Returns
     -------
     PixelSize or None
-        None if fewer than `MIN_RED_CELLS_SEEN` red cells are whole and round, as on crops of single cells; always of
-        a cell cut out on black.
-
-    References
-    ----------
-    .. [1] N. Otsu, A threshold selection method from gray-level histograms, IEEE Transactions on Systems, Man, and
-       Cybernetics 9 (1979), doi 10.1109/TSMC.1979.4310076.
+        None if there are fewer than `MIN_RED_CELLS_SEEN`.
     """
-    longest = max(pixels.shape[:2])
-    step = -(-longest // (_WORKING_SIDE if longest < _LARGE else 2 * _WORKING_SIDE))
-    if _is_black_around(pixels, step):
+    count = len(diameters_px)
+    if count < MIN_RED_CELLS_SEEN:
         return None
-    green = _reduced(pixels[:, :, 1], step).astype(np.float32)
-    green = ndimage.gaussian_filter(green, 0.7)
-    if np.mean(green <= _BLACK) > _CUT_OUT:
-        return None
-    white = np.zeros(green.shape, dtype=bool)
-    if class_map is not None:
-        white = _reduced((class_map > 0).astype(np.uint8) * 255, step) > 0
-    around = np.asarray(ndimage.binary_dilation(white, iterations=_AROUND_WHITE), dtype=bool)
-    diameters = step * _round_diameters(green, ~around)
-    if white.any():
-        # Specks and platelets can be many: what is far smaller than the white cells of the same image is no red cell.
-        width = 2 * step * float(depth_inside(white).max())
-        diameters = diameters[diameters > width / _MAX_WHITE_TO_RED]
-    group = _largest_group(diameters)
-    if len(group) < MIN_RED_CELLS_SEEN:
-        return None
-    low, median, high = np.percentile(group, [25, 50, 75])
-    spread = RED_CELL_UM * (1 / low - 1 / high) / 2
-    return PixelSize(RED_CELL_UM / float(median), "red cells", spread_um_per_px=float(spread), red_cells=len(group))
+    logs = np.log(diameters_px)
+    error = _95 * _MEDIAN_ERROR * float(np.std(logs, ddof=1)) / np.sqrt(count)
+    middle = RED_CELL_UM / float(np.median(diameters_px))
+    interval = (middle * float(np.exp(-error)), middle * float(np.exp(error)))
+    return PixelSize(middle, "red cells", interval=interval, red_cells=count)
 
 
-def _is_black_around(pixels: UInt8[np.ndarray, "rows columns 3"], step: int) -> bool:
-    """Tell a cell cut out on black by what is 0, 0, 0 around it, which is seen before anything is computed."""
-    sides = [
-        min(-(-part.stop // step) + _BLUR, -(-length // step)) - max(part.start // step - _BLUR, 0)
-        for part, length in zip(content_window(pixels), pixels.shape[:2], strict=True)
-    ]
-    n_pixels = -(-pixels.shape[0] // step) * -(-pixels.shape[1] // step)
-    return n_pixels - sides[0] * sides[1] > _CUT_OUT * n_pixels
+def same_size(diameters: Float[np.ndarray, " cells"]) -> Float[np.ndarray, " group"]:
+    """Return the diameters within a fifth of one of them, of the choice that covers the largest area.
+
+    None where these are less than half of the area: such cells contradict each other.
+    """
+    if not len(diameters):
+        return diameters
+    ordered = np.sort(diameters)
+    areas = np.concatenate([[0.0], np.cumsum(ordered**2)])
+    first = np.searchsorted(ordered, ordered * (1 - _SAME_SIZE), side="right")
+    last = np.searchsorted(ordered, ordered * (1 + _SAME_SIZE), side="left")
+    covered = areas[last] - areas[first]
+    best = int(np.argmax(covered))
+    return ordered[first[best] : last[best]] if covered[best] >= _LEAST_AGREEING * areas[-1] else ordered[:0]
 
 
-def _reduced(plane: UInt8[np.ndarray, "rows columns"], step: int) -> UInt8[np.ndarray, "new_rows new_columns"]:
-    """Average blocks of `step` x `step` pixels."""
-    return np.asarray(Image.fromarray(plane).reduce(step)) if step > 1 else plane
+def round_diameters(red: Region) -> Float[np.ndarray, " cells"]:
+    """Return the diameters of whole, round regions, of the discs as large as they are.
 
+    Clumps are parted only where fewer than `MIN_RED_CELLS_SEEN` cells lie alone.
 
-def _round_diameters(green: Float[np.ndarray, "rows columns"], usable: Region) -> Float[np.ndarray, " cells"]:
-    """Give the diameters of the whole, round regions that are darker than the background."""
-    values = green[usable]
-    # The blur can leave values of one colour a rounding apart, too little for the threshold's histogram.
-    if not values.size or values.max() - values.min() < 1:
+    Parameters
+    ----------
+    red : ndarray of shape (rows, columns), bool
+        Where red cells are; pale middles may be missing.
+
+    Returns
+    -------
+    ndarray of shape (cells,)
+        Pixels.
+    """
+    filled = np.asarray(ndimage.binary_fill_holes(red), dtype=bool)
+    pieces, n_pieces = connected(filled)
+    if not n_pieces:
         return np.zeros(0)
-    middle = threshold_otsu(values)
-    background, cells = np.median(values[values > middle]), np.median(values[values <= middle])
-    dark = (green < background - _EDGE * (background - cells)) & usable
-    dark = ndimage.binary_opening(ndimage.binary_closing(dark, iterations=_SMOOTHING), iterations=_SMOOTHING)
-    components, _ = connected(dark)
-    diameters: list[float] = []
-    for number, window in enumerate(ndimage.find_objects(components), start=1):
-        component = fill_holes(components[window] == number)
-        if np.count_nonzero(component) < _MIN_AREA:
-            continue
-        parts, n_parts = part_component(component, component)
-        for part in range(1, n_parts + 1):
-            rows, columns = np.nonzero(parts == part)
-            whole = (
-                rows.size > 0
-                and rows.min() + window[0].start > 0
-                and columns.min() + window[1].start > 0
-                and rows.max() + window[0].start < green.shape[0] - 1
-                and columns.max() + window[1].start < green.shape[1] - 1
-            )
-            if whole and rows.size >= _MIN_AREA and _is_round(rows, columns):
-                diameters.append(2 * float(np.sqrt(rows.size / np.pi)))
-    return np.array(diameters)
+    alone = _round_pieces(pieces, n_pieces)
+    if len(alone) >= MIN_RED_CELLS_SEEN:
+        return alone
+    windows = ndimage.find_objects(pieces)
+    areas = np.bincount(pieces.ravel(), minlength=n_pieces + 1)[1:]
+    parted: list[np.ndarray] = [alone]
+    for number in np.argsort(-areas)[:_MOST_PARTED]:
+        rows, columns = windows[number]
+        clump = np.pad(pieces[rows, columns] == number + 1, 1)
+        parts, n_parts = part_component(clump, clump)
+        if n_parts > 1:
+            # A part at the image's border is cut by it; the margin that was put around the clump is not.
+            at = (rows.start == 0, rows.stop == red.shape[0], columns.start == 0, columns.stop == red.shape[1])
+            parted.append(_round_pieces(parts, n_parts, margin=1, at_border=at))
+    return np.concatenate(parted)
 
 
-def _is_round(rows: np.ndarray, columns: np.ndarray) -> bool:
-    """Compare a region with the ellipse that has its second moments."""
-    minor, major = np.sqrt(np.linalg.eigvalsh(np.cov(rows, columns)))
-    return bool(major <= _MAX_ELONGATION * minor and rows.size >= _MIN_ELLIPSE * 4 * np.pi * minor * major)
+def _round_pieces(
+    pieces: np.ndarray,
+    n_pieces: int,
+    *,
+    margin: int = 0,
+    at_border: tuple[bool, bool, bool, bool] = (True, True, True, True),
+) -> Float[np.ndarray, " cells"]:
+    """Return the diameters of the labelled pieces that no border cuts and that are as large as their ellipse."""
+    rows, columns = np.nonzero(pieces)
+    labels = pieces[rows, columns]
 
+    def summed(values: np.ndarray | None = None) -> Float[np.ndarray, " pieces"]:
+        return np.bincount(labels, weights=values, minlength=n_pieces + 1)[1:].astype(np.float64)
 
-def _largest_group(diameters: Float[np.ndarray, " cells"]) -> Float[np.ndarray, " group"]:
-    """Give the diameters within a fifth of one of them, of the choice that covers the largest area."""
-    groups = [diameters[np.abs(diameters / centre - 1) < _SAME_SIZE] for centre in diameters]
-    return max(groups, key=lambda group: float((group**2).sum()), default=diameters)
+    area = np.maximum(summed(), 1)
+    row, column = summed(rows) / area, summed(columns) / area
+    down, along = rows - row[labels - 1], columns - column[labels - 1]
+    # Each pixel is a square, whose own second moment is a twelfth.
+    down2, along2 = summed(down**2) / area + 1 / 12, summed(along**2) / area + 1 / 12
+    both = summed(down * along) / area
+    root = np.sqrt(((down2 - along2) / 2) ** 2 + both**2)
+    major, minor = np.sqrt((down2 + along2) / 2 + root), np.sqrt(np.maximum((down2 + along2) / 2 - root, 1e-9))
+    cut = np.zeros(n_pieces + 1, bool)
+    height, width = pieces.shape
+    for edge, is_border in zip(
+        (pieces[margin], pieces[height - 1 - margin], pieces[:, margin], pieces[:, width - 1 - margin]),
+        at_border,
+        strict=True,
+    ):
+        if is_border:
+            cut[edge] = True
+    kept = (
+        ~cut[1:] & (area >= _MIN_AREA) & (major <= _MAX_ELONGATION * minor) & (area >= _MIN_ELLIPSE * 4 * np.pi * minor * major)
+    )
+    return cast("np.ndarray", 2 * np.sqrt(area[kept] / np.pi))

@@ -1,0 +1,249 @@
+"""What speaks for each object being a white cell, and how likely it makes it.
+
+The network says of each pixel what it looks like; a smudge, a clump of platelets or a stain can look like a piece of a
+white cell. As a whole it does not: its nucleus is no denser than red cells, its outline is blurred or ragged, it is
+smaller than a red cell, or there is no smear around it. These measures are put together by a small network that was
+fitted to objects of labelled fields, found by segmenters that had not seen these fields.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from safetensors.torch import load_file
+from scipy import ndimage
+from torch import nn
+
+from leukospike.segmentation.class_maps import Reading
+from leukospike.segmentation.instances import Box, Instances, touches_border
+from leukospike.segmentation.light import EMPTY
+from leukospike.segmentation.scale import WORKING_RED_CELL_PX
+
+MEASURES = (
+    "white",  # mean of how likely its pixels are of a white cell, as log odds
+    "white_least",  # that of its tenth least likely pixel
+    "nucleus",  # mean of how likely its nucleus is one, as log odds
+    "around",  # mean of how likely what is just around it is of a white cell, as log odds
+    "diameter",  # natural logarithm of its diameter in red cells' diameters, or working ones
+    "nucleus_share",  # of its area
+    "roundness",  # area over that of the ellipse of the same second moments
+    "elongation",  # longer over shorter axis of that ellipse, natural logarithm
+    "red_density",  # of its nucleus: optical density of red light, less that of the field's red cells
+    "green_density",
+    "blue_density",
+    "cytoplasm_green_density",  # likewise, of its cytoplasm, or of all of it where there is none
+    "texture",  # standard deviation of the density of green in the nucleus, over its mean
+    "edge",  # mean change of green across its outline, in optical density
+    "border",  # whether the image's border touches it
+    "cut_out",  # whether it was shown on black
+    "red_cells",  # share of the image that red cells cover
+    "white_cells",  # share of the image that white cells cover
+    "unsure",  # share of the image of which the network is not sure
+    "empty",  # share of the image that is as bright as an empty place
+)
+"""What is measured on each object, in this order."""
+
+_LEAST_SHARE = 1e-3
+_RING_PX = 3
+_HIDDEN = 16
+_FORMAT = "leukospike-evidence-1"
+
+
+@dataclass(frozen=True)
+class _Field:
+    """What is measured once for all objects of an image."""
+
+    odds: Float[np.ndarray, "r c"]
+    density: Float[np.ndarray, "r c 3"]
+    slope: Float[np.ndarray, "r c"]
+    red_density: Float[np.ndarray, "3"]
+    shares: tuple[float, float, float, float]
+
+
+def evidence_of(reading: Reading, instances: Instances, *, cut_out: bool) -> Float[np.ndarray, "cells measures"]:
+    """Measure what speaks for each object being a white cell.
+
+    Parameters
+    ----------
+    reading : Reading
+        With the image at its working size.
+    instances : Instances
+    cut_out : bool
+        Whether the image is of a cell cut out on black.
+
+    Returns
+    -------
+    ndarray of shape (cells, measures), float32
+        `MEASURES` of each object, in its order.
+
+    Raises
+    ------
+    ValueError
+        If the reading has no image at its working size.
+    """
+    if reading.even is None or reading.shares is None:
+        msg = "evidence_of: reading must hold the image at its working size, got one without. Use the spiking network."
+        raise ValueError(msg)
+    if not instances.boxes:
+        return np.zeros((0, len(MEASURES)), np.float32)
+    field = _field(reading.even, reading.shares.astype(np.float32))
+    red_px = float(np.median(reading.red_cells)) * reading.scale if _has(reading.red_cells) else WORKING_RED_CELL_PX
+    rows = [
+        _measured(number, box, instances, reading, field, red_px, cut_out=cut_out)
+        for number, box in enumerate(instances.boxes, start=1)
+    ]
+    return np.array(rows, np.float32)
+
+
+def _has(red_cells: Float[np.ndarray, " cells"] | None) -> bool:
+    """Tell whether there are red cells."""
+    return red_cells is not None and len(red_cells) > 0
+
+
+def _field(even: np.ndarray, shares: Float[np.ndarray, "classes r c"]) -> _Field:
+    """Measure an image once for all of its objects."""
+    likeliest = shares.argmax(axis=0)
+    density = -np.log10((even.astype(np.float32) + 1) / (EMPTY + 1))
+    red = likeliest == 3
+    red_density = np.median(density[red], axis=0) if red.any() else np.array([0.1, 0.2, 0.1], np.float32)
+    green = ndimage.gaussian_filter(density[:, :, 1], 1.0)
+    slope = np.hypot(*np.gradient(green)).astype(np.float32)
+    parts = (
+        float(red.mean()),
+        float(((likeliest == 1) | (likeliest == 2)).mean()),
+        float((shares.max(axis=0) < 0.8).mean()),
+        float((density.max(axis=2) < 0.06).mean()),
+    )
+    return _Field(_log_odds(shares[1] + shares[2]), density, slope, red_density, parts)
+
+
+def _log_odds(share: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+    """Return log odds of a share that is kept from 0 and 1."""
+    kept = share.clip(_LEAST_SHARE, 1 - _LEAST_SHARE)
+    return np.log(kept / (1 - kept))
+
+
+def _measured(
+    number: int,
+    box: Box,
+    instances: Instances,
+    reading: Reading,
+    field: _Field,
+    red_px: float,
+    *,
+    cut_out: bool,
+) -> tuple[float, ...]:
+    """Measure one object, at the working size."""
+    height, width = instances.labels.shape
+    working = field.odds.shape
+    factors = working[0] / height, working[1] / width
+    window, cell = _at_working_size(number, box, instances, factors, working)
+    likely = field.odds[window]
+    nucleus_share = reading.shares[2][window].astype(np.float32) if reading.shares is not None else likely
+    nucleus = cell & (nucleus_share > 0.5)
+    core = nucleus if nucleus.any() else cell
+    other = cell & ~nucleus if (cell & ~nucleus).any() else cell
+    ring = np.asarray(ndimage.binary_dilation(cell, iterations=_RING_PX), dtype=bool) & ~cell
+    density, inside = field.density[window], likely[cell]
+    nucleus_density = density[core].mean(axis=0) - field.red_density
+    rows, columns = np.nonzero(cell)
+    major, minor = _axes(rows, columns)
+    edge = cell & ~np.asarray(ndimage.binary_erosion(cell, border_value=1), dtype=bool)
+    green = density[core][:, 1]
+    return (
+        float(inside.mean()),
+        float(np.percentile(inside, 10)),
+        float(_log_odds(nucleus_share[core]).mean()),
+        float(likely[ring].mean()) if ring.any() else 0.0,
+        math.log(2 * math.sqrt(cell.sum() / math.pi) / red_px),
+        float(nucleus.sum() / cell.sum()),
+        float(cell.sum() / (4 * math.pi * major * minor)),
+        math.log(major / minor),
+        *nucleus_density.tolist(),
+        float(density[other][:, 1].mean() - field.red_density[1]),
+        float(green.std() / max(float(green.mean()), 0.02)),
+        float(field.slope[window][edge].mean()) if edge.any() else 0.0,
+        float(touches_border(box, (height, width))),
+        float(cut_out),
+        *field.shares,
+    )
+
+
+def _at_working_size(
+    number: int, box: Box, instances: Instances, factors: tuple[float, float], working: tuple[int, int]
+) -> tuple[tuple[slice, slice], np.ndarray]:
+    """Return the window around an object at the working size, and its pixels there, at least one."""
+    margin = _RING_PX + 1
+    starts = (box.top, box.left)
+    ends = (box.top + box.height, box.left + box.width)
+    rows, columns = (
+        slice(max(0, int(start * factor) - margin), min(length, math.ceil(end * factor) + margin))
+        for start, end, factor, length in zip(starts, ends, factors, working, strict=True)
+    )
+    full_rows, full_columns = (
+        np.minimum(((np.arange(part.start, part.stop) + 0.5) / factor).astype(np.int64), length - 1)
+        for part, factor, length in zip((rows, columns), factors, instances.labels.shape, strict=True)
+    )
+    cell = instances.labels[np.ix_(full_rows, full_columns)] == number
+    if not cell.any():
+        cell[cell.shape[0] // 2, cell.shape[1] // 2] = True
+    return (rows, columns), cell
+
+
+def _axes(rows: np.ndarray, columns: np.ndarray) -> tuple[float, float]:
+    """Return the standard deviations along the axes of a shape; each pixel is a square."""
+    down, along = rows - rows.mean(), columns - columns.mean()
+    down2, along2, both = (down**2).mean() + 1 / 12, (along**2).mean() + 1 / 12, (down * along).mean()
+    root = math.hypot((down2 - along2) / 2, both)
+    middle = (down2 + along2) / 2
+    return math.sqrt(middle + root), math.sqrt(max(middle - root, 1 / 144))
+
+
+class EvidenceNetwork(nn.Module):
+    """From the measures of an object to the log odds that it is a white cell.
+
+    Attributes
+    ----------
+    middle, spread : Tensor of shape (measures,)
+        Mean and standard deviation of each measure over the objects that it was fitted to.
+    """
+
+    middle: torch.Tensor
+    spread: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("middle", torch.zeros(len(MEASURES)))
+        self.register_buffer("spread", torch.ones(len(MEASURES)))
+        self.hidden = nn.Linear(len(MEASURES), _HIDDEN)
+        self.out = nn.Linear(_HIDDEN, 1)
+
+    def forward(self, measures: torch.Tensor) -> torch.Tensor:
+        """Return log odds, shape (cells,), of measures, shape (cells, measures)."""
+        # Beyond four standard deviations nothing was fitted.
+        usual = ((measures - self.middle) / self.spread).clamp(-4, 4)
+        return self.out(torch.tanh(self.hidden(usual)))[:, 0]
+
+    def confidence(self, measures: Float[np.ndarray, "cells measures"]) -> Float[np.ndarray, " cells"]:
+        """Return how likely each object is a white cell, 0-1."""
+        with torch.inference_mode():
+            return torch.sigmoid(self(torch.from_numpy(measures).float())).double().numpy()
+
+
+@cache
+def default_evidence() -> EvidenceNetwork:
+    """Return the network whose weights are part of the package."""
+    with resources.as_file(resources.files("leukospike") / "segmentation" / "evidence.safetensors") as path:
+        return load_evidence(path)
+
+
+def load_evidence(path: Path) -> EvidenceNetwork:
+    """Read a network that `save_evidence` wrote."""
+    network = EvidenceNetwork()
+    network.load_state_dict(load_file(path))
+    return network.eval().requires_grad_(requires_grad=False)
