@@ -209,7 +209,7 @@ def _round_diameters(green: Float[np.ndarray, "rows columns"], usable: Region) -
         component = fill_holes(components[window] == number)
         if np.count_nonzero(component) < _MIN_AREA:
             continue
-        parts, n_parts = part_component(component, component)
+        parts, n_parts = part_component(component)
         for part in range(1, n_parts + 1):
             rows, columns = np.nonzero(parts == part)
             whole = (
