@@ -74,7 +74,7 @@ def labelled_pairs(cells: KnownCells) -> tuple[list[list[float]], list[bool]]:
         # The widest neck first, as it will mostly be.
         return contact.neck if same[-1] else -1.0
 
-    joined(lobes, known)
+    joined(lobes.parts, lobes.contacts, known)
     return rows, same
 
 

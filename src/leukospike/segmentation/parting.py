@@ -130,13 +130,13 @@ def part_by_nuclei(component: Region, nucleus: Region, *, largest_px: float | No
         return component.astype(np.int32), 1
     lobes = lobes_of(component, nucleus)
     largest = None if largest_px is None else largest_px / lobes.step
-    numbers, n_cells = joined(lobes, _sureness(largest))
+    numbers, n_cells = joined(lobes.parts, lobes.contacts, _sureness(largest))
     cells = numbers[lobes.basins]
     for number, window in enumerate(ndimage.find_objects(cells), start=1):
         own = cells[window] == number
         kept = _without_tails(own, lobes.nucleus[window] & own, lobes.away[window], largest)
         cells[window][own & ~kept] = 0
-    return _at_full_size(cells, lobes, component), n_cells
+    return _at_full_size(cells, lobes.basins > 0, component, lobes.step), n_cells
 
 
 def _working_step(component: Region) -> int:
@@ -294,31 +294,37 @@ def _wider(contact: Contact, other: Contact | None) -> Contact:
 
 def _together(a: Part, b: Part) -> Part:
     """Join two parts."""
+    corners = np.concatenate([a.nucleus_hull, b.nucleus_hull])
     return Part(
         max(a.width, b.width),
         max(a.nucleus_width, b.nucleus_width),
         a.area + b.area,
         a.nucleus_area + b.nucleus_area,
-        _hull(np.concatenate([a.nucleus_hull, b.nucleus_hull])),
+        _hull(corners) if len(corners) else corners,
     )
 
 
-def joined(lobes: Lobes, sureness: Sureness) -> tuple[Int[np.ndarray, " numbers"], int]:
+def joined(
+    parts: dict[int, Part], contacts: dict[tuple[int, int], Contact], sureness: Sureness
+) -> tuple[Int[np.ndarray, " numbers"], int]:
     """Join neighbouring parts, the surest pair first, while one is as sure as 0.
 
     Parameters
     ----------
-    lobes : Lobes
+    parts : dict of int to Part
+        By number, from 1.
+    contacts : dict of pair of int to Contact
+        By the numbers of both parts, the lower first.
     sureness : callable
         Gives how sure it is that two parts are one cell.
 
     Returns
     -------
-    numbers : ndarray of shape (lobes + 1,), int32
-        Of the cell of each lobe; the first is that of no lobe, 0.
+    numbers : ndarray of shape (parts + 1,), int32
+        Of the cell of each part; the first is that of no part, 0.
     n_cells : int
     """
-    parts, contacts = dict(lobes.parts), dict(lobes.contacts)
+    parts = dict(parts)
     owner = np.arange(len(parts) + 1)
     sure: dict[tuple[int, int], float] = {}
     while True:
@@ -401,13 +407,16 @@ def _without_tails(
 
 
 def _at_full_size(
-    coarse: Labels, lobes: Lobes, component: Bool[np.ndarray, "full_rows full_columns"]
+    coarse: Labels,
+    inside: Bool[np.ndarray, "rows columns"],
+    component: Bool[np.ndarray, "full_rows full_columns"],
+    step: int,
 ) -> Int[np.ndarray, "full_rows full_columns"]:
     """Bring labels from the working scale to that of the component."""
     # At the edge, rows and columns that are not looked at may reach a pixel further.
-    coarse = np.where(lobes.basins == 0, ndimage.maximum_filter(coarse, 3), coarse)
+    coarse = np.where(inside, coarse, ndimage.maximum_filter(coarse, 3))
     rows, columns = (
-        np.minimum(np.arange(length) // lobes.step, n - 1)
+        np.minimum(np.arange(length) // step, n - 1)
         for length, n in zip(component.shape, coarse.shape, strict=True)
     )
     return np.where(component, coarse[np.ix_(rows, columns)], 0).astype(np.int32)
@@ -430,15 +439,26 @@ def part_component(component: Region) -> tuple[Labels, int]:
         1 to `n_parts` in the component, 0 outside.
     n_parts : int
     """
-    lobes = lobes_of(component, component)
-    numbers, n_parts = joined(lobes, _width_of_neck)
+    step = _working_step(component)
+    coarse = fill_holes(at_step(component, step))
+    depth = _smooth_depth(coarse)
+    seeds, n_seeds = connected(local_maxima(depth) & coarse, corners=True)
+    if n_seeds < 2:
+        return component.astype(np.int32), 1
+    basins = watershed(-depth, seeds, mask=coarse).astype(np.int32)
+    numbers = np.arange(1, n_seeds + 1)
+    widths, areas = ndimage.maximum(depth, basins, numbers).tolist(), np.bincount(basins.ravel())[1:].tolist()
+    parts = {
+        number: Part(width, width, area, area, np.zeros((0, 2)))
+        for number, width, area in zip(numbers.tolist(), widths, areas, strict=True)
+    }
+    numbers, n_parts = joined(parts, _contacts(basins, depth, depth), _width_of_neck)
     if n_parts == 1:
         return component.astype(np.int32), 1
-    return _at_full_size(numbers[lobes.basins], lobes, component), n_parts
+    return _at_full_size(numbers[basins], basins > 0, component, step), n_parts
 
 
 def _width_of_neck(_pair: tuple[int, int], a: Part, b: Part, contact: Contact) -> float:
     """Compare a neck with the narrower of two parts; a part that is far smaller is none of its own."""
-    if min(a.area, b.area) < _MIN_PART * max(a.area, b.area):
-        return 1.0
-    return contact.neck / min(a.width, b.width) - _NECK
+    is_small = min(a.area, b.area) < _MIN_PART * max(a.area, b.area)
+    return contact.neck / min(a.width, b.width) - _NECK + is_small
