@@ -1,9 +1,10 @@
 """Image to mask to cells.
 
 `input_spikes` codes an image, `network` gives each pixel the potentials of its classes, and `class_maps` decides, for
-images of any size (`tiles`, `windows`); what follows is here. `instances` parts the classes into cells, `morphology`
-measures each, `scale` finds the size of a pixel, `quality` refuses images that cannot be read, `result` joins the four,
-and `overlay` draws. `first_wave` is the original's "segmentation".
+images of any size (`tiles`, `windows`); what follows is here. `instances` finds the cells in the classes, `parting`
+parts those that touch, on `regions` of pixels; `morphology` measures each, `scale` finds the size of a pixel, `quality`
+refuses images that cannot be read, `result` joins the four, and `overlay` draws. `first_wave` is the original's
+"segmentation".
 """
 
 from leukospike.segmentation.first_wave import GREY_PER_STEP, segment_by_first_wave
