@@ -164,12 +164,12 @@ def _smooth_depth(region: Region) -> Float[np.ndarray, "rows columns"]:
 
 
 def is_plain_cell(component: Region, nucleus: Region, *, largest_px: float | None = None) -> bool:
-    """Tell a component that fills its convex hull, is no larger than a cell and lies close to its nucleus."""
+    """Tell a component that fills its convex hull and lies close to its nucleus, whatever its size."""
     step = _working_step(component)
     coarse, coarse_nucleus = _sampled(component, nucleus, step)
     largest = None if largest_px is None else largest_px / step
     area, nucleus_area = int(np.count_nonzero(coarse)), int(np.count_nonzero(coarse_nucleus))
-    if not nucleus_area or not _can_be(area, largest):
+    if not nucleus_area:
         return False
     hull = _hull(_corners(coarse))
     if area < _SOLID * _polygon_area(hull):
@@ -186,9 +186,9 @@ def _can_be(area: float, largest: float | None) -> bool:
 def _reach(nucleus_area: int, largest: float | None) -> float:
     """Give how far cytoplasm can lie from a nucleus of this area."""
     radius = float(np.sqrt(nucleus_area / np.pi))
-    # A nucleus that fills the largest cell leaves room for a rim.
     room = np.inf if largest is None else largest - 2 * radius
-    return max(min(_REACH * radius, room), _RIM * radius)
+    # Not less than most cells have, since the size of a pixel that is given may be wrong, and cells must show it.
+    return min(_REACH * radius, max(room, radius))
 
 
 def lobes_of(component: Region, nucleus: Region) -> Lobes:
