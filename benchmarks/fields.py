@@ -2,6 +2,7 @@
 
 import statistics
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from benchmarks import measure
 from leukospike.datasets import Record
 from leukospike.images import Picture, write_png
 from leukospike.preparation import decoded
-from leukospike.segmentation.class_maps import class_maps
+from leukospike.segmentation.class_maps import read_classes
 from leukospike.segmentation.files import segmented
 from leukospike.segmentation.network import default_segmenter
 from leukospike.smears import CellKind, draw_cell, draw_field, subject_style
@@ -62,7 +63,7 @@ def case(kind: str, count: int) -> dict[str, float]:
         def work() -> int:
             read = decoded([record] * count)  # ahead on threads of their own, as `segment` and `analyze` do
             pictures = ((record, picture) for record, picture in read if isinstance(picture, Picture))
-            found = segmented(pictures, lambda images: class_maps(network, images), pixel_size=None)
+            found = segmented(pictures, partial(read_classes, network), pixel_size=None)
             return sum(len(segmentation.cells) for _, _, segmentation in found)
 
         cells = work()

@@ -24,7 +24,7 @@ from leukospike.images import Picture
 from leukospike.preparation import decoded
 from leukospike.scorers import CellSize, ShippedScorer
 from leukospike.scoring import analyze_cells
-from leukospike.segmentation.class_maps import class_maps
+from leukospike.segmentation.class_maps import read_classes
 from leukospike.segmentation.network import default_segmenter
 
 FOLDS = 5
@@ -97,7 +97,7 @@ def other_cells() -> np.ndarray:
         scorer = _Kept()
         images = collect_images([data_folder() / "pbc", data_folder() / "bccd" / "images"])
         with tempfile.TemporaryDirectory() as out:
-            analyze_cells(images, scorer, Path(out), class_maps=partial(class_maps, default_segmenter()))
+            analyze_cells(images, scorer, Path(out), segmenter=partial(read_classes, default_segmenter()))
         with written_whole(kept) as part:
             np.savez(part, crops=np.stack(scorer.crops))
     with np.load(kept, allow_pickle=False) as arrays:

@@ -27,7 +27,7 @@ from leukospike.confidence import score_subjects
 from leukospike.datasets import collect_images
 from leukospike.scorers import ShippedScorer
 from leukospike.scoring import OUTLIER, analyze_cells
-from leukospike.segmentation.class_maps import class_maps
+from leukospike.segmentation.class_maps import read_classes
 from leukospike.segmentation.network import default_segmenter
 
 SEED = 0
@@ -73,7 +73,7 @@ def other_kinds(cells: Cohort) -> list[dict[str, str]]:
             collect_images([data_folder() / "pbc"]),
             ShippedScorer(default_classifier()),
             Path(out),
-            class_maps=partial(class_maps, default_segmenter()),
+            segmenter=partial(read_classes, default_segmenter()),
         ).cells
     table["kind"] = [Path(image).parts[-2] for image in table["image"]]
     rows = [_kind("all", table, known)]

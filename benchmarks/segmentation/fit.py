@@ -19,7 +19,7 @@ from benchmarks.segmentation.not_smears import training_pictures
 from leukospike.segmentation.examples import CELL, RED_CELL, UNKNOWN, LabelledImage
 from leukospike.segmentation.examples import REST as NO_WHITE_CELL
 from leukospike.segmentation.input_spikes import scaled
-from leukospike.segmentation.instances import connected, fill_holes
+from leukospike.segmentation.regions import connected
 from leukospike.segmentation.learning import SegmenterTraining, train_segmenter
 from leukospike.segmentation.light import EMPTY, estimate_light
 from leukospike.segmentation.network import SpikingSegmenter, save_segmenter

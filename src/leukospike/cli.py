@@ -24,7 +24,7 @@ from leukospike.settings import PAPER, Kind, Preset, Protocol, RunConfig, Runtim
 if TYPE_CHECKING:
     from leukospike.scorers import Scorer
     from leukospike.segmentation import PixelSize
-    from leukospike.segmentation.files import ClassMaps
+    from leukospike.segmentation.class_maps import Segmenter
 
 app = typer.Typer(
     name="leukospike",
@@ -122,6 +122,10 @@ PixelSizeOption = Annotated[
         help="Side of a pixel, micrometres. Default: what each file states, else what its red cells show.",
         show_default=False,
     ),
+]
+StrictOption = Annotated[
+    bool,
+    typer.Option("--strict", help="Give no cells of an image of whose quality anything is said, for batches."),
 ]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Carry on an interrupted run.")]
 
@@ -226,12 +230,15 @@ def segment(
         Method, typer.Option("--method", metavar="NAME", help="One of the methods above.")
     ] = Method.SURROGATE,
     pixel_size: PixelSizeOption = None,
+    strict: StrictOption = False,
 ) -> None:
     """Find white cells in images, single cells or whole fields: masks, numbered outlines, and tables of measures.
 
     Methods (docs/results.md has the Dice of each):
 
-    - surrogate: a spiking network trained by surrogate gradients.
+    - surrogate: a spiking network trained by surrogate gradients, on images of several laboratories. Light is evened
+    out, the scale found from red cells, and each cell gets a confidence; what may be wrong with an image is said in
+    images.csv, and its cells are given all the same.
 
     - stdp: one that learned by spike times and reward, the original's idea done properly; it finds nuclei, and is no
     use on fields.
@@ -241,6 +248,8 @@ def segment(
     Example:
 
     leukospike segment fields --out cells
+
+    leukospike segment fields --strict --out cells
     """
     from leukospike.segmentation import segment_by_first_wave
     from leukospike.segmentation.files import segment_files
@@ -255,27 +264,33 @@ def segment(
         with progress_bars() as progress:
             if method is Method.FIRST_WAVE:
                 written, failures = segment_by_first_wave(records, part, progress=progress)
+                without_cells: dict[str, int] = {}
                 found = number_of(len(written), "image")
             else:
-                segmented = segment_files(records, part, _class_maps(method), pixel_size=size, progress=progress)
-                failures = segmented.failures
+                segmented = segment_files(
+                    records, part, _segmenter(method), pixel_size=size, strict=strict, progress=progress
+                )
+                failures, without_cells = segmented.failures, segmented.without_cells
                 found = f"{number_of(len(segmented.images), 'image')}, {number_of(len(segmented.cells), 'cell')}"
         if failures:
             write_failures(part / "failures.csv", failures)
     out_console.print(f"{found}: {out}")
+    if without_cells:
+        why = ", ".join(f"{count} {flag}" for flag, count in without_cells.items())
+        say(f"No cells were found in some images: {why}. images.csv says more of each.")
     _end(failures, len(records), see=out / "failures.csv")
 
 
-def _class_maps(method: Method = Method.SURROGATE) -> "ClassMaps":
-    """Give one of the segmenters that are part of the package."""
+def _segmenter(method: Method = Method.SURROGATE) -> "Segmenter":
+    """Return one of the segmenters that are part of the package."""
     if method is Method.STDP:
         from leukospike.segmentation import plastic
 
-        return partial(plastic.class_maps, plastic.default_plastic())
-    from leukospike.segmentation.class_maps import class_maps
+        return partial(plastic.read_classes, plastic.default_plastic())
+    from leukospike.segmentation.class_maps import read_classes
     from leukospike.segmentation.network import default_segmenter
 
-    return partial(class_maps, default_segmenter())
+    return partial(read_classes, default_segmenter())
 
 
 def _given_pixel_size(um_per_px: float | None, *, where: str) -> "PixelSize | None":
@@ -317,9 +332,10 @@ def analyze(
     ] = None,
     kind: Annotated[
         Kind,
-        typer.Option("--kind", help="What each image shows. auto: a cell up to 512 pixels, or on black; else a field."),
+        typer.Option("--kind", help="What each image shows. auto: told by how many cells it shows, and how large."),
     ] = Kind.AUTO,
     pixel_size: PixelSizeOption = None,
+    strict: StrictOption = False,
     runtime: Annotated[
         Runtime, typer.Option("--runtime", help="What computes the package's classifier; onnx needs the extra.")
     ] = Runtime.TORCH,
@@ -374,7 +390,8 @@ def analyze(
                 records,
                 scorer,
                 part,
-                class_maps=_class_maps(),
+                segmenter=_segmenter(),
+                strict=strict,
                 kind=kind,
                 pixel_size=size,
                 prevalence=EVEN if prevalence is None else prevalence,

@@ -11,7 +11,7 @@ from leukospike.protocols import run_protocol
 from leukospike.report import write_analysis_report, write_report
 from leukospike.scorers import load_scorer
 from leukospike.scoring import analyze_cells
-from leukospike.segmentation.class_maps import class_maps
+from leukospike.segmentation.class_maps import read_classes
 from leukospike.segmentation.files import segment_files
 from leukospike.segmentation.network import default_segmenter
 from leukospike.settings import Preset, Protocol, RunConfig
@@ -64,10 +64,10 @@ def _read_fields(images: Path, run: Path, out: Path, progress: Progress) -> None
     """Segment the fields, and let the run's model score their cells."""
     # The fields are named by subject and number, as in GL01_field_01.png.
     records = [replace(record, subject=record.image.partition("_")[0]) for record in collect_images([images])]
-    segmenter = partial(class_maps, default_segmenter())
+    segmenter = partial(read_classes, default_segmenter())
     for folder in ("masks", "fields"):
         (out / folder).mkdir()
     segment_files(records, out / "masks", segmenter, progress=progress)
     scorer = load_scorer(run)
-    analyze_cells(records, scorer, out / "fields", class_maps=segmenter, progress=progress)
+    analyze_cells(records, scorer, out / "fields", segmenter=segmenter, progress=progress)
     write_analysis_report(out / "fields")

@@ -19,25 +19,25 @@ from leukospike.errors import WeightsError
 from leukospike.evaluation import THRESHOLD
 from leukospike.failures import Failure, write_failures
 from leukospike.files import write_table, write_text, written_whole
-from leukospike.framing import LONGEST_CELL_PX, LONGEST_CUT_OUT_PX, view_of
+from leukospike.framing import view_of
 from leukospike.images import Picture
 from leukospike.plurals import number_of
 from leukospike.preparation import decoded
 from leukospike.progress import Progress, silent
 from leukospike.scorers import CellSize, Scored, Scorer, ShippedScorer
 from leukospike.segmentation import CELL_COLUMNS, PixelSize, Quality, Segmentation, cell_row, overlay
+from leukospike.segmentation.class_maps import Segmenter
 from leukospike.segmentation.cutout import cut_out
 from leukospike.segmentation.detection import Matches, match_centroids
 from leukospike.segmentation.files import (
     IMAGE_COLUMNS,
-    ClassMaps,
     image_row,
     name_failure,
     output_stem,
     segmented,
     write_pixels,
 )
-from leukospike.segmentation.result import PIXEL_SIZE
+from leukospike.segmentation.result import Doubt
 from leukospike.segmentation.scale import PLAUSIBLE_CELL_UM
 from leukospike.settings import Kind
 
@@ -66,8 +66,9 @@ EXPLAINED = 12
 OVERLAYS = "overlays"
 """Folder of the fields with numbered outlines."""
 
-_UNREADABLE = {flag.value for flag in Quality}
+_DOUBTFUL = {flag.value for flag in Quality} | {Doubt.SCALE.value, Doubt.NO_SCALE.value}
 _LARGE_PX = 1024
+_LARGEST_ON_BACKGROUND_PX = 512  # training pictures that are larger, and not on black, were of fields
 _DIGITS = 6  # of probabilities and shares: two runtimes agree to four
 _NAMED = 5  # subjects in a notice
 _THUMBNAIL_PX = 64
@@ -118,9 +119,10 @@ def analyze_cells(
     scorer: Scorer,
     out: Path,
     *,
-    class_maps: ClassMaps | None = None,
+    segmenter: Segmenter | None = None,
     kind: Kind = Kind.AUTO,
     pixel_size: PixelSize | None = None,
+    strict: bool = False,
     prevalence: float = EVEN,
     explainer: Explainer | None = None,
     progress: Progress = silent,
@@ -140,14 +142,15 @@ def analyze_cells(
     scorer : Scorer
     out : Path
         An existing folder. Written into it: `cells.csv`, `subjects.csv`, `summary.json`, `thumbnails.npz`; if an
-        image could not be used, `failures.csv`; if there is a field, `images.csv` and `overlays/`.
-    class_maps : callable, optional
-        The segmenter. Without it all images are taken for single cells, and cells have neither place nor measures.
+        image could not be used, `failures.csv`; with a segmenter `images.csv`; if there is a field, `overlays/`.
+    segmenter : callable, optional
+        Without it all images are taken for single cells, and cells have neither place nor measures.
     kind : Kind
-        Auto: an image is of a single cell if its longer side is at most 512 pixels, or 1,024 where a fifth or more
-        of it is black, as around a cell cut out; else it is a field.
+        Auto: told by what the image shows, `Segmentation.shows_one_cell`.
     pixel_size : PixelSize, optional
         Of all images. If not given: what a file states, else what the red cells of a field show.
+    strict : bool
+        Give no cells of a field of whose quality anything is said.
     prevalence : float
         Of leukemia among those examined; for scorers that give subjects a posterior.
     explainer : Explainer, optional
@@ -163,7 +166,7 @@ def analyze_cells(
     WeightsError
         If the scorer gives a cell that is not blank no probability.
     """
-    reader = _Reader(scorer, out, class_maps, kind, pixel_size)
+    reader = _Reader(scorer, out, segmenter, kind, pixel_size, strict=strict)
     cells: list[_Cell] = []
     rows: list[dict[str, Any]] = []
     matches: list[Matches] = []
@@ -184,7 +187,7 @@ def analyze_cells(
             )
             raise WeightsError(msg)
 
-    table = _cell_table(cells, scored, with_measures=class_maps is not None)
+    table = _cell_table(cells, scored, with_measures=segmenter is not None)
     images = _image_table(rows, table)
     subjects = _subject_table(table, scored, scorer, prevalence)
     n_fields = sum(row["kind"] == Kind.FIELD for row in rows)
@@ -211,7 +214,7 @@ def analyze_cells(
         write_explanations(out, explainer.explain(_worth_explaining(cells, table, scorer)))
     write_table(out / "cells.csv", table)
     write_table(out / "subjects.csv", subjects)
-    if n_fields:
+    if segmenter is not None:
         write_table(out / "images.csv", images)
     if reader.failures:
         write_failures(out / "failures.csv", reader.failures)
@@ -253,11 +256,14 @@ class _Reader:
         self,
         scorer: Scorer,
         out: Path,
-        class_maps: ClassMaps | None,
+        segmenter: Segmenter | None,
         kind: Kind,
         pixel_size: PixelSize | None,
+        *,
+        strict: bool,
     ) -> None:
-        self._scorer, self._out, self._class_maps, self._kind, self._size = scorer, out, class_maps, kind, pixel_size
+        self._scorer, self._out, self._segmenter, self._kind, self._size = scorer, out, segmenter, kind, pixel_size
+        self._strict = strict
         self._framing = scorer.framing
         self._names: set[str] = set()
         self.failures: list[Failure] = []
@@ -265,11 +271,13 @@ class _Reader:
     def read(self, records: Sequence[Record], progress: Progress) -> Iterator[_Read]:
         """Give the images that can be used, in their order."""
         pictures = self._pictures(records, progress)
-        if self._class_maps is None:
+        if self._segmenter is None:
             yield from (self._single(record, picture, None) for record, picture in pictures)
             return
-        for record, picture, segmentation in segmented(pictures, self._class_maps, pixel_size=self._size):
-            if self._kind_of(picture) is Kind.CELL:
+        for record, picture, segmentation in segmented(
+            pictures, self._segmenter, pixel_size=self._size, strict=self._strict
+        ):
+            if self._kind_of(segmentation) is Kind.CELL:
                 yield self._single(record, picture, segmentation)
             elif (failure := name_failure(record.image, stem := output_stem(record.image, self._names))) is not None:
                 self.failures.append(failure)
@@ -285,23 +293,22 @@ class _Reader:
                 self.failures.append(Failure(record.image, str(result)))
             progress("analyze", done, len(records))
 
-    def _kind_of(self, picture: Picture) -> Kind:
+    def _kind_of(self, segmentation: Segmentation) -> Kind:
         """Tell a picture of one cell from a whole field."""
         if self._kind is not Kind.AUTO:
             return self._kind
-        return Kind.CELL if view_of(picture).of_cell else Kind.FIELD
+        return Kind.CELL if segmentation.shows_one_cell else Kind.FIELD
 
     def _single(self, record: Record, picture: Picture, segmentation: Segmentation | None) -> _Read:
         """Take an image of one cell, as it is or cut out; what the segmenter finds in its middle is measured."""
         flags = [] if segmentation is None else [*segmentation.flags]
         if max(picture.pixels.shape) > _LARGE_PX:
             flags.append(LARGE)
-        # A bad image has no cells whatever it shows; its own flags say so.
-        if segmentation is not None and not segmentation.quality and not segmentation.measures:
+        if segmentation is not None and not segmentation.measures and BLANK not in flags:
             flags.append(NO_CELL)
         measures = {} if segmentation is None else _middle_cell(segmentation)
         row = {"image": record.image, "subject": record.subject, "kind": Kind.CELL.value, "cells": 1, "scaled_by": ""}
-        row |= {} if segmentation is None else _about(record.image, segmentation)
+        row |= {} if segmentation is None else _about(picture, segmentation)
         shown, size = picture.pixels, None
         if self._scorer.cuts_out and not self._as_wanted(picture):
             shown, size = self._cut_out(picture.pixels, segmentation, measures)
@@ -321,7 +328,8 @@ class _Reader:
         side = self._framing.side_px
         if segmentation is None or not measures:
             return np.zeros((side, side, 3), np.uint8), CellSize(0.0, None, (len(pixels), len(pixels[0])))
-        shown = cut_out(pixels, segmentation.instances, measures["cell"], self._framing)
+        even = segmentation.light.correct(pixels)
+        shown = cut_out(even, segmentation.instances, measures["cell"], self._framing)
         return shown, _size_of(measures, segmentation)
 
     def _field(self, record: Record, picture: Picture, segmentation: Segmentation, stem: str) -> _Read:
@@ -331,9 +339,10 @@ class _Reader:
         write_pixels(self._out / overlay_name, drawn)
         um_per_px = None if segmentation.pixel_size is None else segmentation.pixel_size.um_per_px
         cells: list[_Cell] = []
+        even = segmentation.light.correct(picture.pixels) if segmentation.measures else picture.pixels
         for measures in map(cell_row, segmentation.measures):
             shown = cut_out(
-                picture.pixels, segmentation.instances, measures["cell"], self._framing, um_per_px=um_per_px
+                even, segmentation.instances, measures["cell"], self._framing, um_per_px=um_per_px
             )
             size = _size_of(measures, segmentation)
             cells.append(self._cell(record, shown, size, [BORDER] if measures["border"] else [], measures))
@@ -341,7 +350,7 @@ class _Reader:
         row = {"image": record.image, "subject": record.subject, "kind": Kind.FIELD.value, "cells": len(cells)}
         way = "source" if self._scorer.cuts_out else "pixel size" if by_size else "proportion"
         row |= {"scaled_by": way if cells else "", "overlay": overlay_name}
-        row |= _about(record.image, segmentation)
+        row |= _about(picture, segmentation)
         matches = None if record.centroids is None else match_centroids(record.centroids, segmentation.cells)
         return _Read(cells, picture.generated, row, matches)
 
@@ -371,9 +380,9 @@ def _size_of(measures: dict[str, Any], segmentation: Segmentation) -> CellSize:
     return CellSize(2 * float(np.sqrt(measures["area_px"] / np.pi)), segmentation.pixel_size, (rows, columns))
 
 
-def _about(image: str, segmentation: Segmentation) -> dict[str, Any]:
+def _about(picture: Picture, segmentation: Segmentation) -> dict[str, Any]:
     """Say what segmentation says of an image, but for the number of cells, which depends on its kind."""
-    return {name: value for name, value in image_row(image, segmentation).items() if name not in {"image", "cells"}}
+    return {name: value for name, value in image_row(picture, segmentation).items() if name not in {"image", "cells"}}
 
 
 def _middle_cell(segmentation: Segmentation) -> dict[str, Any]:
@@ -528,13 +537,14 @@ def _notices(
         which = number_of(no_cell, "image of a single cell", "images of single cells")
         so = "So there is no probability" if scorer.cuts_out else "Scored all the same"
         notices.append(f"In {which} no white cell was found. {so}: see whether there is one.")
-    single = images.loc[images["kind"] == Kind.CELL.value, "flags"].dropna().to_list()
-    doubtful = sum(bool((_UNREADABLE - {BLANK}) & set(flags.split())) for flags in single)
+    doubtful = sum(bool((_DOUBTFUL - {BLANK}) & set(flags.split())) for flags in images["flags"].dropna().to_list())
     if doubtful:
-        which = number_of(doubtful, "image of a single cell looks", "images of single cells look")
-        so = "Those that show a cell were scored all the same" if scorer.cuts_out else "Scored all the same"
-        notices.append(f"{which} wrong; the flags say why. {so}.")
-    sizes = sum(PIXEL_SIZE in flags.split() for flags in images["flags"].dropna().to_list())
+        which = number_of(doubtful, "image looks", "images look")
+        notices.append(
+            f"{which} as if something were wrong (dark, blurred, no smear, of an unknown scale): flags and advice in"
+            " images.csv say what. Their cells were scored all the same; look at these images."
+        )
+    sizes = sum(Doubt.PIXEL_SIZE in flags.split() for flags in images["flags"].dropna().to_list())
     if sizes:
         low, high = PLAUSIBLE_CELL_UM
         notices.append(
@@ -561,11 +571,10 @@ def _field_notices(fields: pd.DataFrame, scorer: Scorer) -> list[str]:
     framing, ways = scorer.framing, fields["scaled_by"].to_list()
     notices = [
         f"{number_of(len(fields), 'image was taken for a whole field', 'images were taken for whole fields')}. Without"
-        f" --kind, an image is of a single cell if its longer side is at most {LONGEST_CELL_PX} pixels, or"
-        f" {LONGEST_CUT_OUT_PX} where it is black around its content."
+        " --kind, an image is of a single cell if it shows one, about its middle and large in it, or one on black."
     ]
-    if unread := sum(bool(_UNREADABLE & set(flags.split())) for flags in fields["flags"].to_list()):
-        notices.append(f"{number_of(unread, 'field')} could not be read as a smear: no cells; images.csv flags why.")
+    if empty := int((fields["cells"] == 0).sum()):
+        notices.append(f"In {number_of(empty, 'field')} no white cell was found; images.csv says what else is known.")
     if scorer.cuts_out:
         return notices
     if scorer.framing_from != "model":
@@ -573,7 +582,7 @@ def _field_notices(fields: pd.DataFrame, scorer: Scorer) -> list[str]:
             "The model does not say how its training images show their cells, as weights of version 0.1.0: the cells"
             " of fields are shown as C-NMC shows its cells."
         )
-    elif framing.side_px > (LONGEST_CUT_OUT_PX if framing.on_black else LONGEST_CELL_PX):
+    elif framing.side_px > (_LARGE_PX if framing.on_black else _LARGEST_ON_BACKGROUND_PX):
         notices.append("The model was trained on whole fields: what it says of their single cells means little.")
     if by_size := ways.count("pixel size"):
         notices.append(

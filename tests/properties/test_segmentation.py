@@ -60,6 +60,33 @@ def test_cells_partition_part_of_the_foreground(class_map: np.ndarray):
         assert (class_map[window][inside] == 2).any()
 
 
+@st.composite
+def rings(draw: st.DrawFn) -> np.ndarray:
+    """Draw rings around each other and beside each other, each of cytoplasm, nucleus or both, and noise."""
+    shape = draw(st.tuples(st.integers(16, 90), st.integers(16, 90)))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    rows, columns = np.indices(shape)
+    class_map = np.zeros(shape, np.uint8)
+    for _ in range(draw(st.integers(1, 3))):
+        distance = np.hypot(rows - rng.uniform(0, shape[0]), columns - rng.uniform(0, shape[1]))
+        for radius in rng.uniform(1, 45, draw(st.integers(1, 5))):
+            within = np.abs(distance - radius) <= rng.uniform(0.5, 6)
+            class_map[within] = rng.choice([0, 1, 2, 2])
+    noisy = rng.random(shape) < draw(st.sampled_from([0.0, 0.01, 0.1]))
+    class_map[noisy] = rng.integers(0, 3, np.count_nonzero(noisy))
+    return class_map
+
+
+@given(rings() | class_maps(), st.sampled_from([None, 2.0, 8.0]))
+@settings(max_examples=150, deadline=None)
+def test_each_cell_has_pixels_and_its_box_is_the_smallest_around_them(class_map: np.ndarray, red_cell_px: float | None):
+    found = find_cells(class_map, red_cell_px=red_cell_px)
+    windows = ndimage.find_objects(found.labels)
+    assert [box.window for box in found.boxes] == windows
+    measured = measure_cells(np.zeros((*class_map.shape, 3), np.uint8), class_map, found)
+    assert all(cell.area_px > 0 and cell.nucleus_area_px > 0 for cell in measured)
+
+
 @given(class_maps(), st.integers(0, 3), st.integers(4, 30))
 @settings(max_examples=40, deadline=None)
 def test_cells_move_with_the_image_when_it_is_padded(class_map: np.ndarray, blocks: int, odd: int):

@@ -78,10 +78,50 @@ def test_lobes_of_one_nucleus_stay_in_one_cell():
     assert found.boxes == (Box(90, 140, 121, 121),)
 
 
-def test_bulge_without_nucleus_stays_with_its_cell():
-    bulge = _disc((150, 255), 22)
-    found = find_cells(_map((_disc((150, 200), 40) | bulge, _disc((150, 200), 24))))
-    assert found.boxes == (Box(110, 160, 81, 118),)
+@pytest.mark.parametrize(("column", "right"), [(235, 257), (255, 247)])
+def test_bulge_stays_with_its_cell_where_the_neck_is_wide(column: int, right: int):
+    bulge = _disc((150, column), 22)
+    [box] = find_cells(_map((_disc((150, 200), 40) | bulge, _disc((150, 200), 24)))).boxes
+    assert box[:3] == (110, 160, 81)
+    assert abs(box.left + box.width - 1 - right) <= 2
+
+
+def test_cytoplasm_farther_than_a_cell_reaches_is_left_out():
+    strip = np.zeros(SHAPE, bool)
+    strip[110:191, 20:380] = True
+    [box] = find_cells(_map((strip, _disc((150, 200), 20)))).boxes
+    assert box.left == pytest.approx(200 - 20 - 2.2 * 20, abs=2)
+    assert box.width == pytest.approx(2 * (20 + 2.2 * 20), abs=4)
+
+
+@pytest.mark.parametrize(("red_cell_px", "reach"), [(60, 70), (40, 50)])
+def test_red_cells_say_how_far_cytoplasm_reaches_from_a_large_nucleus(red_cell_px: int, reach: int):
+    class_map = _map((_disc((150, 200), 120), _disc((150, 200), 50)))
+    [box] = find_cells(class_map, red_cell_px=red_cell_px).boxes
+    assert box.height == pytest.approx(2 * (50 + reach), abs=6)  # one pixel of the working scale on either side
+
+
+def test_cytoplasm_without_nucleus_behind_a_nucleated_cell_is_not_drawn():
+    found = find_cells(_map((_disc((150, 100), 40) | _disc((150, 178), 40), _disc((150, 100), 24))))
+    assert len(found.boxes) == 1
+    assert not found.labels[:, 150:].any()
+
+
+def test_blasts_whose_nuclei_touch_are_parted():
+    first, second = _disc((150, 130), 40), _disc((150, 206), 40)
+    found = find_cells(_map((first | second, _disc((150, 130), 38) | _disc((150, 206), 38))))
+    assert len(found.boxes) == 2
+    assert found.labels[150, 130] != found.labels[150, 206]
+
+
+def test_cell_in_the_hole_of_another_is_a_cell_of_its_own():
+    ring = _disc((150, 200), 120) & ~_disc((150, 200), 70)
+    inner, nucleus = _cell(150, 200, 50)
+    class_map = _map((ring, ring), (inner, nucleus))
+    class_map[148:153, 198:203] = 0
+    found = find_cells(class_map)
+    assert found.boxes == (Box(30, 80, 241, 241), Box(100, 150, 101, 101))
+    np.testing.assert_array_equal(found.labels == 2, inner)
 
 
 def test_holes_belong_to_the_cell():
@@ -125,7 +165,7 @@ def test_full_map_is_one_cell():
 def test_parts_are_found_at_any_scale(scale: int):
     component = _disc((30, 25), 20, (60, 100)) | _disc((30, 62), 20, (60, 100))
     component = component.repeat(scale, axis=0).repeat(scale, axis=1)
-    labels, n_parts = part_component(component, component)
+    labels, n_parts = part_component(component)
     assert n_parts == 2
     np.testing.assert_array_equal(labels > 0, component)
     assert abs(np.count_nonzero(labels == 1) / np.count_nonzero(labels == 2) - 1) < 0.1

@@ -15,10 +15,10 @@ from jaxtyping import Bool, Float, Int64, UInt8
 
 from leukospike.framing import content_window
 from leukospike.segmentation.input_spikes import BY_VALUE, input_spikes, scaled
-from leukospike.segmentation.instances import connected
+from leukospike.segmentation.regions import connected
 from leukospike.segmentation.light import Light
 from leukospike.segmentation.network import CHANNELS, CLASSES, LEAST_ON_BLACK_PX, SpikingSegmenter, reach_of
-from leukospike.segmentation.scale import WORKING_RED_CELL_PX, PixelSize, round_diameters, same_size
+from leukospike.segmentation.scale import WORKING_RED_CELL_PX, PixelSize, round_diameters, same_size, usual_width
 from leukospike.segmentation.windows import Window
 
 SCALES = (1 / 8, 8.0)
@@ -35,6 +35,7 @@ _LOOK_PX = 1280  # no larger part is looked at, the middle one
 _SEEN = (18.0, 150.0)  # diameters of red cells that the network tells, pixels of a look
 _ENOUGH = 3  # red cells of one size that end the search ...
 _ENOUGH_SHARE, _ENOUGH_SEEN = 0.1, (25.0, 105.0)  # ... where red cells fill so much of the look, and are so large
+_LEAST_ROUND = 0.004  # share of a look that round red cells fill, if they are to tell their size
 _FEW, _PLAIN = 2, 0.12  # after so many looks, one of so much worth is believed
 _NEAR = 1.15  # a look within this factor of the working scale is as good as one at it
 _FAR = 1.3  # one beyond this factor of it found another scale
@@ -132,9 +133,10 @@ class _Look:
         likeliest = shares.argmax(axis=0)
         red = likeliest == CLASSES.index("red cell")
         diameters = same_size(round_diameters(red))
-        self.red_px = float(np.median(diameters)) if len(diameters) else 0.0
-        """Median diameter of the red cells, pixels of this look; 0 without."""
         self.red_cells = diameters / scale
+        self._is_plain = float((diameters**2).sum()) * np.pi / 4 >= _LEAST_ROUND * red.size
+        self.red_px = float(np.median(diameters)) if self._is_plain else usual_width(red)
+        """Median diameter of the round red cells, or else the usual width of what is red, pixels of this look; 0 without."""
         self._red_share = float(red.mean())
         self.white_share, self.white_px = _white_cells(likeliest, shares)
 
@@ -142,7 +144,7 @@ class _Look:
     def is_enough(self) -> bool:
         """Whether the red cells need no other look."""
         low, high = _ENOUGH_SEEN
-        is_plain = len(self.red_cells) >= _ENOUGH and self._red_share >= _ENOUGH_SHARE
+        is_plain = self._is_plain and len(self.red_cells) >= _ENOUGH and self._red_share >= _ENOUGH_SHARE
         return is_plain and low <= self.red_px <= high
 
     @property
@@ -157,14 +159,16 @@ class _Look:
         return _SEEN[0] <= self.red_px <= _SEEN[1]
 
     @property
-    def tells_by_white_cells(self) -> bool:
-        """Whether enough is surely white."""
-        return self.white_share >= _LEAST_WHITE
+    def told_by(self) -> ScaleFrom:
+        """What tells the scale best: round red cells, white cells, or what is red at all."""
+        if self.tells_by_red_cells and (self._is_plain or self.white_share < _LEAST_WHITE):
+            return ScaleFrom.RED_CELLS
+        return ScaleFrom.WHITE_CELLS if self.white_share >= _LEAST_WHITE else ScaleFrom.NOTHING
 
     @property
     def found_scale(self) -> float:
         """The scale at which cells would have their working size."""
-        if self.tells_by_red_cells:
+        if self.told_by is ScaleFrom.RED_CELLS:
             return self.scale * WORKING_RED_CELL_PX / self.red_px
         return self.scale * _WHITE_CELL_PX / self.white_px
 
@@ -216,19 +220,15 @@ def _found_scale(
             break
         if len(tried) >= _FEW and best.worth >= _PLAIN:
             break
-    if best is not None and best.tells_by_red_cells:
-        told = ScaleFrom.RED_CELLS
-    elif pixel_size is not None:
-        whole = _whole(network, pixels, light, _bounded(scales[0], pixels))
-        return ScaleFrom.STATED, whole
-    elif best is not None and best.tells_by_white_cells:
-        told = ScaleFrom.WHITE_CELLS
-    else:
+    told = ScaleFrom.NOTHING if best is None else best.told_by
+    if told is not ScaleFrom.RED_CELLS and pixel_size is not None:
+        return ScaleFrom.STATED, _whole(network, pixels, light, _bounded(scales[0], pixels))
+    if best is None or told is ScaleFrom.NOTHING:
         return ScaleFrom.NOTHING, _whole(network, pixels, light, _bounded(min(1.0, _LOOK_PX / longest), pixels))
     if best.is_within(_NEAR) and best.shares.shape[1:] == _size_at(pixels, best.scale):
         return told, best
     whole = _whole(network, pixels, light, _bounded(best.found_scale, pixels))
-    if whole.tells_by_red_cells and len(whole.red_cells) >= _ENOUGH and not whole.is_within(_FAR):
+    if whole.is_enough and not whole.is_within(_FAR):
         whole = _whole(network, pixels, light, _bounded(whole.found_scale, pixels))
     return told, whole
 

@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float
-from safetensors.torch import load_file
 from scipy import ndimage
 from torch import nn
 
@@ -23,6 +22,7 @@ from leukospike.segmentation.class_maps import Reading
 from leukospike.segmentation.instances import Box, Instances, touches_border
 from leukospike.segmentation.light import EMPTY
 from leukospike.segmentation.scale import WORKING_RED_CELL_PX
+from leukospike.weights import check_settings, read_weights, write_weights, wrong_part
 
 MEASURES = (
     "white",  # mean of how likely its pixels are of a white cell, as log odds
@@ -50,19 +50,21 @@ MEASURES = (
 
 _LEAST_SHARE = 1e-3
 _RING_PX = 3
+_EMPTY_LEAST = 205  # grey level of the darkest colour of an empty place
 _HIDDEN = 16
 _FORMAT = "leukospike-evidence-1"
+_SETTINGS = {"format": _FORMAT, "measures": list(MEASURES), "hidden": _HIDDEN}
 
 
 @dataclass(frozen=True)
 class _Field:
     """What is measured once for all objects of an image."""
 
-    odds: Float[np.ndarray, "r c"]
-    density: Float[np.ndarray, "r c 3"]
-    slope: Float[np.ndarray, "r c"]
     red_density: Float[np.ndarray, "3"]
     shares: tuple[float, float, float, float]
+
+
+_DENSITY = -np.log10((np.arange(256, dtype=np.float32) + 1) / (EMPTY + 1))  # of each grey level
 
 
 def evidence_of(reading: Reading, instances: Instances, *, cut_out: bool) -> Float[np.ndarray, "cells measures"]:
@@ -91,10 +93,10 @@ def evidence_of(reading: Reading, instances: Instances, *, cut_out: bool) -> Flo
         raise ValueError(msg)
     if not instances.boxes:
         return np.zeros((0, len(MEASURES)), np.float32)
-    field = _field(reading.even, reading.shares.astype(np.float32))
+    field = _field(reading.even, reading.shares)
     red_px = float(np.median(reading.red_cells)) * reading.scale if _has(reading.red_cells) else WORKING_RED_CELL_PX
     rows = [
-        _measured(number, box, instances, reading, field, red_px, cut_out=cut_out)
+        _measured(number, box, instances, reading.even, reading.shares, field, red_px, cut_out=cut_out)
         for number, box in enumerate(instances.boxes, start=1)
     ]
     return np.array(rows, np.float32)
@@ -107,19 +109,18 @@ def _has(red_cells: Float[np.ndarray, " cells"] | None) -> bool:
 
 def _field(even: np.ndarray, shares: Float[np.ndarray, "classes r c"]) -> _Field:
     """Measure an image once for all of its objects."""
+    # Every second pixel tells as much of a whole image.
+    even, shares = even[::2, ::2], shares[:, ::2, ::2]
     likeliest = shares.argmax(axis=0)
-    density = -np.log10((even.astype(np.float32) + 1) / (EMPTY + 1))
     red = likeliest == 3
-    red_density = np.median(density[red], axis=0) if red.any() else np.array([0.1, 0.2, 0.1], np.float32)
-    green = ndimage.gaussian_filter(density[:, :, 1], 1.0)
-    slope = np.hypot(*np.gradient(green)).astype(np.float32)
+    red_density = _DENSITY[np.median(even[red], axis=0).astype(np.uint8)] if red.any() else _DENSITY[[188, 150, 188]]
     parts = (
         float(red.mean()),
         float(((likeliest == 1) | (likeliest == 2)).mean()),
         float((shares.max(axis=0) < 0.8).mean()),
-        float((density.max(axis=2) < 0.06).mean()),
+        float((even.min(axis=2) >= _EMPTY_LEAST).mean()),
     )
-    return _Field(_log_odds(shares[1] + shares[2]), density, slope, red_density, parts)
+    return _Field(red_density, parts)
 
 
 def _log_odds(share: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
@@ -132,7 +133,8 @@ def _measured(
     number: int,
     box: Box,
     instances: Instances,
-    reading: Reading,
+    even: np.ndarray,
+    shares: Float[np.ndarray, "classes r c"],
     field: _Field,
     red_px: float,
     *,
@@ -140,16 +142,17 @@ def _measured(
 ) -> tuple[float, ...]:
     """Measure one object, at the working size."""
     height, width = instances.labels.shape
-    working = field.odds.shape
+    working = even.shape[0], even.shape[1]
     factors = working[0] / height, working[1] / width
     window, cell = _at_working_size(number, box, instances, factors, working)
-    likely = field.odds[window]
-    nucleus_share = reading.shares[2][window].astype(np.float32) if reading.shares is not None else likely
+    own = shares[(slice(None), *window)].astype(np.float32)
+    likely, nucleus_share = _log_odds(own[1] + own[2]), own[2]
     nucleus = cell & (nucleus_share > 0.5)
     core = nucleus if nucleus.any() else cell
     other = cell & ~nucleus if (cell & ~nucleus).any() else cell
     ring = np.asarray(ndimage.binary_dilation(cell, iterations=_RING_PX), dtype=bool) & ~cell
-    density, inside = field.density[window], likely[cell]
+    density, inside = _DENSITY[even[window]], likely[cell]
+    slope = np.hypot(*np.gradient(ndimage.gaussian_filter(density[:, :, 1], 1.0)))
     nucleus_density = density[core].mean(axis=0) - field.red_density
     rows, columns = np.nonzero(cell)
     major, minor = _axes(rows, columns)
@@ -167,7 +170,7 @@ def _measured(
         *nucleus_density.tolist(),
         float(density[other][:, 1].mean() - field.red_density[1]),
         float(green.std() / max(float(green.mean()), 0.02)),
-        float(field.slope[window][edge].mean()) if edge.any() else 0.0,
+        float(slope[edge].mean()) if edge.any() else 0.0,
         float(touches_border(box, (height, width))),
         float(cut_out),
         *field.shares,
@@ -242,8 +245,26 @@ def default_evidence() -> EvidenceNetwork:
         return load_evidence(path)
 
 
+def save_evidence(network: EvidenceNetwork, path: Path) -> None:
+    """Write a network to `path`, whole or not at all."""
+    write_weights(path, network.state_dict(), _SETTINGS)
+
+
 def load_evidence(path: Path) -> EvidenceNetwork:
-    """Read a network that `save_evidence` wrote."""
+    """Read a network that `save_evidence` wrote.
+
+    Raises
+    ------
+    WeightsError
+        If the file is missing, not safetensors, of another network or other measures, or holds a value that is not
+        float32 or not finite.
+    """
+    where = "load_evidence"
+    stored = read_weights(path, form=_FORMAT, where=where, give="Install the package again.", use="Fit it again.")
+    check_settings(where, path, stored, _SETTINGS)
     network = EvidenceNetwork()
-    network.load_state_dict(load_file(path))
+    try:
+        network.load_state_dict(stored.tensors)
+    except RuntimeError as error:
+        raise wrong_part(where, path, error) from error
     return network.eval().requires_grad_(requires_grad=False)

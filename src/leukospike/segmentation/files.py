@@ -22,15 +22,32 @@ from leukospike.preparation import decoded
 from leukospike.progress import Progress, silent
 from leukospike.segmentation.morphology import CELL_COLUMNS
 from leukospike.segmentation.overlay import overlay
-from leukospike.segmentation.result import Segmentation, segmentation_of
-from leukospike.segmentation.scale import PixelSize, stored_pixel_size
+from leukospike.segmentation.class_maps import Segmenter
+from leukospike.segmentation.result import Segmentation, segment_pixels
+from leukospike.segmentation.scale import PixelSize, agreed_pixel_sizes, stored_pixel_size
 from leukospike.side_by_side import one_core_each
 
-IMAGE_COLUMNS = ("image", "cells", "flags", "um_per_px", "um_per_px_spread", "pixel_size_from", "red_cells")
+IMAGE_COLUMNS = (
+    "image",
+    "cells",
+    "rejected",
+    "flags",
+    "advice",
+    "light_red",
+    "light_green",
+    "light_blue",
+    "unevenness",
+    "tint_range",
+    "lit",
+    "scale",
+    "scale_from",
+    "um_per_px",
+    "um_per_px_low",
+    "um_per_px_high",
+    "pixel_size_from",
+    "red_cells",
+)
 """Columns of the table of images."""
-
-ClassMaps = Callable[[Sequence[UInt8[np.ndarray, "rows columns 3"]]], list[UInt8[np.ndarray, "rows columns"]]]
-"""From images to class maps: 0 rest, 1 cytoplasm, 2 nucleus."""
 
 _MOST_WORKERS = 4
 _AHEAD = 8  # images in work or done and not yet asked for
@@ -51,13 +68,24 @@ class Segmented:
     """One row a cell, `CELL_COLUMNS`."""
     failures: tuple[Failure, ...]
 
+    @property
+    def without_cells(self) -> dict[str, int]:
+        """How many images gave no cells, by what was said of them; "nothing_found" where nothing was."""
+        empty = self.images.loc[self.images["cells"] == 0, "flags"]
+        counts: dict[str, int] = {}
+        for flags in empty:
+            for flag in str(flags).split() or ["nothing_found"]:
+                counts[flag] = counts.get(flag, 0) + 1
+        return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
 
 def segment_files(
     records: Sequence[Record],
     out: Path,
-    class_maps: ClassMaps,
+    segmenter: Segmenter,
     *,
     pixel_size: PixelSize | None = None,
+    strict: bool = False,
     progress: Progress = silent,
 ) -> Segmented:
     """Write, for each image, its mask, its labels and an overlay; for all, `cells.csv` and `images.csv`.
@@ -72,10 +100,12 @@ def segment_files(
     records : sequence of Record
     out : Path
         An existing folder; sub-folders are made as the images have them.
-    class_maps : callable
-        Gives the class map of each image.
+    segmenter : callable
     pixel_size : PixelSize, optional
-        Of all images. If not given: what a file states, else what its red cells show.
+        Of all images. If not given: what a file states, else what its red cells show, on which images of the same rows
+        and columns agree.
+    strict : bool
+        Give no cells of an image of whose quality anything is said.
     progress : Progress
 
     Returns
@@ -86,6 +116,8 @@ def segment_files(
     cells: list[pd.DataFrame] = []
     failures: list[Failure] = []
     stems: dict[str, str] = {}
+    sizes: list[PixelSize | None] = []
+    frames: list[tuple[int, int]] = []
 
     def usable() -> Iterator[tuple[Record, Picture]]:
         names: set[str] = set()
@@ -99,7 +131,7 @@ def segment_files(
                 yield record, result
             progress("segment", done, len(records))
 
-    for record, picture, segmentation in segmented(usable(), class_maps, pixel_size=pixel_size):
+    for record, picture, segmentation in segmented(usable(), segmenter, pixel_size=pixel_size, strict=strict):
         if (failure := _number_failure(record.image, segmentation)) is not None:
             failures.append(failure)
             continue
@@ -107,8 +139,11 @@ def segment_files(
         write_pixels(out / f"{stem}_mask.png", segmentation.mask)
         write_pixels(out / f"{stem}_labels.png", segmentation.instances.labels.astype(np.uint16))
         write_pixels(out / f"{stem}_overlay.png", overlay(picture.pixels, segmentation.mask, segmentation.instances))
-        rows.append(image_row(record.image, segmentation))
+        rows.append(image_row(picture, segmentation))
         cells.append(segmentation.cells)
+        sizes.append(segmentation.pixel_size)
+        frames.append((picture.pixels.shape[0], picture.pixels.shape[1]))
+    agree_on_pixel_size(rows, cells, agreed_pixel_sizes(sizes, frames))
     images = pd.DataFrame(rows, columns=pd.Index(IMAGE_COLUMNS)).astype({"red_cells": "Int64"})  # whole, or empty
     # Tables without a row would make columns of numbers columns of objects.
     filled = [table for table in cells if len(table)]
@@ -119,7 +154,11 @@ def segment_files(
 
 
 def segmented(
-    pictures: Iterable[tuple[Record, Picture]], class_maps: ClassMaps, *, pixel_size: PixelSize | None
+    pictures: Iterable[tuple[Record, Picture]],
+    segmenter: Segmenter,
+    *,
+    pixel_size: PixelSize | None,
+    strict: bool = False,
 ) -> Iterator[tuple[Record, Picture, Segmentation]]:
     """Segment images in their order, small ones side by side, one on each core; a large or lone one has all cores.
 
@@ -129,10 +168,12 @@ def segmented(
     ----------
     pictures : iterable of (Record, Picture)
         Asked for a few images ahead.
-    class_maps : callable
-        Gives the class map of each image; called from several threads.
+    segmenter : callable
+        Called from several threads.
     pixel_size : PixelSize or None
         Of all images. If None: what a file states, else what its red cells show.
+    strict : bool
+        Give no cells of an image of whose quality anything is said.
 
     Yields
     ------
@@ -140,9 +181,8 @@ def segmented(
     """
 
     def work(record: Record, picture: Picture) -> Segmentation:
-        [class_map] = class_maps([picture.pixels])
         size = pixel_size or stored_pixel_size(picture)
-        return segmentation_of(record.image, picture.pixels, class_map, pixel_size=size)
+        return segment_pixels(record.image, picture.pixels, segmenter, pixel_size=size, strict=strict)
 
     waiting: deque[tuple[Record, Picture, Future[Segmentation]]] = deque()
 
@@ -196,19 +236,45 @@ def _number_failure(image: str, segmentation: Segmentation) -> Failure | None:
     return Failure(image, reason)
 
 
-def image_row(image: str, segmentation: Segmentation) -> dict[str, object]:
-    """Say what an image holds, what is wrong with it, and how large its pixels are."""
-    size = segmentation.pixel_size
-    estimate = size if size is not None and size.source == "red cells" else None
+def image_row(picture: Picture, segmentation: Segmentation) -> dict[str, object]:
+    """Say what an image holds, what may be wrong with it, what its light was, and how large its pixels are."""
+    size, light = segmentation.pixel_size, segmentation.light
+    low, high = (None, None) if size is None or size.interval is None else size.interval
+    red, green, blue = (round(level, 1) for level in light.colour) if light.is_known else (None, None, None)
     return {
-        "image": image,
+        "image": segmentation.image,
         "cells": len(segmentation.measures),
-        "flags": " ".join(segmentation.flags),
+        "rejected": segmentation.rejected,
+        "flags": " ".join((*segmentation.flags, *picture.notes)),
+        "advice": "; ".join(str(advice) for advice in segmentation.quality),
+        "light_red": red,
+        "light_green": green,
+        "light_blue": blue,
+        "unevenness": round(light.unevenness, 3) if light.is_known else None,
+        "tint_range": round(light.tint_range, 3) if light.is_known else None,
+        "lit": round(light.lit_share, 3) if light.is_known else None,
+        "scale": round(segmentation.scale, 4),
+        "scale_from": segmentation.scale_from.value,
         "um_per_px": None if size is None else round(size.um_per_px, 5),
-        "um_per_px_spread": None if estimate is None else round(estimate.spread_um_per_px, 5),
+        "um_per_px_low": None if low is None else round(low, 5),
+        "um_per_px_high": None if high is None else round(high, 5),
         "pixel_size_from": "" if size is None else size.source,
-        "red_cells": None if estimate is None else estimate.red_cells,
+        "red_cells": None if size is None or size.source != "red cells" else size.red_cells,
     }
+
+
+def agree_on_pixel_size(
+    rows: Sequence[dict[str, object]], cells: Sequence[pd.DataFrame], agreed: Sequence[float | None]
+) -> None:
+    """Put the pixel size that the images of one camera agree on into their rows, and measure their cells by it."""
+    for row, table, um_per_px in zip(rows, cells, agreed, strict=True):
+        if um_per_px is None or row["um_per_px"] == round(um_per_px, 5):
+            continue
+        row |= {"um_per_px": round(um_per_px, 5), "pixel_size_from": "red cells of all images"}
+        row |= {"um_per_px_low": None, "um_per_px_high": None}
+        areas = table["area_px"].to_numpy(np.float64) * um_per_px**2
+        table["area_um2"] = np.round(areas, 2)
+        table["diameter_um"] = np.round(2 * np.sqrt(areas / np.pi), 2)
 
 
 def write_pixels(path: Path, pixels: UInt8[np.ndarray, "..."] | UInt16[np.ndarray, "..."]) -> None:

@@ -18,7 +18,7 @@ from leukospike.errors import ConfigError, DataError
 from leukospike.progress import Progress, silent
 from leukospike.segmentation.examples import CELL, MAY_BE, REST, UNKNOWN, Bank, LabelledImage, training_batch
 from leukospike.segmentation.input_spikes import BY_VALUE, INPUTS
-from leukospike.segmentation.instances import connected, fill_holes, window_of
+from leukospike.segmentation.regions import connected, fill_holes, window_of
 from leukospike.segmentation.network import SpikingLayer, SpikingSegmenter
 
 _LONGEST_MEAN = 0.997  # share of themselves that running means of the weights keep at the most

@@ -1,7 +1,7 @@
 """What is measured on each cell."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -69,6 +69,8 @@ class CellMeasures:
     """The same of the cytoplasm."""
     border: bool
     """Whether the image's border touches the cell and may cut it: then area, ratio and circularity are of a part."""
+    confidence: float = float("nan")
+    """How likely the object is a white cell, 0-1; missing where the segmenter does not tell."""
 
 
 CELL_COLUMNS = ("image", *CellMeasures.__dataclass_fields__)
@@ -78,7 +80,7 @@ _LEVEL = 0.5  # of the blurred region, at which its contour lies
 _DENSITIES = ("nucleus_density", "cytoplasm_density")
 _COLOURS = tuple(f"{part}_{colour}" for part in ("nucleus", "cytoplasm") for colour in ("red", "green", "blue"))
 # Finer than masks can tell: one pixel more or less around a cell of 100 across is 0.04 of its area.
-_DECIMALS = dict.fromkeys(("nc_ratio", "circularity", *_DENSITIES), 4) | dict.fromkeys(
+_DECIMALS = dict.fromkeys(("nc_ratio", "circularity", "confidence", *_DENSITIES), 4) | dict.fromkeys(
     ("row", "column", "area_um2", "diameter_um", *_COLOURS), 2
 )
 
@@ -89,6 +91,7 @@ def measure_cells(
     instances: Instances,
     *,
     um_per_px: float | None = None,
+    confidences: Sequence[float] | Float[np.ndarray, " cells"] | None = None,
 ) -> list[CellMeasures]:
     """Measure each cell.
 
@@ -102,16 +105,21 @@ def measure_cells(
         The cells of `class_map`.
     um_per_px : float, optional
         Side of a pixel, micrometres, positive. Without it area and diameter in micrometres are not-a-number.
+    confidences : sequence of float, optional
+        How likely each object is a white cell, 0-1; not-a-number if not given.
 
     Returns
     -------
     list of CellMeasures
         In the order of their numbers; empty without cells.
     """
-    return [
+    measured = [
         _measured(number, box, instances.labels[box.window] == number, pixels[box.window], class_map, um_per_px)
         for number, box in enumerate(instances.boxes, start=1)
     ]
+    if confidences is None:
+        return measured
+    return [replace(cell, confidence=float(value)) for cell, value in zip(measured, confidences, strict=True)]
 
 
 def cell_table(image: str, cells: Sequence[CellMeasures]) -> pd.DataFrame:

@@ -9,7 +9,6 @@ Weights are never negative, so that a spike can only hasten. What speaks against
 earlier, the later the signal does: lightness beside darkness, and a partner of each feature.
 """
 
-from collections.abc import Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -21,7 +20,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from leukospike.errors import WeightsError
+from leukospike.segmentation.class_maps import Reading
+from leukospike.segmentation.light import Light
 from leukospike.segmentation.rank_spikes import RANK_INPUTS, at_working_size, rank_spikes
+from leukospike.segmentation.scale import PixelSize
 from leukospike.spikes import BINS, SpikingConv2d, pool_latency
 from leukospike.weights import check_settings, read_weights, write_weights, wrong_part
 
@@ -170,27 +172,27 @@ def seen_at(latency: UInt8[Tensor, "batch channels rows columns"], scale: int) -
     return torch.from_numpy(np.pad(pooled, ((0, 0), (0, 0), (margin, margin), (margin, margin)), mode="edge"))
 
 
-def class_maps(
-    network: PlasticSegmenter, images: Sequence[UInt8[np.ndarray, "_ _ 3"]]
-) -> list[UInt8[np.ndarray, "_ _"]]:
-    """Give every pixel of each image its class, as `leukospike.segmentation.class_maps.class_maps` does.
+def read_classes(
+    network: PlasticSegmenter,
+    pixels: UInt8[np.ndarray, "rows columns 3"],
+    _light: Light,
+    _pixel_size: PixelSize | None = None,
+) -> Reading:
+    """Return the class of every pixel of an image; in the light that it was taken in, as this segmenter learned.
 
     Parameters
     ----------
     network : PlasticSegmenter
-    images : sequence of ndarray of shape (rows, columns, 3)
-        RGB, uint8, 0-255; computed one by one.
+    pixels : ndarray of shape (rows, columns, 3)
+        RGB, uint8, 0-255.
 
     Returns
     -------
-    list of ndarray of shape (rows, columns)
-        uint8: 0 rest, 1 cytoplasm, 2 nucleus.
+    Reading
+        Without red cells and evidence: this segmenter knows white cells alone, at sizes of its own.
     """
-    maps: list[UInt8[np.ndarray, "_ _"]] = []
-    for image in images:
-        found = network.winners(network(input_latency(at_working_size(image))))[0].numpy()
-        maps.append(resized_classes(found, image.shape[0], image.shape[1]))
-    return maps
+    found = network.winners(network(input_latency(at_working_size(pixels))))[0].numpy()
+    return Reading(resized_classes(found, pixels.shape[0], pixels.shape[1]))
 
 
 def resized_classes(classes: UInt8[np.ndarray, "_ _"], rows: int, columns: int) -> UInt8[np.ndarray, "rows columns"]:

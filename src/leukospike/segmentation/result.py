@@ -1,19 +1,47 @@
-"""What segmentation gives for one image."""
+"""What segmentation gives for one image: from its pixels to cells, each with its confidence, and advice on the image."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cached_property
 
 import numpy as np
 import pandas as pd
 from jaxtyping import UInt8
+from PIL import Image
 
-from leukospike.segmentation.instances import ClassMap, Instances, find_cells, touches_border
+from leukospike.segmentation.class_maps import Reading, ScaleFrom, Segmenter
+from leukospike.segmentation.evidence import default_evidence, evidence_of
+from leukospike.segmentation.instances import Box, ClassMap, Instances, find_cells, touches_border
+from leukospike.segmentation.light import Light, estimate_light
 from leukospike.segmentation.morphology import CellMeasures, cell_mask, cell_table, measure_cells
-from leukospike.segmentation.quality import Quality, quality_of
-from leukospike.segmentation.scale import PixelSize, contradicts, pixel_size_from_red_cells
+from leukospike.segmentation.quality import Advice, Quality, quality_of
+from leukospike.segmentation.scale import (
+    KNOWN_RED_CELL_PX,
+    WORKING_RED_CELL_PX,
+    PixelSize,
+    contradicts,
+    pixel_size_from_red_cells,
+)
 
-PIXEL_SIZE = "pixel_size"
-"""Flag of an image whose white cells would be implausibly small or large, if its pixels were as large as is said."""
+MIN_CONFIDENCE = 0.5
+"""An object that is less likely a white cell than not is left out, and counted as rejected."""
+
+_QUALITY_PX = 640  # longest side of the copy that quality is told on, which sees no more
+_FEW_RED_CELLS = 6.0  # diameters of red cells: a picture that is no longer shows one cell, or none
+_MIDDLE = 0.2  # of the longer side: the cell of a picture of one cell is no farther from the middle ...
+_LARGE = 0.18  # ... and its diameter no less
+
+
+class Doubt(StrEnum):
+    """What may be wrong with an image besides its quality."""
+
+    PIXEL_SIZE = "pixel_size"
+    """White cells would be implausibly small or large, if its pixels were as large as is said."""
+    SCALE = "scale"
+    """Red cells are smaller or larger than the segmenter knows, so that cells may be missed or wrongly outlined."""
+    NO_SCALE = "no_scale"
+    """Neither red nor white cells were seen at any scale."""
 
 
 @dataclass(frozen=True)
@@ -27,13 +55,21 @@ class Segmentation:
     image: str
     """Its name, in the table."""
     measures: tuple[CellMeasures, ...]
-    """Of each cell; none if there are no cells or the image cannot be read."""
-    quality: tuple[Quality, ...]
-    """What is wrong with the image; then there are no cells, whatever the class map said."""
+    """Of each cell, in even light; none if there are no cells."""
+    quality: tuple[Advice, ...]
+    """What may be wrong with the image."""
     pixel_size: PixelSize | None
     """None if it was not given and too few red cells show it."""
-    doubtful_size: bool = False
-    """Whether the cells contradict a size that was given or stored."""
+    light: Light
+    """The light that the image was taken in."""
+    rejected: int = 0
+    """Objects that are no white cells, by their confidence."""
+    scale: float = 1.0
+    """At which the image was read, in its own size."""
+    scale_from: ScaleFrom = ScaleFrom.OWN
+    """What told the scale."""
+    doubts: tuple[Doubt, ...] = ()
+    """What else may be wrong with it."""
 
     @cached_property
     def cells(self) -> pd.DataFrame:
@@ -42,8 +78,8 @@ class Segmentation:
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """What is wrong with the image or its pixel size, in words of the tables."""
-        return (*(flag.value for flag in self.quality), *([PIXEL_SIZE] if self.doubtful_size else []))
+        """What may be wrong with the image, its scale or its pixel size, in words of the tables."""
+        return (*(advice.quality.value for advice in self.quality), *(doubt.value for doubt in self.doubts))
 
     @property
     def middle_cell(self) -> int | None:
@@ -55,15 +91,45 @@ class Segmentation:
             return in_middle
         return min(self.measures, key=lambda cell: np.hypot(cell.row - rows / 2, cell.column - columns / 2)).cell
 
+    @property
+    def whole_cells(self) -> int:
+        """How many cells the border does not cut."""
+        return sum(not cell.border for cell in self.measures)
 
-def segmentation_of(
+    @property
+    def shows_one_cell(self) -> bool:
+        """Whether this is a picture of a single cell, by what it shows, and not a field.
+
+        A cell on black is one. So is an image with at most one whole cell that lies about its middle and is large in
+        it; without a cell, one that is too small for a field.
+        """
+        if self.light.cut_out:
+            return True
+        rows, columns = self.mask.shape
+        longest = max(rows, columns)
+        if not self.measures:
+            return self.scale_from is ScaleFrom.RED_CELLS and longest * self.scale / WORKING_RED_CELL_PX <= _FEW_RED_CELLS
+        if self.whole_cells > 1:
+            return False
+        cell = self.measures[(self.middle_cell or 1) - 1]
+        off = np.hypot(cell.row - (rows - 1) / 2, cell.column - (columns - 1) / 2)
+        diameter = 2 * np.sqrt(cell.area_px / np.pi)
+        return bool(not cell.border and off <= _MIDDLE * longest and diameter >= _LARGE * longest)
+
+
+def segment_pixels(
     image: str,
     pixels: UInt8[np.ndarray, "rows columns 3"],
-    class_map: UInt8[np.ndarray, "rows columns"],
+    segmenter: Segmenter,
     *,
     pixel_size: PixelSize | None = None,
+    strict: bool = False,
 ) -> Segmentation:
-    """Turn a class for each pixel into cells, or into flags and no cells.
+    """Find the white cells of an image.
+
+    Light is evened out; the segmenter says of each pixel what it is, at a scale that fits; pixels are put together to
+    cells; what is no white cell as a whole is rejected. What may be wrong with the image is said, and cells are given
+    all the same, but of a blank image.
 
     Parameters
     ----------
@@ -71,30 +137,104 @@ def segmentation_of(
         Name of the image in the table.
     pixels : ndarray of shape (rows, columns, 3)
         RGB, uint8, 0-255.
-    class_map : ndarray of shape (rows, columns)
-        uint8: 0 rest, 1 cytoplasm, 2 nucleus.
+    segmenter : callable
+        As `class_maps.read_classes` with a network.
     pixel_size : PixelSize, optional
-        If not given, estimated from red cells. It decides what is too small to be a white cell. One that is given or
-        stored is held against the whole cells, `doubtful_size`: against what was dropped as too small where none is
-        left. They stay as they are.
+        Given or stored. If not, estimated from red cells. It decides what is too small to be a white cell. One that is
+        given or stored is held against the whole cells, `Doubt.PIXEL_SIZE`. They stay as they are.
+    strict : bool
+        Give no cells of an image of whose quality anything is said.
 
     Returns
     -------
     Segmentation
     """
-    quality = quality_of(pixels, class_map)
-    if quality:
-        nothing = np.zeros_like(class_map)
-        return Segmentation(nothing, find_cells(nothing), image, (), quality, pixel_size)
-    size = pixel_size_from_red_cells(pixels, class_map) if pixel_size is None else pixel_size
-    instances = find_cells(class_map, red_cell_px=None if size is None else size.red_cell_px)
-    measures = measure_cells(pixels, class_map, instances, um_per_px=None if size is None else size.um_per_px)
-    doubtful = size is not None and size.source != "red cells" and contradicts(size, _areas(class_map, instances))
-    return Segmentation(cell_mask(class_map, instances), instances, image, tuple(measures), quality, size, doubtful)
+    light = estimate_light(pixels)
+    reading = segmenter(pixels, light, pixel_size)
+    quality = _quality_of(pixels, light, reading.classes)
+    size = pixel_size_from_red_cells(reading.red_cells) if pixel_size is None and reading.red_cells is not None else pixel_size
+    refused = quality if strict else [advice for advice in quality if advice.quality is Quality.BLANK]
+    classes = np.zeros_like(reading.classes) if refused else reading.classes
+    red_cell_px = _red_cell_px(reading, size)
+    instances = find_cells(classes, red_cell_px=red_cell_px)
+    confidences, n_rejected = np.full(len(instances.boxes), np.nan), 0
+    if reading.shares is not None:
+        confidences = default_evidence().confidence(evidence_of(reading, instances, cut_out=light.cut_out))
+        kept = confidences >= MIN_CONFIDENCE
+        n_rejected = int(np.count_nonzero(~kept))
+        instances, confidences = instances.only(kept), confidences[kept]
+    measures = measure_cells(
+        _even_where_cells_are(pixels, light, instances.boxes),
+        classes,
+        instances,
+        um_per_px=None if size is None else size.um_per_px,
+        confidences=confidences,
+    )
+    doubts = _doubts(reading, instances, size, classes)
+    return Segmentation(
+        cell_mask(classes, instances),
+        instances,
+        image,
+        tuple(measures),
+        quality,
+        size,
+        light,
+        n_rejected,
+        reading.scale,
+        reading.scale_from,
+        doubts,
+    )
+
+
+def _red_cell_px(reading: Reading, size: PixelSize | None) -> float | None:
+    """Return how large red cells are, as the pixel size says, or else the few that were seen."""
+    if size is not None:
+        return size.red_cell_px
+    if reading.red_cells is not None and len(reading.red_cells):
+        return float(np.median(reading.red_cells))
+    return None
+
+
+def _quality_of(pixels: UInt8[np.ndarray, "rows columns 3"], light: Light, classes: ClassMap) -> tuple[Advice, ...]:
+    """Tell the quality of an image on a small copy in even light."""
+    step = -(-max(pixels.shape[:2]) // _QUALITY_PX)
+    small = np.asarray(Image.fromarray(pixels).reduce(step)) if step > 1 else pixels
+    even = light.correct(small, step=step)
+    if not light.is_known:
+        return quality_of(even, classes[::step, ::step])
+    lit = Image.fromarray(light.lit).resize((even.shape[1], even.shape[0]), Image.Resampling.NEAREST)
+    return quality_of(even, classes[::step, ::step], usable=np.asarray(lit), light=light.colour)
+
+
+def _even_where_cells_are(
+    pixels: UInt8[np.ndarray, "rows columns 3"], light: Light, boxes: Sequence[Box]
+) -> UInt8[np.ndarray, "rows columns 3"]:
+    """Return an image in even light where cells are; elsewhere it is of no matter, and black."""
+    if not light.is_known:
+        return pixels
+    even = np.zeros_like(pixels)
+    for box in boxes:
+        even[box.window] = light.correct(pixels[box.window], top=box.top, left=box.left)
+    return even
+
+
+def _doubts(
+    reading: Reading, instances: Instances, size: PixelSize | None, classes: ClassMap
+) -> tuple[Doubt, ...]:
+    """Say what may be wrong with pixel size and scale."""
+    doubts: list[Doubt] = []
+    if size is not None and size.source != "red cells" and contradicts(size, _areas(classes, instances)):
+        doubts.append(Doubt.PIXEL_SIZE)
+    low, high = KNOWN_RED_CELL_PX
+    if reading.scale_from is ScaleFrom.NOTHING:
+        doubts.append(Doubt.NO_SCALE)
+    elif reading.red_cells is not None and not low <= WORKING_RED_CELL_PX / reading.scale <= high:
+        doubts.append(Doubt.SCALE)
+    return tuple(doubts)
 
 
 def _areas(class_map: ClassMap, instances: Instances) -> list[int]:
-    """Give the areas of whole cells; where a wrong size may have dropped them all, of what is found without it."""
+    """Return the areas of whole cells; where a wrong size may have dropped them all, of what is found without it."""
     found = instances if instances.boxes else find_cells(class_map)
     shape = (class_map.shape[0], class_map.shape[1])
     return [

@@ -10,13 +10,17 @@ from scipy import ndimage
 
 from leukospike.errors import ConfigError
 from leukospike.images import Picture
-from leukospike.segmentation.instances import Region, connected, part_component
+from leukospike.segmentation.parting import part_component
+from leukospike.segmentation.regions import Region, connected, depth_inside
 
 RED_CELL_UM = 7.2
 """Mean diameter of a red cell on a dried smear, micrometres."""
 
 WORKING_RED_CELL_PX = 50.0
 """Diameter of a red cell at the scale that the segmenter works at, pixels."""
+
+KNOWN_RED_CELL_PX = (12.0, 160.0)
+"""Diameters of red cells in the images that the segmenter is made for, pixels."""
 
 PLAUSIBLE_CELL_UM = (4.0, 40.0)
 """Median diameters of white cells that are let pass, micrometres: well beyond those of small lymphocytes, 7, and large
@@ -188,12 +192,34 @@ def round_diameters(red: Region) -> Float[np.ndarray, " cells"]:
     for number in np.argsort(-areas)[:_MOST_PARTED]:
         rows, columns = windows[number]
         clump = np.pad(pieces[rows, columns] == number + 1, 1)
-        parts, n_parts = part_component(clump, clump)
+        parts, n_parts = part_component(clump)
         if n_parts > 1:
             # A part at the image's border is cut by it; the margin that was put around the clump is not.
             at = (rows.start == 0, rows.stop == red.shape[0], columns.start == 0, columns.stop == red.shape[1])
             parted.append(_round_pieces(parts, n_parts, margin=1, at_border=at))
     return np.concatenate(parted)
+
+
+def usual_width(red: Region) -> float:
+    """Return the width of the regions that half of the area is narrower than: about a diameter, where none is whole.
+
+    Parameters
+    ----------
+    red : ndarray of shape (rows, columns), bool
+        Where red cells are.
+
+    Returns
+    -------
+    float
+        Pixels; 0 of an empty region.
+    """
+    pieces, n_pieces = connected(np.asarray(ndimage.binary_fill_holes(red[::2, ::2]), dtype=bool))
+    if not n_pieces:
+        return 0.0
+    widths = 4 * np.asarray(ndimage.maximum(depth_inside(pieces > 0), pieces, np.arange(1, n_pieces + 1)))
+    order = np.argsort(widths)
+    areas = np.cumsum(np.bincount(pieces.ravel())[1:][order])
+    return float(widths[order][np.searchsorted(areas, areas[-1] / 2)])
 
 
 def _round_pieces(

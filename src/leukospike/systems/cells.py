@@ -21,13 +21,14 @@ from leukospike.framing import view_of
 from leukospike.history import EpochRecord
 from leukospike.images import Picture
 from leukospike.preprocessing import Augmentation
-from leukospike.segmentation import segmentation_of
-from leukospike.segmentation.class_maps import class_maps
+from leukospike.segmentation import segment_pixels
+from leukospike.segmentation.class_maps import read_classes
 from leukospike.segmentation.cutout import cut_out
 from leukospike.segmentation.network import default_segmenter
 from leukospike.settings import APPEARANCE, TIMM, Protocol, RunConfig
 from leukospike.systems.fold import FoldResult, Part
 
+_MOST_CELLS = 2  # whole ones in a picture of a single cell: a neighbour may lie beside it
 _SMALLEST_PX = 8  # diameter of a cell in its crop, where C-NMC's have 50
 _LARGEST_SHARE = 0.8  # of the picture: the crop leaves out its outermost 33 pixels of 450
 
@@ -43,7 +44,7 @@ class CropFrontEnd:
     dtype = np.dtype(np.uint8)
 
     def __init__(self) -> None:
-        self._class_maps = partial(class_maps, default_segmenter())
+        self._segmenter = partial(read_classes, default_segmenter())
 
     def settings(self) -> dict[str, Any]:
         """Give the side of the crops."""
@@ -57,15 +58,8 @@ class CropFrontEnd:
         ImageError
             If the picture is of a whole field, no white cell is found in it, or it is all but black.
         """
-        view, side = view_of(picture), PICTURE.side_px
-        if not view.of_cell:
-            rows, columns = picture.pixels.shape[:2]
-            msg = (
-                f"image must show a single cell, got a field of {columns} x {rows} pixels. Cut its cells out"
-                " or leave it out."
-            )
-            raise ImageError(msg)
-        if view.cell_share is None:
+        side = PICTURE.side_px
+        if view_of(picture).cell_share is None:
             return cell_crop(self._cut_out(picture))
         pixels = picture.pixels
         if pixels.shape[:2] != (side, side):
@@ -78,8 +72,12 @@ class CropFrontEnd:
 
     def _cut_out(self, picture: Picture) -> UInt8[np.ndarray, "450 450 3"]:
         """Cut out the cell in the middle, black around it."""
-        [class_map] = self._class_maps([picture.pixels])
-        found = segmentation_of("", picture.pixels, class_map)
+        found = segment_pixels("", picture.pixels, self._segmenter)
+        if found.whole_cells > _MOST_CELLS:
+            msg = (
+                f"image must show a single cell, got a field of {found.whole_cells}. Cut its cells out or leave it out."
+            )
+            raise ImageError(msg)
         number = found.middle_cell
         if number is None:
             flagged = f" ({', '.join(found.flags)})" if found.flags else ""
@@ -87,7 +85,7 @@ class CropFrontEnd:
             raise ImageError(msg)
         area = int(np.count_nonzero(found.instances.labels == number))
         share = 2 * float(np.sqrt(area / np.pi)) / max(picture.pixels.shape[:2])
-        return cut_out(picture.pixels, found.instances, number, replace(PICTURE, cell_share=min(share, _LARGEST_SHARE)))
+        return cut_out(found.light.correct(picture.pixels), found.instances, number, replace(PICTURE, cell_share=min(share, _LARGEST_SHARE)))
 
     def changed(
         self, seen: UInt8[np.ndarray, "n 96 96 3"], augmentation: Augmentation
