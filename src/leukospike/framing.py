@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import UInt8
+from scipy import ndimage
+from skimage.filters import threshold_otsu
 
 from leukospike.images import Picture
 
@@ -17,9 +19,13 @@ _CUT_OUT = 0.2  # share of black from which a picture is of a cell cut out
 _SHARE_ON_BACKGROUND = 0.5
 _COLOURFUL = 0.28
 """A cell's brightest parts are coloured, and a slide seen through an eyepiece is bright in many places: share by which the
-brightest colour channel exceeds the weakest, less `_BRIGHT_COUNTS` of the share of bright pixels. Of 300 cells of C-NMC 299
-exceed it; of 200 fields of bccd, raabin, chula, pbc and cellavision, blackened around a circle, none does."""
+brightest colour channel exceeds the weakest, less `_BRIGHT_COUNTS` of the share of bright pixels. Of 300 cells of C-NMC
+299 exceed it; of 200 fields of bccd, raabin, chula, pbc and cellavision, blackened around a circle, none does."""
 _BRIGHT, _BRIGHT_COUNTS = 0.85, 0.4
+_ONE_PIECE, _LEAST_DARK, _MOST_SHOWN = 0.9, 0.3, 0.35
+"""A cell of pale cytoplasm is told by its nucleus: more than the first share of what is dark is one piece, dark is more
+than the second of what is shown, and that is less than the third of the image. Of 120 generated cells 119 are so, of 120
+of C-NMC 119; of 320 fields of bccd, raabin, pbc and cellavision, blackened around circles of two sizes, none is."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +96,22 @@ def is_cut_out(pixels: UInt8[np.ndarray, "rows columns 3"]) -> bool:
     brightest = np.maximum(np.percentile(content, 98, axis=0), 1)
     bright = float((content >= _BRIGHT * brightest).all(axis=1).mean())
     colour = float(np.ptp(brightest) / brightest.max())
-    return colour - _BRIGHT_COUNTS * bright > _COLOURFUL
+    return colour - _BRIGHT_COUNTS * bright > _COLOURFUL or _has_one_nucleus(pixels)
+
+
+def _has_one_nucleus(pixels: UInt8[np.ndarray, "rows columns 3"]) -> bool:
+    """Tell whether little is shown, and one dark piece fills much of it."""
+    if _content_share(pixels) >= _MOST_SHOWN:
+        return False
+    sampled = _sampled(pixels)
+    shown, green = (sampled > _BLACK).any(axis=2), sampled[:, :, 1]
+    if np.ptp(green[shown]) == 0:
+        return False
+    dark = shown & (green <= threshold_otsu(green[shown]))
+    pieces = np.zeros(dark.shape, np.int32)
+    ndimage.label(dark, output=pieces)
+    areas = np.bincount(pieces.ravel())[1:]
+    return bool(areas.max() > _ONE_PIECE * areas.sum() and areas.sum() > _LEAST_DARK * np.count_nonzero(shown))
 
 
 def _sampled(pixels: UInt8[np.ndarray, "rows columns 3"]) -> UInt8[np.ndarray, "r c 3"]:

@@ -3,17 +3,32 @@
 import numpy as np
 import pytest
 
-from leukospike.framing import Framing, View, content_window, framing_of, view_of
+from leukospike.framing import Framing, View, content_window, framing_of, is_cut_out, view_of
 from leukospike.images import Picture
+from leukospike.smears import CellKind, draw_cell, draw_field, subject_style
+
+
+CELL, NUCLEUS, GLASS = (150, 120, 180), (80, 40, 130), (235, 228, 230)
 
 
 def _picture(rows: int, columns: int, *, radius: int = 0, um_per_px: float | None = None) -> Picture:
-    """Draw a disc on black; without a radius, an even pink."""
+    """Draw a cell with a nucleus on black; without a radius, an even pink."""
     pixels = np.full((rows, columns, 3), (200, 150, 180), np.uint8)
     if radius:
         row, column = np.ogrid[:rows, :columns]
-        pixels[np.hypot(row - rows / 2, column - columns / 2) > radius] = 0
+        away = np.hypot(row - rows / 2, column - columns / 2)
+        pixels[:] = np.where((away > radius)[..., None], 0, CELL)
+        pixels[away <= 0.7 * radius] = NUCLEUS
     return Picture(pixels, "PNG", 8, generated=False, um_per_px=um_per_px)
+
+
+def _through_eyepiece(radius: int, surround: int = 0) -> np.ndarray:
+    """Draw a field of red cells and a white one, with a dark surround around a circle."""
+    rng = np.random.default_rng(0)
+    pixels = draw_field([CellKind.LYMPHOBLAST] * 3, subject_style(rng), rng).pixels.copy()
+    row, column = np.ogrid[:480, :640]
+    pixels[np.hypot(row - 240, column - 320) > radius] = surround
+    return pixels
 
 
 def test_cell_on_black_is_measured_by_its_area():
@@ -30,20 +45,36 @@ def test_picture_with_its_background_tells_no_share():
     assert view_of(_picture(257, 257)).cell_share is None
 
 
-@pytest.mark.parametrize(
-    ("rows", "columns", "radius", "of_cell"),
-    [
-        (257, 257, 0, True),
-        (512, 400, 0, True),
-        (480, 640, 0, False),
-        (1944, 2592, 0, False),
-        (450, 450, 100, True),
-        (1024, 1024, 300, True),
-        (1200, 1600, 600, False),  # the round view through an eyepiece
-    ],
-)
-def test_cells_and_fields_are_told_apart(rows: int, columns: int, radius: int, of_cell: bool):
-    assert view_of(_picture(rows, columns, radius=radius)).of_cell is of_cell
+@pytest.mark.parametrize("side", [120, 450, 1024, 2000])
+@pytest.mark.parametrize("share", [0.25, 0.45, 0.6])
+def test_cell_cut_out_is_told_at_any_size(side: int, share: float):
+    assert is_cut_out(_picture(side, side, radius=round(side * share / 2)).pixels)
+
+
+@pytest.mark.parametrize("kind", [CellKind.LYMPHOBLAST, CellKind.LYMPHOCYTE, CellKind.NEUTROPHIL])
+@pytest.mark.parametrize("seed", range(4))
+def test_cells_of_any_stain_and_kind_are_told_on_black(kind: CellKind, seed: int):
+    rng = np.random.default_rng(seed)
+    assert is_cut_out(draw_cell(kind, subject_style(rng), rng).pixels)
+
+
+@pytest.mark.parametrize("radius", [180, 240, 300])
+@pytest.mark.parametrize("surround", [0, 3])
+def test_field_through_an_eyepiece_is_no_cell_cut_out(radius: int, surround: int):
+    pixels = _through_eyepiece(radius, surround)
+    assert not is_cut_out(pixels)
+    assert view_of(Picture(pixels, "PNG", 8, generated=False)).cell_share is None
+
+
+@pytest.mark.parametrize("grey", [0, 2, 90, 255])
+def test_image_of_one_colour_is_no_cell_cut_out(grey: int):
+    assert not is_cut_out(np.full((200, 300, 3), grey, np.uint8))
+
+
+def test_a_grey_spot_on_black_is_no_cell_cut_out():
+    pixels = np.zeros((300, 300, 3), np.uint8)
+    pixels[100:200, 100:200] = 128
+    assert not is_cut_out(pixels)
 
 
 def test_framing_is_the_median():
@@ -77,9 +108,11 @@ def test_content_window_is_the_box_of_all_that_is_not_zero():
 def test_what_is_black_around_a_cell_changes_nothing_but_its_share(size: int, radius: int, corner: tuple[int, int]):
     row, column = np.ogrid[: 2 * radius, : 2 * radius]
     disc = np.hypot(row - radius, column - radius) < radius
-    pixels = np.zeros((size, size, 3), np.uint8)
-    pixels[corner[0] : corner[0] + 2 * radius, corner[1] : corner[1] + 2 * radius][disc] = (9, 2, 4)
-    step = max(1, size // 512)
-    area = np.count_nonzero(pixels[::step, ::step].max(axis=2) > 4)
-    expected = 2 * step * np.sqrt(area / np.pi) / size
-    assert view_of(Picture(pixels, "PNG", 8, generated=False)).cell_share == pytest.approx(expected, rel=1e-12)
+
+    def share_at(top: int, left: int) -> float | None:
+        pixels = np.zeros((size, size, 3), np.uint8)
+        pixels[top : top + 2 * radius, left : left + 2 * radius][disc] = (9, 2, 4)
+        return view_of(Picture(pixels, "PNG", 8, generated=False)).cell_share
+
+    assert share_at(*corner) == share_at(0, 0)
+    assert share_at(*corner) == pytest.approx(2 * np.sqrt(np.count_nonzero(disc) / np.pi) / size, rel=0.01)

@@ -11,7 +11,7 @@ from enum import StrEnum
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int64, UInt8
+from jaxtyping import Bool, Float, Int, Int64, UInt8
 
 from leukospike.framing import content_window
 from leukospike.segmentation.input_spikes import BY_VALUE, input_spikes, scaled
@@ -357,8 +357,8 @@ def _any_in_eight(white: Bool[np.ndarray, "r c"]) -> Bool[np.ndarray, "block_row
 
 def _interpolated(
     shares: Float[np.ndarray, "classes r c"],
-    rows: Float[np.ndarray, " rows"],
-    columns: Float[np.ndarray, " columns"],
+    rows: Int[np.ndarray, " rows"],
+    columns: Int[np.ndarray, " columns"],
     factors: tuple[float, float],
 ) -> Float[np.ndarray, "classes rows columns"]:
     """Interpolate between places, evenly."""
@@ -374,7 +374,7 @@ def _interpolated(
 
 
 def _weights_of(
-    places: Float[np.ndarray, " n"], factor: float, length: int
+    places: Int[np.ndarray, " n"], factor: float, length: int
 ) -> tuple[np.ndarray, np.ndarray, Float[np.ndarray, " n"]]:
     """Return the two neighbours of each place, and how much of the second it takes."""
     source = ((places + 0.5) / factor - 0.5).clip(0, length - 1)
