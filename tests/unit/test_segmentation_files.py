@@ -3,7 +3,7 @@
 import re
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,9 +18,11 @@ from leukospike.errors import ConfigError
 from leukospike.images import Picture, pixel_digest, write_png
 from leukospike.segmentation import CELL_COLUMNS, Segmentation
 from leukospike.segmentation import files as files_module
-from leukospike.segmentation.class_maps import class_maps
+from leukospike.segmentation.class_maps import Reading, read_classes
 from leukospike.segmentation.files import IMAGE_COLUMNS, segment_files, segmented
+from leukospike.segmentation.light import Light
 from leukospike.segmentation.network import default_segmenter
+from leukospike.segmentation.scale import PixelSize
 from leukospike.smears import CellKind, DrawnField, draw_cell, draw_field, subject_style
 
 THREADS = 3
@@ -35,8 +37,12 @@ def several_threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def _shipped(images: Sequence[np.ndarray]) -> list[np.ndarray]:
-    return class_maps(default_segmenter(), images)
+def _shipped(pixels: np.ndarray, light: Light, size: PixelSize | None) -> Reading:
+    return read_classes(default_segmenter(), pixels, light, size)
+
+
+def _nothing(pixels: np.ndarray, *_: object) -> Reading:
+    return Reading(np.zeros(pixels.shape[:2], np.uint8))
 
 
 def _field() -> DrawnField:
@@ -89,11 +95,11 @@ def test_side_by_side_is_one_by_one(pictures):
 def test_order_is_kept_where_the_first_takes_longest(pictures):
     ended: list[int] = []
 
-    def slow_first(images: Sequence[np.ndarray]) -> list[np.ndarray]:
-        number = next(n for n, (_, picture) in enumerate(pictures) if picture.pixels is images[0])
+    def slow_first(pixels: np.ndarray, *_: object) -> Reading:
+        number = next(n for n, (_, picture) in enumerate(pictures) if picture.pixels is pixels)
         time.sleep(0.2 if number == 0 else 0)
         ended.append(number)
-        return [np.zeros(image.shape[:2], np.uint8) for image in images]
+        return _nothing(pixels)
 
     names = [record.image for record, *_ in segmented(pictures, slow_first, pixel_size=None)]
     assert names == [record.image for record, _ in pictures]
@@ -109,7 +115,7 @@ def test_few_images_are_held_at_a_time(pictures):
             taken += 1
             yield picture
 
-    ahead = [taken - done for done, _ in enumerate(segmented(counted(), _shipped, pixel_size=None))]
+    ahead = [taken - done for done, _ in enumerate(segmented(counted(), _nothing, pixel_size=None))]
     assert 2 < max(ahead) <= 8
 
 
@@ -119,17 +125,17 @@ def test_large_images_go_alone_and_with_all_threads(pictures, monkeypatch):
     running, most = 0, 0
     lock = threading.Lock()
 
-    def noted(images: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def noted(pixels: np.ndarray, *_: object) -> Reading:
         nonlocal running, most
-        large = images[0].shape[0] > 300
+        large = pixels.shape[0] > 300
         with lock:
             running += 1
             most = max(most, running if large else 0)
-        seen[id(images[0])] = (threading.current_thread() is threading.main_thread(), torch.get_num_threads())
+        seen[id(pixels)] = (threading.current_thread() is threading.main_thread(), torch.get_num_threads())
         time.sleep(0.01)
         with lock:
             running -= 1
-        return _shipped(images)
+        return _nothing(pixels)
 
     list(segmented(pictures, noted, pixel_size=None))
     for _, picture in pictures:
@@ -141,9 +147,9 @@ def test_large_images_go_alone_and_with_all_threads(pictures, monkeypatch):
 def test_a_lone_image_has_all_threads(pictures):
     seen: list[int] = []
 
-    def noted(images: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def noted(pixels: np.ndarray, *_: object) -> Reading:
         seen.append(torch.get_num_threads())
-        return _shipped(images)
+        return _nothing(pixels)
 
     list(segmented(pictures[:1], noted, pixel_size=None))
     assert seen == [THREADS]
@@ -161,11 +167,11 @@ def test_nothing_to_segment():
 
 
 def test_an_error_is_raised_in_its_place(pictures):
-    def refused(images: Sequence[np.ndarray]) -> list[np.ndarray]:
-        if images[0] is pictures[3][1].pixels:
-            msg = "class_maps: refused."
+    def refused(pixels: np.ndarray, *_: object) -> Reading:
+        if pixels is pictures[3][1].pixels:
+            msg = "read_classes: refused."
             raise ConfigError(msg)
-        return _shipped(images)
+        return _nothing(pixels)
 
     results = segmented(pictures, refused, pixel_size=None)
     assert [next(results)[0].image for _ in range(3)] == ["0.png", "1.png", "2.png"]
@@ -174,24 +180,106 @@ def test_an_error_is_raised_in_its_place(pictures):
     assert torch.get_num_threads() == THREADS
 
 
-def test_red_cells_and_their_spread_are_empty_where_none_were_counted(tmp_path):
+def _table(folder: Path, name: str) -> pd.DataFrame:
+    return pd.read_csv(folder / f"{name}.csv", dtype=str, keep_default_na=False).set_index("image")
+
+
+def test_red_cells_and_their_interval_are_empty_where_none_were_counted(tmp_path):
     field = _field()
     write_png(tmp_path / "in" / "seen.png", field.pixels)
     write_png(tmp_path / "in" / "stated.png", field.pixels, um_per_px=0.125)
     write_png(tmp_path / "in" / "blank.png", np.full((99, 99, 3), 200, np.uint8))
     records = [_record(f"{name}.png", tmp_path / "in") for name in ("seen", "stated", "blank")]
     (tmp_path / "out").mkdir()
-    segment_files(
-        records, tmp_path / "out", lambda images: [_classes(field)[: len(image), : image.shape[1]] for image in images]
-    )
-    table = pd.read_csv(tmp_path / "out" / "images.csv", dtype=str, keep_default_na=False).set_index("image")
-    columns = ["um_per_px", "um_per_px_spread", "pixel_size_from", "red_cells"]
+
+    given: list[float | None] = []
+
+    def known(pixels: np.ndarray, _light: Light, size: PixelSize | None) -> Reading:
+        blank = pixels.shape[0] < 100
+        given.append(None if size is None else size.um_per_px)
+        red_cells = np.zeros(0) if blank else np.array([57.0, 58.0, 59.0])
+        return Reading(_classes(field)[: len(pixels), : pixels.shape[1]], red_cells=red_cells)
+
+    segment_files(records, tmp_path / "out", known)
+    assert sorted(given, key=str) == [0.125, None, None]
+    table = _table(tmp_path / "out", "images")
+    columns = ["um_per_px", "um_per_px_low", "um_per_px_high", "pixel_size_from", "red_cells"]
     seen = table.loc["seen.png", columns]
-    assert float(seen["um_per_px"]) == pytest.approx(0.125, rel=0.1)
-    assert 0 < float(seen["um_per_px_spread"]) < 0.05
-    assert (seen["pixel_size_from"], int(seen["red_cells"]) >= 3) == ("red cells", True)
-    assert table.loc["stated.png", columns].tolist() == ["0.125", "", "metadata", ""]
-    assert table.loc["blank.png", columns].tolist() == ["", "", "", ""]
+    assert float(seen["um_per_px"]) == pytest.approx(7.2 / 58, rel=1e-3)
+    assert float(seen["um_per_px_low"]) < float(seen["um_per_px"]) < float(seen["um_per_px_high"])
+    assert (seen["pixel_size_from"], seen["red_cells"]) == ("red cells", "3")
+    assert table.loc["stated.png", columns].tolist() == ["0.125", "", "", "metadata", ""]
+    assert table.loc["blank.png", columns].tolist() == ["", "", "", "", ""]
+
+
+def test_images_of_one_frame_are_measured_by_one_pixel_size(tmp_path):
+    field = _field()
+    other = np.ascontiguousarray(field.pixels[:, ::-1])
+    few = np.ascontiguousarray(field.pixels[::-1])
+    small = np.ascontiguousarray(field.pixels[:-40])
+    frames = {"a": field.pixels, "b": other, "few": few, "small": small}
+    for name, pixels in frames.items():
+        write_png(tmp_path / "in" / f"{name}.png", pixels)
+    diameters = {"a": np.full(20, 58.0), "b": np.full(4, 64.0), "few": np.full(2, 58.0), "small": np.full(4, 64.0)}
+    by_digest = {pixel_digest(pixels): name for name, pixels in frames.items()}
+    masks = {"a": _classes(field), "b": _classes(field)[:, ::-1], "few": _classes(field)[::-1]}
+
+    def known(pixels: np.ndarray, *_: object) -> Reading:
+        name = by_digest[pixel_digest(pixels)]
+        classes = np.ascontiguousarray(masks.get(name, _classes(field)[:-40]))
+        return Reading(classes, red_cells=diameters[name])
+
+    (tmp_path / "out").mkdir()
+    done = segment_files([_record(f"{name}.png", tmp_path / "in") for name in frames], tmp_path / "out", known)
+    images = done.images.set_index("image")
+    agreed = round(7.2 / 58, 5)
+    assert images.loc[["a.png", "b.png", "few.png"], "um_per_px"].tolist() == [agreed] * 3
+    assert images.loc["small.png", "um_per_px"] == round(7.2 / 64, 5)
+    assert images.loc[["a.png", "small.png"], "pixel_size_from"].tolist() == ["red cells"] * 2
+    assert images.loc[["b.png", "few.png"], "pixel_size_from"].tolist() == ["red cells of all images"] * 2
+    assert images.loc[["b.png", "few.png"], ["um_per_px_low", "um_per_px_high"]].isna().all(axis=None)
+    for image, um_per_px in (("b.png", 7.2 / 58), ("few.png", 7.2 / 58), ("small.png", 7.2 / 64)):
+        cells = done.cells[done.cells["image"] == image]
+        assert len(cells) >= 2
+        np.testing.assert_allclose(cells["area_um2"], cells["area_px"] * um_per_px**2, atol=0.006)
+        np.testing.assert_allclose(cells["diameter_um"], 2 * np.sqrt(cells["area_um2"] / np.pi), atol=0.006)
+
+
+def test_what_is_said_of_an_image_is_in_its_row_and_its_cells_stay(tmp_path):
+    field = _field()
+    rng = np.random.default_rng(0)
+    light = np.linspace(1, 0.6, 640)[None, :, None] * np.array([0.9, 0.8, 0.7])
+    write_png(tmp_path / "in" / "uneven.png", (field.pixels * light).astype(np.uint8))
+    write_png(tmp_path / "in" / "dark.png", (field.pixels * 0.15).astype(np.uint8))
+    write_png(tmp_path / "in" / "blank.png", (200 + rng.normal(0, 1, field.pixels.shape)).astype(np.uint8))
+    records = [_record(f"{name}.png", tmp_path / "in") for name in ("uneven", "dark", "blank")]
+
+    def known(*_: object) -> Reading:
+        return Reading(_classes(field))
+
+    for name, strict in (("given", False), ("strict", True)):
+        (tmp_path / name).mkdir()
+        done = segment_files(records, tmp_path / name, known, strict=strict)
+        assert done.failures == ()
+        assert done.images["cells"].tolist() == ([3, 0, 0] if strict else [3, 3, 0])
+        assert done.without_cells == ({"blank": 1, "underexposed": 1} if strict else {"blank": 1})
+    table = _table(tmp_path / "given", "images")
+    assert table["flags"].tolist()[::2] == ["", "blank"]
+    assert "underexposed" in table.loc["dark.png", "flags"].split()
+    assert re.search(r"underexposed \(light [\d.]+, at least 60\)", table.loc["dark.png", "advice"])
+    uneven = table.loc["uneven.png"]
+    assert float(uneven["unevenness"]) == pytest.approx(1 / 0.6, rel=0.1)
+    assert float(table.loc["dark.png", "unevenness"]) < 1.3
+    assert float(uneven["light_red"]) > float(uneven["light_green"]) > float(uneven["light_blue"])
+    assert (uneven["lit"], uneven["scale"], uneven["scale_from"], uneven["rejected"]) == ("1.0", "1.0", "own", "0")
+
+
+def test_images_without_cells_are_counted_by_what_is_said_of_them():
+    flags = ["blank", "", "not_a_smear out_of_focus", "blank", "blank"]
+    images = pd.DataFrame({"cells": [0, 0, 0, 0, 2], "flags": flags})
+    counted = files_module.Segmented(images, pd.DataFrame(), ()).without_cells
+    assert list(counted.items()) == [("blank", 2), ("not_a_smear", 1), ("nothing_found", 1), ("out_of_focus", 1)]
+    assert files_module.Segmented(images[4:], pd.DataFrame(), ()).without_cells == {}
 
 
 def test_labels_hold_the_numbers_of_the_table_and_part_cells_that_touch(tmp_path):
@@ -207,7 +295,7 @@ def test_labels_hold_the_numbers_of_the_table_and_part_cells_that_touch(tmp_path
     stained = np.clip(stained + np.random.default_rng(0).normal(0, 12, stained.shape), 0, 255).astype(np.uint8)
     write_png(tmp_path / "in" / "a.png", np.where(classes[..., None] > 0, stained, field.pixels))
     (tmp_path / "out").mkdir()
-    segmented = segment_files([_record("a.png", tmp_path / "in")], tmp_path / "out", lambda _: [classes])
+    segmented = segment_files([_record("a.png", tmp_path / "in")], tmp_path / "out", lambda *_: Reading(classes))
     with Image.open(tmp_path / "out" / "a_labels.png") as image:
         assert image.mode == "I;16"
         labels = np.asarray(image)
@@ -247,7 +335,7 @@ def test_more_cells_than_labels_can_number_are_a_failure(tmp_path, monkeypatch):
     segmented = segment_files(
         [_record(name, tmp_path / "in") for name in ("three.png", "none.png")],
         tmp_path / "out",
-        lambda images: [maps.get(pixel_digest(image), np.zeros(image.shape[:2], np.uint8)) for image in images],
+        lambda pixels, *_: Reading(maps[pixel_digest(pixels)]) if pixel_digest(pixels) in maps else _nothing(pixels),
     )
     [failure] = segmented.failures
     assert failure.image == "three.png"
@@ -289,6 +377,6 @@ def test_folder_named_as_a_result_loses_no_other_image(tmp_path: Path, folder: s
         write_png(path, np.full((40, 40, 3), 200, np.uint8))
     records = collect_images([tmp_path / "in"])
     (tmp_path / "out").mkdir()
-    done = segment_files(records, tmp_path / "out", lambda given: [np.zeros(one.shape[:2], np.uint8) for one in given])
+    done = segment_files(records, tmp_path / "out", _nothing)
     assert [failure.image for failure in done.failures] == [f"{folder}/b.png"]
     assert done.images["image"].tolist() == ["a.png"]

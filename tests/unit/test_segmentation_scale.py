@@ -1,4 +1,4 @@
-"""Pixel size from drawn red cells of known diameter."""
+"""Pixel size from red cells of known diameter."""
 
 from pathlib import Path
 
@@ -9,124 +9,177 @@ from PIL import Image
 from leukospike.errors import ConfigError
 from leukospike.images import read_image
 from leukospike.segmentation.scale import (
+    MIN_RED_CELLS_SEEN,
     RED_CELL_UM,
     PixelSize,
     agreed_pixel_sizes,
     contradicts,
     pixel_size_from_red_cells,
+    round_diameters,
+    same_size,
     stored_pixel_size,
+    usual_width,
 )
-from leukospike.smears import CellKind, draw_field, subject_style
 
-BACKGROUND, RED, PURPLE = (225, 220, 215), (200, 150, 150), (90, 40, 130)
+Disc = tuple[float, float, float]
 
 
-def _field(discs: list[tuple[float, float, float]], shape: tuple[int, int] = (480, 640)) -> np.ndarray:
-    """Draw red discs of (row, column, diameter), with a pale centre."""
+def _region(discs: list[Disc], shape: tuple[int, int] = (480, 640), *, pale: bool = True) -> np.ndarray:
+    """Draw discs of (row, column, diameter), with a hole where a pale centre is missed."""
     rows, columns = np.indices(shape)
-    pixels = np.full((*shape, 3), BACKGROUND, np.uint8)
+    region = np.zeros(shape, bool)
     for row, column, diameter in discs:
         distance = np.hypot(rows - row, columns - column)
-        pixels[(distance <= diameter / 2) & (distance >= diameter / 9)] = RED
-    return pixels
+        region |= (distance <= diameter / 2) & (distance >= (diameter / 9 if pale else 0))
+    return region
 
 
-def _grid(diameter: float, step: int = 100) -> list[tuple[float, float, float]]:
-    return [(row, column, diameter) for row in range(80, 420, step) for column in range(80, 580, step)]
+def _grid(diameter: float, step: int = 100) -> list[Disc]:
+    return [(row + 0.3, column - 0.2, diameter) for row in range(80, 420, step) for column in range(80, 580, step)]
 
 
-@pytest.mark.parametrize("diameter", [30, 50, 80])
-def test_diameter_of_drawn_discs_is_found(diameter: int):
-    size = pixel_size_from_red_cells(_field(_grid(diameter)))
+def _red_cell_px(discs: list[Disc]) -> float:
+    size = pixel_size_from_red_cells(same_size(round_diameters(_region(discs))))
     assert size is not None
-    assert size.red_cell_px == pytest.approx(diameter, rel=0.04)
-    assert size.um_per_px == pytest.approx(RED_CELL_UM / diameter, rel=0.04)
-    assert size.source == "red cells"
-    assert size.red_cells == 20
+    return size.red_cell_px
 
 
-def test_spread_is_half_the_interquartile_range():
-    small, large = ([(row, column, d) for row in (80, 180, 280, 380) for column in c]
-                    for d, c in ((54, (80, 180)), (66, (320, 420))))  # fmt: skip
-    size = pixel_size_from_red_cells(_field([*small, *large]))
-    assert size is not None
-    assert size.red_cells == 16
-    assert size.spread_um_per_px == pytest.approx(RED_CELL_UM * (1 / 54 - 1 / 66) / 2, rel=0.1)
+# --- what is measured on a region ---
 
 
-def test_whole_field_is_measured_on_a_smaller_copy():
-    small = _field(_grid(40, step=60))
-    size = pixel_size_from_red_cells(np.kron(small, np.ones((3, 3, 1), np.uint8)))
-    assert size is not None
-    assert size.red_cell_px == pytest.approx(120, rel=0.04)
+@pytest.mark.parametrize("pale", [True, False])
+@pytest.mark.parametrize("diameter", [12, 20, 30, 50, 80])
+def test_diameter_of_whole_discs_is_found(diameter: int, pale: bool):
+    found = round_diameters(_region(_grid(diameter), pale=pale))
+    assert len(found) == 20
+    np.testing.assert_allclose(found, diameter, rtol=0.03)
 
 
-def test_specks_and_platelets_do_not_count():
+def test_specks_do_not_count():
     rng = np.random.default_rng(0)
-    specks = [(*rng.uniform(20, 460, 2), 12.0) for _ in range(40)]
-    size = pixel_size_from_red_cells(_field([*specks, *_grid(60)]))
-    assert size is not None
-    assert size.red_cell_px == pytest.approx(60, rel=0.06)
+    specks = [(*rng.uniform(3, 40, 2), 6.0) for _ in range(5)]
+    np.testing.assert_allclose(round_diameters(_region([*specks, *_grid(60)])), 60, rtol=0.03)
 
 
-def test_touching_and_cut_red_cells_do_not_mislead():
-    touching = [(row, column + shift, 60.0) for row, column, _ in _grid(60)[::2] for shift in (0, 57)]
-    cut = [(0.0, column, 60.0) for column in range(50, 600, 80)]
-    size = pixel_size_from_red_cells(_field([*touching, *cut]))
-    assert size is not None
-    assert size.red_cell_px == pytest.approx(60, rel=0.06)
+def test_discs_that_the_border_cuts_are_left_out():
+    # Cut by less than a tenth of their diameter, they would still pass for round.
+    ends = [(row, column, 60.0) for row in (27.0, 452.0) for column in (100.0, 220.0, 340.0, 460.0)]
+    sides = [(row, column, 60.0) for row in (130.0, 250.0, 350.0) for column in (27.0, 612.0)]
+    whole = [(row, column, 60.0) for row in (160.0, 300.0) for column in (160.0, 320.0, 480.0)]
+    np.testing.assert_allclose(round_diameters(_region([*ends, *sides, *whole])), [60] * 6, rtol=0.03)
+    assert len(round_diameters(_region([*ends, *sides]))) == 0
 
 
-def test_white_cells_do_not_count():
-    pixels = _field(_grid(50)[:4])
-    class_map = np.zeros(pixels.shape[:2], np.uint8)
-    rows, columns = np.indices(class_map.shape)
-    for column in range(80, 600, 130):
-        class_map[np.hypot(rows - 350, columns - column) <= 55] = 2
-    pixels[class_map == 2] = PURPLE
-    size = pixel_size_from_red_cells(pixels, class_map)
-    assert size is not None
-    assert size.red_cell_px == pytest.approx(50, rel=0.05)
-    assert size.red_cells == 4
+def test_long_and_dented_pieces_are_left_out():
+    rows, columns = np.indices((480, 640))
+    region = _region(_grid(50)[:3])
+    region |= np.hypot((rows - 300) / 2, columns - 100) <= 25  # twice as long as wide
+    region |= (np.hypot(rows - 300, columns - 250) <= 30) & ~(np.hypot(rows - 300, columns - 285) <= 25)
+    region[280:320, 400:480] = True  # an oblong
+    np.testing.assert_allclose(round_diameters(region), [50] * 3, rtol=0.03)
+
+
+def test_clumps_are_parted_where_too_few_lie_alone():
+    # Drawn to overlap by a tenth; a part lacks the slice that is the other's.
+    pairs = [(row, column + shift, 60.0) for row in (100, 240, 380) for column in (150, 400) for shift in (0, 54)]
+    found = round_diameters(_region([tuple(map(float, disc)) for disc in pairs], pale=False))
+    assert len(found) >= 8
+    assert np.median(found) == pytest.approx(60, rel=0.05)
+
+
+def test_clumps_are_left_out_where_enough_lie_alone():
+    alone = _grid(50)[:MIN_RED_CELLS_SEEN]
+    clump = [(300.0, 200.0, 80.0), (300.0, 272.0, 80.0)]
+    np.testing.assert_allclose(round_diameters(_region([*alone, *clump])), [50] * MIN_RED_CELLS_SEEN, rtol=0.03)
+
+
+def test_parts_that_the_border_cuts_are_left_out():
+    # Both clumps reach the border with one of their discs; only the other one is whole.
+    clumps = [(26.0, 100.0, 60.0), (80.0, 100.0, 60.0), (200.0, 26.0, 60.0), (200.0, 80.0, 60.0)]
+    assert len(round_diameters(_region(clumps, pale=False))) == 2
+
+
+@pytest.mark.parametrize("value", [False, True])
+def test_region_without_a_round_piece_gives_none(value: bool):
+    assert round_diameters(np.full((60, 80), value)).shape == (0,)
+
+
+@pytest.mark.parametrize("diameter", [24, 50, 90])
+def test_usual_width_is_about_the_diameter_of_cut_discs(diameter: int):
+    cut = [(0.0, float(column), float(diameter)) for column in range(60, 600, 110)]
+    assert usual_width(_region(cut, pale=False)) == pytest.approx(diameter, rel=0.05)
+    assert usual_width(_region(_grid(diameter), pale=False)) == pytest.approx(diameter, rel=0.05)
+    assert usual_width(np.zeros((50, 60), bool)) == 0
+
+
+# --- which of them are of one size ---
+
+
+def test_the_size_that_covers_most_is_chosen():
+    usual, odd = [48.0, 50.0, 52.0, 55.0], [20.0, 21.0, 90.0]
+    assert same_size(np.array([*odd[:2], *usual])).tolist() == usual
+    assert same_size(np.array([*usual, *odd[2:]])).tolist() == usual
+
+
+def test_sizes_that_contradict_tell_nothing():
+    assert len(same_size(np.array([20.0, 30.0, 45.0, 66.0]))) == 1  # the largest is half of the area
+    assert len(same_size(np.array([20.0, 30.0, 45.0, 66.0, 20.0, 30.0, 45.0]))) == 0
+    assert pixel_size_from_red_cells(same_size(np.array([20.0, 20.5, 21.0, 40.0, 30.0, 60.0, 90.0]))) is None
+    assert same_size(np.zeros(0)).shape == (0,)
+
+
+# --- the estimate ---
+
+
+def test_median_error_over_fields_of_known_size_is_small():
+    errors = []
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        diameter = rng.uniform(20, 90)
+        discs = [
+            (row, column, diameter * rng.normal(1, 0.05)) for row, column, _ in _grid(1, step=round(1.5 * diameter))
+        ]
+        errors.append(abs(_red_cell_px(discs) / diameter - 1))
+    assert np.median(errors) <= 0.03
+
+
+def test_interval_holds_the_truth_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    truth = RED_CELL_UM / 50
+    held = 0
+    for _ in range(400):
+        size = pixel_size_from_red_cells(50 * np.exp(rng.normal(0, 0.06, 20)))
+        assert size is not None
+        assert size.interval is not None
+        low, high = size.interval
+        assert low < size.um_per_px < high
+        held += low <= truth <= high
+    assert 0.9 <= held / 400 <= 0.98
+
+
+def test_interval_narrows_with_more_cells():
+    rng = np.random.default_rng(1)
+    few, many = (pixel_size_from_red_cells(50 * np.exp(rng.normal(0, 0.06, count))) for count in (5, 500))
+    assert few is not None
+    assert many is not None
+    assert few.interval is not None
+    assert many.interval is not None
+    assert np.ptp(many.interval) < np.ptp(few.interval) / 4
+    assert (few.red_cells, many.red_cells, few.source) == (5, 500, "red cells")
 
 
 def test_too_few_red_cells_give_no_estimate():
-    assert pixel_size_from_red_cells(_field(_grid(50)[:2])) is None
-    assert pixel_size_from_red_cells(_field(_grid(50)[:3])) is not None
+    assert pixel_size_from_red_cells(np.full(MIN_RED_CELLS_SEEN - 1, 50.0)) is None
+    size = pixel_size_from_red_cells(np.full(MIN_RED_CELLS_SEEN, 50.0))
+    assert size is not None
+    assert size.um_per_px == pytest.approx(RED_CELL_UM / 50)
+    assert size.red_cell_px == pytest.approx(50)
 
 
-@pytest.mark.parametrize("grey", [0, 200])
-def test_image_of_one_colour_gives_no_estimate(grey: int):
-    assert pixel_size_from_red_cells(np.full((300, 300, 3), grey, np.uint8)) is None
-
-
-@pytest.mark.parametrize("green", [60, 200, 250, 254])
-def test_white_cell_on_an_overexposed_ground_gives_no_estimate(green: int):
-    # A saturated background and the rounding of its blur: all that is left beside the white cell.
-    pixels = np.full((120, 120, 3), 255, np.uint8)
-    class_map = np.zeros((120, 120), np.uint8)
-    pixels[40:80, 40:80], class_map[40:80, 40:80] = (120, green, 140), 2
-    assert pixel_size_from_red_cells(pixels, class_map) is None
-
-
-def test_cells_cut_out_on_black_give_no_estimate():
-    pixels = np.zeros((450, 450, 3), np.uint8)
-    rows, columns = np.indices((450, 450))
-    for row in (100, 225, 350):
-        pixels[np.hypot(rows - row, columns - 225) < 50] = PURPLE
-    assert pixel_size_from_red_cells(pixels) is None
-
-
-def test_generated_fields_have_the_size_that_they_are_drawn_at():
-    for seed in range(3):
-        rng = np.random.default_rng(seed)
-        field = draw_field([CellKind.LYMPHOBLAST, CellKind.NEUTROPHIL], subject_style(rng), rng)
-        whole = [box for box in field.boxes if box.label == "RBC" and box.top > 0 and box.left > 0
-                 and box.bottom < 480 and box.right < 640]  # fmt: skip
-        truth = np.median([(box.bottom - box.top + box.right - box.left) / 2 for box in whole])
-        size = pixel_size_from_red_cells(field.pixels, (field.mask > 0).astype(np.uint8))
-        assert size is not None
-        assert size.red_cell_px == pytest.approx(truth, rel=0.05)
+def test_some_cells_of_another_size_do_not_mislead():
+    assert _red_cell_px([*_grid(60)[:12], *[(row, column, 30.0) for row, column, _ in _grid(1)[12:]]]) == pytest.approx(
+        60, rel=0.03
+    )
 
 
 @pytest.mark.parametrize("value", [0.0, -0.1, float("nan"), float("inf")])
@@ -136,12 +189,13 @@ def test_impossible_size_is_refused(value: float):
 
 
 def test_size_stored_in_the_file_is_taken(tmp_path: Path):
-    Image.fromarray(_field(_grid(50))).save(tmp_path / "a.png", dpi=(254_000, 254_000))
+    picture = Image.fromarray(np.where(_region(_grid(50))[..., None], (200, 150, 150), 225).astype(np.uint8))
+    picture.save(tmp_path / "a.png", dpi=(254_000, 254_000))
     size = stored_pixel_size(read_image(tmp_path / "a.png"))
     assert size is not None
     assert size.um_per_px == pytest.approx(0.1, rel=1e-3)
-    assert size.source == "metadata"
-    Image.fromarray(_field(_grid(50))).save(tmp_path / "b.png", dpi=(72, 72))
+    assert (size.source, size.interval) == ("metadata", None)
+    picture.save(tmp_path / "b.png", dpi=(72, 72))
     assert stored_pixel_size(read_image(tmp_path / "b.png")) is None
 
 
@@ -156,12 +210,19 @@ def test_cells_contradict_a_size_by_which_they_have_less_than_4_or_more_than_40_
     assert not contradicts(PixelSize(um_per_px, "given"), [])
 
 
-def test_images_of_one_frame_agree_on_a_pixel_size():
-    def estimate(um_per_px: float, red_cells: int) -> PixelSize:
-        return PixelSize(um_per_px, "red cells", red_cells=red_cells)
+def _estimate(um_per_px: float, red_cells: int) -> PixelSize:
+    return PixelSize(um_per_px, "red cells", red_cells=red_cells)
 
+
+def test_images_of_one_frame_agree_on_a_pixel_size():
     camera, other = (480, 640), (1944, 2592)
-    sizes = [estimate(0.075, 9), estimate(0.060, 3), None, estimate(0.2, 5), PixelSize(0.07, "given"), None]
+    sizes = [_estimate(0.075, 9), _estimate(0.060, 3), None, _estimate(0.2, 5), PixelSize(0.07, "given"), None]
     frames = [camera, camera, camera, camera, camera, other]
     assert agreed_pixel_sizes(sizes, frames) == [0.075, 0.075, 0.075, 0.2, 0.07, None]
     assert agreed_pixel_sizes([], []) == []
+
+
+def test_images_with_more_red_cells_weigh_more():
+    frames = [(480, 640)] * 3
+    few = [_estimate(0.070, 3), _estimate(0.071, 3), _estimate(0.080, 50)]
+    assert agreed_pixel_sizes(few, frames) == [0.080] * 3
