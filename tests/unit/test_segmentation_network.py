@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch.nn.functional import conv2d, interpolate
+from torch.nn.functional import conv2d
 
 from leukospike.errors import WeightsError
+from leukospike.framing import content_window
 from leukospike.segmentation import class_maps as class_maps_module
-from leukospike.segmentation.class_maps import class_maps
-from leukospike.segmentation.input_spikes import at_working_size, input_spikes, working_scale
+from leukospike.segmentation.input_spikes import HIGHEST_DENSITY, INPUTS, input_spikes, scaled
+from leukospike.segmentation.light import EMPTY
 from leukospike.segmentation.network import (
     CHANNELS,
     CLASSES,
@@ -101,94 +102,42 @@ def test_folding_changes_no_potential():
         torch.testing.assert_close(network.fold().double()(spikes), network(spikes), rtol=0, atol=1e-3)
 
 
-def test_rank_survives_brightness_and_gamma_where_darkness_does_not():
-    pixels = noise((30, 40)) // 8 * 4 + 8  # far enough apart that no two values fall together; none is clipped
-    changed = np.round(1.25 * 255 * (pixels / 255) ** 0.7).astype(np.uint8)
-    assert len(np.unique(changed)) == len(np.unique(pixels))
-    before, after = input_spikes(pixels), input_spikes(changed)
-    np.testing.assert_array_equal(before[3:], after[3:])
-    assert np.abs(before[:3] - after[:3]).mean() > 0.05
+def test_density_grows_evenly_with_the_stain_and_darkness_does_not():
+    thickness = np.linspace(0, 1, 6)
+    pixels = np.repeat(((EMPTY + 1) * 10 ** (-0.8 * thickness) - 1).round().astype(np.uint8)[None, :, None], 3, axis=2)
+    spikes = input_spikes(pixels)
+    assert spikes.shape == (INPUTS, 1, 6)
+    for channel in range(3):
+        np.testing.assert_allclose(spikes[3 + channel, 0], 0.8 * thickness / HIGHEST_DENSITY, atol=0.01)
+        assert np.ptp(np.diff(spikes[channel, 0])) > 0.1
 
 
 def test_input_spikes_by_hand():
     pixels = np.zeros((1, 4, 3), np.uint8)
-    pixels[0, :, 0] = (0, 51, 51, 255)
+    pixels[0, :, 0] = (0, 51, EMPTY, 255)
     spikes = input_spikes(pixels)
-    np.testing.assert_allclose(spikes[0, 0], (1, 0.8, 0.8, 0), atol=1e-6)
-    np.testing.assert_allclose(spikes[3, 0], (0.125, 0.5, 0.5, 0.875))
+    np.testing.assert_allclose(spikes[0, 0], (1, 0.8, 1 - EMPTY / 255, 0), atol=1e-6)
+    np.testing.assert_allclose(spikes[3, 0], (1, np.log10((EMPTY + 1) / 52) / HIGHEST_DENSITY, 0, 0), atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("shape", "scale"),
-    [
-        ((120, 120), 2),
-        ((60, 60), 4),
-        ((20, 20), 4),
-        ((300, 300), 1),
-        ((360, 10), 1),
-        ((361, 10), 0.5),
-        ((480, 640), 0.5),
-        ((1440, 1080), 0.25),
-        ((1944, 2592), 0.5),
-        ((8000, 8000), 0.5),
-    ],
-)
-def test_working_scale(shape, scale):
-    assert working_scale(*shape) == scale
+def test_each_pixel_is_coded_by_itself():
+    pixels = noise((20, 30))
+    np.testing.assert_array_equal(input_spikes(pixels)[:, 5:9, 7:20], input_spikes(pixels[5:9, 7:20]))
 
 
-def test_half_and_double_size_come_to_the_same_working_size():
-    for side in (120, 300, 450, 640):
-        sizes = {at_working_size(noise((factor, factor))).shape for factor in (side // 2, side, side * 2)}
-        assert len(sizes) == 1
+@pytest.mark.parametrize(("scale", "shape"), [(0.5, (15, 20)), (2, (60, 80)), (0.334, (10, 13)), (0.001, (1, 1))])
+def test_scaled_image_has_its_size_and_its_colours(scale: float, shape: tuple[int, int]):
+    pixels = noise((30, 40))
+    found = scaled(pixels, scale)
+    assert found.shape[:2] == shape
+    np.testing.assert_allclose(found.mean(axis=(0, 1)), pixels.mean(axis=(0, 1)), atol=3)
+    assert scaled(pixels, 1) is pixels
 
 
-@pytest.mark.parametrize("shape", [(16, 16), (17, 33), (120, 121), (333, 500), (1, 1), (3, 700)])
-def test_class_map_has_the_size_of_the_image(shape):
-    (found,) = class_maps(segmenter(), [noise(shape)])
-    assert found.shape == shape
-    assert found.dtype == np.uint8
-    assert found.max() <= 2
-
-
-def test_batch_equals_one_by_one():
-    network = segmenter()
-    images = [noise((100, 90), 1), noise((100, 90), 2), noise((64, 64), 3), noise((100, 90), 4)]
-    together = class_maps(network, images)
-    for image, found in zip(images, together, strict=True):
-        (alone,) = class_maps(network, [image])
-        assert (alone != found).mean() < 1e-3  # a sum may round otherwise where a potential lies between two steps
-
-
-class _Given(SpikingSegmenter):
-    """A network whose class neurons have the potentials that it is given."""
-
-    def __init__(self, potential: torch.Tensor) -> None:
-        super().__init__(folded=True)
-        self._potential = potential
-
-    def forward(self, spikes: torch.Tensor) -> torch.Tensor:
-        assert spikes.shape[-2:] == self._potential.shape[-2:]
-        return self._potential[None]
-
-
-@pytest.mark.parametrize("shape", [(450, 400), (1000, 600), (363, 360), (200, 300), (100, 90)])
-@pytest.mark.parametrize("window", [(0, 0, 0, 0), (10, 20, 12, 21), (0, 0, 30, 30), (25, 3, 60, 45), (0, 0, 999, 999)])
-def test_classes_are_those_of_the_interpolated_potentials(shape, window):
-    scale = working_scale(*shape)
-    rows, columns = round(shape[0] * scale), round(shape[1] * scale)
-    generator = torch.Generator().manual_seed(0)
-    potential = torch.rand(3, rows, columns, generator=generator)
-    top, left, bottom, right = window
-    outside = torch.ones(rows, columns, dtype=torch.bool)
-    outside[top:bottom, left:right] = False
-    # Outside the window rest wins or draws: where two spike together, the lower number counts.
-    potential[0] = torch.where(outside, potential.max(dim=0).values, potential[0] / 4)
-
-    [found] = class_maps(_Given(potential), [noise(shape)])
-    everywhere = interpolate(potential[None], shape, mode="bilinear", align_corners=False)[0]
-    np.testing.assert_array_equal(found, everywhere.argmax(dim=0).numpy())
-    assert found.any() == (right > left)
+def test_image_is_made_smaller_by_the_mean_of_its_pixels():
+    pixels = noise((4, 6))
+    wanted = pixels.reshape(2, 2, 3, 2, 3).mean(axis=(1, 3))
+    np.testing.assert_allclose(scaled(pixels, 0.5), wanted, atol=1)  # rounded once each way
 
 
 def _on_black(shape: tuple[int, int], box: tuple[int, int, int, int], seed: int = 0) -> np.ndarray:
@@ -201,15 +150,21 @@ def _on_black(shape: tuple[int, int], box: tuple[int, int, int, int], seed: int 
     return pixels
 
 
+def _working_px(pixels: np.ndarray) -> int:
+    """Give by how much the class maps make a cell on black smaller."""
+    sides = [part.stop - part.start for part in content_window(pixels)]
+    return max(1, round(np.sqrt(np.prod(sides)) / 101))
+
+
 ON_BLACK = [
     ((450, 450), (110, 130, 200, 190)),
     ((450, 450), (0, 130, 150, 210)),  # at the border
     ((450, 450), (250, 0, 200, 120)),
     ((450, 450), (243, 301, 207, 149)),
     ((446, 450), (201, 203, 31, 77)),
-    ((225, 223), (60, 70, 100, 90)),  # not halved
+    ((225, 223), (60, 70, 100, 90)),  # as it is
     ((224, 301), (5, 190, 100, 111)),
-    ((1000, 1000), (390, 410, 260, 255)),  # halved twice
+    ((1000, 1000), (390, 410, 410, 405)),  # a quarter
 ]
 
 
@@ -217,9 +172,10 @@ ON_BLACK = [
 def test_potentials_around_a_cell_on_black_are_those_of_the_whole_image(shape, box):
     network = segmenter().double()  # so that hardly any potential lies where rounding decides
     pixels = _on_black(shape, box)
-    window = class_maps_module._window_on_black(pixels)
+    px = _working_px(pixels)
+    window = class_maps_module._window_on_black(pixels, px)
     assert window is not None
-    small = at_working_size(pixels)
+    small = scaled(pixels, 1 / px)
     spikes = torch.from_numpy(input_spikes(small))[None].double()
     reach = reach_of(window, small.shape[:2])
     assert reach.bottom - reach.top < small.shape[0] or reach.right - reach.left < small.shape[1]
@@ -232,49 +188,13 @@ def test_potentials_around_a_cell_on_black_are_those_of_the_whole_image(shape, b
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize(("shape", "box"), ON_BLACK)
-def test_class_map_of_a_cell_on_black_is_that_of_the_plain_way(shape, box, monkeypatch: pytest.MonkeyPatch):
-    network, pixels = segmenter(1), _on_black(shape, box)
-    [found] = class_maps(network, [pixels])
-    window = class_maps_module._window_on_black(pixels)
-    assert window is not None
-    block = 2 * round(1 / working_scale(*shape))
-    computed = np.zeros(shape, bool)
-    computed[block * window.top : block * window.bottom, block * window.left : block * window.right] = True
-    monkeypatch.setattr(class_maps_module, "_window_on_black", lambda _: None)
-    [plain] = class_maps(network, [pixels])
-    top, left, height, width = box
-    near = np.zeros(shape, bool)
-    near[max(top - 4, 0) : top + height + 4, max(left - 4, 0) : left + width + 4] = True
-    assert np.unique(plain[near]).size > 1
-    assert (found != plain)[near].mean() < 0.02  # what one rounding decides, a random network spreads
-    assert not found[~computed].any()  # where there is no cell, nothing is computed
-
-
-@pytest.mark.parametrize(
-    "pixels",
-    [
-        np.zeros((450, 450, 3), np.uint8),
-        noise((450, 450)),
-        _on_black((450, 450), (5, 5, 440, 440)),  # hardly anything to save
-        _on_black((451, 450), (110, 130, 200, 190)),  # halved, it is no whole number of pixels
-        _on_black((120, 120), (30, 30, 50, 50)),  # enlarged
-        _on_black((20, 330), (5, 5, 10, 10)),  # too small for borders and middle
-    ],
-)
-def test_other_images_are_computed_whole(pixels: np.ndarray):
-    assert class_maps_module._window_on_black(pixels) is None
-
-
-def test_no_images():
-    assert class_maps(segmenter(), []) == []
-
-
 def test_save_and_load(tmp_path: Path):
     network = segmenter()
     save_segmenter(network, tmp_path / "weights.safetensors")
     loaded = load_segmenter(tmp_path / "weights.safetensors")
-    np.testing.assert_array_equal(*(class_maps(one, [noise((80, 80))])[0] for one in (network, loaded)))
+    spikes = torch.from_numpy(input_spikes(noise((80, 80))))[None]
+    with torch.inference_mode():
+        torch.testing.assert_close(loaded(spikes), network(spikes), rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -304,11 +224,11 @@ def test_refuses_another_network(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("steps", 15), ("channels", [16, 24]), ("classes", ["rest", "nucleus", "cytoplasm"])]
+    ("name", "value"), [("steps", 15), ("channels", [16, 24]), ("classes", ["rest", "cytoplasm", "nucleus"])]
 )
 def test_refuses_other_settings(tmp_path: Path, name: str, value: object):
     path = tmp_path / "weights.safetensors"
-    settings = {"format": "leukospike-segmenter-1", "steps": 63, "channels": CHANNELS, "classes": CLASSES}
+    settings = {"format": "leukospike-segmenter-2", "steps": 63, "channels": CHANNELS, "classes": CLASSES}
     write_weights(path, segmenter().state_dict(), settings | {name: value})
     with pytest.raises(WeightsError, match=rf"wrong part \({name} of {re.escape(str(value))}\)"):
         load_segmenter(path)
@@ -320,26 +240,22 @@ def test_refuses_other_settings(tmp_path: Path, name: str, value: object):
 def test_refuses_whole_numbers(tmp_path: Path):
     path = tmp_path / "weights.safetensors"
     save_segmenter(segmenter(), path)
-    settings = read_weights(path, form="leukospike-segmenter-1", where="", give="", use="").settings
+    settings = read_weights(path, form="leukospike-segmenter-2", where="", give="", use="").settings
     write_weights(path, {name: tensor.long() for name, tensor in segmenter().state_dict().items()}, settings)
     with pytest.raises(WeightsError, match="load_segmenter: weights must be float32, got int64 in "):
         load_segmenter(path)
 
 
-@pytest.mark.parametrize("shape", [(2048, 1536), (2051, 1537)])
-def test_large_image_in_tiles_has_no_seams(shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch):
-    # Coarse grains, the left half dark: ranks taken tile by tile would not be those of the whole.
-    grains = noise((shape[0] // 16 + 1, shape[1] // 16 + 1)).repeat(16, axis=0).repeat(16, axis=1)
-    image = grains[: shape[0], : shape[1]].copy()
-    image[:, : shape[1] // 2] //= 3
-    network = segmenter()
-    filled = np.pad(image, ((0, shape[0] % 2), (0, shape[1] % 2), (0, 0)), mode="edge")
-    whole = class_maps(network, [filled])[0][: shape[0], : shape[1]]
-    monkeypatch.setattr(class_maps_module, "LONGEST_WHOLE_PX", 1500)
-    monkeypatch.setattr(class_maps_module, "_TILE_PX", 512)
-    [tiled] = class_maps(network, [image])
-    assert len(np.unique(whole)) > 1
-    assert tiled.shape == shape
-    assert np.mean(whole != tiled) <= 1e-4  # the last bits of sums may depend on the size of the tile
-    monkeypatch.setattr(class_maps_module, "_OVERLAP_PX", 0)
-    assert np.mean(whole != class_maps(network, [image])[0]) > 1e-3
+def test_refuses_the_form_of_three_classes(tmp_path: Path):
+    path = tmp_path / "weights.safetensors"
+    settings = {"format": "leukospike-segmenter-1", "steps": 63, "channels": CHANNELS, "classes": CLASSES[:3]}
+    write_weights(path, segmenter().state_dict(), settings)
+    with pytest.raises(WeightsError, match=r"leukospike-segmenter-2, got leukospike-segmenter-1"):
+        load_segmenter(path)
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (17, 33), (120, 121), (1, 1), (3, 200)])
+def test_each_pixel_has_the_potential_of_each_class(shape: tuple[int, int]):
+    with torch.inference_mode():
+        potentials = segmenter()(torch.from_numpy(input_spikes(noise(shape)))[None])
+    assert potentials.shape == (1, len(CLASSES), *shape)

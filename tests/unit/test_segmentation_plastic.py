@@ -8,19 +8,22 @@ import pytest
 import torch
 
 from leukospike.errors import WeightsError
+from leukospike.segmentation.looks import ScaleFrom
+from leukospike.segmentation.light import Light, estimate_light
 from leukospike.segmentation.plastic import (
     CHANNELS,
     NEURONS_PER_CLASS,
     READ,
     PlasticSegmenter,
-    class_maps,
     default_plastic,
     input_latency,
     load_plastic,
+    read_classes,
     resized_classes,
     save_plastic,
     seen_at,
 )
+from leukospike.segmentation.scale import PixelSize
 from leukospike.spikes import BINS
 from leukospike.weights import read_weights, write_weights
 
@@ -31,6 +34,10 @@ def segmenter(seed: int = 0) -> PlasticSegmenter:
 
 def noise(shape: tuple[int, int], seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (*shape, 3), np.uint8)
+
+
+def classes_of(network: PlasticSegmenter, pixels: np.ndarray) -> np.ndarray:
+    return read_classes(network, pixels, Light.unknown(pixels.shape[:2])).classes
 
 
 def test_input_and_its_partner_are_opposite():
@@ -74,14 +81,18 @@ def test_earliest_class_neuron_wins():
 
 @pytest.mark.parametrize("shape", [(120, 120), (17, 33), (333, 500), (1, 1), (3, 400)])
 def test_class_map_has_the_size_of_the_image(shape):
-    (found,) = class_maps(segmenter(), [noise(shape)])
+    found = classes_of(segmenter(), noise(shape))
     assert found.shape == shape
     assert found.dtype == np.uint8
     assert found.max() <= 2
 
 
-def test_no_images():
-    assert class_maps(segmenter(), []) == []
+def test_light_and_pixel_size_are_of_no_matter_and_nothing_else_is_known():
+    pixels = (noise((90, 120)) // 2 * np.linspace(0.5, 1, 120)[None, :, None]).astype(np.uint8)
+    reading = read_classes(segmenter(), pixels, estimate_light(pixels), PixelSize(0.3, "given"))
+    np.testing.assert_array_equal(reading.classes, classes_of(segmenter(), pixels))
+    assert (reading.scale, reading.scale_from) == (1.0, ScaleFrom.OWN)
+    assert (reading.red_cells, reading.even, reading.shares) == (None, None, None)
 
 
 def test_resized_classes_go_by_what_most_are_of():
@@ -94,7 +105,7 @@ def test_save_and_load(tmp_path: Path):
     network = segmenter()
     save_plastic(network, tmp_path / "weights.safetensors")
     loaded = load_plastic(tmp_path / "weights.safetensors")
-    np.testing.assert_array_equal(*(class_maps(one, [noise((40, 40))])[0] for one in (network, loaded)))
+    np.testing.assert_array_equal(*(classes_of(one, noise((40, 40))) for one in (network, loaded)))
     assert (tmp_path / "weights.safetensors").stat().st_size < 100_000
 
 
@@ -103,7 +114,7 @@ def test_shipped_network_parts_a_drawn_cell():
     distance = np.hypot(rows - 120, columns - 120)
     classes = (distance < 80).astype(np.uint8) + (distance < 50)
     pixels = np.array([[225, 215, 220], [175, 170, 210], [100, 50, 140]], np.uint8)[classes]
-    (found,) = class_maps(default_plastic(), [pixels])
+    found = classes_of(default_plastic(), pixels)
     assert ((found == 2) == (classes == 2)).mean() > 0.9
     assert (found == 0)[classes == 0].mean() > 0.9
 

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from leukospike.errors import ConfigError, DataError
-from leukospike.segmentation.examples import CELL, UNKNOWN, LabelledImage
-from leukospike.segmentation.plastic import PlasticSegmenter, class_maps
+from leukospike.segmentation.examples import CELL, RED_CELL, REST, UNKNOWN, LabelledImage
+from leukospike.segmentation.light import Light
+from leukospike.segmentation.plastic import PlasticSegmenter, read_classes
 from leukospike.segmentation.plastic_learning import PlasticTraining, train_plastic
 
 SHORT = PlasticTraining(feature_steps=15, pixels_per_image=200, epochs=4)
@@ -23,10 +24,14 @@ def drawn_cell(seed: int, side: int = 200) -> LabelledImage:
     return LabelledImage("drawn", pixels, classes)
 
 
+def classes_of(network: PlasticSegmenter, pixels: np.ndarray) -> np.ndarray:
+    return read_classes(network, pixels, Light.unknown(pixels.shape[:2])).classes
+
+
 def accuracy(network: PlasticSegmenter, image: LabelledImage) -> float:
     """Give the mean over classes, of which chance gets a third."""
-    (found,) = class_maps(network, [image.pixels])
-    return float(np.mean([(found[image.classes == number] == number).mean() for number in range(3)]))
+    found = classes_of(network, image.pixels)
+    return float(np.mean([(found[image.labels == number] == number).mean() for number in range(3)]))
 
 
 def test_learning_finds_cells_that_it_has_not_seen():
@@ -47,9 +52,18 @@ def test_same_seed_gives_the_same_weights():
 
 def test_a_cell_without_parts_rewards_both():
     image = drawn_cell(0)
-    whole = LabelledImage("drawn", image.pixels, np.where(image.classes > 0, CELL, 0).astype(np.uint8))
-    (found,) = class_maps(train_plastic([whole], SHORT), [image.pixels])
-    assert ((found > 0) == (image.classes > 0)).mean() > 0.85
+    whole = LabelledImage("drawn", image.pixels, np.where(image.labels > 0, CELL, 0).astype(np.uint8))
+    found = classes_of(train_plastic([whole], SHORT), image.pixels)
+    assert ((found > 0) == (image.labels > 0)).mean() > 0.85
+
+
+@pytest.mark.parametrize("label", [RED_CELL, REST])
+def test_red_cells_and_what_is_of_no_white_cell_are_rest(label: int):
+    image = drawn_cell(0)
+    other = LabelledImage("drawn", image.pixels, np.where(image.labels > 0, image.labels, label).astype(np.uint8))
+    config = PlasticTraining(feature_steps=3, pixels_per_image=50, epochs=1)
+    first, second = (train_plastic([one], config).state_dict() for one in (image, other))
+    assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from PIL import Image
 
 from leukospike.segmentation import CELL_COLUMNS, Advice, PixelSize, Quality, Segmentation, segment_pixels
 from leukospike.segmentation import result as result_module
-from leukospike.segmentation.class_maps import Reading, ScaleFrom, Segmenter, read_classes
+from leukospike.segmentation.class_maps import Reading, Segmenter, read_classes
+from leukospike.segmentation.looks import ScaleFrom
 from leukospike.segmentation.network import default_segmenter
 from leukospike.segmentation.result import MIN_CONFIDENCE, Doubt
 from leukospike.smears import CellKind, DrawnField, draw_cell, draw_field, subject_style
