@@ -88,9 +88,7 @@ class AnnotatedImage:
         """Diameter of a red cell, pixels: the median of this image's whole boxes, or else that of the set."""
         rows, columns = self.pixels.shape[:2]
         whole = [
-            box
-            for box in self.red_boxes
-            if box[0] > 1 and box[1] > 1 and box[2] < rows - 2 and box[3] < columns - 2
+            box for box in self.red_boxes if box[0] > 1 and box[1] > 1 and box[2] < rows - 2 and box[3] < columns - 2
         ]
         if len(whole) < _LEAST_RED_BOXES:
             return RED_CELL_PX[self.set]
@@ -157,7 +155,8 @@ def load(name: str, folder: Path, *, seed: int = 0) -> list[AnnotatedImage]:
     elif name in {"raabin", "chula"}:
         white, red = _boxes(folder / name / "boxes.csv")
         images = [
-            _boxed(name, path, white[path.stem], red[path.stem]) for path in sorted((folder / name / "images").iterdir())
+            _boxed(name, path, white[path.stem], red[path.stem])
+            for path in sorted((folder / name / "images").iterdir())
         ]
     elif name == "pbc":
         images = [_of_kind(path) for path in _few_of_each_kind(folder / "pbc", seed)]
@@ -259,6 +258,11 @@ def _of_kind(path: Path) -> AnnotatedImage:
     pixels = read_image(path).pixels
     nothing = np.full(pixels.shape[:2], REST, np.uint8)
     return AnnotatedImage("pbc", path.stem, pixels, nothing, _array(()), "", kind=path.parent.name)
+
+
+def load_all_pbc(folder: Path) -> list[AnnotatedImage]:
+    """Read all images of pbc, for counting."""
+    return [_of_kind(path) for kind in sorted((folder / "pbc").iterdir()) for path in sorted(kind.iterdir())]
 
 
 def _few_of_each_kind(folder: Path, seed: int) -> list[Path]:

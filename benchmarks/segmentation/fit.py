@@ -19,10 +19,10 @@ from benchmarks.segmentation.not_smears import training_pictures
 from leukospike.segmentation.examples import CELL, RED_CELL, UNKNOWN, LabelledImage
 from leukospike.segmentation.examples import REST as NO_WHITE_CELL
 from leukospike.segmentation.input_spikes import scaled
-from leukospike.segmentation.regions import connected
 from leukospike.segmentation.learning import SegmenterTraining, train_segmenter
 from leukospike.segmentation.light import EMPTY, estimate_light
 from leukospike.segmentation.network import SpikingSegmenter, save_segmenter
+from leukospike.segmentation.regions import connected
 from leukospike.segmentation.scale import WORKING_RED_CELL_PX
 
 SHARES = {"tecom": 0.2, "cellavision": 0.18, "bccd": 0.15, "c-nmc": 0.07, "raabin": 0.13, "chula": 0.15, "pbc": 0.12}
@@ -92,9 +92,7 @@ def not_smears() -> list[LabelledImage]:
     """Draw pictures that show no cell."""
     return [
         LabelledImage(NOT_SMEARS, even, np.zeros(even.shape[:2], np.uint8))
-        for even in (
-            estimate_light(pixels).correct(pixels) for pixels in training_pictures(N_NOT_SMEARS, seed=SEED)
-        )
+        for even in (estimate_light(pixels).correct(pixels) for pixels in training_pictures(N_NOT_SMEARS, seed=SEED))
     ]
 
 
@@ -141,7 +139,9 @@ def _at_size(labels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     values = np.unique(labels)
     how = Image.Resampling.BOX if shape[0] < labels.shape[0] else Image.Resampling.BILINEAR
     size = (shape[1], shape[0])
-    shares = [np.asarray(Image.fromarray((labels == value).astype(np.uint8) * 255).resize(size, how)) for value in values]
+    shares = [
+        np.asarray(Image.fromarray((labels == value).astype(np.uint8) * 255).resize(size, how)) for value in values
+    ]
     return values[np.argmax(shares, axis=0)]
 
 
@@ -228,10 +228,14 @@ def _ellipse(shape: tuple[int, ...], box: np.ndarray, share: float) -> np.ndarra
 def main() -> int:
     """Train the network of one run, or of all."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.segmentation.fit", description=__doc__)
-    parser.add_argument("--run", action="append", help="all (what ships), fold-0 to fold-2, without-SET; every one if not given")
+    parser.add_argument(
+        "--run", action="append", help="all (what ships), fold-0 to fold-2, without-SET; every one if not given"
+    )
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--iterations", type=int, default=CONFIG.iterations)
-    parser.add_argument("--out", type=Path, default=KEPT, help="folder of the networks; that of `all` is put into the package")
+    parser.add_argument(
+        "--out", type=Path, default=KEPT, help="folder of the networks; that of `all` is put into the package"
+    )
     given = parser.parse_args()
     config = replace(CONFIG, iterations=given.iterations)
     plan = runs()

@@ -52,9 +52,7 @@ _BLACK = 6  # grey levels up to which JPEG and blur leave what was black
 _CUT = 0.2  # share of drawings of which a round piece is cut out on black, too
 _GREY = 0.25  # share of drawings that are shown in grey, too
 _RIDGE = 0.05  # inverse strength of the pull of coefficients to 0
-_SMEARS_WEIGH = (
-    3.0  # all smears together, over all drawings: a smear that is doubted costs more than a drawing that is not
-)
+_SMEARS_WEIGH = 8.0  # all smears together, over all drawings: to doubt a smear costs more than to believe a drawing
 
 Rng = np.random.Generator
 
@@ -103,7 +101,7 @@ def samples_of(pixels: np.ndarray, source: str, kind: str, *, is_changed: bool =
     for shown, usable in looks:
         found = measured(shown, edges_of(shown, usable=usable), usable=usable)
         if found is not None:
-            yield Sample(source, kind, is_changed, found[1], found[0])
+            yield Sample(source, kind, is_changed, found.cut_out, found.measures)
 
 
 def smears(laboratory: str) -> list[Sample]:
@@ -208,6 +206,22 @@ def _greyer(pixels: np.ndarray, rng: Rng) -> np.ndarray:
     return _rounded(light * np.exp(-((1 - share) * density + share * grey)))
 
 
+def _bluer_red_cells(pixels: np.ndarray, rng: Rng) -> np.ndarray:
+    """Let pale cells absorb more red and less blue, as in a smear of too high a pH, and dark nuclei hardly."""
+    light = _empty_colour(pixels)
+    density = -np.log(np.maximum(pixels, 1) / light)
+    grey = density.mean(axis=2, keepdims=True)
+    paleness = expit(6 * (0.6 - grey / max(float(np.percentile(grey, 97)), 0.05)))
+    factor = rng.uniform((1.0, 0.8, 0.3), (2.5, 1.2, 1.0))
+    return _rounded(light * np.exp(-density * (1 + paleness * (factor - 1))))
+
+
+def _stretched(pixels: np.ndarray, rng: Rng) -> np.ndarray:
+    """Change the ratio of the sides, as where images are brought to a square."""
+    rows, columns = pixels.shape[0], round(pixels.shape[1] * float(np.exp(rng.uniform(-0.3, 0.3))))
+    return np.asarray(Image.fromarray(pixels).resize((columns, rows), Image.Resampling.BICUBIC))
+
+
 def _noise(pixels: np.ndarray, rng: Rng) -> np.ndarray:
     """Add a camera's noise, of each pixel or a little wider."""
     noise = rng.normal(size=pixels.shape)
@@ -273,6 +287,9 @@ _OF_CELLS: tuple[Callable[[np.ndarray, Rng], np.ndarray], ...] = (
     _noise,
 )
 _OF_FIELDS: tuple[Callable[[np.ndarray, Rng], np.ndarray], ...] = (
+    _bluer_red_cells,
+    _bluer_red_cells,
+    _stretched,
     _ramp,
     _crop,
     _mirrored,
@@ -320,10 +337,12 @@ def validate(samples: Sequence[Sample]) -> None:
         kinds = set(not_smears.KINDS[number % 4 :: 4])
         left_out = [one for one in samples if one.source == source or (one.source == DRAWN and one.kind in kinds)]
         model = fit([one for one in samples if one.source != source and (one.source != DRAWN or one.kind not in kinds)])
+        smears_left = [one for one in left_out if one.source == source]
         shares: list[str] = []
         for name, chosen in (
-            ("as they are", [one for one in left_out if one.source == source and not one.is_changed]),
-            ("changed", [one for one in left_out if one.source == source and one.is_changed]),
+            ("as they are", [one for one in smears_left if not one.is_changed and not one.cut_out]),
+            ("on black", [one for one in smears_left if not one.is_changed and one.cut_out]),
+            ("changed", [one for one in smears_left if one.is_changed]),
             ("drawings of kinds left out", [one for one in left_out if one.source == DRAWN]),
         ):
             doubted = sum(model.of(one.measures, cut_out=one.cut_out) < MIN_LIKENESS for one in chosen)

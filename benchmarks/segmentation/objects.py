@@ -1,25 +1,23 @@
-"""What segmenters find in images that they have not seen: masks, objects with their evidence, and what is drawn or boxed."""
+"""What segmenters find in images that they have not seen: masks, and objects with their evidence and what they are."""
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from benchmarks.segmentation.data import NUCLEUS, REST, AnnotatedImage
+from benchmarks.segmentation.data import AnnotatedImage
 from benchmarks.segmentation.scores import MATCH_IOU, box_iou, component_boxes
 from leukospike.segmentation.class_maps import read_classes
 from leukospike.segmentation.evidence import MEASURES, evidence_of
-from leukospike.segmentation.instances import Instances, find_cells
+from leukospike.segmentation.instances import find_cells
 from leukospike.segmentation.light import estimate_light
 from leukospike.segmentation.morphology import cell_mask
 from leukospike.segmentation.network import SpikingSegmenter
 from leukospike.segmentation.scale import pixel_size_from_red_cells
 
 ABOUT_CELL, NOTHING_KNOWN = 0.3, 0.1
-"""Intersection over union of boxes from which an object is of a listed cell though badly outlined, and up to which it is
-of none; between them nothing is learned from it."""
+"""Intersection over union of boxes from which an object is of a listed cell though badly outlined, and up to which it
+is of none; between them nothing is learned from it."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,7 @@ def kept(found: Found, confidences: np.ndarray, least: float) -> tuple[np.ndarra
 
 
 def what_each_is(found: Found, image: AnnotatedImage) -> np.ndarray:
-    """Say of each object whether it is a white cell, by what is drawn or boxed: 1, 0, or NaN where that is not known."""
+    """Say of each object whether it is a white cell, by what is drawn or boxed: 1, 0, or NaN where nobody knows."""
     count = len(found.boxes)
     if image.set == "c-nmc":
         return np.ones(count)

@@ -1,14 +1,12 @@
-"""Segmentation of white cells: cross-validated Dice by set and pooled, boxes of fields, and the fall under shifts."""
+"""What the segmenter is held against: cross-validated Dice by set and pooled, boxes of fields, falls under shifts."""
 
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
-from functools import partial
 
 from benchmarks import measure
 from benchmarks.segmentation import baselines, data, scores
 from benchmarks.segmentation.data import AnnotatedImage
-from benchmarks.segmentation.fit import DARKNESS, RANKS, SHORT, fit_once
 from benchmarks.segmentation.fit_plastic import fit_predictor
 from benchmarks.segmentation.judge import AS_IT_IS, DRAWN_FINELY, Figures, Judged, Method, figures, judge
 from benchmarks.segmentation.shifts import SHIFTS
@@ -20,14 +18,13 @@ METHODS = {
     "otsu-green": Method(lambda _: baselines.otsu_green),
     "first-wave": Method(lambda _: baselines.first_wave_otsu),
     "boosted-pixels": Method(baselines.fit_boosted_pixels),
-    "surrogate": Method(fit_once),
     "stdp": Method(fit_predictor),
-    "short-darkness-and-ranks": Method(partial(fit_once, config=SHORT)),
-    "short-darkness": Method(partial(fit_once, config=SHORT, inputs=DARKNESS)),
-    "short-ranks": Method(partial(fit_once, config=SHORT, inputs=RANKS)),
     "boosted-pixels-per-set": Method(baselines.fit_boosted_pixels, per_set=True),
 }
-"""What is judged, by the name that the table gives it."""
+"""What is judged, by the name that the table gives it; the default segmenter has the table `laboratories`."""
+
+JUDGED = ("tecom", "cellavision", "bccd", "c-nmc")
+"""Sets that these methods are fitted to and judged on."""
 
 POOLED = " + ".join(DRAWN_FINELY)
 
@@ -35,7 +32,7 @@ POOLED = " + ".join(DRAWN_FINELY)
 def run(names: Sequence[str] = ()) -> None:
     """Judge the named methods, or all, and print and save the tables."""
     folder = data.data_folder()
-    images = [image for name in data.SETS for image in data.load(name, folder)]
+    images = [image for name in JUDGED for image in data.load(name, folder)]
     split = data.folds(images, n_folds=N_FOLDS, seed=SEED)
     results: dict[str, dict[str, dict[str, Figures]]] = {}
     seconds: dict[str, float] = {}
@@ -59,7 +56,7 @@ def run(names: Sequence[str] = ()) -> None:
 
 def summarised(judged: Sequence[Judged]) -> dict[str, dict[str, Figures]]:
     """Give the figures by set, or pooled, and by shift."""
-    sets = {name: (name,) for name in data.SETS} | {POOLED: DRAWN_FINELY}
+    sets = {name: (name,) for name in JUDGED} | {POOLED: DRAWN_FINELY}
     return {
         title: {
             shift: figures(chosen)
@@ -143,7 +140,7 @@ def _dice_notes(images: Sequence[AnnotatedImage]) -> tuple[str, ...]:
 
 def _counts(images: Sequence[AnnotatedImage]) -> dict[str, int]:
     """Count the images of each set."""
-    return {name: sum(image.set == name for image in images) for name in data.SETS}
+    return {name: sum(image.set == name for image in images) for name in JUDGED}
 
 
 def _set(estimate: scores.Estimate) -> str:

@@ -230,7 +230,7 @@ def segment(
         Method, typer.Option("--method", metavar="NAME", help="One of the methods above.")
     ] = Method.SURROGATE,
     pixel_size: PixelSizeOption = None,
-    strict: StrictOption = False,
+    strict: StrictOption = False,  # noqa: FBT002 - a flag
 ) -> None:
     """Find white cells in images, single cells or whole fields: masks, numbered outlines, and tables of measures.
 
@@ -335,7 +335,7 @@ def analyze(
         typer.Option("--kind", help="What each image shows. auto: told by how many cells it shows, and how large."),
     ] = Kind.AUTO,
     pixel_size: PixelSizeOption = None,
-    strict: StrictOption = False,
+    strict: StrictOption = False,  # noqa: FBT002 - a flag
     runtime: Annotated[
         Runtime, typer.Option("--runtime", help="What computes the package's classifier; onnx needs the extra.")
     ] = Runtime.TORCH,

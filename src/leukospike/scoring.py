@@ -341,9 +341,7 @@ class _Reader:
         cells: list[_Cell] = []
         even = segmentation.light.correct(picture.pixels) if segmentation.measures else picture.pixels
         for measures in map(cell_row, segmentation.measures):
-            shown = cut_out(
-                even, segmentation.instances, measures["cell"], self._framing, um_per_px=um_per_px
-            )
+            shown = cut_out(even, segmentation.instances, measures["cell"], self._framing, um_per_px=um_per_px)
             size = _size_of(measures, segmentation)
             cells.append(self._cell(record, shown, size, [BORDER] if measures["border"] else [], measures))
         by_size = um_per_px is not None and self._framing.um_per_px is not None

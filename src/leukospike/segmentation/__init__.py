@@ -9,6 +9,7 @@ refuses images that cannot be read, `result` joins the four, and `overlay` draws
 
 from leukospike.segmentation.first_wave import GREY_PER_STEP, segment_by_first_wave
 from leukospike.segmentation.instances import Box, Instances, find_cells
+from leukospike.segmentation.light import Light, estimate_light
 from leukospike.segmentation.morphology import (
     CELL_COLUMNS,
     CellMeasures,
@@ -21,7 +22,6 @@ from leukospike.segmentation.overlay import overlay
 from leukospike.segmentation.quality import Advice, Quality, quality_of
 from leukospike.segmentation.result import Doubt, Segmentation, segment_pixels
 from leukospike.segmentation.scale import RED_CELL_UM, PixelSize, pixel_size_from_red_cells, stored_pixel_size
-from leukospike.segmentation.light import Light, estimate_light
 
 __all__ = [
     "CELL_COLUMNS",

@@ -1,28 +1,24 @@
 """An image to the class of each of its pixels: at the scale that its red cells show, whole or piece by piece.
 
-The network knows cells at one scale, within a factor of two. So an image is looked at small, in a few sizes, until its
-red cells are of one size and near the one that the network knows; then it is brought to just that scale. Where there
-are too few red cells, white ones tell, less exactly. What is cut out on black shows its cell's size by itself.
+The network knows cells at one scale, within a factor of two. So an image is looked at in a few sizes, `looks`, and then
+brought to the scale on which they agree. What is cut out on black shows its cell's size by itself.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, Int64, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 
 from leukospike.framing import content_window
 from leukospike.segmentation.input_spikes import BY_VALUE, input_spikes, scaled
-from leukospike.segmentation.regions import connected
 from leukospike.segmentation.light import Light
+from leukospike.segmentation.looks import LOOK_PX, LOOKS_PX, SCALES, Look, ScaleFrom, found_scale, look_at
 from leukospike.segmentation.network import CHANNELS, CLASSES, LEAST_ON_BLACK_PX, SpikingSegmenter, reach_of
-from leukospike.segmentation.scale import WORKING_RED_CELL_PX, PixelSize, round_diameters, same_size, usual_width
+from leukospike.segmentation.regions import connected
+from leukospike.segmentation.scale import WORKING_RED_CELL_PX, PixelSize
 from leukospike.segmentation.windows import Window
-
-SCALES = (1 / 8, 8.0)
-"""Least and greatest scale at which an image is looked at: red cells of 6 to 400 pixels across."""
 
 MOST_WORKING_PX = 24_000_000
 """An image is not enlarged to more pixels than this, so that memory and time stay bounded."""
@@ -30,18 +26,8 @@ MOST_WORKING_PX = 24_000_000
 LONGEST_WHOLE_PX = 2048
 """What is longer at its working size is computed piece by piece, so that memory does not grow with it."""
 
-_LOOKS_PX = (320, 640, 1280, 160, 2560, 5120)  # longest sides at which an image is looked at, in this order
-_LOOK_PX = 1280  # no larger part is looked at, the middle one
-_SEEN = (18.0, 150.0)  # diameters of red cells that the network tells, pixels of a look
-_ENOUGH = 3  # red cells of one size that end the search ...
-_ENOUGH_SHARE, _ENOUGH_SEEN = 0.1, (25.0, 105.0)  # ... where red cells fill so much of the look, and are so large
-_LEAST_ROUND = 0.004  # share of a look that round red cells fill, if they are to tell their size
-_FEW, _PLAIN = 2, 0.12  # after so many looks, one of so much worth is believed
 _NEAR = 1.15  # a look within this factor of the working scale is as good as one at it
-_FAR = 1.3  # one beyond this factor of it found another scale
-_WHITE_CELL_PX = 85.0  # usual diameter of a white cell at the working scale
-_LEAST_WHITE = 0.01  # share of a look that is surely white, from which white cells tell its scale
-_OCTAVES = 0.5  # standard deviation of the weight of a look about the working scale, natural logarithm
+_OTHER = 1.3  # whole red cells that are off by this factor from their working size found another scale
 _CUT_OUT_CELL_PX = 101.0  # diameter of a cell on black at its working size: C-NMC's, halved
 _ALIGN_PX = 2 ** len(CHANNELS)  # by which an image can be shifted and all layers shift with it
 _OVERLAP_PX = 6 * _ALIGN_PX  # more than the network sees: 184 pixels on either side
@@ -50,19 +36,6 @@ _MARGIN = 2  # places of half the working size around a cell on black: cells wer
 _EVERY = 4  # places at which a window begins; half of what its sides are multiples of
 _MOST_ON_BLACK = 0.7  # share of an image to which the window around a cell on black is worth while
 _BAND = 256  # rows that are brought to the image's size at once
-
-
-class ScaleFrom(StrEnum):
-    """What told at which scale an image is to be read."""
-
-    RED_CELLS = "red cells"
-    WHITE_CELLS = "white cells"
-    STATED = "stated"
-    CUT_OUT = "cut out"
-    NOTHING = "nothing"
-    """No cell was seen at any scale; the image is read as it is."""
-    OWN = "own"
-    """The segmenter has sizes of its own."""
 
 
 @dataclass(frozen=True)
@@ -114,136 +87,48 @@ def read_classes(
     with torch.inference_mode():
         if light.cut_out:
             return _on_black(network, pixels)
-        scale_from, look = _found_scale(network, pixels, light, pixel_size)
+        scale_from, look = _found_look(network, pixels, light, pixel_size)
         classes = _brought_to_size(look.shares, pixels.shape[0], pixels.shape[1])
         return Reading(classes, look.scale, scale_from, look.red_cells, look.even, look.shares)
 
 
-class _Look:
-    """An image, or its middle, at one scale, and what the network says of it.
-
-    Where cells are larger or smaller than it knows, the network takes bits of them for cells: these fill little of the
-    look. Measured, at the scales that it knows red cells fill the same share of a field, and outside hardly any.
-    """
-
-    def __init__(
-        self, even: UInt8[np.ndarray, "rows columns 3"], shares: Float[np.ndarray, "classes rows columns"], scale: float
-    ) -> None:
-        self.even, self.shares, self.scale = even, shares, scale
-        likeliest = shares.argmax(axis=0)
-        red = likeliest == CLASSES.index("red cell")
-        diameters = same_size(round_diameters(red))
-        self.red_cells = diameters / scale
-        self._is_plain = float((diameters**2).sum()) * np.pi / 4 >= _LEAST_ROUND * red.size
-        self.red_px = float(np.median(diameters)) if self._is_plain else usual_width(red)
-        """Median diameter of the round red cells, or else the usual width of what is red, pixels of this look; 0 without."""
-        self._red_share = float(red.mean())
-        self.white_share, self.white_px = _white_cells(likeliest, shares)
-
-    @property
-    def is_enough(self) -> bool:
-        """Whether the red cells need no other look."""
-        low, high = _ENOUGH_SEEN
-        is_plain = self._is_plain and len(self.red_cells) >= _ENOUGH and self._red_share >= _ENOUGH_SHARE
-        return is_plain and low <= self.red_px <= high
-
-    @property
-    def worth(self) -> float:
-        """How much of the look cells fill, red ones and white, each weighted by how near it is to the working size."""
-        red = self._red_share * _nearness(self.red_px / WORKING_RED_CELL_PX) if self.tells_by_red_cells else 0.0
-        return red + self.white_share * _nearness(self.white_px / _WHITE_CELL_PX)
-
-    @property
-    def tells_by_red_cells(self) -> bool:
-        """Whether red cells of a size that the network knows are seen."""
-        return _SEEN[0] <= self.red_px <= _SEEN[1]
-
-    @property
-    def told_by(self) -> ScaleFrom:
-        """What tells the scale best: round red cells, white cells, or what is red at all."""
-        if self.tells_by_red_cells and (self._is_plain or self.white_share < _LEAST_WHITE):
-            return ScaleFrom.RED_CELLS
-        return ScaleFrom.WHITE_CELLS if self.white_share >= _LEAST_WHITE else ScaleFrom.NOTHING
-
-    @property
-    def found_scale(self) -> float:
-        """The scale at which cells would have their working size."""
-        if self.told_by is ScaleFrom.RED_CELLS:
-            return self.scale * WORKING_RED_CELL_PX / self.red_px
-        return self.scale * _WHITE_CELL_PX / self.white_px
-
-    def is_within(self, factor: float) -> bool:
-        """Tell whether it is as near to the scale that it found."""
-        return bool(abs(np.log(self.found_scale / self.scale)) <= np.log(factor))
-
-
-def _nearness(ratio: float) -> float:
-    """Weigh a size by its ratio to the working size."""
-    return float(np.exp(-((np.log(ratio) / _OCTAVES) ** 2) / 2)) if ratio > 0 else 0.0
-
-
-def _white_cells(
-    likeliest: Int64[np.ndarray, "rows columns"], shares: Float[np.ndarray, "classes rows columns"]
-) -> tuple[float, float]:
-    """Return the share of a look that is surely white, and the diameter of the piece that half of it is smaller than."""
-    white = (likeliest == 1) | (likeliest == 2)
-    pieces, n_pieces = connected(white, corners=True)
-    if not n_pieces:
-        return 0.0, 0.0
-    sure = float((2 * (shares[1][white].astype(np.float32) + shares[2][white]) - 1).sum()) / white.size
-    areas = np.sort(np.bincount(pieces.ravel())[1:])
-    middle = areas[np.searchsorted(np.cumsum(areas), areas.sum() / 2)]
-    return max(sure, 0.0), 2 * float(np.sqrt(middle / np.pi))
-
-
-def _found_scale(
+def _found_look(
     network: SpikingSegmenter,
     pixels: UInt8[np.ndarray, "rows columns 3"],
     light: Light,
     pixel_size: PixelSize | None,
-) -> tuple[ScaleFrom, _Look]:
+) -> tuple[ScaleFrom, Look]:
     """Find the scale to read an image at, and look at it there."""
     longest = max(pixels.shape[:2])
-    scales = [side / longest for side in _LOOKS_PX]
-    if pixel_size is not None:
-        scales.insert(0, WORKING_RED_CELL_PX / pixel_size.red_cell_px)
-    best: _Look | None = None
-    tried: list[float] = []
-    for scale in scales:
-        if not SCALES[0] <= scale <= SCALES[1] or any(abs(np.log(scale / other)) < np.log(_FAR) for other in tried):
-            continue
-        look = _look_at(network, pixels, light, scale)
-        tried.append(scale)
-        if best is None or look.worth > best.worth:
-            best = look
-        if look.is_enough and look is best:
-            break
-        if len(tried) >= _FEW and best.worth >= _PLAIN:
-            break
-    told = ScaleFrom.NOTHING if best is None else best.told_by
-    if told is not ScaleFrom.RED_CELLS and pixel_size is not None:
-        return ScaleFrom.STATED, _whole(network, pixels, light, _bounded(scales[0], pixels))
-    if best is None or told is ScaleFrom.NOTHING:
-        return ScaleFrom.NOTHING, _whole(network, pixels, light, _bounded(min(1.0, _LOOK_PX / longest), pixels))
-    if best.is_within(_NEAR) and best.shares.shape[1:] == _size_at(pixels, best.scale):
-        return told, best
-    whole = _whole(network, pixels, light, _bounded(best.found_scale, pixels))
-    if whole.is_enough and not whole.is_within(_FAR):
-        whole = _whole(network, pixels, light, _bounded(whole.found_scale, pixels))
+    stated = None if pixel_size is None else WORKING_RED_CELL_PX / pixel_size.red_cell_px
+    if stated is not None:
+        look = _whole(network, pixels, light, _bounded(stated, pixels))
+        if look.is_within(_OTHER):
+            return ScaleFrom.STATED, look
+    sides = [side / longest for side in LOOKS_PX]
+    scale, told, last = found_scale(lambda scale: _look_at(network, pixels, light, scale), sides)
+    if told is not ScaleFrom.RED_CELLS and stated is not None:
+        return ScaleFrom.STATED, _whole(network, pixels, light, _bounded(stated, pixels))
+    if told is ScaleFrom.NOTHING:
+        return told, _whole(network, pixels, light, _bounded(min(1.0, LOOK_PX / longest), pixels))
+    if last is not None and abs(np.log(scale / last.scale)) <= np.log(_NEAR) and _is_whole(last, pixels):
+        return told, last
+    whole = _whole(network, pixels, light, _bounded(scale, pixels))
+    if whole.is_enough and not whole.is_within(_OTHER):
+        better = whole.scale * WORKING_RED_CELL_PX / float(np.median(whole.red_px))
+        whole = _whole(network, pixels, light, _bounded(better, pixels))
     return told, whole
 
 
-def _whole(
-    network: SpikingSegmenter, pixels: UInt8[np.ndarray, "rows columns 3"], light: Light, scale: float
-) -> _Look:
+def _whole(network: SpikingSegmenter, pixels: UInt8[np.ndarray, "rows columns 3"], light: Light, scale: float) -> Look:
     """Look at a whole image."""
     even = _even(pixels, light, scale)
-    return _Look(even, _shares(network, even), scale)
+    return look_at(even, _shares(network, even), scale)
 
 
-def _size_at(pixels: UInt8[np.ndarray, "rows columns 3"], scale: float) -> tuple[int, ...]:
-    """Return rows and columns of an image at a scale, as `scaled` makes them."""
-    return tuple(max(int(length * scale + 0.5), 1) for length in pixels.shape[:2])
+def _is_whole(look: Look, pixels: UInt8[np.ndarray, "rows columns 3"]) -> bool:
+    """Tell whether a look shows all of an image."""
+    return look.even.shape[:2] == tuple(max(int(length * look.scale + 0.5), 1) for length in pixels.shape[:2])
 
 
 def _bounded(scale: float, pixels: UInt8[np.ndarray, "rows columns 3"]) -> float:
@@ -254,13 +139,13 @@ def _bounded(scale: float, pixels: UInt8[np.ndarray, "rows columns 3"]) -> float
 
 def _look_at(
     network: SpikingSegmenter, pixels: UInt8[np.ndarray, "rows columns 3"], light: Light, scale: float
-) -> _Look:
+) -> Look:
     """Look at an image, or at its middle where all is too much."""
-    most = round(_LOOK_PX / scale)
+    most = round(LOOK_PX / scale)
     top, left = (max(0, (length - most) // 2) for length in pixels.shape[:2])
     part = pixels[top : top + most, left : left + most]
     even = _even(part, light, scale, top=top, left=left)
-    return _Look(even, _shares(network, even), scale)
+    return look_at(even, _shares(network, even), scale)
 
 
 def _even(
@@ -370,7 +255,9 @@ def _interpolated(
     first, last = int(left[0]), int(right[-1]) + 1
     upper, lower = (shares[:, row, first:last].astype(np.float32) for row in (low, high))
     between = upper + weight[None, :, None] * (lower - upper)
-    return between[:, :, left - first] + share[None, None, :] * (between[:, :, right - first] - between[:, :, left - first])
+    return between[:, :, left - first] + share[None, None, :] * (
+        between[:, :, right - first] - between[:, :, left - first]
+    )
 
 
 def _weights_of(

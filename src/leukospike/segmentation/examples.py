@@ -173,9 +173,7 @@ def _crops(bank: Bank, count: int, side: int, generator: torch.Generator) -> tup
     along, aside = (turn / scale for turn in (torch.cos(angle), torch.sin(angle)))
 
     def source(of_down: Tensor, of_across: Tensor, start: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
-        places = (
-            start[:, None, None] + of_down[:, None, None] * down + of_across[:, None, None] * across
-        )
+        places = start[:, None, None] + of_down[:, None, None] * down + of_across[:, None, None] * across
         length = length[:, None, None]
         # Mirrored at the image's borders, as often as it takes.
         inside = (places % (2 * length)).minimum(2 * length - places % (2 * length))

@@ -3,7 +3,7 @@
 import os
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -20,9 +20,9 @@ from leukospike.files import write_table, written_whole
 from leukospike.images import Picture
 from leukospike.preparation import decoded
 from leukospike.progress import Progress, silent
+from leukospike.segmentation.class_maps import Segmenter
 from leukospike.segmentation.morphology import CELL_COLUMNS
 from leukospike.segmentation.overlay import overlay
-from leukospike.segmentation.class_maps import Segmenter
 from leukospike.segmentation.result import Segmentation, segment_pixels
 from leukospike.segmentation.scale import PixelSize, agreed_pixel_sizes, stored_pixel_size
 from leukospike.side_by_side import one_core_each

@@ -82,7 +82,9 @@ class Instances:
         numbers = np.concatenate([[0], np.where(kept, np.cumsum(kept), 0)]).astype(np.int32)
         if kept.all():
             return self
-        return Instances(numbers[self.labels], tuple(box for box, is_kept in zip(self.boxes, kept, strict=True) if is_kept))
+        return Instances(
+            numbers[self.labels], tuple(box for box, is_kept in zip(self.boxes, kept, strict=True) if is_kept)
+        )
 
 
 def find_cells(class_map: ClassMap, *, red_cell_px: float | None = None) -> Instances:

@@ -18,8 +18,8 @@ from leukospike.errors import ConfigError, DataError
 from leukospike.progress import Progress, silent
 from leukospike.segmentation.examples import CELL, MAY_BE, REST, UNKNOWN, Bank, LabelledImage, training_batch
 from leukospike.segmentation.input_spikes import BY_VALUE, INPUTS
-from leukospike.segmentation.regions import connected, fill_holes, window_of
 from leukospike.segmentation.network import SpikingLayer, SpikingSegmenter
+from leukospike.segmentation.regions import connected, fill_holes, window_of
 
 _LONGEST_MEAN = 0.997  # share of themselves that running means of the weights keep at the most
 _DICE_SMOOTHING_PX = 30.0
@@ -169,8 +169,8 @@ def drawn_by(network: SpikingSegmenter, image: LabelledImage) -> LabelledImage:
     """Draw the white cells of an image that are boxed, or known to be in its middle, where the network is sure of them.
 
     A cell in the middle is taken over where the piece there does not reach the border, and is surely white on the mean.
-    A boxed one is taken over where a piece of what the network takes for white cells fills a box: the box around it and the
-    drawn one have an intersection over union of at least `_AGREES`. Pixels that the network is not sure of stay
+    A boxed one is taken over where a piece of what the network takes for white cells fills a box: the box around it and
+    the drawn one have an intersection over union of at least `_AGREES`. Pixels that the network is not sure of stay
     unknown. Of the rest, pixels keep their labels, but where not all cells are boxed, what looks like another cell
     becomes unknown.
 

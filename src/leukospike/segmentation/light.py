@@ -1,8 +1,8 @@
 """The light that an image was taken in, estimated from the image itself, and the image as even white light shows it.
 
-A bright-field image is light times transmittance: of an empty place it shows the light alone. Few blocks of a smear have
-no empty place, and cells only ever take light away, so the light is the smooth surface under which the brightest of
-almost all blocks lie. It is fitted robustly, block by block, as a polynomial of the logarithm, each colour by itself;
+A bright-field image is light times transmittance: of an empty place it shows the light alone. Few blocks of a smear
+have no empty place, and cells only ever take light away, so the light is the smooth surface under which the brightest
+of almost all blocks lie. It is fitted robustly, block by block, as a polynomial of the logarithm, each colour by itself;
 what the microscope does not light (an eyepiece's surround, a frame) is left out.
 """
 
@@ -43,8 +43,8 @@ class Light:
     shape: tuple[int, int]
     """Rows and columns of the image."""
     coefficients: Float[np.ndarray, "3 terms terms"]
-    """Of the natural logarithm of red, green and blue, grey levels: the power of the row, then of the column, which both
-    run from -1 to 1 over the image."""
+    """Of the natural logarithm of red, green and blue, grey levels: the power of the row, then of the column, which
+    both run from -1 to 1 over the image."""
     lit: Bool[np.ndarray, "small_rows small_columns"]
     """Where a slide is seen, on a copy of at most 256 pixels a side: False on a surround or a frame."""
     is_known: bool = True
@@ -262,4 +262,9 @@ def _stretched_gain(
     size = (columns.size, rows.size)
     # Corner to corner: the outermost points of the grid are pixels of the part, not borders.
     inner = [0.5, 0.5, len(grids[1]) - 0.5, len(grids[0]) - 0.5]
-    return np.stack([np.asarray(Image.fromarray(plane).resize(size, Image.Resampling.BILINEAR, box=tuple(inner))) for plane in coarse])
+    return np.stack(
+        [
+            np.asarray(Image.fromarray(plane).resize(size, Image.Resampling.BILINEAR, box=tuple(inner)))
+            for plane in coarse
+        ]
+    )

@@ -12,7 +12,6 @@ from torch import Tensor
 from leukospike.errors import ConfigError, DataError
 from leukospike.progress import Progress, silent
 from leukospike.segmentation.examples import CELL, RED_CELL, REST, UNKNOWN, LabelledImage
-from leukospike.segmentation.rank_spikes import at_working_size
 from leukospike.segmentation.network import CLASSES
 from leukospike.segmentation.plastic import (
     NEURONS_PER_CLASS,
@@ -21,6 +20,7 @@ from leukospike.segmentation.plastic import (
     input_latency,
     seen_at,
 )
+from leukospike.segmentation.rank_spikes import at_working_size
 from leukospike.spikes import SpikingConv2d, k_winners
 from leukospike.spikes.plasticity import (
     Reinforcement,

@@ -15,7 +15,7 @@ from scipy import ndimage
 from skimage.filters import threshold_otsu
 
 from leukospike.segmentation.instances import NUCLEUS, ClassMap, connected, window_of
-from leukospike.segmentation.likeness import MIN_LIKENESS, likeness_of
+from leukospike.segmentation.likeness import MIN_LIKENESS, likeness_of, measured
 from leukospike.segmentation.sharpness import Edges, but_black, edges_of, percentiles, reduced, reduced_usable, step_of
 
 _SIDE = 256  # longest side of the copy on which colours are measured, pixels
@@ -37,6 +37,13 @@ DARK_BACKGROUND, MIN_BACKGROUND, MAX_GREEN = 0.35, 0.5, 0.05
 """Inverted: a background darker than the first, or darker than the second with more green than the third, of what looks
 like a smear as a negative. Real: 0.45 and more, and what is below 0.5 has no green. Inverted: up to 0.49, and 0.07 or
 more green where above 0.35."""
+MIN_COLOUR = 10.0
+"""Below, not a smear but grey, grey levels. Real: 28 and more."""
+MIN_STAINED = 0.3
+"""Below, a cell cut out on black is none. Real: 1. A photograph of a retina: 0.02."""
+MAX_RESTLESSNESS = 0.37
+"""Above, and where it is not blur, not a smear but noise of some grain. Real: up to 0.36, all but Chula's up to 0.26;
+noise: median 0.38."""
 MAX_ONE_WAY = 0.27
 """Above, out of focus: moved, or stripes. Real: up to 0.23; moved by a fourteenth of a field's width: median 0.31."""
 MIN_RED_OVER_BLUE, CLIPPED = -0.5, 253
@@ -104,6 +111,8 @@ class Appearance:
     """Share of pixels in which each channel is 250 or more."""
     green: float
     """Share of pixels in which green exceeds red and blue by more than 6."""
+    colour: float
+    """99th percentile of the range over red, green and blue, 0-255."""
     background_colour: tuple[float, ...]
     """Red, green and blue, 0-255: the median of what is brighter in green than Otsu's threshold, or white around a cell
     cut out."""
@@ -201,7 +210,9 @@ def appearance_of(
     faintest = 0.0 if n_black else float(spots.min())
     [brightest_spot] = percentiles(spots, (99,), n_zeros=n_black)
     lower, higher = np.minimum(red, blue), np.maximum(red, blue)
-    black = np.maximum(higher, green) <= _BLACK
+    largest, smallest = np.maximum(higher, green), np.minimum(lower, green)
+    black = largest <= _BLACK
+    [colour] = percentiles(largest - smallest, (99,), n_zeros=n_black)
     cut_out = (int(np.count_nonzero(black)) + n_black) / n_pixels > _CUT_OUT
     background = (255.0, 255.0, 255.0)
     if not cut_out and green.min() < green.max():
@@ -213,8 +224,9 @@ def appearance_of(
         brightest=brightest,
         background=(middle - darkest) / max(brightest - darkest, 1.0),
         cut_out=cut_out,
-        white=int(np.count_nonzero(np.minimum(lower, green) >= 250)) / n_pixels,
+        white=int(np.count_nonzero(smallest >= 250)) / n_pixels,
         green=int(np.count_nonzero(green > higher + 6)) / n_pixels,
+        colour=colour,
         background_colour=background,
     )
 
@@ -227,6 +239,7 @@ _NOTHING_SEEN = Appearance(
     cut_out=False,
     white=0.0,
     green=0.0,
+    colour=0.0,
     background_colour=(255.0, 255.0, 255.0),
 )
 
@@ -240,14 +253,22 @@ def _strangeness(
     light: tuple[float, ...],
 ) -> Advice | None:
     """Tell whether it looks like no smear, or like the negative of one."""
-    likeness = likeness_of(pixels, edges, usable=usable)
+    found = measured(pixels, edges, usable=usable)
+    likeness = likeness_of(found)
     if seen.has_dark_background:
         negative = 255 - pixels
-        if likeness_of(negative, edges_of(negative, usable=usable), usable=usable) >= max(likeness, MIN_LIKENESS):
+        of_negative = likeness_of(measured(negative, edges_of(negative, usable=usable), usable=usable))
+        if of_negative >= max(likeness, MIN_LIKENESS):
             limit = DARK_BACKGROUND if seen.background < DARK_BACKGROUND else MIN_BACKGROUND
             return Advice(Quality.INVERTED, "brightness of the background", seen.background, limit)
-    if likeness < MIN_LIKENESS:
+    if found is None or likeness < MIN_LIKENESS:
         return Advice(Quality.NOT_A_SMEAR, "likeness to a smear", likeness, MIN_LIKENESS)
+    if seen.colour < MIN_COLOUR:
+        return Advice(Quality.NOT_A_SMEAR, "colour", seen.colour, MIN_COLOUR)
+    if seen.cut_out and found.measures.stained < MIN_STAINED:
+        return Advice(Quality.NOT_A_SMEAR, "share stained", found.measures.stained, MIN_STAINED)
+    if edges.restlessness > MAX_RESTLESSNESS:
+        return Advice(Quality.NOT_A_SMEAR, "restlessness", edges.restlessness, MAX_RESTLESSNESS)
     # The image's own background, since light that was evened out has one colour again.
     if class_map is not None and light[0] < CLIPPED:
         red_over_blue = _red_over_blue(pixels, class_map, seen.background_colour)

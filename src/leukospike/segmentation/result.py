@@ -1,4 +1,4 @@
-"""What segmentation gives for one image: from its pixels to cells, each with its confidence, and advice on the image."""
+"""What segmentation gives for one image: cells, each with its confidence, and advice on the image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,12 +10,13 @@ import pandas as pd
 from jaxtyping import UInt8
 from PIL import Image
 
-from leukospike.segmentation.class_maps import Reading, ScaleFrom, Segmenter
+from leukospike.segmentation.class_maps import Reading, Segmenter
 from leukospike.segmentation.evidence import default_evidence, evidence_of
 from leukospike.segmentation.instances import Box, ClassMap, Instances, find_cells, touches_border
 from leukospike.segmentation.light import Light, estimate_light
+from leukospike.segmentation.looks import ScaleFrom
 from leukospike.segmentation.morphology import CellMeasures, cell_mask, cell_table, measure_cells
-from leukospike.segmentation.quality import Advice, Quality, quality_of
+from leukospike.segmentation.quality import Advice, Quality, appearance_of, quality_of
 from leukospike.segmentation.scale import (
     KNOWN_RED_CELL_PX,
     WORKING_RED_CELL_PX,
@@ -29,6 +30,7 @@ MIN_CONFIDENCE = 0.5
 
 _QUALITY_PX = 640  # longest side of the copy that quality is told on, which sees no more
 _FEW_RED_CELLS = 6.0  # diameters of red cells: a picture that is no longer shows one cell, or none
+_MOST_RED_CELLS = 7.0  # one that is longer is a field: single cells of pbc and cellavision show 5, chula's fields 8
 _MIDDLE = 0.2  # of the longer side: the cell of a picture of one cell is no farther from the middle ...
 _LARGE = 0.18  # ... and its diameter no less
 
@@ -101,15 +103,19 @@ class Segmentation:
         """Whether this is a picture of a single cell, by what it shows, and not a field.
 
         A cell on black is one. So is an image with at most one whole cell that lies about its middle and is large in
-        it; without a cell, one that is too small for a field.
+        it, unless by its red cells it is longer than such pictures are; without a cell, one that is too small for a
+        field.
         """
         if self.light.cut_out:
             return True
         rows, columns = self.mask.shape
         longest = max(rows, columns)
         if not self.measures:
-            return self.scale_from is ScaleFrom.RED_CELLS and longest * self.scale / WORKING_RED_CELL_PX <= _FEW_RED_CELLS
-        if self.whole_cells > 1:
+            return (
+                self.scale_from is ScaleFrom.RED_CELLS and longest * self.scale / WORKING_RED_CELL_PX <= _FEW_RED_CELLS
+            )
+        is_long = longest * self.scale > _MOST_RED_CELLS * WORKING_RED_CELL_PX
+        if self.whole_cells > 1 or (self.scale_from in {ScaleFrom.RED_CELLS, ScaleFrom.STATED} and is_long):
             return False
         cell = self.measures[(self.middle_cell or 1) - 1]
         off = np.hypot(cell.row - (rows - 1) / 2, cell.column - (columns - 1) / 2)
@@ -152,7 +158,11 @@ def segment_pixels(
     light = estimate_light(pixels)
     reading = segmenter(pixels, light, pixel_size)
     quality = _quality_of(pixels, light, reading.classes)
-    size = pixel_size_from_red_cells(reading.red_cells) if pixel_size is None and reading.red_cells is not None else pixel_size
+    size = (
+        pixel_size_from_red_cells(reading.red_cells)
+        if pixel_size is None and reading.red_cells is not None
+        else pixel_size
+    )
     refused = quality if strict else [advice for advice in quality if advice.quality is Quality.BLANK]
     classes = np.zeros_like(reading.classes) if refused else reading.classes
     red_cell_px = _red_cell_px(reading, size)
@@ -199,11 +209,17 @@ def _quality_of(pixels: UInt8[np.ndarray, "rows columns 3"], light: Light, class
     """Tell the quality of an image on a small copy in even light."""
     step = -(-max(pixels.shape[:2]) // _QUALITY_PX)
     small = np.asarray(Image.fromarray(pixels).reduce(step)) if step > 1 else pixels
+    coarse = classes[::step, ::step]
+    # Light that was evened out for a negative is none, and what is left of it looks like nothing.
+    if appearance_of(small).has_dark_background:
+        advice = quality_of(small, coarse)
+        if any(one.quality is Quality.INVERTED for one in advice):
+            return advice
     even = light.correct(small, step=step)
     if not light.is_known:
-        return quality_of(even, classes[::step, ::step])
+        return quality_of(even, coarse)
     lit = Image.fromarray(light.lit).resize((even.shape[1], even.shape[0]), Image.Resampling.NEAREST)
-    return quality_of(even, classes[::step, ::step], usable=np.asarray(lit), light=light.colour)
+    return quality_of(even, coarse, usable=np.asarray(lit), light=light.colour)
 
 
 def _even_where_cells_are(
@@ -218,9 +234,7 @@ def _even_where_cells_are(
     return even
 
 
-def _doubts(
-    reading: Reading, instances: Instances, size: PixelSize | None, classes: ClassMap
-) -> tuple[Doubt, ...]:
+def _doubts(reading: Reading, instances: Instances, size: PixelSize | None, classes: ClassMap) -> tuple[Doubt, ...]:
     """Say what may be wrong with pixel size and scale."""
     doubts: list[Doubt] = []
     if size is not None and size.source != "red cells" and contradicts(size, _areas(classes, instances)):

@@ -85,7 +85,12 @@ class CropFrontEnd:
             raise ImageError(msg)
         area = int(np.count_nonzero(found.instances.labels == number))
         share = 2 * float(np.sqrt(area / np.pi)) / max(picture.pixels.shape[:2])
-        return cut_out(found.light.correct(picture.pixels), found.instances, number, replace(PICTURE, cell_share=min(share, _LARGEST_SHARE)))
+        return cut_out(
+            found.light.correct(picture.pixels),
+            found.instances,
+            number,
+            replace(PICTURE, cell_share=min(share, _LARGEST_SHARE)),
+        )
 
     def changed(
         self, seen: UInt8[np.ndarray, "n 96 96 3"], augmentation: Augmentation

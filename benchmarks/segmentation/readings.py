@@ -1,0 +1,81 @@
+"""What the network of each run says of its test images, read once and kept."""
+
+import pickle
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+from multiprocessing import get_context
+
+import numpy as np
+import torch
+
+from benchmarks.segmentation.data import AnnotatedImage
+from benchmarks.segmentation.fit import KEPT, LEFT_OUT, N_FOLDS, runs
+from benchmarks.segmentation.objects import Found, found_in, what_each_is
+from leukospike.errors import DataError
+from leukospike.segmentation.network import SpikingSegmenter, load_segmenter
+
+FOLDS = tuple(f"fold-{number}" for number in range(N_FOLDS))
+WITHOUT = {name: f"without-{name}" for name in LEFT_OUT}
+
+Reading = tuple[Found, np.ndarray]
+"""What was found in an image, and what each object is."""
+
+_WORKERS = 2
+
+
+@cache
+def plan() -> dict[str, tuple[list[AnnotatedImage], list[AnnotatedImage]]]:
+    """Return training and test images of each run, read once."""
+    return runs()
+
+
+def network_of(run: str) -> SpikingSegmenter:
+    """Return the network of a run.
+
+    Raises
+    ------
+    DataError
+        If it was not trained.
+    """
+    path = KEPT / f"{run}.safetensors"
+    if not path.exists():
+        msg = f"network_of: {path} must exist. Run: python -m benchmarks.segmentation.fit --run {run}"
+        raise DataError(msg)
+    return load_segmenter(path)
+
+
+def readings_of(run: str) -> list[Reading]:
+    """Return what a run's network says of its test images, and of drawn pictures without cells; kept for next time."""
+    from benchmarks.segmentation.fit_evidence import not_smears
+
+    kept = KEPT / f"{run}-readings.pickle"  # our own file, of this machine: nothing of others is ever unpickled
+    if kept.exists():
+        with kept.open("rb") as file:
+            return pickle.load(file)
+    network = network_of(run)
+    found = read_all(run, plan()[run][1]) + not_smears(network)
+    with kept.open("wb") as file:
+        pickle.dump(found, file)
+    return found
+
+
+def read_all(run: str, images: Sequence[AnnotatedImage]) -> list[Reading]:
+    """Read images by a run's network, side by side."""
+    # Forked before any thread of torch exists in the children: each has one core.
+    with ProcessPoolExecutor(
+        _WORKERS, mp_context=get_context("fork"), initializer=torch.set_num_threads, initargs=(1,)
+    ) as pool:
+        return list(pool.map(_read, [run] * len(images), images, chunksize=8))
+
+
+@cache
+def _network(run: str) -> SpikingSegmenter:
+    """Load a network once in each process."""
+    return network_of(run)
+
+
+def _read(run: str, image: AnnotatedImage) -> Reading:
+    """Read one image."""
+    found = found_in(_network(run), image)
+    return found, what_each_is(found, image)

@@ -1,0 +1,216 @@
+"""At which scale an image is to be read: looks at it in a few sizes, each of which votes for a scale.
+
+The network tells red cells from white ones while red cells are about 20 to 150 pixels across. Where they are smaller or
+larger, it takes bits of cells for cells, and these fill little of the look. So each look votes by what it sees for the
+scale at which red cells would have their working size, with the area that they fill: by whole, round red cells; where
+there is none, by the width of what is red; and by white cells, less exactly. Looks at one image agree where they are
+right.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int64, UInt8
+
+from leukospike.segmentation.network import CLASSES
+from leukospike.segmentation.regions import connected
+from leukospike.segmentation.scale import WORKING_RED_CELL_PX, round_diameters, same_size, usual_width
+
+SCALES = (1 / 8, 4.5)
+"""Least and greatest scale at which an image is looked at: red cells of 11 to 400 pixels across."""
+
+LOOKS_PX = (320, 640, 1280, 160)
+"""Longest sides at which an image is looked at, in this order."""
+
+LOOK_PX = 1280
+"""Of what is larger than this at a scale, its middle is looked at."""
+
+_ENOUGH, _ENOUGH_SHARE, _ENOUGH_SEEN = 8, 0.03, (25.0, 105.0)  # so many red cells of such size need no other look
+_AGREED, _LEAST_AGREED = 0.7, 0.01  # share of the votes, and weight, on which two looks may end the search
+_LEAST_VOTES = 3e-4  # weight of all votes for a scale, below which nothing was seen
+_LEAST_ROUND = 0.004  # share of a look that round red cells fill, if they are to tell their size
+_LEAST_WHITE = 0.002  # share of a look that is surely white, if white cells are to
+_WHITE_CELL_PX = 85.0  # usual diameter of a white cell at the working scale
+_FEW = 2  # red cells that count half
+_FAR = 0.7  # standard deviation of a look's worth about the working size, natural logarithm
+_BY_ROUND, _BY_WIDTH, _BY_WHITE = (1.0, 0.15), (0.03, 0.4), (0.08, 0.35)  # weight, and standard deviation of the vote
+
+
+class ScaleFrom(StrEnum):
+    """What told at which scale an image is to be read."""
+
+    RED_CELLS = "red cells"
+    WHITE_CELLS = "white cells"
+    STATED = "stated"
+    CUT_OUT = "cut out"
+    NOTHING = "nothing"
+    """No cell was seen at any scale; the image is read as it is."""
+    OWN = "own"
+    """The segmenter has sizes of its own."""
+
+
+class Vote(NamedTuple):
+    """What a look says of the scale."""
+
+    scale: float
+    """Natural logarithm."""
+    weight: float
+    spread: float
+    """Standard deviation of the logarithm."""
+    by: ScaleFrom
+
+
+@dataclass(frozen=True)
+class Look:
+    """An image, or its middle, at one scale, and what the network says of it."""
+
+    even: UInt8[np.ndarray, "rows columns 3"]
+    shares: Float[np.ndarray, "classes rows columns"]
+    scale: float
+    red_px: Float[np.ndarray, " cells"]
+    """Diameters of whole, round red cells of one size, pixels of this look."""
+    votes: tuple[Vote, ...]
+
+    @property
+    def red_cells(self) -> Float[np.ndarray, " cells"]:
+        """The same, pixels of the image."""
+        return self.red_px / self.scale
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether the red cells need no other look."""
+        if len(self.red_px) < _ENOUGH:
+            return False
+        low, high = _ENOUGH_SEEN
+        return low <= float(np.median(self.red_px)) <= high and _area(self.red_px, self.shares) >= _ENOUGH_SHARE
+
+    def is_within(self, factor: float) -> bool:
+        """Tell whether enough whole red cells say that this scale is the working one, within a factor."""
+        if len(self.red_px) < _FEW + 1:
+            return False
+        return bool(abs(np.log(np.median(self.red_px) / WORKING_RED_CELL_PX)) <= np.log(factor))
+
+
+def look_at(
+    even: UInt8[np.ndarray, "rows columns 3"], shares: Float[np.ndarray, "classes rows columns"], scale: float
+) -> Look:
+    """Say what a network's answer tells of the scale.
+
+    Parameters
+    ----------
+    even : ndarray of shape (rows, columns, 3)
+        The image, or its middle, at the scale, uint8 RGB in even light.
+    shares : ndarray of shape (classes, rows, columns)
+        How likely each pixel is of each class.
+    scale : float
+
+    Returns
+    -------
+    Look
+    """
+    likeliest = shares.argmax(axis=0)
+    red = likeliest == CLASSES.index("red cell")
+    red_px = same_size(round_diameters(red))
+    votes: list[Vote] = []
+    if len(red_px) and _area(red_px, shares) >= _LEAST_ROUND:
+        certain = len(red_px) / (len(red_px) + _FEW)
+        votes += _vote(float(np.median(red_px)), WORKING_RED_CELL_PX, scale, _area(red_px, shares) * certain, _BY_ROUND)
+    else:
+        votes += _vote(usual_width(red), WORKING_RED_CELL_PX, scale, float(red.mean()), _BY_WIDTH)
+    white_share, white_px = _white_cells(likeliest, shares)
+    if white_share >= _LEAST_WHITE:
+        votes += _vote(white_px, _WHITE_CELL_PX, scale, white_share, _BY_WHITE, ScaleFrom.WHITE_CELLS)
+    return Look(even, shares, scale, red_px, tuple(votes))
+
+
+def found_scale(look: Callable[[float], Look], scales: Sequence[float]) -> tuple[float, ScaleFrom, Look | None]:
+    """Look at an image until its looks agree on a scale.
+
+    Parameters
+    ----------
+    look : callable
+        Looks at the image at a scale.
+    scales : sequence of float
+        In the order in which they are looked at; those outside `SCALES` are not.
+
+    Returns
+    -------
+    scale : float
+        1 where nothing was seen.
+    scale_from : ScaleFrom
+        Red cells, white cells or nothing.
+    look : Look or None
+        The last of the looks.
+    """
+    votes: list[Vote] = []
+    last: Look | None = None
+    for number, scale in enumerate(scale for scale in scales if SCALES[0] <= scale <= SCALES[1]):
+        last = look(scale)
+        votes += last.votes
+        if last.is_enough and not number:
+            break
+        if number and votes:
+            agreed = max(_support(votes, vote.scale) for vote in votes)
+            if agreed >= max(_AGREED * sum(vote.weight for vote in votes), _LEAST_AGREED):
+                break
+    if not votes:
+        return 1.0, ScaleFrom.NOTHING, last
+    places = np.linspace(np.log(SCALES[0]), np.log(SCALES[1]), 200)
+    best = float(max(places, key=lambda place: _support(votes, place)))
+    if _support(votes, best) < _LEAST_VOTES:
+        return 1.0, ScaleFrom.NOTHING, last
+    pulls = np.array([_pull(vote, best) / vote.spread**2 for vote in votes])
+    scale = float(np.exp(pulls @ [vote.scale for vote in votes] / pulls.sum()))
+    by = [
+        sum(_pull(vote, best) for vote in votes if vote.by is told)
+        for told in (ScaleFrom.RED_CELLS, ScaleFrom.WHITE_CELLS)
+    ]
+    return scale, ScaleFrom.RED_CELLS if by[0] >= by[1] else ScaleFrom.WHITE_CELLS, last
+
+
+def _vote(
+    seen_px: float,
+    working_px: float,
+    scale: float,
+    share: float,
+    kind: tuple[float, float],
+    by: ScaleFrom = ScaleFrom.RED_CELLS,
+) -> list[Vote]:
+    """Vote for the scale at which what is seen would have its working size; none where nothing is seen."""
+    if seen_px <= 0:
+        return []
+    near = float(np.exp(-((np.log(seen_px / working_px) / _FAR) ** 2) / 2))
+    weight, spread = kind
+    return [Vote(float(np.log(scale * working_px / seen_px)), weight * share * near, spread, by)]
+
+
+def _pull(vote: Vote, place: float) -> float:
+    """Return how much a vote speaks for a scale."""
+    return vote.weight * float(np.exp(-(((vote.scale - place) / vote.spread) ** 2) / 2))
+
+
+def _support(votes: Sequence[Vote], place: float) -> float:
+    """Return how much all votes speak for a scale."""
+    return sum(_pull(vote, place) for vote in votes)
+
+
+def _area(red_px: Float[np.ndarray, " cells"], shares: Float[np.ndarray, "classes rows columns"]) -> float:
+    """Return the share of a look that discs of these diameters fill."""
+    return float((red_px**2).sum()) * np.pi / 4 / (shares.shape[1] * shares.shape[2])
+
+
+def _white_cells(
+    likeliest: Int64[np.ndarray, "rows columns"], shares: Float[np.ndarray, "classes rows columns"]
+) -> tuple[float, float]:
+    """Return the share of a look that is surely white, and the diameter of the piece that half of it is up to."""
+    white = (likeliest == 1) | (likeliest == 2)
+    pieces, n_pieces = connected(white, corners=True)
+    if not n_pieces:
+        return 0.0, 0.0
+    sure = float((2 * (shares[1][white].astype(np.float32) + shares[2][white]) - 1).sum()) / white.size
+    areas = np.sort(np.bincount(pieces.ravel())[1:])
+    middle = areas[np.searchsorted(np.cumsum(areas), areas.sum() / 2)]
+    return max(sure, 0.0), 2 * float(np.sqrt(middle / np.pi))
