@@ -7,7 +7,15 @@ import pytest
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from benchmarks.segmentation.data import CELLS_PER_SUBJECT, AnnotatedImage, folds, groups, load
+from benchmarks.segmentation.data import (
+    CELLS_PER_SUBJECT,
+    RED_CELL_PX,
+    AnnotatedImage,
+    folds,
+    groups,
+    load,
+    load_all_pbc,
+)
 from leukospike.errors import DataError, SplitError
 
 
@@ -24,7 +32,7 @@ def image(
     group: int = 0,
 ) -> AnnotatedImage:
     nothing = np.zeros(pixels.shape[:2], np.uint8)
-    return AnnotatedImage(set, "any", pixels, nothing, np.zeros((0, 4), int), subject, group)
+    return AnnotatedImage(set, "any", pixels, nothing, np.zeros((0, 4), int), subject, group=group)
 
 
 def blank(*, set: str = "tecom", group: int = 0) -> AnnotatedImage:  # noqa: A002
@@ -49,13 +57,52 @@ def test_a_set_with_masks_is_read_in_order(tmp_path):
     assert first.boxes.shape == (0, 4)
 
 
-def test_a_field_has_the_boxes_of_its_white_cells_only(tmp_path):
+def test_a_field_has_the_boxes_of_its_white_and_red_cells(tmp_path):
     write(tmp_path / "bccd" / "images" / "00007.jpg", texture(0))
     write(tmp_path / "bccd" / "masks" / "00007.png", np.zeros((120, 120), np.uint8))
-    rows = ["image,label,xmin,ymin,xmax,ymax", "00007,WBC,1,2,30,40", "00007,RBC,5,5,9,9", "00008,WBC,0,0,9,9"]
+    rows = ["image,label,xmin,ymin,xmax,ymax", "00007,WBC,1,2,30,40", "00007,RBC,5,6,9,8", "00008,WBC,0,0,9,9"]
+    rows.append("00007,Platelets,50,50,60,60")
     (tmp_path / "bccd" / "boxes.csv").write_text("\n".join(rows))
     (field,) = load("bccd", tmp_path)
     assert field.boxes.tolist() == [[2, 1, 40, 30]]
+    assert field.red_boxes.tolist() == [[6, 5, 8, 9]]
+    assert field.nucleus_drawn
+
+
+def test_boxed_fields_have_nothing_drawn_and_chula_is_grouped_by_slide(tmp_path):
+    names = ("B-30_0001", "B-30_0002", "C-2_0001")
+    for place, name in enumerate(names):
+        write(tmp_path / "chula" / "images" / f"{name}.png", texture(place))
+    rows = ["image,label,xmin,ymin,xmax,ymax", "B-30_0002,neutrophil,3,4,20,30"]
+    (tmp_path / "chula" / "boxes.csv").write_text("\n".join(rows))
+    fields = load("chula", tmp_path)
+    assert [field.name for field in fields] == list(names)
+    assert [field.boxes.tolist() for field in fields] == [[], [[4, 3, 30, 20]], []]
+    assert fields[0].group == fields[1].group != fields[2].group
+    assert not any(field.mask.any() or field.nucleus_drawn for field in fields)
+
+
+def test_as_many_cells_of_each_kind_are_drawn(tmp_path, monkeypatch):
+    monkeypatch.setattr("benchmarks.segmentation.data.PBC_PER_KIND", 2)
+    for kind, count in (("platelet", 3), ("monocyte", 1)):
+        for number in range(count):
+            write(tmp_path / "pbc" / kind / f"{kind}_{number}.png", texture(number, (60, 60)))
+    drawn = load("pbc", tmp_path, seed=1)
+    assert sorted(image.kind for image in drawn) == ["monocyte", "platelet", "platelet"]
+    assert [image.name for image in drawn] == [image.name for image in load("pbc", tmp_path, seed=1)]
+    assert {image.kind for image in load_all_pbc(tmp_path)} == {"platelet", "monocyte"}
+    assert len(load_all_pbc(tmp_path)) == 4
+
+
+def test_red_cells_are_as_large_as_their_whole_boxes_or_else_as_usual_in_the_set():
+    boxes = [[10, 10, 30, 50], [40, 40, 70, 60], [50, 10, 70, 40], [60, 60, 90, 80], [0, 0, 90, 90], [20, 30, 120, 90]]
+    nothing = np.zeros((0, 4), int)
+    field, few = (
+        AnnotatedImage("bccd", "a", texture(0), np.zeros((120, 120), np.uint8), nothing, "", np.array(boxes[:count]))
+        for count in (6, 3)
+    )
+    assert field.red_cell_px == pytest.approx(np.sqrt(600))
+    assert few.red_cell_px == RED_CELL_PX["bccd"]
 
 
 def test_a_cell_on_black_is_its_own_mask_and_subjects_count_alike(tmp_path):
@@ -74,7 +121,7 @@ def test_a_cell_on_black_is_its_own_mask_and_subjects_count_alike(tmp_path):
 def test_a_set_that_is_not_there_is_named(tmp_path):
     with pytest.raises(DataError, match="load: cellavision must hold images, got none"):
         load("cellavision", tmp_path)
-    with pytest.raises(DataError, match="name must be one of tecom, cellavision, bccd, c-nmc, got imagenet"):
+    with pytest.raises(DataError, match="name must be one of tecom, cellavision, bccd, c-nmc, raabin, chula, pbc, got imagenet"):
         load("imagenet", tmp_path)
 
 

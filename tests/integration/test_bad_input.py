@@ -125,7 +125,7 @@ def test_bad_files_are_named_and_the_rest_goes_on(
 ):
     reason = "leukospike: files must be readable images, got 15 of 39 that are not. See "
     out = tmp_path / "analysis"
-    ended = leukospike("analyze", mixed, "--model", finished, "--out", out)
+    ended = leukospike("analyze", mixed, "--model", finished, "--kind", "cell", "--out", out)
     assert (ended.status, ended.reason) == (1, f"{reason}{out / 'failures.csv'}.")
     _check_failures(out / "failures.csv")
     assert _lines(out / "cells.csv") == 24

@@ -62,7 +62,11 @@ def _rows(table: Path) -> list[dict[str, str]]:
 
 def _draw_cell(path: Path, seed: int = 0) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_png(path, np.random.default_rng(seed).integers(0, 256, (32, 40, 3), np.uint8))
+    rows, columns = np.mgrid[:32, :40]
+    away = np.hypot(rows - 15.5, columns - 19.5)
+    colours = np.array([(228, 222, 224), (185, 160, 210), (95, 50, 140)])[(away < 12).astype(int) + (away < 8.5)]
+    noise = np.random.default_rng(seed).normal(0, 3, colours.shape)
+    write_png(path, np.clip(colours + noise, 0, 255).astype(np.uint8))
     return path
 
 
@@ -219,7 +223,8 @@ def test_train_holds_out_a_share_and_its_weights_analyze(leukospike, discs: Path
     assert _names(run / "weights") == ["fold_0.safetensors"]
     assert 0 < len(_rows(run / "predictions.csv")) < 24
     weights = run / "weights" / "fold_0.safetensors"
-    assert leukospike("analyze", discs, "--model", weights, "--out", tmp_path / "analysis").status == 0
+    ended = leukospike("analyze", discs, "--model", weights, "--kind", "cell", "--out", tmp_path / "analysis")
+    assert ended.status == 0
     assert len(_rows(tmp_path / "analysis" / "cells.csv")) == 24
 
 
@@ -251,13 +256,14 @@ def test_options_go_before_the_file_and_the_file_before_the_preset(
 
 def test_analyze_gives_tables_summary_and_report(leukospike, finished: Path, discs: Path, tmp_path: Path):
     out = tmp_path / "new" / "analysis"
-    ended = leukospike("analyze", discs, "--model", finished, "--out", out)
+    ended = leukospike("analyze", discs, "--model", finished, "--kind", "cell", "--out", out)
     assert (ended.status, ended.out) == (0, f"Report: {out / 'report.html'}\n")
     stage, *notices = ended.error.splitlines()
     assert stage == "analyze (24)"
     assert notices == [f"leukospike: {notice}" for notice in json.loads((out / "summary.json").read_text())["notices"]]
     assert "not calibrated" in notices[0]
-    assert _names(out) == ["cells.csv", "report.html", "subjects.csv", "summary.json", "thumbnails.npz"]
+    assert _names(out) == ["cells.csv", "images.csv", "report.html", "subjects.csv", "summary.json", "thumbnails.npz"]
+    assert {row["kind"] for row in _rows(out / "images.csv")} == {"cell"}
     cells = _rows(out / "cells.csv")
     assert list(cells[0])[:5] == ["image", "subject", "probability", "decision", "flags"]
     assert [row["image"] for row in cells] == _names(discs)
@@ -355,9 +361,70 @@ def test_segment_finds_the_cells_of_fields(leukospike, cohort: Path, tmp_path: P
     assert {(row["pixel_size_from"], row["um_per_px"]) for row in _rows(out / "images.csv")} == {("metadata", "0.125")}
 
 
+def _spoiled(cohort: Path, folder: Path) -> Path:
+    """Give a field as it is, the same in the dark, and a blank slide."""
+    [field, *_] = sorted((cohort / "fields" / "images").iterdir())
+    folder.mkdir()
+    for name, factor in (("good", 1.0), ("dark", 0.15)):
+        write_png(folder / f"{name}.png", (np.asarray(Image.open(field)) * factor).astype(np.uint8))
+    noise = np.random.default_rng(0).normal(0, 2, (480, 640, 3))
+    write_png(folder / "slide.png", (225 + noise).astype(np.uint8))
+    return folder
+
+
+def test_segment_gives_cells_despite_advice_and_says_where_there_are_none(leukospike, cohort: Path, tmp_path: Path):
+    ended = leukospike("segment", _spoiled(cohort, tmp_path / "in"), "--out", tmp_path / "out")
+    assert ended.status == 0
+    assert ended.reason == (
+        "leukospike: No cells were found in some images: 1 blank, 1 no_scale. images.csv says more of each."
+    )
+    images = {row["image"]: row for row in _rows(tmp_path / "out" / "images.csv")}
+    assert int(images["good.png"]["cells"]) > 0
+    assert int(images["dark.png"]["cells"]) > 0
+    assert "underexposed" in images["dark.png"]["flags"].split()
+    assert (images["slide.png"]["cells"], images["slide.png"]["flags"].split()[0]) == ("0", "blank")
+
+
+def test_strict_gives_no_cells_of_an_image_that_may_be_bad(leukospike, cohort: Path, tmp_path: Path):
+    folder = _spoiled(cohort, tmp_path / "in")
+    ended = leukospike("segment", folder, "--strict", "--out", tmp_path / "out")
+    assert ended.status == 0
+    assert "No cells were found in some images: 1 blank, 1 no_scale, 1 underexposed" in ended.reason
+    assert [row["image"] for row in _rows(tmp_path / "out" / "images.csv") if row["cells"] != "0"] == ["good.png"]
+    assert {row["image"] for row in _rows(tmp_path / "out" / "cells.csv")} == {"good.png"}
+
+
+def test_only_unreadable_files_end_segment_with_an_error(leukospike, cohort: Path, tmp_path: Path):
+    folder = _spoiled(cohort, tmp_path / "in")
+    (folder / "broken.png").write_bytes(b"no image")
+    ended = leukospike("segment", folder, "--strict", "--out", tmp_path / "out")
+    assert ended.status == 1
+    *_, without, reason = ended.error.splitlines()
+    assert without.startswith("leukospike: No cells were found in some images: 1 blank")
+    assert "got 1 of 4 that are not" in reason
+    assert [row["image"] for row in _rows(tmp_path / "out" / "failures.csv")] == ["broken.png"]
+
+
+def test_segment_says_nothing_of_images_without_cells_where_there_are_none(leukospike, cohort: Path, tmp_path: Path):
+    [field, *_] = sorted((cohort / "fields" / "images").iterdir())
+    ended = leukospike("segment", field, "--out", tmp_path / "out")
+    assert ended.status == 0
+    assert "No cells" not in ended.error
+
+
+def test_strict_analysis_leaves_out_what_may_be_bad(leukospike, cohort: Path, finished: Path, tmp_path: Path):
+    folder = _spoiled(cohort, tmp_path / "in")
+    for options, scored in (((), {"good.png", "dark.png"}), (("--strict",), {"good.png"})):
+        out = tmp_path / f"out{len(options)}"
+        assert leukospike("analyze", folder, "--model", finished, "--kind", "field", *options, "--out", out).status == 0
+        assert {row["image"] for row in _rows(out / "cells.csv")} == scored
+
+
 def test_analyze_takes_fields_and_cells_together(leukospike, cohort: Path, finished: Path, tmp_path: Path):
     shutil.copytree(cohort / "fields" / "images", tmp_path / "in" / "P1")
-    _draw_cell(tmp_path / "in" / "P2" / "a.png")
+    (tmp_path / "in" / "P2").mkdir()
+    cell = next((cohort / "cells").rglob("*.png"))
+    write_png(tmp_path / "in" / "P2" / "a.png", np.asarray(Image.open(cell)))
     out = tmp_path / "out"
     ended = leukospike("analyze", tmp_path / "in", "--model", finished, "--out", out, "--pixel-size", "0.125")
     assert (ended.status, ended.out) == (0, f"Report: {out / 'report.html'}\n")

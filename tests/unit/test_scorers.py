@@ -15,6 +15,7 @@ from leukospike.classification.source import SHARES, diameter_of
 from leukospike.datasets import collect_images
 from leukospike.scorers import SUBJECT_COLUMNS, CellSize, ShippedScorer
 from leukospike.scoring import OUTLIER, Analysis, analyze_cells
+from leukospike.segmentation.class_maps import Reading
 from leukospike.segmentation.scale import PixelSize
 
 SIDE = 450
@@ -43,14 +44,12 @@ def _analysis(
         Image.fromarray(pixels).save(folder / name)
     out.mkdir()
 
-    def class_maps(images):
-        return [
-            np.where((image.max(axis=2) < 150) & (image.max(axis=2) > 4), 2, 0).astype(np.uint8) for image in images
-        ]
+    def segmenter(pixels, *_):
+        return Reading(np.where((pixels.max(axis=2) < 150) & (pixels.max(axis=2) > 4), 2, 0).astype(np.uint8))
 
     scorer = ShippedScorer(default_classifier())
     return analyze_cells(
-        collect_images([folder]), scorer, out, class_maps=class_maps if with_cells else None, **options
+        collect_images([folder]), scorer, out, segmenter=segmenter if with_cells else None, **options
     )
 
 
@@ -97,8 +96,9 @@ def test_nothing_to_cut_out_is_no_probability(tmp_path: Path):
 
 
 def _noise() -> np.ndarray:
-    """Draw what is no cell, on black."""
-    noise = np.random.default_rng(0).integers(5, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+    """Draw what is no cell, though it is purple and on black."""
+    noise = np.random.default_rng(0).uniform(5, 256, (SIDE, SIDE, 3)) * np.array([0.7, 0.4, 1.0])
+    noise = noise.clip(5, 255).astype(np.uint8)
     noise[:60] = noise[-60:] = 0
     noise[:, :60] = noise[:, -60:] = 0
     return noise

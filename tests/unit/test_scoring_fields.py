@@ -21,6 +21,8 @@ from leukospike.preprocessing import Normalisation
 from leukospike.scorers import RunScorer
 from leukospike.scoring import Analysis, analyze_cells
 from leukospike.segmentation import CELL_COLUMNS, PixelSize
+from leukospike.segmentation.class_maps import Reading
+from leukospike.segmentation.looks import ScaleFrom
 from leukospike.settings import Kind
 from leukospike.smears import CellKind, DrawnField, draw_cell, draw_field, subject_style
 
@@ -50,17 +52,17 @@ def drawn() -> list[DrawnField]:
 
 
 class _Oracle:
-    """Gives the class maps that fields were drawn by; what it does not know is empty."""
+    """Gives the classes that fields were drawn by, and the size of their red cells; of what it does not know nothing."""
 
     def __init__(self, *fields: DrawnField) -> None:
         self._maps = {pixel_digest(field.pixels): np.searchsorted([0, 128, 255], field.mask) for field in fields}
 
-    def __call__(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
-        none = [np.zeros(image.shape[:2]) for image in images]
-        return [
-            self._maps.get(pixel_digest(image), empty).astype(np.uint8)
-            for image, empty in zip(images, none, strict=True)
-        ]
+    def __call__(self, pixels: np.ndarray, *_: object) -> Reading:
+        known = self._maps.get(pixel_digest(pixels))
+        if known is None:
+            return Reading(np.zeros(pixels.shape[:2], np.uint8))
+        red_cells = np.array([56.0, 57.6, 59.0])
+        return Reading(known.astype(np.uint8), 50 / 57.6, ScaleFrom.RED_CELLS, red_cells)
 
 
 def _records(folder: Path, fields: Sequence[DrawnField], **about) -> list[Record]:
@@ -74,7 +76,7 @@ def _records(folder: Path, fields: Sequence[DrawnField], **about) -> list[Record
 
 def _analyze(records, fields, model: FittedModel, out: Path, **options) -> Analysis:
     out.mkdir()
-    return analyze_cells(records, RunScorer([model], "run"), out, class_maps=_Oracle(*fields), **options)
+    return analyze_cells(records, RunScorer([model], "run"), out, segmenter=_Oracle(*fields), **options)
 
 
 def _summary(out: Path) -> dict:
@@ -211,15 +213,35 @@ def _bad(field: DrawnField, how: str) -> np.ndarray:
     }[how]
 
 
-@pytest.mark.parametrize("how", ["blank", "inverted", "underexposed", "overexposed", "not_a_smear"])
-def test_bad_field_has_a_flag_and_no_cells(drawn, model: FittedModel, tmp_path: Path, how: str):
-    bad = DrawnField(_bad(drawn[0], how), drawn[0].mask, ())  # the segmenter would make up cells
-    analysis = _analyze(_records(tmp_path, [bad, drawn[1]]), [bad, drawn[1]], model, tmp_path / "out")
-    assert set(analysis.cells["image"]) == {"1.png"}
-    images = pd.read_csv(tmp_path / "out" / "images.csv", keep_default_na=False)
+@pytest.mark.parametrize("how", ["inverted", "underexposed", "overexposed", "not_a_smear"])
+@pytest.mark.parametrize("strict", [False, True])
+def test_bad_field_has_a_flag_and_keeps_its_cells_unless_told_otherwise(
+    drawn, model: FittedModel, tmp_path: Path, how: str, strict: bool
+):
+    bad = DrawnField(_bad(drawn[0], how), drawn[0].mask, ())
+    fields, out = [bad, drawn[1]], tmp_path / "out"
+    analysis = _analyze(_records(tmp_path, fields), fields, model, out, strict=strict, kind=Kind.FIELD)
+    assert set(analysis.cells["image"]) == ({"1.png"} if strict else {"0.png", "1.png"})
+    images = pd.read_csv(out / "images.csv", keep_default_na=False)
     assert how in images["flags"][0].split()
-    assert images["cells"].tolist() == [0, 3]
-    assert any("1 field could not be read" in notice for notice in _summary(tmp_path / "out")["notices"])
+    assert images["advice"][0].startswith(images["flags"][0].split()[0])
+    assert (images["flags"][1], images["advice"][1]) == ("", "")
+    assert images["cells"].tolist() == [0 if strict else 2, 3]
+    notices = _summary(out)["notices"]
+    assert any(notice.startswith("1 image looks as if something were wrong") for notice in notices)
+    assert any("In 1 field no white cell was found" in notice for notice in notices) is strict
+
+
+def test_blank_field_has_no_cells(drawn, model: FittedModel, tmp_path: Path):
+    bad = DrawnField(_bad(drawn[0], "blank"), drawn[0].mask, ())  # the segmenter would make up cells
+    fields, out = [bad, drawn[1]], tmp_path / "out"
+    analysis = _analyze(_records(tmp_path, fields), fields, model, out)
+    assert set(analysis.cells["image"]) == {"1.png"}
+    images = pd.read_csv(out / "images.csv", keep_default_na=False)
+    assert (images["flags"].tolist(), images["cells"].tolist()) == (["blank", ""], [0, 3])
+    notices = _summary(out)["notices"]
+    assert any("In 1 field no white cell was found" in notice for notice in notices)
+    assert not any("as if something were wrong" in notice for notice in notices)
 
 
 def test_nothing_but_bad_fields_gives_empty_tables(drawn, model: FittedModel, tmp_path: Path):
@@ -229,21 +251,38 @@ def test_nothing_but_bad_fields_gives_empty_tables(drawn, model: FittedModel, tm
     assert "nc_ratio" in pd.read_csv(tmp_path / "out" / "cells.csv").columns
 
 
+def _around_one_cell(field: DrawnField, margin: int = 20) -> DrawnField:
+    box = next(box for box in field.boxes if box.label == "WBC")
+    window = np.s_[max(0, box.top - margin) : box.bottom + margin, max(0, box.left - margin) : box.right + margin]
+    return DrawnField(field.pixels[window], field.mask[window], ())
+
+
 def test_kind_can_be_said(drawn, model: FittedModel, tmp_path: Path):
     records = _records(tmp_path, drawn[:1])
     analysis = _analyze(records, drawn[:1], model, tmp_path / "cell", kind=Kind.CELL)
     assert len(analysis.cells) == 1
-    assert not (tmp_path / "cell" / "images.csv").exists()
-    small = DrawnField(drawn[0].pixels[:400, :400], drawn[0].mask[:400, :400], ())
+    assert pd.read_csv(tmp_path / "cell" / "images.csv")["kind"].tolist() == ["cell"]
+    assert _summary_kinds(records, drawn[0], model, tmp_path / "auto", Kind.AUTO) == {
+        "asked": "auto", "cell": 0, "field": 1,
+    }  # fmt: skip
+    small = _around_one_cell(drawn[0])
     records = _records(tmp_path, [small])
-    assert _summary_kinds(records, small, model, tmp_path / "auto", Kind.AUTO) == {
-        "asked": "auto",
-        "cell": 1,
-        "field": 0,
-    }
+    assert _summary_kinds(records, small, model, tmp_path / "small", Kind.AUTO) == {
+        "asked": "auto", "cell": 1, "field": 0,
+    }  # fmt: skip
     assert _summary_kinds(records, small, model, tmp_path / "field", Kind.FIELD) == {
         "asked": "field", "cell": 0, "field": 1,
     }  # fmt: skip
+
+
+def test_small_field_of_many_cells_is_told_by_them(drawn, model: FittedModel, tmp_path: Path):
+    size = (160, 120)
+    pixels = np.asarray(Image.fromarray(drawn[1].pixels).resize(size, Image.Resampling.BOX))
+    mask = np.asarray(Image.fromarray(drawn[1].mask).resize(size, Image.Resampling.NEAREST))
+    small = DrawnField(pixels, mask, ())
+    records = _records(tmp_path, [small], um_per_px=0.5)
+    assert _summary_kinds(records, small, model, tmp_path / "auto", Kind.AUTO)["field"] == 1
+    assert len(pd.read_csv(tmp_path / "auto" / "cells.csv")) == 3
 
 
 def _summary_kinds(records, field, model: FittedModel, out: Path, kind: Kind) -> dict:
@@ -253,8 +292,7 @@ def _summary_kinds(records, field, model: FittedModel, out: Path, kind: Kind) ->
 
 def test_picture_of_one_cell_has_the_measures_of_that_in_its_middle(drawn, model: FittedModel, tmp_path: Path):
     box = next(box for box in drawn[1].boxes if box.label == "WBC")
-    window = np.s_[max(0, box.top - 20) : box.bottom + 20, max(0, box.left - 20) : box.right + 20]
-    crop = DrawnField(drawn[1].pixels[window], drawn[1].mask[window], ())
+    crop = _around_one_cell(drawn[1])
     unknown = draw_cell(CellKind.LYMPHOCYTE, subject_style(np.random.default_rng(0)), np.random.default_rng(1))
     records = _records(tmp_path, [crop])
     write_png(tmp_path / "x.png", unknown.pixels)
@@ -265,23 +303,28 @@ def test_picture_of_one_cell_has_the_measures_of_that_in_its_middle(drawn, model
     assert analysis.cells["area_px"][0] == np.count_nonzero(drawn[1].mask[box.top : box.bottom, box.left : box.right])
     lines = (out / "cells.csv").read_text().splitlines()
     assert lines[2].endswith("," * (len(CELL_COLUMNS) - 1))  # no cell was found there: no measure is made up
-    assert not (out / "images.csv").exists()
+    images = pd.read_csv(out / "images.csv", keep_default_na=False)
+    assert images["kind"].tolist() == ["cell", "cell"]
+    assert images["overlay"].tolist() == ["", ""]
+    assert not list(out.glob("overlays/*"))
 
 
 @pytest.mark.parametrize("kind", [Kind.AUTO, Kind.CELL])
 def test_picture_without_a_white_cell_is_flagged_and_counted(drawn, model: FittedModel, tmp_path: Path, kind: Kind):
-    field = drawn[0]
-    cell = DrawnField(field.pixels[:400, :400], field.mask[:400, :400], ())
-    assert cell.mask.any()
+    cell = _around_one_cell(drawn[0])
     rng = np.random.default_rng(1)
     empty = draw_cell(CellKind.LYMPHOCYTE, subject_style(rng), rng)  # the segmenter gives it nothing
-    blank = DrawnField(np.full((400, 400, 3), 200, np.uint8), cell.mask, ())
+    blank = DrawnField(np.full((400, 400, 3), 200, np.uint8), np.zeros((400, 400), np.uint8), ())
     records = _records(tmp_path, [cell, DrawnField(empty.pixels, empty.mask, ()), blank])
     analysis = _analyze(records, [cell, blank], model, tmp_path / "out", kind=kind)
-    assert analysis.cells["flags"].tolist() == ["", "no_cell", "blank"]
-    assert np.isfinite(analysis.cells["probability"]).tolist() == [True, True, False]
+    # What a blank image shows cannot be told: it is taken for a field without cells.
+    flags, scored = ["", "no_cell", "blank"], [True, True, False]
+    n_cells = 3 if kind is Kind.CELL else 2
+    assert analysis.cells["flags"].tolist() == flags[:n_cells]
+    assert np.isfinite(analysis.cells["probability"]).tolist() == scored[:n_cells]
+    assert "blank" in pd.read_csv(tmp_path / "out" / "images.csv", keep_default_na=False)["flags"][2].split()
     notices = _summary(tmp_path / "out")["notices"]
-    assert [notice for notice in notices if "no white cell was found" in notice] == [
+    assert [notice for notice in notices if "of a single cell no white cell was found" in notice] == [
         "In 1 image of a single cell no white cell was found. Scored all the same: see whether there is one."
     ]
 

@@ -115,6 +115,12 @@ def test_blank_image_has_no_cells_whatever_the_class_map(field: DrawnField):
     assert result.pixel_size is None
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_negative_is_told_though_its_light_was_evened_out(seed: int):
+    drawn = _drawn(seed)
+    assert segment_pixels("a", 255 - drawn.pixels, _stub(_classes(drawn))).flags[0] == "inverted"
+
+
 @pytest.mark.parametrize("quality", [quality for quality in Quality if quality is not Quality.BLANK])
 def test_cells_are_given_whatever_is_said_of_the_image_and_refused_if_asked(
     field: DrawnField, quality: Quality, monkeypatch: pytest.MonkeyPatch
@@ -239,6 +245,15 @@ def test_picture_of_one_cell_is_told_from_a_field_by_what_it_shows(
     shape: tuple[int, int], cells: list[tuple[float, float, float]], one: bool
 ):
     assert _with_cells(shape, cells).shows_one_cell is one
+
+
+@pytest.mark.parametrize(("scale", "one"), [(1.0, True), (2.0, False)])
+@pytest.mark.parametrize("scale_from", [ScaleFrom.RED_CELLS, ScaleFrom.STATED])
+def test_lone_cell_in_the_middle_of_a_whole_field_is_no_picture_of_one(scale: float, scale_from: ScaleFrom, one: bool):
+    seen = _with_cells((300, 280), [(150, 140, 50)], scale=scale, scale_from=scale_from)
+    assert seen.shows_one_cell is one
+    untold = _with_cells((300, 280), [(150, 140, 50)], scale=scale, scale_from=ScaleFrom.WHITE_CELLS)
+    assert untold.shows_one_cell
 
 
 @pytest.mark.parametrize(

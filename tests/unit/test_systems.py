@@ -31,7 +31,7 @@ from leukospike.runs import weights_path
 from leukospike.scorers import CellRunScorer, load_scorer
 from leukospike.scoring import analyze_cells
 from leukospike.settings import Preset, Protocol, RunConfig
-from leukospike.smears import CellKind, draw_cell, subject_style
+from leukospike.smears import CellKind, draw_cell, draw_field, subject_style
 from leukospike.systems.cells import CropFrontEnd
 from leukospike.weights import read_weights, write_weights
 from tests.unit.timm_alone import import_timm
@@ -40,15 +40,16 @@ TIMM = "timm:mobilenetv3_small_050"
 
 
 def _draw(folder: Path, *, side: int = 450, seed: int = 0) -> Path:
-    """Draw discs on black as class/subject/number.png, larger and bluer where leukemic."""
+    """Draw discs with a nucleus on black as class/subject/number.png, larger and bluer where leukemic."""
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[:side, :side]
     for name, radius, colour in (("hem", 0.16, (150, 90, 170)), ("all", 0.22, (110, 70, 180))):
         for subject in range(3):
             for cell in range(4):
                 reach = side * radius * rng.uniform(0.95, 1.05)
-                inside = np.hypot(rows - side / 2, columns - side / 2) < reach
-                pixels = np.where(inside[..., None], np.array(colour) + rng.normal(0, 6, (side, side, 3)), 0)
+                away = np.hypot(rows - side / 2, columns - side / 2)[..., None]
+                stained = np.where(away < 0.8 * reach, np.array(colour) * 0.6, np.array(colour))
+                pixels = np.where(away < reach, stained + rng.normal(0, 6, (side, side, 3)), 0)
                 write_png(folder / name / f"{name}-{subject}" / f"{cell}.png", pixels.clip(0, 255).astype(np.uint8))
     return folder
 
@@ -271,28 +272,49 @@ def _shown(pixels: np.ndarray) -> Picture:
 def test_crops_show_a_cell_on_black_as_it_is_and_scale_other_pictures():
     front, rng = CropFrontEnd(), np.random.default_rng(0)
     rows, columns = np.mgrid[:450, :450]
-    disc = (np.hypot(rows - 225, columns - 225) < 100)[..., None]
-    pixels = np.where(disc, np.array([120, 80, 180]) + rng.normal(0, 5, (450, 450, 3)), 0).clip(0, 255).astype(np.uint8)
+    away = np.hypot(rows - 225, columns - 225)[..., None]
+    stained = np.where(away < 70, np.array([80, 40, 130]), np.array([130, 100, 190]))
+    pixels = np.where(away < 100, stained + rng.normal(0, 5, (450, 450, 3)), 0).clip(0, 255).astype(np.uint8)
     crop = front.see(_shown(pixels))
     np.testing.assert_array_equal(crop, cell_crop(pixels))
     smaller = np.asarray(Image.fromarray(pixels).resize((225, 225), Image.Resampling.BOX))
     assert np.abs(front.see(_shown(smaller)).astype(int) - crop).mean() < 2
 
 
+def _on_glass(size_px: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draw a cell on glass, and give its mask."""
+    style = subject_style(np.random.default_rng(1))
+    cell = draw_cell(CellKind.LYMPHOBLAST, style, np.random.default_rng(2), size_px=size_px)
+    glass = 228 + np.random.default_rng(3).normal(0, 2, cell.pixels.shape)
+    return np.where(cell.mask[..., None] > 0, cell.pixels, glass).astype(np.uint8), cell.mask
+
+
 def test_cells_on_a_background_are_segmented_and_keep_their_share_of_the_picture():
-    front, style = CropFrontEnd(), subject_style(np.random.default_rng(1))
-    cell = draw_cell(CellKind.LYMPHOBLAST, style, np.random.default_rng(2), size_px=257)
-    crop = front.see(_shown(cell.pixels))
+    pixels, mask = _on_glass(257)
+    crop = CropFrontEnd().see(_shown(pixels))
     assert (crop[:4] == 0).all()
-    share = np.sqrt(np.count_nonzero(cell.mask) / np.pi) * 2 / 257
+    share = np.sqrt(np.count_nonzero(mask) / np.pi) * 2 / 257
     assert diameter_of(crop) * REDUCTION / 450 == pytest.approx(share, rel=0.1)
 
 
-def test_fields_and_empty_pictures_are_failures():
+def test_light_is_evened_out_where_a_cell_is_cut_out():
+    pixels, _ = _on_glass(257)
+    dim = (pixels * np.array([0.8, 0.7, 0.6]) * np.linspace(1, 0.7, 257)[None, :, None]).astype(np.uint8)
     front = CropFrontEnd()
-    with pytest.raises(ImageError, match=r"must show a single cell, got a field of 900 x 800 pixels"):
-        front.see(_shown(np.full((800, 900, 3), 200, np.uint8)))
-    with pytest.raises(ImageError, match="must show a white cell, got none"):
+    plain, evened = (front.see(_shown(one)).astype(int) for one in (pixels, dim))
+    both = (plain.max(axis=2) > 0) & (evened.max(axis=2) > 0)
+    assert both.sum() > 0.9 * (plain.max(axis=2) > 0).sum()
+    assert np.abs(plain - evened)[both].mean() < 8
+
+
+def test_fields_and_empty_pictures_are_failures():
+    front, rng = CropFrontEnd(), np.random.default_rng(0)
+    field = draw_field([CellKind.LYMPHOBLAST, CellKind.LYMPHOCYTE, CellKind.LYMPHOCYTE], subject_style(rng), rng)
+    for size in ((640, 480), (320, 240)):
+        pixels = np.asarray(Image.fromarray(field.pixels).resize(size, Image.Resampling.BOX))
+        with pytest.raises(ImageError, match=r"must show a single cell, got a field of 3\."):
+            front.see(_shown(pixels))
+    with pytest.raises(ImageError, match=r"must show a white cell, got none \(blank"):
         front.see(_shown(np.full((200, 200, 3), 200, np.uint8)))
 
 
