@@ -26,6 +26,7 @@ _BLOCK = 8  # side of a block there
 _BRIGHTEST = 0.25  # share of a block's pixels, the brightest in green, that stand for its empty place
 _UPPER = 85  # percentile of the blocks at which the first, constant surface lies
 _TOLERANCE = (0.02, 0.25)  # least and most spread of empty blocks about the surface, natural logarithm
+_FAR_ABOVE = 6.0  # spreads; light that is stronger about the middle of an image is not so far above its usual level
 _TURNS = 6  # of reweighting, for each degree
 _RIDGE = 0.02  # pull to a constant, in blocks' weights; it grows with the square of a term's degree
 _DARK_SURROUND = 0.3  # a surround is darker than this share of the image's brightest tenth
@@ -238,12 +239,12 @@ def _fitted(samples: Float[np.ndarray, "n 3"], places: Float[np.ndarray, "n 2"])
 
 
 def _weights(residuals: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-    """Trust blocks near the surface or above it; those far below show cells."""
+    """Trust blocks near the surface or a little above it: those far below show cells, far above a scale bar or words."""
     above = residuals[residuals > 0]
     spread = 1.48 * float(np.median(above)) if above.size else 0.0
     spread = min(max(spread, _TOLERANCE[0]), _TOLERANCE[1])
-    below = np.clip(-residuals / (3 * spread), 0, 1)
-    return (1 - below**2) ** 2 + 1e-6
+    off = np.clip(np.where(residuals > 0, residuals / _FAR_ABOVE, -residuals / 3) / spread, 0, 1)
+    return (1 - off**2) ** 2 + 1e-6
 
 
 def _powers(places: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n powers"]:
