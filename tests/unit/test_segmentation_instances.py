@@ -181,3 +181,23 @@ def test_every_real_mask_of_one_cell_gives_one_cell(real_data, folder: str):
             mask = np.asarray(image)
         class_map = np.where(mask == 255, 2, mask > 0).astype(np.uint8)
         assert len(find_cells(class_map).boxes) == 1, path.name
+
+
+def test_some_of_the_cells_are_numbered_anew_in_their_order():
+    found = find_cells(_map(_cell(80, 100, 30), _cell(80, 200, 30), _cell(200, 60, 30), _cell(200, 300, 30)))
+    some = found.only(np.array([False, True, False, True]))
+    assert some.boxes == (found.boxes[1], found.boxes[3])
+    assert some.labels.dtype == np.int32
+    np.testing.assert_array_equal(some.labels == 1, found.labels == 2)
+    np.testing.assert_array_equal(some.labels == 2, found.labels == 4)
+    assert set(np.unique(some.labels)) == {0, 1, 2}
+
+
+def test_all_or_none_of_the_cells_can_be_kept():
+    found = find_cells(_map(_cell(80, 100, 30), _cell(80, 200, 30)))
+    assert found.only(np.array([True, True])) is found
+    none = found.only(np.array([False, False]))
+    assert none.boxes == ()
+    assert not none.labels.any()
+    empty = find_cells(np.zeros(SHAPE, np.uint8))
+    assert empty.only(np.zeros(0, bool)).boxes == ()

@@ -29,6 +29,7 @@ LONGEST_WHOLE_PX = 2048
 _NEAR = 1.15  # a look within this factor of the working scale is as good as one at it
 _OTHER = 1.3  # whole red cells that are off by this factor from their working size found another scale
 _CUT_OUT_CELL_PX = 101.0  # diameter of a cell on black at its working size: C-NMC's, halved
+_TOO_SMALL = 1.4  # what has to be enlarged by more is, though only a part of the image need be computed
 _ALIGN_PX = 2 ** len(CHANNELS)  # by which an image can be shifted and all layers shift with it
 _OVERLAP_PX = 6 * _ALIGN_PX  # more than the network sees: 184 pixels on either side
 _TILE_PX = 32 * _ALIGN_PX
@@ -275,9 +276,9 @@ def _on_black(network: SpikingSegmenter, image: UInt8[np.ndarray, "rows columns 
     shown = content_window(image)
     height, width = (part.stop - part.start for part in shown)
     px = max(1, round(np.sqrt(height * width) / _CUT_OUT_CELL_PX))
-    window = _window_on_black(image, px)
+    enlarged = _CUT_OUT_CELL_PX / np.sqrt(height * width)
+    window = None if enlarged > _TOO_SMALL else _window_on_black(image, px)
     if window is None:
-        enlarged = _CUT_OUT_CELL_PX / np.sqrt(height * width)
         scale = _bounded(float(enlarged) if enlarged > 1 else 1 / px, image)
         even = scaled(image, scale)
         shares = _shares(network, even)
