@@ -18,9 +18,9 @@ _BLACK = 4  # grey levels up to which a pixel is black
 _CUT_OUT = 0.2  # share of black from which a picture is of a cell cut out
 _SHARE_ON_BACKGROUND = 0.5
 _COLOURFUL = 0.28
-"""A cell's brightest parts are coloured, and a slide seen through an eyepiece is bright in many places: share by
-which the brightest colour channel exceeds the weakest, less `_BRIGHT_COUNTS` of the share of bright pixels. Of 300 cells of C-NMC
-299 exceed it; of 200 fields of bccd, raabin, chula, pbc and cellavision, blackened around a circle, none does."""
+"""A cell's brightest parts are coloured, and a slide seen through an eyepiece is bright in many places: share by which
+the brightest colour channel exceeds the weakest, less `_BRIGHT_COUNTS` of the share of bright pixels. Of 300 cells of
+C-NMC 299 exceed it; of 200 fields of bccd, raabin, chula, pbc and cellavision, blackened around a circle, none does."""
 _BRIGHT, _BRIGHT_COUNTS = 0.85, 0.4
 _ONE_PIECE, _LEAST_DARK, _MOST_SHOWN = 0.9, 0.3, 0.35
 """A cell of pale cytoplasm is told by its nucleus: more than the first share of what is dark is one piece, dark is more

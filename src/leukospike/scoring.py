@@ -571,7 +571,7 @@ def _field_notices(fields: pd.DataFrame, scorer: Scorer) -> list[str]:
         f"{number_of(len(fields), 'image was taken for a whole field', 'images were taken for whole fields')}. Without"
         " --kind, an image is of a single cell if it shows one, about its middle and large in it, or one on black."
     ]
-    if empty := int((fields["cells"] == 0).sum()):
+    if empty := fields["cells"].to_list().count(0):
         notices.append(f"In {number_of(empty, 'field')} no white cell was found; images.csv says what else is known.")
     if scorer.cuts_out:
         return notices

@@ -121,7 +121,9 @@ def test_a_cell_on_black_is_its_own_mask_and_subjects_count_alike(tmp_path):
 def test_a_set_that_is_not_there_is_named(tmp_path):
     with pytest.raises(DataError, match="load: cellavision must hold images, got none"):
         load("cellavision", tmp_path)
-    with pytest.raises(DataError, match="name must be one of tecom, cellavision, bccd, c-nmc, raabin, chula, pbc, got imagenet"):
+    with pytest.raises(
+        DataError, match="name must be one of tecom, cellavision, bccd, c-nmc, raabin, chula, pbc, got imagenet"
+    ):
         load("imagenet", tmp_path)
 
 

@@ -7,7 +7,6 @@ from leukospike.framing import Framing, View, content_window, framing_of, is_cut
 from leukospike.images import Picture
 from leukospike.smears import CellKind, draw_cell, draw_field, subject_style
 
-
 CELL, NUCLEUS, GLASS = (150, 120, 180), (80, 40, 130), (235, 228, 230)
 
 

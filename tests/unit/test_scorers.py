@@ -48,9 +48,7 @@ def _analysis(
         return Reading(np.where((pixels.max(axis=2) < 150) & (pixels.max(axis=2) > 4), 2, 0).astype(np.uint8))
 
     scorer = ShippedScorer(default_classifier())
-    return analyze_cells(
-        collect_images([folder]), scorer, out, segmenter=segmenter if with_cells else None, **options
-    )
+    return analyze_cells(collect_images([folder]), scorer, out, segmenter=segmenter if with_cells else None, **options)
 
 
 def test_cells_have_a_set_and_a_distance(tmp_path: Path):

@@ -52,7 +52,7 @@ def drawn() -> list[DrawnField]:
 
 
 class _Oracle:
-    """Gives the classes that fields were drawn by, and the size of their red cells; of what it does not know nothing."""
+    """Gives the classes that fields were drawn by, and red cells of their size; of others it knows nothing."""
 
     def __init__(self, *fields: DrawnField) -> None:
         self._maps = {pixel_digest(field.pixels): np.searchsorted([0, 128, 255], field.mask) for field in fields}

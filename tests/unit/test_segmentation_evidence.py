@@ -32,7 +32,12 @@ def _disc(row: float, column: float, radius: float) -> np.ndarray:
 
 
 def _reading(
-    cells: list[tuple[float, float, float]], *, sure: float = 0.98, density: float = 1.0, size: int = 1, red: bool = True
+    cells: list[tuple[float, float, float]],
+    *,
+    sure: float = 0.98,
+    density: float = 1.0,
+    size: int = 1,
+    red: bool = True,
 ) -> tuple[Reading, Instances]:
     """Draw cells of (row, column, radius) among red ones, and what a network that is so sure says of them."""
     classes = np.zeros(SHAPE, np.uint8)
@@ -53,7 +58,9 @@ def _reading(
 CELLS = [(60.0, 60.0, 40.0), (60.0, 200.0, 25.0)]
 
 
-def _measures(cells: list[tuple[float, float, float]], *, cut_out: bool = False, **about: object) -> dict[str, np.ndarray]:
+def _measures(
+    cells: list[tuple[float, float, float]], *, cut_out: bool = False, **about: object
+) -> dict[str, np.ndarray]:
     reading, instances = _reading(cells, **about)  # pyright: ignore[reportArgumentType]
     assert len(instances.boxes) == len(cells)
     found = evidence_of(reading, instances, cut_out=cut_out)
@@ -157,7 +164,9 @@ def test_no_objects_have_no_measures():
 def test_reading_without_its_image_is_refused(missing: str):
     reading, instances = _reading(CELLS)
     parts = {"even": reading.even, "shares": reading.shares} | {missing: None}
-    with pytest.raises(ValueError, match="evidence_of: reading must hold the image at its working size, got one without"):
+    with pytest.raises(
+        ValueError, match="evidence_of: reading must hold the image at its working size, got one without"
+    ):
         evidence_of(Reading(reading.classes, **parts), instances, cut_out=False)
 
 
@@ -223,7 +232,9 @@ def test_refuses_another_form_missing_parts_and_values_that_are_none(tmp_path: P
     path = tmp_path / "evidence.safetensors"
     network = _network()
     save_evidence(network, path)
-    settings = json.loads(json.dumps(read_weights(path, form="leukospike-evidence-1", where="", give="", use="").settings))
+    settings = json.loads(
+        json.dumps(read_weights(path, form="leukospike-evidence-1", where="", give="", use="").settings)
+    )
     write_weights(path, network.state_dict(), settings | {"format": "another"})
     with pytest.raises(WeightsError, match="of the form leukospike-evidence-1, got another"):
         load_evidence(path)

@@ -99,7 +99,7 @@ def classes_of(network: SpikingSegmenter, pixels: np.ndarray) -> np.ndarray:
 
 
 def test_learns_drawn_cells():
-    config = SegmenterTraining(iterations=150, batch_size=3, crop_px=64)
+    config = SegmenterTraining(iterations=250, batch_size=4, crop_px=64)
     network = train_segmenter([disc(seed) for seed in range(6)], {"drawn": 1.0}, config)
     dice = []
     for image in (disc(seed) for seed in range(100, 104)):
@@ -207,7 +207,7 @@ def test_some_crops_are_pieced_together():
 
 
 def test_cells_that_are_moved_beside_others_are_parted_by_rest():
-    pixels, labels = batch([disc(seed) for seed in range(4)], 150)
+    _, labels = batch([disc(seed) for seed in range(4)], 150)
     crowded = 0
     for number in range(150):
         white = ((labels[number] == 1) | (labels[number] == 2)).numpy()

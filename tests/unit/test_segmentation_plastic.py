@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from leukospike.errors import WeightsError
-from leukospike.segmentation.looks import ScaleFrom
 from leukospike.segmentation.light import Light, estimate_light
+from leukospike.segmentation.looks import ScaleFrom
 from leukospike.segmentation.plastic import (
     CHANNELS,
     NEURONS_PER_CLASS,

@@ -238,7 +238,7 @@ def _any_in_eight(white: Bool[np.ndarray, "r c"]) -> Bool[np.ndarray, "block_row
     """Tell of each block of 8 x 8 whether any is true."""
     padded = np.pad(white, ((0, -white.shape[0] % 8), (0, -white.shape[1] % 8)))
     rows, columns = (length // 8 for length in padded.shape)
-    return padded.reshape(rows, 8, columns, 8).any(axis=(1, 3))
+    return np.asarray(padded.reshape(rows, 8, columns, 8).any(axis=(1, 3)))
 
 
 def _interpolated(

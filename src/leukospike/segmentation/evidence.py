@@ -94,7 +94,7 @@ def evidence_of(reading: Reading, instances: Instances, *, cut_out: bool) -> Flo
     if not instances.boxes:
         return np.zeros((0, len(MEASURES)), np.float32)
     field = _field(reading.even, reading.shares)
-    red_px = float(np.median(reading.red_cells)) * reading.scale if _has(reading.red_cells) else WORKING_RED_CELL_PX
+    red_px = _red_cell_px(reading)
     rows = [
         _measured(number, box, instances, reading.even, reading.shares, field, red_px, cut_out=cut_out)
         for number, box in enumerate(instances.boxes, start=1)
@@ -102,9 +102,11 @@ def evidence_of(reading: Reading, instances: Instances, *, cut_out: bool) -> Flo
     return np.array(rows, np.float32)
 
 
-def _has(red_cells: Float[np.ndarray, " cells"] | None) -> bool:
-    """Tell whether there are red cells."""
-    return red_cells is not None and len(red_cells) > 0
+def _red_cell_px(reading: Reading) -> float:
+    """Return how large red cells are at the working size: as they were seen, or else as they should be."""
+    if reading.red_cells is None or not len(reading.red_cells):
+        return WORKING_RED_CELL_PX
+    return float(np.median(reading.red_cells)) * reading.scale
 
 
 def _field(even: np.ndarray, shares: Float[np.ndarray, "classes r c"]) -> _Field:
@@ -152,7 +154,8 @@ def _measured(
     other = cell & ~nucleus if (cell & ~nucleus).any() else cell
     ring = np.asarray(ndimage.binary_dilation(cell, iterations=_RING_PX), dtype=bool) & ~cell
     density, inside = _DENSITY[even[window]], likely[cell]
-    slope = np.hypot(*np.gradient(ndimage.gaussian_filter(density[:, :, 1], 1.0)))
+    down, along = np.gradient(ndimage.gaussian_filter(density[:, :, 1], 1.0))
+    slope = np.hypot(down, along)
     nucleus_density = density[core].mean(axis=0) - field.red_density
     rows, columns = np.nonzero(cell)
     major, minor = _axes(rows, columns)

@@ -2,8 +2,8 @@
 
 A bright-field image is light times transmittance: of an empty place it shows the light alone. Few blocks of a smear
 have no empty place, and cells only ever take light away, so the light is the smooth surface under which the brightest
-of almost all blocks lie. It is fitted robustly, block by block, as a polynomial of the logarithm, each colour by itself;
-what the microscope does not light (an eyepiece's surround, a frame) is left out.
+of almost all blocks lie. It is fitted robustly, block by block, as a polynomial of the logarithm, each colour by
+itself; what the microscope does not light (an eyepiece's surround, a frame) is left out.
 """
 
 from dataclasses import dataclass
@@ -177,9 +177,9 @@ def _lit(small: UInt8[np.ndarray, "rows columns 3"]) -> Bool[np.ndarray, "rows c
     lit = np.ones(luma.shape, bool)
     dark = luma < _DARK_SURROUND * np.percentile(luma, 90)
     pieces = np.zeros(luma.shape, np.int32)
-    n_pieces = ndimage.label(dark, output=pieces)
+    ndimage.label(dark, output=pieces)
     at_border = np.unique(np.concatenate([pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1]]))
-    areas = np.bincount(pieces.ravel(), minlength=int(n_pieces) + 1)
+    areas = np.bincount(pieces.ravel())
     for piece in at_border[at_border > 0]:
         if areas[piece] >= _LEAST_SURROUND * luma.size:
             # The rim itself is half in the dark.
@@ -239,7 +239,7 @@ def _fitted(samples: Float[np.ndarray, "n 3"], places: Float[np.ndarray, "n 2"])
 
 
 def _weights(residuals: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-    """Trust blocks near the surface or a little above it: those far below show cells, far above a scale bar or words."""
+    """Trust blocks near the surface or a little above it: those far below show cells, far above a scale bar."""
     above = residuals[residuals > 0]
     spread = 1.48 * float(np.median(above)) if above.size else 0.0
     spread = min(max(spread, _TOLERANCE[0]), _TOLERANCE[1])
@@ -262,10 +262,7 @@ def _stretched_gain(
     coarse = EMPTY / np.maximum(light.levels(*grids), _FAINTEST)
     size = (columns.size, rows.size)
     # Corner to corner: the outermost points of the grid are pixels of the part, not borders.
-    inner = [0.5, 0.5, len(grids[1]) - 0.5, len(grids[0]) - 0.5]
+    inner = (0.5, 0.5, len(grids[1]) - 0.5, len(grids[0]) - 0.5)
     return np.stack(
-        [
-            np.asarray(Image.fromarray(plane).resize(size, Image.Resampling.BILINEAR, box=tuple(inner)))
-            for plane in coarse
-        ]
+        [np.asarray(Image.fromarray(plane).resize(size, Image.Resampling.BILINEAR, box=inner)) for plane in coarse]
     )

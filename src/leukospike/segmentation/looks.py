@@ -158,8 +158,8 @@ def found_scale(look: Callable[[float], Look], scales: Sequence[float]) -> tuple
                 break
     if not votes:
         return 1.0, ScaleFrom.NOTHING, last
-    places = np.linspace(np.log(SCALES[0]), np.log(SCALES[1]), 200)
-    best = float(max(places, key=lambda place: _support(votes, place)))
+    places = [float(place) for place in np.linspace(np.log(SCALES[0]), np.log(SCALES[1]), 200)]
+    best = max(places, key=lambda place: _support(votes, place))
     if _support(votes, best) < _LEAST_VOTES:
         return 1.0, ScaleFrom.NOTHING, last
     pulls = np.array([_pull(vote, best) / vote.spread**2 for vote in votes])

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -261,4 +261,4 @@ def _round_pieces(
         & (major <= _MAX_ELONGATION * minor)
         & (area >= _MIN_ELLIPSE * 4 * np.pi * minor * major)
     )
-    return cast("np.ndarray", 2 * np.sqrt(area[kept] / np.pi))
+    return 2 * np.sqrt(area[kept] / np.pi)
