@@ -67,7 +67,7 @@ def test_cell_that_the_border_cuts_says_nothing_of_the_size(field: DrawnField):
 def test_bad_image_has_no_cells_whatever_the_class_map(field: DrawnField):
     blank = np.full_like(field.pixels, 200)
     result = segmentation_of("a", blank, _classes(field))
-    assert result.quality == (Quality.BLANK,)
+    assert [advice.quality for advice in result.quality] == [Quality.BLANK]
     assert tuple(result.cells.columns) == CELL_COLUMNS
     assert len(result.cells) == 0
     assert result.instances.boxes == ()

@@ -17,7 +17,7 @@ from leukospike.segmentation.morphology import (
     measure_cells,
 )
 from leukospike.segmentation.overlay import overlay
-from leukospike.segmentation.quality import Quality, quality_of
+from leukospike.segmentation.quality import Advice, Quality, quality_of
 from leukospike.segmentation.result import Segmentation, segmentation_of
 from leukospike.segmentation.scale import RED_CELL_UM, PixelSize, pixel_size_from_red_cells, stored_pixel_size
 from leukospike.segmentation.tiles import class_map_in_tiles
@@ -26,6 +26,7 @@ __all__ = [
     "CELL_COLUMNS",
     "GREY_PER_STEP",
     "RED_CELL_UM",
+    "Advice",
     "Box",
     "CellMeasures",
     "Instances",

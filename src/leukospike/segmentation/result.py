@@ -9,7 +9,7 @@ from jaxtyping import UInt8
 
 from leukospike.segmentation.instances import ClassMap, Instances, find_cells, touches_border
 from leukospike.segmentation.morphology import CellMeasures, cell_mask, cell_table, measure_cells
-from leukospike.segmentation.quality import Quality, quality_of
+from leukospike.segmentation.quality import Advice, quality_of
 from leukospike.segmentation.scale import PixelSize, contradicts, pixel_size_from_red_cells
 
 PIXEL_SIZE = "pixel_size"
@@ -28,7 +28,7 @@ class Segmentation:
     """Its name, in the table."""
     measures: tuple[CellMeasures, ...]
     """Of each cell; none if there are no cells or the image cannot be read."""
-    quality: tuple[Quality, ...]
+    quality: tuple[Advice, ...]
     """What is wrong with the image; then there are no cells, whatever the class map said."""
     pixel_size: PixelSize | None
     """None if it was not given and too few red cells show it."""
@@ -43,7 +43,7 @@ class Segmentation:
     @property
     def flags(self) -> tuple[str, ...]:
         """What is wrong with the image or its pixel size, in words of the tables."""
-        return (*(flag.value for flag in self.quality), *([PIXEL_SIZE] if self.doubtful_size else []))
+        return (*(advice.quality.value for advice in self.quality), *([PIXEL_SIZE] if self.doubtful_size else []))
 
     @property
     def middle_cell(self) -> int | None:

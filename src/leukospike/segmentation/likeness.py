@@ -1,0 +1,338 @@
+r"""How much an image is like a stained smear: a logistic regression on measures of its colours and forms.
+
+With :math:`z_i` the `i`-th measure less its centre over its spread on smears, within -3 and 3, the likeness is
+
+.. math:: 1 / (1 + \exp(b + \sum_i u_i z_i + v_i z_i^2))
+
+The squares are there since a picture can be strange both ways: too plain or too restless. Centres, spreads, `u`, `v`
+and `b` are in `likeness.json`; `benchmarks.segmentation.fit_quality` makes it from real smears of seven laboratories
+and from drawn pictures of many kinds.
+"""
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+from scipy import ndimage
+from skimage.filters import threshold_otsu
+
+from leukospike.framing import content_window
+from leukospike.segmentation.sharpness import Edges, reduced, reduced_usable, step_of
+
+MIN_LIKENESS = 0.5
+"""Below, not a smear."""
+
+FITTED = "likeness.json"
+"""Name of the file with what was fitted."""
+
+_SIDE = 192  # longest side of the copy on which all but edges is measured, pixels: averages out a camera's noise
+_BLACK = 4  # grey levels up to which a pixel is black
+_CUT_OUT = 0.2  # share of black from which the image is a cell cut out on black; other smears have none
+_PLAIN = 0.04  # optical density up to which a place is empty
+_MOST = 0.02  # optical density by which green may fall short of the most absorbed and still count as it
+_LEAST_ABSORBED = 0.001
+_FURTHEST = 3.0  # spreads from the centre, from which a measure says no more
+_LEAST_PIXELS = 20  # of the copy; fewer tell nothing
+_NEIGHBOURS = 400  # pixels in a row that are compared with their neighbours
+
+
+class Measures(NamedTuple):
+    """What the likeness rests on; slopes and spreads as natural logarithms, since they range over decades.
+
+    Absorbance is the optical density relative to the background, which is the median colour of what is brighter in
+    green than Otsu's threshold; the cells are the rest. A cell cut out on black is all cell, its background white.
+    """
+
+    contrast: float
+    """Range of green over its brightest, 0-1."""
+    density: float
+    """Mean absorbance of the cells, logarithm."""
+    stain: float
+    """By how much the cells absorb green more than red and blue, over their absorbance."""
+    red_over_blue: float
+    """By how much the cells absorb red more than blue, over their absorbance."""
+    stained: float
+    """Share of the cells' pixels that absorb green most, within 0.02, as eosin and azure both do."""
+    stain_spread: float
+    """Mean deviation of `stain` from one stain's, over the absorbance, logarithm."""
+    dark_stain: float
+    """As `stain`, in the darkest tenth of the cells: nuclei."""
+    dark_red_over_blue: float
+    """As `red_over_blue`, in the darkest tenth."""
+    plain: float
+    """Share that absorbs nothing: empty glass."""
+    outline: float
+    """Pixels of the outline of the cells over all pixels."""
+    slope: float
+    """Mean slope per pixel over the range of green, logarithm."""
+    restlessness: float
+    """Mean slope over the steepest, logarithm."""
+    steepness: float
+    """Steepest slope over the range of green, logarithm."""
+    grain: float
+    """Median slope of the background over the range of green, logarithm."""
+    coarseness: float
+    """Mean slope after smoothing over the mean slope."""
+    equal: float
+    """Share of the cells' pixels that equal their neighbour in the image itself, as in a drawing."""
+    edge_slope: float
+    """`Edges.slope`, logarithm."""
+    edge_restlessness: float
+    """`Edges.restlessness`, logarithm."""
+    one_way: float
+    """`Edges.one_way`."""
+    flat_dark: float
+    """`Edges.flat_dark`."""
+    flat_light: float
+    """`Edges.flat_light`."""
+
+
+NEED_BACKGROUND = frozenset(
+    (
+        "contrast",
+        "plain",
+        "outline",
+        "slope",
+        "steepness",
+        "grain",
+        "coarseness",
+        "edge_slope",
+        "edge_restlessness",
+        "flat_light",
+    )
+)
+"""Measures that say nothing of a cell cut out on black, whose sharpest edge is the cut; there they count as usual."""
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """The fitted regression."""
+
+    centre: Float[np.ndarray, " measures"]
+    spread: Float[np.ndarray, " measures"]
+    linear: Float[np.ndarray, " measures"]
+    square: Float[np.ndarray, " measures"]
+    intercept: float
+
+    def of(self, measures: Measures, *, cut_out: bool) -> float:
+        """Return the likeness to a smear, 0-1.
+
+        Parameters
+        ----------
+        measures : Measures
+        cut_out : bool
+            Whether they are of a cell cut out on black.
+
+        Returns
+        -------
+        float
+        """
+        z = standardised(np.array([measures]), self.centre, self.spread, np.array([cut_out]))[0]
+        odds_against = float(self.linear @ z + self.square @ z**2) + self.intercept
+        return 1 / (1 + float(np.exp(np.clip(odds_against, -50, 50))))
+
+
+def standardised(
+    measures: Float[np.ndarray, "images measures"],
+    centre: Float[np.ndarray, " measures"],
+    spread: Float[np.ndarray, " measures"],
+    cut_out: Bool[np.ndarray, " images"],
+) -> Float[np.ndarray, "images measures"]:
+    """Bring measures to a common scale, 0 where usual or where they say nothing, and within -3 to 3.
+
+    Parameters
+    ----------
+    measures : ndarray of shape (images, measures)
+        In the order of `Measures`.
+    centre, spread : ndarray of shape (measures,)
+    cut_out : ndarray of shape (images,)
+        Which images are of a cell cut out on black.
+
+    Returns
+    -------
+    ndarray of shape (images, measures)
+    """
+    z = np.clip((measures - centre) / spread, -_FURTHEST, _FURTHEST)
+    silent = np.array([name in NEED_BACKGROUND for name in Measures._fields])
+    z[cut_out[:, None] & silent] = 0
+    return z
+
+
+@cache
+def shipped_likeness() -> Likeness:
+    """Read what was fitted.
+
+    Returns
+    -------
+    Likeness
+
+    Raises
+    ------
+    ValueError
+        If the file is of other measures.
+    """
+    fitted = json.loads((resources.files("leukospike.segmentation") / FITTED).read_text(encoding="utf-8"))
+    if tuple(fitted["measures"]) != Measures._fields:
+        msg = f"shipped_likeness: {FITTED} must hold {', '.join(Measures._fields)}. Fit it again."
+        raise ValueError(msg)
+    columns = {name: np.array([row[name] for row in fitted["measures"].values()]) for name in fitted["columns"]}
+    return Likeness(**columns, intercept=float(fitted["intercept"]))
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What is measured of one image."""
+
+    measures: Measures
+    cut_out: bool
+    """Whether it is of a cell cut out on black."""
+
+
+def likeness_of(found: Measured | None) -> float:
+    """Tell how much an image is like a stained smear, by what ships.
+
+    Parameters
+    ----------
+    found : Measured, or None
+        As `measured` gives it.
+
+    Returns
+    -------
+    float
+        0-1; 0 where hardly anything is usable.
+    """
+    return 0.0 if found is None else shipped_likeness().of(found.measures, cut_out=found.cut_out)
+
+
+def measured(
+    pixels: UInt8[np.ndarray, "rows columns 3"],
+    edges: Edges,
+    *,
+    usable: Bool[np.ndarray, "rows columns"] | None = None,
+) -> Measured | None:
+    """Measure an image.
+
+    Parameters
+    ----------
+    pixels : ndarray of shape (rows, columns, 3)
+        RGB, uint8, 0-255, best as even white light shows them.
+    edges : Edges
+        As `edges_of` gives them for the same.
+    usable : ndarray of shape (rows, columns), optional
+        Where a slide is seen; everywhere if not given.
+
+    Returns
+    -------
+    Measured, or None
+        None where hardly anything is usable.
+    """
+    step = step_of(pixels, _SIDE)
+    copy = reduced(pixels, step)
+    cut_out = usable is None and float(_is_lit(copy).mean()) < 1 - _CUT_OUT
+    if cut_out:
+        pixels = np.ascontiguousarray(pixels[content_window(pixels)])
+        if min(pixels.shape[:2]) < 2:
+            return None
+        step = step_of(pixels, _SIDE)
+        copy = reduced(pixels, step)
+        inside = np.asarray(ndimage.minimum_filter(_is_lit(copy), 3), dtype=bool)
+    else:
+        inside = np.ones(copy.shape[:2], dtype=bool) if usable is None else reduced_usable(usable, step)
+    if np.count_nonzero(inside) < _LEAST_PIXELS:
+        return None
+    red, green, blue = np.ascontiguousarray(copy.transpose(2, 0, 1)).astype(np.float32)
+    low, high = np.percentile(green[inside], (1, 99)).tolist()
+    threshold = float(threshold_otsu(copy[:, :, 1][inside])) if low < high else low
+    dark = inside & (green <= threshold)
+    light = inside & ~dark
+    contrast = max(high - low, 1.0)
+    cells = inside if cut_out else dark
+    background = (
+        (255.0, 255.0, 255.0)
+        if cut_out or not light.any()
+        else tuple(max(float(np.median(band[light])), 1.0) for band in (red, green, blue))
+    )
+    absorbed = [-np.log10(np.maximum(band, 1) / of) for band, of in zip((red, green, blue), background, strict=True)]
+    colour = _colour(*(band[cells] for band in absorbed))
+    plain = np.maximum(np.maximum(abs(absorbed[0]), abs(absorbed[1])), abs(absorbed[2])) < _PLAIN
+    crossings = [
+        np.count_nonzero((dark[1:] != dark[:-1]) & inside[1:] & inside[:-1]),
+        np.count_nonzero((dark[:, 1:] != dark[:, :-1]) & inside[:, 1:] & inside[:, :-1]),
+    ]
+    whole = inside[:-1, :-1] & inside[1:, :-1] & inside[:-1, 1:]
+    here = green[:-1, :-1]
+    down, along = green[1:, :-1] - here, green[:-1, 1:] - here
+    slope = np.sqrt(down * down + along * along)
+    mean = float(slope[whole].mean()) if whole.any() else 0.0
+    steepest = max(float(np.percentile(slope[whole], 99)), 1e-3) if whole.any() else 1e-3
+    background_slope = slope[whole & light[:-1, :-1]]
+    measures = Measures(
+        contrast=contrast / max(high, 1.0),
+        **colour,
+        plain=float(plain[inside].mean()),
+        outline=float(sum(crossings)) / np.count_nonzero(inside),
+        slope=_log(mean / contrast),
+        restlessness=_log(mean / steepest),
+        steepness=_log(steepest / contrast),
+        grain=_log(float(np.median(background_slope)) / contrast if background_slope.size else 0.0),
+        coarseness=_smoothed_slope(green, inside) / max(mean, 1e-6),
+        equal=_equal(pixels[:, :, 1], threshold),
+        edge_slope=_log(edges.slope),
+        edge_restlessness=_log(edges.restlessness),
+        one_way=edges.one_way,
+        flat_dark=edges.flat_dark,
+        flat_light=edges.flat_light,
+    )
+    return Measured(measures, cut_out)
+
+
+def _is_lit(pixels: UInt8[np.ndarray, "rows columns 3"]) -> Bool[np.ndarray, "rows columns"]:
+    """Tell which pixels are not black."""
+    # Measured, a tenth of the time of the largest along the last axis.
+    return np.maximum(np.maximum(pixels[:, :, 0], pixels[:, :, 1]), pixels[:, :, 2]) > _BLACK
+
+
+def _log(value: float) -> float:
+    """Return the natural logarithm of what may be 0."""
+    return float(np.log(value + 1e-3))
+
+
+def _colour(
+    red: Float[np.ndarray, " cells"], green: Float[np.ndarray, " cells"], blue: Float[np.ndarray, " cells"]
+) -> dict[str, float]:
+    """Measure the colours of absorbance."""
+    absorbed = (red + green + blue) / 3
+    mean = max(float(absorbed.mean()), _LEAST_ABSORBED)
+    stain = green - (red + blue) / 2
+    of_one_stain = float(stain.mean()) / mean * absorbed
+    darkest = absorbed >= np.percentile(absorbed, 90)
+    of_dark = max(float(absorbed[darkest].mean()), _LEAST_ABSORBED)
+    return {
+        "density": float(np.log(mean)),
+        "stain": float(stain.mean()) / mean,
+        "red_over_blue": float((red - blue).mean()) / mean,
+        "stained": float(np.mean(green >= np.maximum(red, blue) - _MOST)),
+        "stain_spread": float(np.log(np.abs(stain - of_one_stain).mean() / mean + 0.01)),
+        "dark_stain": float(stain[darkest].mean()) / of_dark,
+        "dark_red_over_blue": float((red - blue)[darkest].mean()) / of_dark,
+    }
+
+
+def _smoothed_slope(green: Float[np.ndarray, "height width"], inside: Bool[np.ndarray, "height width"]) -> float:
+    """Return the mean slope per pixel after smoothing over five, where it is usable, down and along."""
+    smooth = ndimage.uniform_filter(green, 5)[::2, ::2]
+    kept = inside[::2, ::2]
+    slopes = [abs(np.diff(smooth, axis=0))[kept[1:]], abs(np.diff(smooth, axis=1))[kept[:, 1:]]]
+    return sum(float(one.mean()) / 2 for one in slopes if one.size)
+
+
+def _equal(green: UInt8[np.ndarray, "rows columns"], threshold: float) -> float:
+    """Return the share of the cells' pixels that equal their left neighbour, in some rows; 1 if there are none."""
+    rows = green[:: max(1, len(green) // _NEIGHBOURS * 2)]
+    ours = (rows[:, 1:] <= threshold) & (rows[:, 1:] > _BLACK)
+    n_ours = np.count_nonzero(ours)
+    return float(np.count_nonzero(ours & (rows[:, 1:] == rows[:, :-1]))) / n_ours if n_ours else 1.0
