@@ -206,6 +206,22 @@ def _greyer(pixels: np.ndarray, rng: Rng) -> np.ndarray:
     return _rounded(light * np.exp(-((1 - share) * density + share * grey)))
 
 
+def _bluer_red_cells(pixels: np.ndarray, rng: Rng) -> np.ndarray:
+    """Let pale cells absorb more red and less blue, as in a smear of too high a pH, and dark nuclei hardly."""
+    light = _empty_colour(pixels)
+    density = -np.log(np.maximum(pixels, 1) / light)
+    grey = density.mean(axis=2, keepdims=True)
+    paleness = expit(6 * (0.6 - grey / max(float(np.percentile(grey, 97)), 0.05)))
+    factor = rng.uniform((1.0, 0.8, 0.3), (2.5, 1.2, 1.0))
+    return _rounded(light * np.exp(-density * (1 + paleness * (factor - 1))))
+
+
+def _stretched(pixels: np.ndarray, rng: Rng) -> np.ndarray:
+    """Change the ratio of the sides, as where images are brought to a square."""
+    rows, columns = pixels.shape[0], round(pixels.shape[1] * float(np.exp(rng.uniform(-0.3, 0.3))))
+    return np.asarray(Image.fromarray(pixels).resize((columns, rows), Image.Resampling.BICUBIC))
+
+
 def _noise(pixels: np.ndarray, rng: Rng) -> np.ndarray:
     """Add a camera's noise, of each pixel or a little wider."""
     noise = rng.normal(size=pixels.shape)
@@ -271,6 +287,9 @@ _OF_CELLS: tuple[Callable[[np.ndarray, Rng], np.ndarray], ...] = (
     _noise,
 )
 _OF_FIELDS: tuple[Callable[[np.ndarray, Rng], np.ndarray], ...] = (
+    _bluer_red_cells,
+    _bluer_red_cells,
+    _stretched,
     _ramp,
     _crop,
     _mirrored,
