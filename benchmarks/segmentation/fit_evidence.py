@@ -1,9 +1,11 @@
 """`python -m benchmarks.segmentation.fit_evidence`: fit what tells white cells, on objects of unseen images."""
 
 import argparse
+import math
 import sys
+import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,8 @@ from benchmarks.segmentation.data import AnnotatedImage
 from benchmarks.segmentation.fit import SEED
 from benchmarks.segmentation.not_smears import training_pictures
 from benchmarks.segmentation.objects import Found, found_in
-from benchmarks.segmentation.readings import FOLDS, readings_of
+from benchmarks.segmentation.readings import FOLDS, changed_readings_of, readings_of
+from benchmarks.segmentation.shifts import blur, stain
 from leukospike.segmentation.evidence import MEASURES, EvidenceNetwork, save_evidence
 from leukospike.segmentation.network import SpikingSegmenter
 
@@ -23,7 +26,8 @@ SHIPPED = Path("src/leukospike/segmentation/evidence.safetensors")
 NOT_SMEARS, N_NOT_SMEARS = "not-smears", 120
 """Drawn pictures that show no cell, others than the segmenter has seen; every object in them is none."""
 
-STEPS, RATE, DECAY = 1500, 0.01, 3e-3
+STEPS, RATE, DECAY = 600, 0.02, 3e-3
+_BLURRED = 0.6  # share of the changed images that are out of focus, too
 _NOT_SMEARS_WEIGHT = 0.5
 _CHULA_MISSED = 0.95  # in chula, where some cells are not boxed, what the network is so sure of teaches nothing
 
@@ -57,6 +61,16 @@ def objects_of(found: Sequence[tuple[Found, np.ndarray]]) -> Objects:
         answers.append(each[known])
     measures = np.concatenate([np.zeros((0, len(MEASURES)), np.float32), *rows])
     return Objects(np.array(groups), measures, np.concatenate([np.zeros(0), *answers]))
+
+
+def changed(image: AnnotatedImage) -> AnnotatedImage:
+    """Show an image in a paler or stronger stain, out of focus, now and then both, as its name decides."""
+    rng = np.random.default_rng(zlib.crc32(f"{image.set} {image.name}".encode()))
+    common = math.exp(rng.uniform(math.log(0.3), math.log(1.2)))
+    pixels = stain(image.pixels, common * np.exp(rng.uniform(-0.3, 0.3, 3)))
+    if rng.random() < _BLURRED:
+        pixels = blur(pixels, rng.uniform(0.01, 0.025) * image.red_cell_px)
+    return replace(image, pixels=pixels)
 
 
 def not_smears(network: SpikingSegmenter) -> list[tuple[Found, np.ndarray]]:
@@ -100,7 +114,7 @@ def fit_evidence(objects: Objects, *, seed: int = SEED) -> EvidenceNetwork:
 def main() -> int:
     """Fit on the objects of all folds' test images, for the package."""
     argparse.ArgumentParser(prog="python -m benchmarks.segmentation.fit_evidence", description=__doc__).parse_args()
-    found = [one for run in FOLDS for one in readings_of(run)]
+    found = [one for run in FOLDS for one in (*readings_of(run), *changed_readings_of(run))]
     objects = objects_of(found)
     save_evidence(fit_evidence(objects), SHIPPED)
     print(f"{len(objects.is_cell)} objects, {int(objects.is_cell.sum())} of them white cells: {SHIPPED}")

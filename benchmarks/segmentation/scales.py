@@ -26,7 +26,7 @@ def run() -> None:
     drawn = _drawn()
     notes = (
         "Generated fields of 80 x 60 micrometres, each of another person, whose mean red cell is not just 7.2",
-        "micrometres. Against its own: against the red cells that were drawn. Within: share of 95 % intervals with the true size.",
+        "micrometres. Against its own: the red cells that were drawn. Within: 95 % intervals with the true size.",
     )
     print(measure.table("Pixel size on generated fields of known scale", drawn, notes=notes))
     real = _real()

@@ -53,8 +53,6 @@ class Measures(NamedTuple):
     """Mean absorbance of the cells, logarithm."""
     stain: float
     """By how much the cells absorb green more than red and blue, over their absorbance."""
-    red_over_blue: float
-    """By how much the cells absorb red more than blue, over their absorbance."""
     stained: float
     """Share of the cells' pixels that absorb green most, within 0.02, as eosin and azure both do."""
     stain_spread: float
@@ -62,7 +60,10 @@ class Measures(NamedTuple):
     dark_stain: float
     """As `stain`, in the darkest tenth of the cells: nuclei."""
     dark_red_over_blue: float
-    """As `red_over_blue`, in the darkest tenth."""
+    """By how much the darkest tenth absorbs red more than blue, over its absorbance.
+
+    Of all cells it is not looked at: red cells are pink in one laboratory and grey-blue in another.
+    """
     plain: float
     """Share that absorbs nothing: empty glass."""
     outline: float
@@ -83,8 +84,6 @@ class Measures(NamedTuple):
     """`Edges.slope`, logarithm."""
     edge_restlessness: float
     """`Edges.restlessness`, logarithm."""
-    one_way: float
-    """`Edges.one_way`."""
     flat_dark: float
     """`Edges.flat_dark`."""
     flat_light: float
@@ -283,7 +282,6 @@ def measured(
         equal=_equal(pixels[:, :, 1], threshold),
         edge_slope=_log(edges.slope),
         edge_restlessness=_log(edges.restlessness),
-        one_way=edges.one_way,
         flat_dark=edges.flat_dark,
         flat_light=edges.flat_light,
     )
@@ -314,7 +312,6 @@ def _colour(
     return {
         "density": float(np.log(mean)),
         "stain": float(stain.mean()) / mean,
-        "red_over_blue": float((red - blue).mean()) / mean,
         "stained": float(np.mean(green >= np.maximum(red, blue) - _MOST)),
         "stain_spread": float(np.log(np.abs(stain - of_one_stain).mean() / mean + 0.01)),
         "dark_stain": float(stain[darkest].mean()) / of_dark,

@@ -16,7 +16,6 @@ import numpy as np
 from jaxtyping import Float, Int64, UInt8
 
 from leukospike.segmentation.network import CLASSES
-from leukospike.segmentation.regions import connected
 from leukospike.segmentation.scale import WORKING_RED_CELL_PX, round_diameters, same_size, usual_width
 
 SCALES = (1 / 8, 4.5)
@@ -33,10 +32,11 @@ _AGREED, _LEAST_AGREED = 0.7, 0.01  # share of the votes, and weight, on which t
 _LEAST_VOTES = 3e-4  # weight of all votes for a scale, below which nothing was seen
 _LEAST_ROUND = 0.004  # share of a look that round red cells fill, if they are to tell their size
 _LEAST_WHITE = 0.002  # share of a look that is surely white, if white cells are to
-_WHITE_CELL_PX = 85.0  # usual diameter of a white cell at the working scale
-_FEW = 2  # red cells that count half
+_WHITE_CELL_PX = 80.0  # usual width of a white cell at the working scale
+_FEW = 4  # red cells that count a quarter of what many do
+_LEAST_TOLD = 3  # whole red cells that tell whether a scale is right
 _FAR = 0.7  # standard deviation of a look's worth about the working size, natural logarithm
-_BY_ROUND, _BY_WIDTH, _BY_WHITE = (1.0, 0.15), (0.03, 0.4), (0.08, 0.35)  # weight, and standard deviation of the vote
+_BY_ROUND, _BY_WIDTH, _BY_WHITE = (1.0, 0.15), (0.008, 0.4), (0.15, 0.35)  # weight, and standard deviation of the vote
 
 
 class ScaleFrom(StrEnum):
@@ -89,7 +89,7 @@ class Look:
 
     def is_within(self, factor: float) -> bool:
         """Tell whether enough whole red cells say that this scale is the working one, within a factor."""
-        if len(self.red_px) < _FEW + 1:
+        if len(self.red_px) < _LEAST_TOLD:
             return False
         return bool(abs(np.log(np.median(self.red_px) / WORKING_RED_CELL_PX)) <= np.log(factor))
 
@@ -116,7 +116,8 @@ def look_at(
     red_px = same_size(round_diameters(red))
     votes: list[Vote] = []
     if len(red_px) and _area(red_px, shares) >= _LEAST_ROUND:
-        certain = len(red_px) / (len(red_px) + _FEW)
+        # One or two may be clumps that happen to be round.
+        certain = (len(red_px) / (len(red_px) + _FEW)) ** 2
         votes += _vote(float(np.median(red_px)), WORKING_RED_CELL_PX, scale, _area(red_px, shares) * certain, _BY_ROUND)
     else:
         votes += _vote(usual_width(red), WORKING_RED_CELL_PX, scale, float(red.mean()), _BY_WIDTH)
@@ -205,12 +206,9 @@ def _area(red_px: Float[np.ndarray, " cells"], shares: Float[np.ndarray, "classe
 def _white_cells(
     likeliest: Int64[np.ndarray, "rows columns"], shares: Float[np.ndarray, "classes rows columns"]
 ) -> tuple[float, float]:
-    """Return the share of a look that is surely white, and the diameter of the piece that half of it is up to."""
+    """Return the share of a look that is surely white, and the usual width of what is white, also in clumps."""
     white = (likeliest == 1) | (likeliest == 2)
-    pieces, n_pieces = connected(white, corners=True)
-    if not n_pieces:
+    if not white.any():
         return 0.0, 0.0
     sure = float((2 * (shares[1][white].astype(np.float32) + shares[2][white]) - 1).sum()) / white.size
-    areas = np.sort(np.bincount(pieces.ravel())[1:])
-    middle = areas[np.searchsorted(np.cumsum(areas), areas.sum() / 2)]
-    return max(sure, 0.0), 2 * float(np.sqrt(middle / np.pi))
+    return max(sure, 0.0), usual_width(white)

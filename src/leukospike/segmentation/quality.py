@@ -27,18 +27,18 @@ _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 MIN_CONTRAST = 0.1
 """Below, blank: no cell is so faint. Real: 0.22 and more; an empty, unevenly lit field: 0.09."""
 MIN_LIGHT, MIN_LIGHT_CUT_OUT = 60.0, 20.0
-"""Below, underexposed, grey levels. Real: 175 and 45 or more, a quarter darker 130 and 34."""
+"""Below, underexposed, grey levels. Real: 124 and 45 or more, a quarter darker 93 and 34."""
 MAX_DARKEST, WHITE = 200.0, 235.0
 """Overexposed above the first, where the light is above the second, grey levels: what should be nuclei is nearly white.
-Real: up to 153, a quarter brighter 189."""
+Real, in so much light: up to 153, a quarter brighter 189."""
 MAX_DARKEST_CLIPPED, MAX_CLIPPED = 125.0, 0.5
 """Above the first, overexposed too where more than the second is clipped: even nuclei are pale. Real: 111."""
 DARK_BACKGROUND, MIN_BACKGROUND, MAX_GREEN = 0.35, 0.5, 0.05
 """Inverted: a background darker than the first, or darker than the second with more green than the third, of what looks
-like a smear as a negative. Real: 0.45 and more, and what is below 0.5 has no green. Inverted: up to 0.49, and 0.07 or
+like a smear as a negative. Real: 0.41 and more, and as negatives they look like none. Inverted: up to 0.49, and 0.07 or
 more green where above 0.35."""
 MIN_COLOUR = 10.0
-"""Below, not a smear but grey, grey levels. Real: 28 and more."""
+"""Below, not a smear but grey, grey levels. Real: 23 and more."""
 MIN_STAINED = 0.3
 """Below, a cell cut out on black is none. Real: 1. A photograph of a retina: 0.02."""
 MAX_RESTLESSNESS = 0.37

@@ -208,7 +208,7 @@ def usual_width(red: Region) -> float:
     Parameters
     ----------
     red : ndarray of shape (rows, columns), bool
-        Where red cells are.
+        Where cells are.
 
     Returns
     -------
