@@ -147,6 +147,30 @@ def test_frame_of_one_colour_is_left_out(grey: int):
     assert np.percentile(off, 95) < 0.05
 
 
+def test_background_without_a_speck_is_no_frame():
+    rows, columns = np.ogrid[:300, :300]
+    away = np.hypot(rows - 150, columns - 150)[..., None]
+    pixels = np.where(away < 40, (90, 50, 130), np.where(away < 55, (170, 150, 200), (200, 190, 180))).astype(np.uint8)
+    light = estimate_light(pixels)
+    assert light.lit_share == 1
+    assert light.colour == pytest.approx((200, 190, 180), rel=0.01)
+    assert light.unevenness < 1.02
+
+
+_TOO_LITTLE = pytest.mark.xfail(reason="a cell on nine tenths of its picture is taken for the light", strict=True)
+
+
+@pytest.mark.parametrize("glass", [pytest.param(0.1, marks=_TOO_LITTLE), 0.2, 0.5])
+def test_cell_that_fills_its_picture_is_not_taken_for_the_light(glass: float):
+    rows, columns = np.ogrid[:300, :300]
+    away = np.hypot(rows - 150, columns - 150)
+    cell = away <= np.quantile(away, 1 - glass)
+    density = np.where(cell[..., None], CYTOPLASM, 0.0)
+    density[away < 80] = NUCLEUS
+    light = estimate_light(_taken(np.full((300, 300, 3), 220.0), density=density))
+    assert light.colour == pytest.approx((220, 220, 220), rel=0.08)
+
+
 @pytest.mark.parametrize("grey", [0, 255])
 @pytest.mark.parametrize("name", LIGHTS)
 def test_scale_bar_and_its_words_change_nothing(name: str, grey: int):

@@ -27,10 +27,12 @@ _BRIGHTEST = 0.25  # share of a block's pixels, the brightest in green, that sta
 _UPPER = 85  # percentile of the blocks at which the first, constant surface lies
 _TOLERANCE = (0.02, 0.25)  # least and most spread of empty blocks about the surface, natural logarithm
 _FAR_ABOVE = 6.0  # spreads; light that is stronger about the middle of an image is not so far above its usual level
+_FEW_FAR_ABOVE = 0.03  # share of the blocks; more are the few empty places of a picture that a cell fills
 _TURNS = 6  # of reweighting, for each degree
 _RIDGE = 0.02  # pull to a constant, in blocks' weights; it grows with the square of a term's degree
 _DARK_SURROUND = 0.3  # a surround is darker than this share of the image's brightest tenth
 _LEAST_SURROUND = 0.03  # share of the image; a dark cell at the border is smaller
+_SAME_COLOUR, _ALSO_INSIDE = 2, 0.02  # grey levels, and share of what a frame is around that has the frame's colour
 _LEAST_LIT = 16  # blocks; fewer tell nothing
 _FAINTEST = 8.0  # grey levels: light that is weaker is not divided out
 
@@ -184,14 +186,30 @@ def _lit(small: UInt8[np.ndarray, "rows columns 3"]) -> Bool[np.ndarray, "rows c
         if areas[piece] >= _LEAST_SURROUND * luma.size:
             # The rim itself is half in the dark.
             lit &= ~np.asarray(ndimage.binary_dilation(pieces == piece, iterations=4), dtype=bool)
+    return lit & ~_framed(small)
+
+
+def _framed(small: UInt8[np.ndarray, "rows columns 3"]) -> Bool[np.ndarray, "rows columns"]:
+    """Return where there is a frame: rows and columns at the border of one colour that the rest does not have.
+
+    A background that the camera shows without a speck, as where it is clipped, is of one colour, too.
+    """
+    framed = np.zeros(small.shape[:2], bool)
+    sides: list[tuple[slice, slice]] = []
     for axis in (0, 1):
-        plain = (small.max(axis=axis) == small.min(axis=axis)).all(axis=1)
-        # A frame begins at the border: what is plain further in is a slide without a cell.
-        for ends in (plain, plain[::-1]):
-            width = int(np.argmin(ends)) if not ends.all() else 0
-            side = slice(0, width) if ends is plain else slice(len(plain) - width, len(plain))
-            lit[(slice(None), side) if axis == 0 else (side, slice(None))] = False
-    return lit
+        plain = (small.max(axis=1 - axis) == small.min(axis=1 - axis)).all(axis=1)
+        if plain.all():
+            return framed
+        first, last = int(np.argmin(plain)), len(plain) - int(np.argmin(plain[::-1]))
+        for side in (slice(0, first), slice(last, len(plain))):
+            if side.stop > side.start:
+                sides.append((side, slice(None)) if axis == 0 else (slice(None), side))
+                framed[sides[-1]] = True
+    inside = small[~framed].astype(np.int16)
+    for side in sides:
+        if (abs(inside - small[side][0, 0]).max(axis=1) <= _SAME_COLOUR).mean() > _ALSO_INSIDE:
+            framed[side] = False
+    return framed
 
 
 def _empty_places(
@@ -243,7 +261,8 @@ def _weights(residuals: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     above = residuals[residuals > 0]
     spread = 1.48 * float(np.median(above)) if above.size else 0.0
     spread = min(max(spread, _TOLERANCE[0]), _TOLERANCE[1])
-    off = np.clip(np.where(residuals > 0, residuals / _FAR_ABOVE, -residuals / 3) / spread, 0, 1)
+    far = _FAR_ABOVE if (residuals > _FAR_ABOVE * spread).mean() <= _FEW_FAR_ABOVE else np.inf
+    off = np.clip(np.where(residuals > 0, residuals / far, -residuals / 3) / spread, 0, 1)
     return (1 - off**2) ** 2 + 1e-6
 
 
