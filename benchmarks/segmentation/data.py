@@ -71,12 +71,12 @@ class AnnotatedImage:
     """Int, (cells, 4), white cells as top, left, bottom, right, half open; (0, 4) where the set has no boxes."""
     subject: str
     """Whom the cell is of, or the slide that the field is of; empty where the set does not say."""
+    group: int = 0
+    """Number, within the set, of the images that must stay on one side of a split: see `groups`."""
     red_boxes: np.ndarray = field(default_factory=lambda: np.zeros((0, 4), np.int64))
     """Int, (cells, 4), red cells, where the set boxes them."""
     kind: str = ""
     """Of the cell in the middle, where the set says: the folder of pbc."""
-    group: int = 0
-    """Number, within the set, of the images that must stay on one side of a split: see `groups`."""
 
     @property
     def nucleus_drawn(self) -> bool:

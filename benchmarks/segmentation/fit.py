@@ -109,13 +109,13 @@ def labelled(image: AnnotatedImage) -> LabelledImage:
     if image.set == "pbc":
         return _centred(pixels, image.kind)
     if image.nucleus_drawn:
-        labels = _at_size(_drawn(image), pixels.shape[:2])
+        labels = _at_size(drawn_labels(image), pixels.shape[:2])
         around = _red_cells(pixels, labels, red_boxes) if image.set != "tecom" else np.full_like(labels, NO_WHITE_CELL)
         return LabelledImage(image.set, pixels, np.where(labels == 0, around, labels).astype(np.uint8))
     return _boxed(image.set, pixels, boxes, red_boxes)
 
 
-def _drawn(image: AnnotatedImage) -> np.ndarray:
+def drawn_labels(image: AnnotatedImage) -> np.ndarray:
     """Say what a drawn mask teaches, at the image's own size."""
     cell = image.mask != REST
     labels = (cell + (image.mask == NUCLEUS).astype(np.uint8)).astype(np.uint8)

@@ -3,17 +3,19 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from benchmarks.segmentation.baselines import Predictor
-from benchmarks.segmentation.data import SETS, AnnotatedImage, data_folder, load
-from benchmarks.segmentation.fit import labelled
-from leukospike.segmentation.plastic import PlasticSegmenter, class_maps, save_plastic
+from benchmarks.segmentation.data import REST, AnnotatedImage, data_folder, load
+from benchmarks.segmentation.fit import drawn_labels
+from leukospike.segmentation.examples import CELL, LabelledImage
+from leukospike.segmentation.plastic import PlasticSegmenter, read_classes, save_plastic
 from leukospike.segmentation.plastic_learning import PlasticTraining, train_plastic
-from leukospike.segmentation.result import segmentation_of
+from leukospike.segmentation.result import segment_pixels
 
 CONFIG = PlasticTraining(seed=0)
 
@@ -31,20 +33,26 @@ def fit(images: Sequence[AnnotatedImage], config: PlasticTraining = CONFIG) -> P
         for name, most in IMAGES.items()
         for place in [place for place in shuffled if images[place].set == name][:most]
     ]
-    return train_plastic([labelled(image) for image in chosen], config, progress=_told)
+    return train_plastic([_labelled(image) for image in chosen], config, progress=_told)
+
+
+def _labelled(image: AnnotatedImage) -> LabelledImage:
+    """Say what each pixel teaches, in the light and at the size that the image was taken in."""
+    whole = np.where(image.mask == REST, 0, CELL).astype(np.uint8)
+    return LabelledImage(image.set, image.pixels, drawn_labels(image) if image.nucleus_drawn else whole)
 
 
 def fit_predictor(images: Sequence[AnnotatedImage]) -> Predictor:
     """Train on a fold's training images, and segment by what has learned from them, as users get it."""
     network = fit(images)
-    return lambda pixels: segmentation_of("", pixels, class_maps(network, [pixels])[0]).mask
+    return lambda pixels: segment_pixels("", pixels, partial(read_classes, network)).mask
 
 
 def main() -> int:
     """Train on all images, for the package."""
     argparse.ArgumentParser(prog="python -m benchmarks.segmentation.fit_plastic", description=__doc__).parse_args()
     torch.set_num_threads(1)
-    images = [image for name in SETS for image in load(name, data_folder())]
+    images = [image for name in IMAGES for image in load(name, data_folder())]
     save_plastic(fit(images), SHIPPED)
     print(f"{len(images)} images: {SHIPPED}")
     return 0

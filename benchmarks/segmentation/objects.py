@@ -13,6 +13,7 @@ from leukospike.segmentation.instances import find_cells
 from leukospike.segmentation.light import estimate_light
 from leukospike.segmentation.morphology import cell_mask
 from leukospike.segmentation.network import SpikingSegmenter
+from leukospike.segmentation.result import red_cell_px
 from leukospike.segmentation.scale import pixel_size_from_red_cells
 
 ABOUT_CELL, NOTHING_KNOWN = 0.3, 0.1
@@ -47,8 +48,7 @@ def found_in(network: SpikingSegmenter, image: AnnotatedImage) -> Found:
     light = estimate_light(image.pixels)
     reading = read_classes(network, image.pixels, light)
     size = pixel_size_from_red_cells(reading.red_cells) if reading.red_cells is not None else None
-    few = float(np.median(reading.red_cells)) if reading.red_cells is not None and len(reading.red_cells) else None
-    instances = find_cells(reading.classes, red_cell_px=few)
+    instances = find_cells(reading.classes, red_cell_px=red_cell_px(reading, size))
     boxes = np.array([(b.top, b.left, b.top + b.height, b.left + b.width) for b in instances.boxes], np.int64)
     return Found(
         image.set,

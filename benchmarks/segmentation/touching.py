@@ -10,8 +10,9 @@ from PIL import Image
 from benchmarks.segmentation.data import NUCLEUS as DRAWN_NUCLEUS
 from benchmarks.segmentation.data import AnnotatedImage
 from leukospike.images import read_image
-from leukospike.segmentation.class_maps import class_maps
+from leukospike.segmentation.class_maps import read_classes
 from leukospike.segmentation.instances import CYTOPLASM, NUCLEUS, REST
+from leukospike.segmentation.light import estimate_light
 from leukospike.segmentation.network import default_segmenter
 from leukospike.segmentation.regions import connected
 
@@ -55,7 +56,8 @@ def found_cells(folder: Path, n_per_kind: int) -> list[np.ndarray]:
     network = default_segmenter()
     cells: list[np.ndarray] = []
     for path in (path for kind in kinds for path in sorted(kind.iterdir())[:n_per_kind]):
-        [class_map] = class_maps(network, [read_image(path).pixels])
+        pixels = read_image(path).pixels
+        class_map = read_classes(network, pixels, estimate_light(pixels)).classes
         labels, _ = connected(class_map > 0, corners=True)
         own = labels == labels[class_map.shape[0] // 2, class_map.shape[1] // 2]
         top, left, bottom, right = _box(own)

@@ -98,7 +98,9 @@ def test_red_cells_are_as_large_as_their_whole_boxes_or_else_as_usual_in_the_set
     boxes = [[10, 10, 30, 50], [40, 40, 70, 60], [50, 10, 70, 40], [60, 60, 90, 80], [0, 0, 90, 90], [20, 30, 120, 90]]
     nothing = np.zeros((0, 4), int)
     field, few = (
-        AnnotatedImage("bccd", "a", texture(0), np.zeros((120, 120), np.uint8), nothing, "", np.array(boxes[:count]))
+        AnnotatedImage(
+            "bccd", "a", texture(0), np.zeros((120, 120), np.uint8), nothing, "", red_boxes=np.array(boxes[:count])
+        )
         for count in (6, 3)
     )
     assert field.red_cell_px == pytest.approx(np.sqrt(600))

@@ -182,7 +182,7 @@ def test_objects_that_are_no_cells_are_left_out_and_counted(field: DrawnField, m
     classes = _classes(field)
     shares = np.eye(4, dtype=np.float16)[classes].transpose(2, 0, 1)
     segmenter = _stub(classes, shares=shares, even=field.pixels)
-    monkeypatch.setattr(result_module, "default_evidence", lambda: _Doubter(0.75, 0.25, MIN_CONFIDENCE))
+    monkeypatch.setattr(result_module, "default_evidence", lambda: _Doubter(0.75, 0.1, MIN_CONFIDENCE))
     result = segment_pixels("a", field.pixels, segmenter)
     assert result.rejected == 1
     assert [cell.cell for cell in result.measures] == [1, 2]
