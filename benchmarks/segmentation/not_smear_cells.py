@@ -10,6 +10,9 @@ from leukospike.segmentation import Quality, segment_pixels
 from leukospike.segmentation.class_maps import read_classes
 from leukospike.segmentation.network import default_segmenter
 
+CONFIDENT = 0.5
+"""Confidence from which a cell counts as confidently found where none can be."""
+
 _FLAGGING = {Quality.NOT_A_SMEAR, Quality.BLANK, Quality.INVERTED}
 
 
@@ -21,7 +24,7 @@ def run() -> None:
     pictures = test_pictures()
     for name, pixels in pictures.items():
         found = segment_pixels(name, pixels, segmenter)
-        with_cells += bool(found.measures)
+        with_cells += any(cell.confidence >= CONFIDENT for cell in found.measures)
         is_flagged = bool(_FLAGGING & {advice.quality for advice in found.quality})
         flagged += is_flagged
         if found.measures or not is_flagged:

@@ -62,12 +62,12 @@ def test_cells_of_a_generated_field_are_those_drawn(field: DrawnField):
     np.testing.assert_allclose(result.cells["area_um2"], result.cells["area_px"] * side**2, atol=0.005)
 
 
-def test_too_few_red_cells_give_no_pixel_size_but_tell_what_is_debris(field: DrawnField):
-    few = Reading(_classes(field), red_cells=np.array([58.0]))
+def test_too_few_red_cells_give_no_pixel_size_but_the_scale_tells_what_is_debris(field: DrawnField):
+    few = Reading(_classes(field), scale=50 / 58, scale_from=ScaleFrom.RED_CELLS, red_cells=np.array([58.0]))
     result = segment_pixels("a", field.pixels, lambda *_: few)
     assert result.pixel_size is None
     assert len(result.measures) == 3
-    large = Reading(_classes(field), red_cells=np.array([400.0]))
+    large = Reading(_classes(field), scale=50 / 400, scale_from=ScaleFrom.RED_CELLS, red_cells=np.array([400.0]))
     assert segment_pixels("a", field.pixels, lambda *_: large).measures == ()
 
 

@@ -119,4 +119,7 @@ def stain_channels(
         )
         raise ConfigError(msg)
     unmix = torch.linalg.pinv(absorbance.T).to(images)
-    return torch.einsum("sc,bcrk->bsrk", unmix, optical_density(images)).relu_()
+    red, green, blue = (band[:, None] for band in optical_density(images).unbind(dim=1))
+    # Sum by sum: a product of matrices may round an image in a batch otherwise than alone, as some processors do.
+    of_red, of_green, of_blue = (share.view(1, -1, 1, 1) for share in unmix.unbind(dim=1))
+    return (of_red * red + of_green * green + of_blue * blue).relu_()
