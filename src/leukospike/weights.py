@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from leukospike.errors import WeightsError
 from leukospike.files import written_whole
@@ -146,6 +146,34 @@ def check_settings(where: str, path: Path, stored: StoredWeights, own: Mapping[s
     for name, value in own.items():
         if (found := stored.settings.get(name)) != value:
             raise wrong_part(where, path, ValueError(f"{name} of {found}"))
+
+
+def fill(network: nn.Module, path: Path, settings: Mapping[str, Any], *, where: str, give: str, use: str) -> None:
+    """Put the weights of a file into the network that they were written from, and refuse those of another.
+
+    Parameters
+    ----------
+    network : Module
+        Its weights are changed.
+    path : Path
+        A `.safetensors` file that `write_weights` wrote.
+    settings : mapping of str to what JSON gives back
+        What the file must say, its "format" among it.
+    where, give, use : str
+        As for `read_weights`.
+
+    Raises
+    ------
+    WeightsError
+        If the file is missing, not safetensors, of another form or other settings, holds a value that is not float32
+        or not finite, or does not fit the network.
+    """
+    stored = read_weights(path, form=str(settings["format"]), where=where, give=give, use=use)
+    check_settings(where, path, stored, settings)
+    try:
+        network.load_state_dict(stored.tensors)
+    except RuntimeError as error:
+        raise wrong_part(where, path, error) from error
 
 
 def wrong_part(where: str, path: Path, error: Exception) -> WeightsError:

@@ -22,7 +22,7 @@ from leukospike.segmentation.class_maps import Reading
 from leukospike.segmentation.instances import Box, Instances, touches_border
 from leukospike.segmentation.light import EMPTY
 from leukospike.segmentation.scale import WORKING_RED_CELL_PX
-from leukospike.weights import check_settings, read_weights, write_weights, wrong_part
+from leukospike.weights import fill, write_weights
 
 MEASURES = (
     "white",  # mean of how likely its pixels are of a white cell, as log odds
@@ -262,12 +262,6 @@ def load_evidence(path: Path) -> EvidenceNetwork:
         If the file is missing, not safetensors, of another network or other measures, or holds a value that is not
         float32 or not finite.
     """
-    where = "load_evidence"
-    stored = read_weights(path, form=_FORMAT, where=where, give="Install the package again.", use="Fit it again.")
-    check_settings(where, path, stored, _SETTINGS)
     network = EvidenceNetwork()
-    try:
-        network.load_state_dict(stored.tensors)
-    except RuntimeError as error:
-        raise wrong_part(where, path, error) from error
+    fill(network, path, _SETTINGS, where="load_evidence", give="Install the package again.", use="Fit it again.")
     return network.eval().requires_grad_(requires_grad=False)

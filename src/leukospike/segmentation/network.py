@@ -26,7 +26,7 @@ from torch.nn import functional
 
 from leukospike.segmentation.input_spikes import INPUTS
 from leukospike.segmentation.windows import Window, laid
-from leukospike.weights import check_settings, read_weights, write_weights, wrong_part
+from leukospike.weights import fill, write_weights
 
 STEPS = 63
 """Spike times between layers; a latency of so many steps is silence."""
@@ -289,14 +289,8 @@ def load_segmenter(path: Path) -> SpikingSegmenter:
         If the file is missing, not safetensors, of another network or other settings, or holds a value that is not
         float32 or not finite.
     """
-    where = "load_segmenter"
-    stored = read_weights(path, form=_FORMAT, where=where, give="Install the package again.", use="Train a segmenter.")
-    check_settings(where, path, stored, _SETTINGS)
     network = SpikingSegmenter(folded=True)
-    try:
-        network.load_state_dict(stored.tensors)
-    except RuntimeError as error:
-        raise wrong_part(where, path, error) from error
+    fill(network, path, _SETTINGS, where="load_segmenter", give="Install the package again.", use="Train a segmenter.")
     network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     return network.eval().requires_grad_(requires_grad=False)
 

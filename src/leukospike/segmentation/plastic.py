@@ -25,7 +25,7 @@ from leukospike.segmentation.light import Light
 from leukospike.segmentation.rank_spikes import RANK_INPUTS, at_working_size, rank_spikes
 from leukospike.segmentation.scale import PixelSize
 from leukospike.spikes import BINS, SpikingConv2d, pool_latency
-from leukospike.weights import check_settings, read_weights, write_weights, wrong_part
+from leukospike.weights import fill, write_weights
 
 CLASSES = ("rest", "cytoplasm", "nucleus")
 """What a pixel can be, by the number that stands for it in a class map."""
@@ -222,15 +222,9 @@ def load_plastic(path: Path) -> PlasticSegmenter:
         is not float32 or outside of 0 to 1.
     """
     where = "load_plastic"
-    stored = read_weights(
-        path, form=_FORMAT, where=where, give="Give what save_plastic wrote.", use="Use what save_plastic wrote."
-    )
-    check_settings(where, path, stored, _SETTINGS)
     network = PlasticSegmenter(generator=torch.Generator().manual_seed(0))
-    try:
-        network.load_state_dict(stored.tensors)
-    except RuntimeError as error:
-        raise wrong_part(where, path, error) from error
+    give, use = "Give what save_plastic wrote.", "Use what save_plastic wrote."
+    fill(network, path, _SETTINGS, where=where, give=give, use=use)
     for name, weight in network.named_parameters():
         if not 0 <= float(weight.min()) <= float(weight.max()) <= 1:
             msg = f"{where}: weights must be from 0 to 1, got others in {name} of {path.name}. Train again."
