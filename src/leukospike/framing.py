@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Bool, UInt8
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
@@ -73,7 +73,7 @@ def view_of(picture: Picture) -> View:
     side = max(pixels.shape[:2])
     if not is_cut_out(pixels):
         return View(side, picture.um_per_px, None)
-    area = _content_share(pixels) * pixels.shape[0] * pixels.shape[1]
+    area = _share_of_all(_sampled(pixels)[1], pixels) * pixels.shape[0] * pixels.shape[1]
     return View(side, picture.um_per_px, 2 * float(np.sqrt(area / np.pi)) / side)
 
 
@@ -89,45 +89,54 @@ def is_cut_out(pixels: UInt8[np.ndarray, "rows columns 3"]) -> bool:
     -------
     bool
     """
-    if not 0 < _content_share(pixels) < 1 - _CUT_OUT:
+    planes, shown = _sampled(pixels)
+    share = _share_of_all(shown, pixels)
+    if not 0 < share < 1 - _CUT_OUT:
         return False
-    sampled = _sampled(pixels)
-    content = sampled[(sampled > _BLACK).any(axis=2)]
-    brightest = np.maximum(np.percentile(content, 98, axis=0), 1)
-    bright = float((content >= _BRIGHT * brightest).all(axis=1).mean())
+    content = [plane[shown] for plane in planes]
+    brightest = np.array([max(float(np.percentile(values, 98)), 1) for values in content])
+    red, green, blue = (values >= _BRIGHT * level for values, level in zip(content, brightest, strict=True))
+    bright = float((red & green & blue).mean())
     colour = float(np.ptp(brightest) / brightest.max())
-    return colour - _BRIGHT_COUNTS * bright > _COLOURFUL or _has_one_nucleus(pixels)
+    if colour - _BRIGHT_COUNTS * bright > _COLOURFUL:
+        return True
+    return share < _MOST_SHOWN and _has_one_nucleus(planes[1], shown)
 
 
-def _has_one_nucleus(pixels: UInt8[np.ndarray, "rows columns 3"]) -> bool:
-    """Tell whether little is shown, and one dark piece fills much of it."""
-    if _content_share(pixels) >= _MOST_SHOWN:
+def _has_one_nucleus(green: UInt8[np.ndarray, "rows columns"], shown: Bool[np.ndarray, "rows columns"]) -> bool:
+    """Tell whether one dark piece fills much of what is shown."""
+    content = green[shown]
+    if np.ptp(content) == 0:
         return False
-    sampled = _sampled(pixels)
-    shown, green = (sampled > _BLACK).any(axis=2), sampled[:, :, 1]
-    if np.ptp(green[shown]) == 0:
-        return False
-    dark = shown & (green <= threshold_otsu(green[shown]))
+    dark = shown & (green <= threshold_otsu(content))
     pieces = np.zeros(dark.shape, np.int32)
     ndimage.label(dark, output=pieces)
     areas = np.bincount(pieces.ravel())[1:]
     return bool(areas.max() > _ONE_PIECE * areas.sum() and areas.sum() > _LEAST_DARK * np.count_nonzero(shown))
 
 
-def _sampled(pixels: UInt8[np.ndarray, "rows columns 3"]) -> UInt8[np.ndarray, "r c 3"]:
-    """Leave out what is 0, 0, 0 around the content, and take so many of its pixels that at most 256 are left a side."""
-    step = max(1, max(pixels.shape[:2]) // 256)
+def _sampled(
+    pixels: UInt8[np.ndarray, "rows columns 3"],
+) -> tuple[UInt8[np.ndarray, "3 r c"], Bool[np.ndarray, "r c"]]:
+    """Leave out what is 0, 0, 0 around the content, and take so many of its pixels that at most 256 are left a side.
+
+    Plane by plane, with what is not black: measured, a tenth of the time of looking along the last axis.
+    """
+    step = _step(pixels)
     rows, columns = (slice(part.start, part.stop, step) for part in content_window(pixels))
-    return pixels[rows, columns]
+    planes = np.ascontiguousarray(pixels[rows, columns].transpose(2, 0, 1))
+    red, green, blue = planes > _BLACK
+    return planes, red | green | blue
 
 
-def _content_share(pixels: UInt8[np.ndarray, "rows columns 3"]) -> float:
+def _step(pixels: UInt8[np.ndarray, "rows columns 3"]) -> int:
+    """Return of how many rows and columns one is looked at."""
+    return max(1, max(pixels.shape[:2]) // 256)
+
+
+def _share_of_all(shown: Bool[np.ndarray, "r c"], pixels: UInt8[np.ndarray, "rows columns 3"]) -> float:
     """Return the share of an image that is not black."""
-    step = max(1, max(pixels.shape[:2]) // 256)
-    red, green, blue = (_sampled(pixels)[:, :, channel] > _BLACK for channel in range(3))
-    # Measured, ten times as fast as the maximum over the last axis.
-    shown = int(np.count_nonzero(red | green | blue)) * step**2
-    return min(1.0, shown / (pixels.shape[0] * pixels.shape[1]))
+    return min(1.0, int(np.count_nonzero(shown)) * _step(pixels) ** 2 / (pixels.shape[0] * pixels.shape[1]))
 
 
 def content_window(pixels: UInt8[np.ndarray, "rows columns 3"]) -> tuple[slice, slice]:

@@ -215,7 +215,7 @@ def _quality_of(pixels: UInt8[np.ndarray, "rows columns 3"], light: Light, class
     small = np.asarray(Image.fromarray(pixels).reduce(step)) if step > 1 else pixels
     coarse = classes[::step, ::step]
     # Light that was evened out for a negative is none, and what is left of it looks like nothing.
-    if appearance_of(small).has_dark_background:
+    if not light.cut_out and appearance_of(small).has_dark_background:
         advice = quality_of(small, coarse)
         if any(one.quality is Quality.INVERTED for one in advice):
             return advice
