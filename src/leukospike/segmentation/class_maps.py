@@ -14,7 +14,16 @@ from jaxtyping import Bool, Float, Int, UInt8
 from leukospike.framing import content_window
 from leukospike.segmentation.input_spikes import BY_VALUE, input_spikes, scaled
 from leukospike.segmentation.light import Light
-from leukospike.segmentation.looks import LOOK_PX, LOOKS_PX, SCALES, Look, ScaleFrom, found_scale
+from leukospike.segmentation.looks import (
+    LARGE_PX,
+    LOOK_PX,
+    LOOKS_AT_LARGE_PX,
+    LOOKS_PX,
+    SCALES,
+    Look,
+    ScaleFrom,
+    found_scale,
+)
 from leukospike.segmentation.network import CHANNELS, CLASSES, LEAST_ON_BLACK_PX, SpikingSegmenter, likeliest, reach_of
 from leukospike.segmentation.regions import connected
 from leukospike.segmentation.scale import WORKING_RED_CELL_PX, PixelSize
@@ -22,6 +31,13 @@ from leukospike.segmentation.windows import Window
 
 MOST_WORKING_PX = 24_000_000
 """An image is not enlarged to more pixels than this, so that memory and time stay bounded."""
+
+MOST_WORKING_AT_ONCE_PX = 1_000_000
+"""A field of more pixels at its working size is read at fewer, though at no less than `LEAST_OF_WORKING` of its sides."""
+
+LEAST_OF_WORKING = 0.7
+"""Red cells of 35 pixels are known about as well as those of 50. Measured in folds, recall falls by .05 in crowded
+fields and Dice by .02, precision rises; small images, which take little time, are therefore read at 50."""
 
 LONGEST_WHOLE_PX = 2048
 """What is longer at its working size is computed piece by piece, so that memory does not grow with it."""
@@ -46,7 +62,7 @@ class Reading:
     classes: UInt8[np.ndarray, "rows columns"]
     """0 rest, 1 cytoplasm, 2 nucleus, at the image's size."""
     scale: float = 1.0
-    """Of the working size, in the image's."""
+    """At which red cells have their working size. A large field was read at a little less: `even` tells."""
     scale_from: ScaleFrom = ScaleFrom.OWN
     red_cells: Float[np.ndarray, " cells"] | None = None
     """Diameters of whole, round red cells of one size, pixels of the image; None where the segmenter knows none."""
@@ -88,9 +104,9 @@ def read_classes(
     with torch.inference_mode():
         if light.cut_out:
             return _on_black(network, pixels)
-        scale_from, look = _found_look(network, pixels, light, pixel_size)
+        scale, scale_from, look = _found_look(network, pixels, light, pixel_size)
         classes = _brought_to_size(look.shares, pixels.shape[0], pixels.shape[1])
-        return Reading(classes, look.scale, scale_from, look.red_cells, look.even, look.shares)
+        return Reading(classes, scale, scale_from, look.red_cells, look.even, look.shares)
 
 
 def _found_look(
@@ -98,33 +114,50 @@ def _found_look(
     pixels: UInt8[np.ndarray, "rows columns 3"],
     light: Light,
     pixel_size: PixelSize | None,
-) -> tuple[ScaleFrom, Look]:
-    """Find the scale to read an image at, and look at it there."""
+) -> tuple[float, ScaleFrom, Look]:
+    """Find the scale at which red cells have their working size, and look at the image there or a little smaller."""
     longest = max(pixels.shape[:2])
     stated = None if pixel_size is None else WORKING_RED_CELL_PX / pixel_size.red_cell_px
     if stated is not None:
-        look = _whole(network, pixels, light, _bounded(stated, pixels))
-        if look.is_within(_OTHER):
-            return ScaleFrom.STATED, look
-    sides = [side / longest for side in LOOKS_PX]
-    scale, told, last = found_scale(lambda scale: _look_at(network, pixels, light, scale), sides)
+        stated = _bounded(stated, pixels)
+        look = _whole(network, pixels, light, stated)
+        if look.is_within(_OTHER, stated):
+            return stated, ScaleFrom.STATED, look
+    sides = LOOKS_AT_LARGE_PX if longest >= LARGE_PX else LOOKS_PX
+    scale, told, last = found_scale(
+        lambda scale: _look_at(network, pixels, light, scale), [side / longest for side in sides]
+    )
     if told is not ScaleFrom.RED_CELLS and stated is not None:
-        return ScaleFrom.STATED, _whole(network, pixels, light, _bounded(stated, pixels))
+        return stated, ScaleFrom.STATED, _whole(network, pixels, light, stated)
     if told is ScaleFrom.NOTHING:
-        return told, _whole(network, pixels, light, _bounded(min(1.0, LOOK_PX / longest), pixels))
-    if last is not None and abs(np.log(scale / last.scale)) <= np.log(_NEAR) and _is_whole(last, pixels):
-        return told, last
-    whole = _whole(network, pixels, light, _bounded(scale, pixels))
-    if whole.is_enough and not whole.is_within(_OTHER):
-        better = whole.scale * WORKING_RED_CELL_PX / float(np.median(whole.red_px))
-        whole = _whole(network, pixels, light, _bounded(better, pixels))
-    return told, whole
+        scale = _bounded(min(1.0, LOOK_PX / longest), pixels)
+        return scale, told, _whole(network, pixels, light, scale)
+    if last is not None and _is_near(last.scale, scale, pixels) and _is_whole(last, pixels):
+        return scale, told, last
+    scale = _bounded(scale, pixels)
+    whole = _whole(network, pixels, light, scale)
+    if whole.is_enough and not whole.is_within(_OTHER, scale):
+        scale = _bounded(WORKING_RED_CELL_PX / float(np.median(whole.red_cells)), pixels)
+        whole = _whole(network, pixels, light, scale)
+    return scale, told, whole
 
 
 def _whole(network: SpikingSegmenter, pixels: UInt8[np.ndarray, "rows columns 3"], light: Light, scale: float) -> Look:
-    """Look at a whole image."""
+    """Look at a whole image at a scale, or at fewer pixels where there are many."""
+    scale = _least_read(scale, pixels)
     even = _even(pixels, light, scale)
     return Look(even, _shares(network, even), scale)
+
+
+def _least_read(scale: float, pixels: UInt8[np.ndarray, "rows columns 3"]) -> float:
+    """Return the least scale at which an image is read whose red cells have their working size at another."""
+    of_scale = float(np.sqrt(MOST_WORKING_AT_ONCE_PX / (pixels.shape[0] * pixels.shape[1]))) / scale
+    return scale * min(max(of_scale, LEAST_OF_WORKING), 1.0)
+
+
+def _is_near(looked_at: float, scale: float, pixels: UInt8[np.ndarray, "rows columns 3"]) -> bool:
+    """Tell whether a look is as good as one at the scale that was found."""
+    return _least_read(scale, pixels) / _NEAR <= looked_at <= scale * _NEAR
 
 
 def _is_whole(look: Look, pixels: UInt8[np.ndarray, "rows columns 3"]) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -57,6 +58,14 @@ _FORMAT = "leukospike-evidence-1"
 _SETTINGS = {"format": _FORMAT, "measures": list(MEASURES), "hidden": _HIDDEN}
 
 
+class _Size(NamedTuple):
+    """How large things are where an image was read."""
+
+    red_cell_px: float
+    of_working: float
+    """Its scale, over that at which red cells have their working size."""
+
+
 @dataclass(frozen=True)
 class _Field:
     """What is measured once for all objects of an image."""
@@ -95,19 +104,20 @@ def evidence_of(reading: Reading, instances: Instances, *, cut_out: bool) -> Flo
     if not instances.boxes:
         return np.zeros((0, len(MEASURES)), np.float32)
     field = _field(reading.even, reading.shares)
-    red_px = _red_cell_px(reading)
+    read_at = reading.even.shape[0] / reading.classes.shape[0]
+    size = _Size(_red_cell_px(reading, read_at), read_at / reading.scale)
     rows = [
-        _measured(number, box, instances, reading.even, reading.shares, field, red_px, cut_out=cut_out)
+        _measured(number, box, instances, reading.even, reading.shares, field, size, cut_out=cut_out)
         for number, box in enumerate(instances.boxes, start=1)
     ]
     return np.array(rows, np.float32)
 
 
-def _red_cell_px(reading: Reading) -> float:
-    """Return how large red cells are at the working size: as they were seen, or else as they should be."""
+def _red_cell_px(reading: Reading, read_at: float) -> float:
+    """Return how large red cells are where the image was read: as they were seen, or else as they should be."""
     if reading.red_cells is None or not len(reading.red_cells):
-        return WORKING_RED_CELL_PX
-    return float(np.median(reading.red_cells)) * reading.scale
+        return WORKING_RED_CELL_PX * read_at / reading.scale
+    return float(np.median(reading.red_cells)) * read_at
 
 
 def _field(even: np.ndarray, shares: Float[np.ndarray, "classes r c"]) -> _Field:
@@ -139,7 +149,7 @@ def _measured(
     even: np.ndarray,
     shares: Float[np.ndarray, "classes r c"],
     field: _Field,
-    red_px: float,
+    size: _Size,
     *,
     cut_out: bool,
 ) -> tuple[float, ...]:
@@ -167,14 +177,14 @@ def _measured(
         float(np.percentile(inside, 10)),
         float(_log_odds(nucleus_share[core]).mean()),
         float(likely[ring].mean()) if ring.any() else 0.0,
-        math.log(2 * math.sqrt(cell.sum() / math.pi) / red_px),
+        math.log(2 * math.sqrt(cell.sum() / math.pi) / size.red_cell_px),
         float(nucleus.sum() / cell.sum()),
         float(cell.sum() / (4 * math.pi * major * minor)),
         math.log(major / minor),
         *nucleus_density.tolist(),
         float(density[other][:, 1].mean() - field.red_density[1]),
         float(green.std() / max(float(green.mean()), 0.02)),
-        float(slope[edge].mean()) if edge.any() else 0.0,
+        size.of_working * float(slope[edge].mean()) if edge.any() else 0.0,
         float(touches_border(box, (height, width))),
         float(cut_out),
         *field.shares,

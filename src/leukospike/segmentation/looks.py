@@ -23,8 +23,11 @@ from leukospike.segmentation.scale import WORKING_RED_CELL_PX, round_diameters, 
 SCALES = (1 / 8, 4.5)
 """Least and greatest scale at which an image is looked at: red cells of 11 to 400 pixels across."""
 
-LOOKS_PX = (320, 640, 1280, 160)
-"""Longest sides at which an image is looked at, in this order."""
+LOOKS_PX, LOOKS_AT_LARGE_PX = (320, 640, 1280, 160), (1280, 640, 320, 160)
+"""Longest sides at which an image is looked at, in this order; a large one is mostly a field of many small cells."""
+
+LARGE_PX = 1920
+"""Longest side of a large image."""
 
 LOOK_PX = 1280
 """Of what is larger than this at a scale, its middle is looked at."""
@@ -90,6 +93,8 @@ class Look:
             certain = (len(self.red_px) / (len(self.red_px) + _FEW)) ** 2
             red_px = float(np.median(self.red_px))
             votes += _vote(red_px, WORKING_RED_CELL_PX, self.scale, filled * certain, _BY_ROUND)
+            if self.is_enough:
+                return tuple(votes)
         else:
             red = self._red
             votes += _vote(usual_width(red), WORKING_RED_CELL_PX, self.scale, float(red.mean()), _BY_WIDTH)
@@ -121,11 +126,11 @@ class Look:
         low, high = _ENOUGH_SEEN
         return low <= float(np.median(self.red_px)) <= high and _area(self.red_px, self.shares) >= _ENOUGH_SHARE
 
-    def is_within(self, factor: float) -> bool:
-        """Tell whether enough whole red cells say that this scale is the working one, within a factor."""
+    def is_within(self, factor: float, scale: float) -> bool:
+        """Tell whether enough whole red cells say that a scale is the working one, within a factor."""
         if len(self.red_px) < _LEAST_TOLD:
             return False
-        return bool(abs(np.log(np.median(self.red_px) / WORKING_RED_CELL_PX)) <= np.log(factor))
+        return bool(abs(np.log(np.median(self.red_cells) * scale / WORKING_RED_CELL_PX)) <= np.log(factor))
 
 
 def found_scale(look: Callable[[float], Look], scales: Sequence[float]) -> tuple[float, ScaleFrom, Look | None]:

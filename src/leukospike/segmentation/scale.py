@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy import ndimage
 
 from leukospike.errors import ConfigError
 from leukospike.images import Picture
 from leukospike.segmentation.parting import part_component
-from leukospike.segmentation.regions import Region, connected, depth_inside
+from leukospike.segmentation.regions import Labels, Region, connected, depth_inside, fill_holes
 
 RED_CELL_UM = 7.2
 """Mean diameter of a red cell on a dried smear, micrometres."""
@@ -181,7 +181,7 @@ def round_diameters(red: Region) -> Float[np.ndarray, " cells"]:
     ndarray of shape (cells,)
         Pixels.
     """
-    filled = np.asarray(ndimage.binary_fill_holes(red), dtype=bool)
+    filled = fill_holes(red)
     pieces, n_pieces = connected(filled)
     if not n_pieces:
         return np.zeros(0)
@@ -215,7 +215,7 @@ def usual_width(red: Region) -> float:
     float
         Pixels; 0 of an empty region.
     """
-    pieces, n_pieces = connected(np.asarray(ndimage.binary_fill_holes(red[::2, ::2]), dtype=bool))
+    pieces, n_pieces = connected(fill_holes(red[::2, ::2]))
     if not n_pieces:
         return 0.0
     widths = 4 * np.asarray(ndimage.maximum(depth_inside(pieces > 0), pieces, np.arange(1, n_pieces + 1)))
@@ -225,25 +225,27 @@ def usual_width(red: Region) -> float:
 
 
 def _round_pieces(
-    pieces: np.ndarray,
+    pieces: Labels,
     n_pieces: int,
     *,
     margin: int = 0,
     at_border: tuple[bool, bool, bool, bool] = (True, True, True, True),
 ) -> Float[np.ndarray, " cells"]:
     """Return the diameters of the labelled pieces that no border cuts and that are as large as their ellipse."""
-    rows, columns = np.nonzero(pieces)
-    labels = pieces[rows, columns]
+    row, first, end, labels = _runs(pieces)
 
-    def summed(values: np.ndarray | None = None) -> Float[np.ndarray, " pieces"]:
-        return np.bincount(labels, weights=values, minlength=n_pieces + 1)[1:].astype(np.float64)
+    def summed(values: np.ndarray) -> Float[np.ndarray, " pieces"]:
+        return np.bincount(labels, weights=values, minlength=n_pieces + 1)[1:]
 
-    area = np.maximum(summed(), 1)
-    row, column = summed(rows) / area, summed(columns) / area
-    down, along = rows - row[labels - 1], columns - column[labels - 1]
+    # Each run of pixels along a row in one step: sums of numbers and of squares that follow each other.
+    length, middle = end - first, (first + end - 1) / 2
+    area = np.maximum(summed(length), 1)
+    from_row = row - (summed(length * row) / area)[labels - 1]
+    from_column = middle - (summed(length * middle) / area)[labels - 1]
     # Each pixel is a square, whose own second moment is a twelfth.
-    down2, along2 = summed(down**2) / area + 1 / 12, summed(along**2) / area + 1 / 12
-    both = summed(down * along) / area
+    down2 = summed(length * from_row**2) / area + 1 / 12
+    along2 = summed(length * (from_column**2 + (length**2 - 1) / 12)) / area + 1 / 12
+    both = summed(length * from_row * from_column) / area
     root = np.sqrt(((down2 - along2) / 2) ** 2 + both**2)
     major, minor = np.sqrt((down2 + along2) / 2 + root), np.sqrt(np.maximum((down2 + along2) / 2 - root, 1e-9))
     cut = np.zeros(n_pieces + 1, bool)
@@ -262,3 +264,13 @@ def _round_pieces(
         & (area >= _MIN_ELLIPSE * 4 * np.pi * minor * major)
     )
     return 2 * np.sqrt(area[kept] / np.pi)
+
+
+def _runs(pieces: Labels) -> tuple[Int[np.ndarray, " runs"], ...]:
+    """Return row, first column, end and label of each run of pixels of one label along a row."""
+    padded = np.pad(pieces, ((0, 0), (1, 1)))
+    changes = padded[:, 1:] != padded[:, :-1]
+    begins, ends = changes & (padded[:, 1:] > 0), changes & (padded[:, :-1] > 0)
+    row, first = np.nonzero(begins)
+    _, end = np.nonzero(ends)
+    return row, first, end, pieces[row, first]
