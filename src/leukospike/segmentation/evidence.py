@@ -8,7 +8,7 @@ fitted to objects of labelled fields, found by segmenters that had not seen thes
 
 import math
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, reduce
 from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
@@ -52,6 +52,7 @@ MEASURES = (
 
 _LEAST_SHARE = 1e-3
 _RING_PX = 3
+_SURE = 0.8  # from here on the network is sure of a pixel
 _EMPTY_LEAST = 205  # grey level of the darkest colour of an empty place
 _HIDDEN = 16
 _FORMAT = "leukospike-evidence-1"
@@ -123,15 +124,15 @@ def _red_cell_px(reading: Reading, read_at: float) -> float:
 def _field(even: np.ndarray, shares: Float[np.ndarray, "classes r c"]) -> _Field:
     """Measure an image once for all of its objects."""
     # Every second pixel tells as much of a whole image.
-    even, shares = even[::2, ::2], shares[:, ::2, ::2]
+    even, shares = even[::2, ::2], shares[:, ::2, ::2].astype(np.float32)
     classes = likeliest(shares)
     red = classes == CLASSES.index("red cell")
     red_density = _DENSITY[np.median(even[red], axis=0).astype(np.uint8)] if red.any() else _DENSITY[[188, 150, 188]]
     parts = (
         float(red.mean()),
         float(((classes == 1) | (classes == 2)).mean()),
-        float((shares.max(axis=0) < 0.8).mean()),
-        float((even.min(axis=2) >= _EMPTY_LEAST).mean()),
+        float((reduce(np.maximum, shares) < _SURE).mean()),
+        float((reduce(np.minimum, even.transpose(2, 0, 1)) >= _EMPTY_LEAST).mean()),
     )
     return _Field(red_density, parts)
 
@@ -163,15 +164,14 @@ def _measured(
     nucleus = cell & (nucleus_share > 0.5)
     core = nucleus if nucleus.any() else cell
     other = cell & ~nucleus if (cell & ~nucleus).any() else cell
-    ring = np.asarray(ndimage.binary_dilation(cell, iterations=_RING_PX), dtype=bool) & ~cell
-    density, inside = _DENSITY[even[window]], likely[cell]
-    down, along = np.gradient(ndimage.gaussian_filter(density[:, :, 1], 1.0))
-    slope = np.hypot(down, along)
-    nucleus_density = density[core].mean(axis=0) - field.red_density
+    ring = _grown(cell, _RING_PX) & ~cell
+    inside = likely[cell]
+    green = _DENSITY[even[window][:, :, 1]]
+    nucleus_density = _DENSITY[even[window][core]].mean(axis=0) - field.red_density
     rows, columns = np.nonzero(cell)
     major, minor = _axes(rows, columns)
-    edge = cell & ~np.asarray(ndimage.binary_erosion(cell, border_value=1), dtype=bool)
-    green = density[core][:, 1]
+    edge = cell & _grown(~cell, 1)
+    in_core = green[core]
     return (
         float(inside.mean()),
         float(np.percentile(inside, 10)),
@@ -182,13 +182,34 @@ def _measured(
         float(cell.sum() / (4 * math.pi * major * minor)),
         math.log(major / minor),
         *nucleus_density.tolist(),
-        float(density[other][:, 1].mean() - field.red_density[1]),
-        float(green.std() / max(float(green.mean()), 0.02)),
-        size.of_working * float(slope[edge].mean()) if edge.any() else 0.0,
+        float(green[other].mean() - field.red_density[1]),
+        float(in_core.std() / max(float(in_core.mean()), 0.02)),
+        size.of_working * float(_slope(green, edge).mean()) if edge.any() else 0.0,
         float(touches_border(box, (height, width))),
         float(cut_out),
         *field.shares,
     )
+
+
+def _grown(region: np.ndarray, by: int) -> np.ndarray:
+    """Grow a region by so many pixels along rows and columns, and by as many steps between them."""
+    for _ in range(by):
+        grown = region.copy()
+        grown[1:] |= region[:-1]
+        grown[:-1] |= region[1:]
+        grown[:, 1:] |= region[:, :-1]
+        grown[:, :-1] |= region[:, 1:]
+        region = grown
+    return region
+
+
+def _slope(density: np.ndarray, places: np.ndarray) -> Float[np.ndarray, " places"]:
+    """Return the change of a smoothed density at some pixels, per pixel."""
+    smooth = np.pad(ndimage.gaussian_filter(density, 1.0), 1, mode="reflect", reflect_type="odd")
+    rows, columns = np.nonzero(places)
+    down = smooth[rows + 2, columns + 1] - smooth[rows, columns + 1]
+    along = smooth[rows + 1, columns + 2] - smooth[rows + 1, columns]
+    return np.hypot(down, along) / 2
 
 
 def _at_working_size(
