@@ -7,7 +7,7 @@ from scipy.optimize import linear_sum_assignment
 
 from benchmarks.segmentation.data import AnnotatedImage
 from benchmarks.segmentation.scores import MATCH_IOU, box_iou, component_boxes
-from leukospike.segmentation.class_maps import read_classes
+from leukospike.segmentation.class_maps import MOST_WORKING_AT_ONCE_PX, read_classes
 from leukospike.segmentation.evidence import MEASURES, evidence_of
 from leukospike.segmentation.instances import find_cells
 from leukospike.segmentation.light import estimate_light
@@ -43,10 +43,10 @@ class Found:
     red_cells: int
 
 
-def found_in(network: SpikingSegmenter, image: AnnotatedImage) -> Found:
-    """Read an image, all of its objects kept."""
+def found_in(network: SpikingSegmenter, image: AnnotatedImage, *, most_px: int = MOST_WORKING_AT_ONCE_PX) -> Found:
+    """Read an image, all of its objects kept; at fewer pixels if it has more than so many at its working size."""
     light = estimate_light(image.pixels)
-    reading = read_classes(network, image.pixels, light)
+    reading = read_classes(network, image.pixels, light, most_px=most_px)
     size = pixel_size_from_red_cells(reading.red_cells) if reading.red_cells is not None else None
     instances = find_cells(reading.classes, red_cell_px=red_cell_px(reading, size))
     boxes = np.array([(b.top, b.left, b.top + b.height, b.left + b.width) for b in instances.boxes], np.int64)

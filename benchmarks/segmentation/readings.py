@@ -3,7 +3,7 @@
 import pickle
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from functools import cache
+from functools import cache, partial
 from multiprocessing import get_context
 
 import numpy as np
@@ -13,16 +13,15 @@ from benchmarks.segmentation.data import AnnotatedImage
 from benchmarks.segmentation.fit import KEPT, LEFT_OUT, N_FOLDS, runs
 from benchmarks.segmentation.objects import Found, found_in, what_each_is
 from leukospike.errors import DataError
+from leukospike.segmentation.class_maps import MOST_WORKING_AT_ONCE_PX
 from leukospike.segmentation.network import SpikingSegmenter, load_segmenter
 
 FOLDS = tuple(f"fold-{number}" for number in range(N_FOLDS))
 WITHOUT = {name: f"without-{name}" for name in LEFT_OUT}
 
-EVERY = {"fold-1": 3, "fold-2": 3, "without-tecom": 2, "without-bccd": 2, "without-raabin": 2}
-"""Of some runs only each so-manieth test image is read, so that all are read in half an hour on two cores."""
-
 EVERY_CHANGED = 3
-"""Each so-manieth test image of a fold is read again with its look changed."""
+"""Each so-manieth test image of a fold is read again with its look changed, every second of them at fewer pixels, as
+large fields are."""
 
 Reading = tuple[Found, np.ndarray]
 """What was found in an image, and what each object is."""
@@ -60,7 +59,7 @@ def readings_of(run: str) -> list[Reading]:
         with kept.open("rb") as file:
             return pickle.load(file)
     network = network_of(run)
-    found = read_all(run, plan()[run][1][:: EVERY.get(run, 1)]) + not_smears(network)
+    found = read_all(run, plan()[run][1]) + not_smears(network)
     with kept.open("wb") as file:
         pickle.dump(found, file)
     return found
@@ -75,19 +74,20 @@ def changed_readings_of(run: str) -> list[Reading]:
         with kept.open("rb") as file:
             return pickle.load(file)
     images = [image for image in plan()[run][1] if image.set != "c-nmc"][::EVERY_CHANGED]
-    found = read_all(run, [changed(image) for image in images])
+    images = [changed(image) for image in images]
+    found = read_all(run, images[::2]) + read_all(run, images[1::2], most_px=1)
     with kept.open("wb") as file:
         pickle.dump(found, file)
     return found
 
 
-def read_all(run: str, images: Sequence[AnnotatedImage]) -> list[Reading]:
+def read_all(run: str, images: Sequence[AnnotatedImage], *, most_px: int = MOST_WORKING_AT_ONCE_PX) -> list[Reading]:
     """Read images by a run's network, side by side."""
     # Forked before any thread of torch exists in the children: each has one core.
     with ProcessPoolExecutor(
         _WORKERS, mp_context=get_context("fork"), initializer=torch.set_num_threads, initargs=(1,)
     ) as pool:
-        return list(pool.map(_read, [run] * len(images), images, chunksize=8))
+        return list(pool.map(partial(_read, run, most_px), images, chunksize=8))
 
 
 @cache
@@ -96,7 +96,7 @@ def _network(run: str) -> SpikingSegmenter:
     return network_of(run)
 
 
-def _read(run: str, image: AnnotatedImage) -> Reading:
+def _read(run: str, most_px: int, image: AnnotatedImage) -> Reading:
     """Read one image."""
-    found = found_in(_network(run), image)
+    found = found_in(_network(run), image, most_px=most_px)
     return found, what_each_is(found, image)

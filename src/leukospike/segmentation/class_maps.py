@@ -33,7 +33,7 @@ MOST_WORKING_PX = 24_000_000
 """An image is not enlarged to more pixels than this, so that memory and time stay bounded."""
 
 MOST_WORKING_AT_ONCE_PX = 1_000_000
-"""A field of more pixels at its working size is read at fewer, though at no less than `LEAST_OF_WORKING` of its sides."""
+"""A field of more pixels at its working size is read at fewer, but at no less than `LEAST_OF_WORKING` of its sides."""
 
 LEAST_OF_WORKING = 0.7
 """Red cells of 35 pixels are known about as well as those of 50. Measured in folds, recall falls by .05 in crowded
@@ -83,6 +83,8 @@ def read_classes(
     pixels: UInt8[np.ndarray, "rows columns 3"],
     light: Light,
     pixel_size: PixelSize | None = None,
+    *,
+    most_px: int = MOST_WORKING_AT_ONCE_PX,
 ) -> Reading:
     """Give every pixel of an image its class.
 
@@ -96,6 +98,8 @@ def read_classes(
         Of the image; it is read in even light.
     pixel_size : PixelSize, optional
         Given or stored. Where it contradicts the red cells that are seen by it, what they show counts.
+    most_px : int
+        Of more pixels at its working size, an image is read at fewer, see `LEAST_OF_WORKING`.
 
     Returns
     -------
@@ -104,7 +108,7 @@ def read_classes(
     with torch.inference_mode():
         if light.cut_out:
             return _on_black(network, pixels)
-        scale, scale_from, look = _found_look(network, pixels, light, pixel_size)
+        scale, scale_from, look = _found_look(network, pixels, light, pixel_size, most_px)
         classes = _brought_to_size(look.shares, pixels.shape[0], pixels.shape[1])
         return Reading(classes, scale, scale_from, look.red_cells, look.even, look.shares)
 
@@ -114,13 +118,18 @@ def _found_look(
     pixels: UInt8[np.ndarray, "rows columns 3"],
     light: Light,
     pixel_size: PixelSize | None,
+    most_px: int,
 ) -> tuple[float, ScaleFrom, Look]:
     """Find the scale at which red cells have their working size, and look at the image there or a little smaller."""
+
+    def whole_at(scale: float) -> Look:
+        return _whole(network, pixels, light, _least_read(scale, pixels, most_px))
+
     longest = max(pixels.shape[:2])
     stated = None if pixel_size is None else WORKING_RED_CELL_PX / pixel_size.red_cell_px
     if stated is not None:
         stated = _bounded(stated, pixels)
-        look = _whole(network, pixels, light, stated)
+        look = whole_at(stated)
         if look.is_within(_OTHER, stated):
             return stated, ScaleFrom.STATED, look
     sides = LOOKS_AT_LARGE_PX if longest >= LARGE_PX else LOOKS_PX
@@ -128,36 +137,35 @@ def _found_look(
         lambda scale: _look_at(network, pixels, light, scale), [side / longest for side in sides]
     )
     if told is not ScaleFrom.RED_CELLS and stated is not None:
-        return stated, ScaleFrom.STATED, _whole(network, pixels, light, stated)
+        return stated, ScaleFrom.STATED, whole_at(stated)
     if told is ScaleFrom.NOTHING:
         scale = _bounded(min(1.0, LOOK_PX / longest), pixels)
-        return scale, told, _whole(network, pixels, light, scale)
-    if last is not None and _is_near(last.scale, scale, pixels) and _is_whole(last, pixels):
+        return scale, told, whole_at(scale)
+    if last is not None and _is_near(last.scale, scale, pixels, most_px) and _is_whole(last, pixels):
         return scale, told, last
     scale = _bounded(scale, pixels)
-    whole = _whole(network, pixels, light, scale)
+    whole = whole_at(scale)
     if whole.is_enough and not whole.is_within(_OTHER, scale):
         scale = _bounded(WORKING_RED_CELL_PX / float(np.median(whole.red_cells)), pixels)
-        whole = _whole(network, pixels, light, scale)
+        whole = whole_at(scale)
     return scale, told, whole
 
 
 def _whole(network: SpikingSegmenter, pixels: UInt8[np.ndarray, "rows columns 3"], light: Light, scale: float) -> Look:
-    """Look at a whole image at a scale, or at fewer pixels where there are many."""
-    scale = _least_read(scale, pixels)
+    """Look at a whole image."""
     even = _even(pixels, light, scale)
     return Look(even, _shares(network, even), scale)
 
 
-def _least_read(scale: float, pixels: UInt8[np.ndarray, "rows columns 3"]) -> float:
+def _least_read(scale: float, pixels: UInt8[np.ndarray, "rows columns 3"], most_px: int) -> float:
     """Return the least scale at which an image is read whose red cells have their working size at another."""
-    of_scale = float(np.sqrt(MOST_WORKING_AT_ONCE_PX / (pixels.shape[0] * pixels.shape[1]))) / scale
+    of_scale = float(np.sqrt(most_px / (pixels.shape[0] * pixels.shape[1]))) / scale
     return scale * min(max(of_scale, LEAST_OF_WORKING), 1.0)
 
 
-def _is_near(looked_at: float, scale: float, pixels: UInt8[np.ndarray, "rows columns 3"]) -> bool:
+def _is_near(looked_at: float, scale: float, pixels: UInt8[np.ndarray, "rows columns 3"], most_px: int) -> bool:
     """Tell whether a look is as good as one at the scale that was found."""
-    return _least_read(scale, pixels) / _NEAR <= looked_at <= scale * _NEAR
+    return _least_read(scale, pixels, most_px) / _NEAR <= looked_at <= scale * _NEAR
 
 
 def _is_whole(look: Look, pixels: UInt8[np.ndarray, "rows columns 3"]) -> bool:

@@ -2,9 +2,13 @@
 
 The network tells red cells from white ones while red cells are about 20 to 150 pixels across. Where they are smaller or
 larger, it takes bits of cells for cells, and these fill little of the look. So each look votes by what it sees for the
-scale at which red cells would have their working size, with the area that they fill: by whole, round red cells; where
-there is none, by the width of what is red; and by white cells, less exactly. Looks at one image agree where they are
-right.
+scale at which red cells would have their working size, with the area that they fill: by whole, round red cells; by how
+wide what is red is at its middles, as far as these agree; and by white cells, less exactly. Looks at one image agree
+where they are right.
+
+The weights of the votes were chosen on one half of the images of six laboratories and held against the other, each
+read by a network that had not seen it: the mean error there fell by a third, and wrong scales (by 1.45 or more) from
+12 to 2 in a hundred of bccd's fields and from 9 to 5 of chula's where chula was left out.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +22,14 @@ from jaxtyping import Float, UInt8
 
 from leukospike.segmentation.network import CLASSES, likeliest
 from leukospike.segmentation.regions import Region
-from leukospike.segmentation.scale import WORKING_RED_CELL_PX, round_diameters, same_size, usual_width
+from leukospike.segmentation.scale import (
+    WORKING_RED_CELL_PX,
+    largest_group,
+    round_diameters,
+    same_size,
+    usual_width,
+    widths_in_clumps,
+)
 
 SCALES = (1 / 8, 4.5)
 """Least and greatest scale at which an image is looked at: red cells of 11 to 400 pixels across."""
@@ -33,15 +44,15 @@ LOOK_PX = 1280
 """Of what is larger than this at a scale, its middle is looked at."""
 
 _ENOUGH, _ENOUGH_SHARE, _ENOUGH_SEEN = 8, 0.03, (25.0, 105.0)  # so many red cells of such size need no other look
-_AGREED, _LEAST_AGREED = 0.7, 0.01  # share of the votes, and weight, on which two looks may end the search
+_AGREED, _LEAST_AGREED = 0.7, 0.005  # share of the votes, and weight, on which two looks may end the search
 _LEAST_VOTES = 3e-4  # weight of all votes for a scale, below which nothing was seen
 _LEAST_ROUND = 0.004  # share of a look that round red cells fill, if they are to tell their size
 _LEAST_WHITE = 0.002  # share of a look that is surely white, if white cells are to
-_WHITE_CELL_PX = 80.0  # usual width of a white cell at the working scale
-_FEW = 4  # red cells that count a quarter of what many do
+_WHITE_CELL_PX = 85.0  # usual width of a white cell at the working scale
+_FEW = 1  # red cells that count a quarter of what many do
 _LEAST_TOLD = 3  # whole red cells that tell whether a scale is right
-_FAR = 0.7  # standard deviation of a look's worth about the working size, natural logarithm
-_BY_ROUND, _BY_WIDTH, _BY_WHITE = (1.0, 0.15), (0.008, 0.4), (0.15, 0.35)  # weight, and standard deviation of the vote
+_FAR = 0.65  # standard deviation of a look's worth about the working size, natural logarithm
+_BY_ROUND, _BY_WIDTH, _BY_WHITE = (1.0, 0.15), (0.014, 0.15), (0.05, 0.4)  # weight, and standard deviation of the vote
 
 
 class ScaleFrom(StrEnum):
@@ -95,9 +106,11 @@ class Look:
             votes += _vote(red_px, WORKING_RED_CELL_PX, self.scale, filled * certain, _BY_ROUND)
             if self.is_enough:
                 return tuple(votes)
-        else:
-            red = self._red
-            votes += _vote(usual_width(red), WORKING_RED_CELL_PX, self.scale, float(red.mean()), _BY_WIDTH)
+        red = self._red
+        widths, agreeing = largest_group(widths_in_clumps(red))
+        if len(widths):
+            filled = float(red.mean()) * agreeing
+            votes += _vote(float(np.median(widths)), WORKING_RED_CELL_PX, self.scale, filled, _BY_WIDTH)
         white_share, white_px = _white_cells(self.likeliest, self.shares)
         if white_share >= _LEAST_WHITE:
             votes += _vote(white_px, _WHITE_CELL_PX, self.scale, white_share, _BY_WHITE, ScaleFrom.WHITE_CELLS)

@@ -36,6 +36,7 @@ _OTHER_LENS = 1.4  # three red cells, each off by a fifth at most, are off by le
 _SAME_SIZE = 0.2  # red cells of one field differ from their median by so much at most
 _LEAST_AGREEING = 0.5  # share of the round cells that must be of one size: red cells that contradict tell nothing
 _MOST_PARTED = 12  # clumps of red cells that are parted, where too few lie alone
+_ABOUT, _LEAST_DEPTH = 5, 2  # pixels at half the size: side of what a middle is the deepest of, and its depth
 _MEDIAN_ERROR = 1.2533  # standard error of a median, in that of a mean
 _95 = 1.96
 
@@ -154,15 +155,21 @@ def same_size(diameters: Float[np.ndarray, " cells"]) -> Float[np.ndarray, " gro
 
     None where these are less than half of the area: such cells contradict each other.
     """
+    group, share = largest_group(diameters)
+    return group if share >= _LEAST_AGREEING else group[:0]
+
+
+def largest_group(diameters: Float[np.ndarray, " cells"]) -> tuple[Float[np.ndarray, " group"], float]:
+    """Return the diameters within a fifth of one of them, of the choice that covers the largest area, and its share."""
     if not len(diameters):
-        return diameters
+        return diameters, 0.0
     ordered = np.sort(diameters)
     areas = np.concatenate([[0.0], np.cumsum(ordered**2)])
     first = np.searchsorted(ordered, ordered * (1 - _SAME_SIZE), side="right")
     last = np.searchsorted(ordered, ordered * (1 + _SAME_SIZE), side="left")
     covered = areas[last] - areas[first]
     best = int(np.argmax(covered))
-    return ordered[first[best] : last[best]] if covered[best] >= _LEAST_AGREEING * areas[-1] else ordered[:0]
+    return ordered[first[best] : last[best]], float(covered[best] / areas[-1])
 
 
 def round_diameters(red: Region) -> Float[np.ndarray, " cells"]:
@@ -200,6 +207,26 @@ def round_diameters(red: Region) -> Float[np.ndarray, " cells"]:
             at = (rows.start == 0, rows.stop == red.shape[0], columns.start == 0, columns.stop == red.shape[1])
             parted.append(_round_pieces(parts, n_parts, margin=1, at_border=at))
     return np.concatenate(parted)
+
+
+def widths_in_clumps(red: Region) -> Float[np.ndarray, " places"]:
+    """Return twice the depth of the places that lie deepest about: the widths of cells, also where they touch.
+
+    Parameters
+    ----------
+    red : ndarray of shape (rows, columns), bool
+        Where red cells are; pale middles may be missing.
+
+    Returns
+    -------
+    ndarray of shape (places,)
+        Pixels.
+    """
+    depth = depth_inside(fill_holes(red[::2, ::2]))
+    smooth = ndimage.gaussian_filter(depth, 1.0)
+    is_middle = (smooth == ndimage.maximum_filter(smooth, _ABOUT)) & (depth >= _LEAST_DEPTH)
+    middles, n_middles = connected(is_middle, corners=True)
+    return 4 * np.asarray(ndimage.maximum(depth, middles, np.arange(1, n_middles + 1))).reshape(-1)
 
 
 def usual_width(red: Region) -> float:
