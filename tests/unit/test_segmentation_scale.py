@@ -14,11 +14,13 @@ from leukospike.segmentation.scale import (
     PixelSize,
     agreed_pixel_sizes,
     contradicts,
+    largest_group,
     pixel_size_from_red_cells,
     round_diameters,
     same_size,
     stored_pixel_size,
     usual_width,
+    widths_in_clumps,
 )
 
 Disc = tuple[float, float, float]
@@ -112,7 +114,30 @@ def test_usual_width_is_about_the_diameter_of_cut_discs(diameter: int):
     assert usual_width(np.zeros((50, 60), bool)) == 0
 
 
+@pytest.mark.parametrize("diameter", [24, 50, 90])
+def test_widths_in_clumps_are_diameters_where_discs_overlap(diameter: int):
+    clump = [(150.0, float(column), float(diameter)) for column in range(0, 640, round(0.875 * diameter))]
+    group, share = largest_group(widths_in_clumps(_region(clump, pale=False)))
+    assert np.median(group) == pytest.approx(diameter, rel=0.1)
+    assert share > 0.6
+    assert widths_in_clumps(np.zeros((50, 60), bool)).shape == (0,)
+
+
+def test_diameters_do_not_depend_on_how_a_region_is_turned():
+    region = _region([(100.0, 130.0, 50.0), (300.0, 200.0, 70.0), (200.0, 400.0, 33.0)])
+    found = np.sort(round_diameters(region))
+    for turned in (region.T, region[::-1], region[:, ::-1]):
+        np.testing.assert_allclose(np.sort(round_diameters(turned)), found)
+
+
 # --- which of them are of one size ---
+
+
+def test_largest_group_says_which_share_of_the_area_it_covers():
+    group, share = largest_group(np.array([10.0, 30.0, 31.0, 90.0]))
+    assert group.tolist() == [90.0]
+    assert share == pytest.approx(8100 / (100 + 900 + 961 + 8100))
+    assert largest_group(np.zeros(0))[1] == 0
 
 
 def test_the_size_that_covers_most_is_chosen():
