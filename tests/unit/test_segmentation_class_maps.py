@@ -1,5 +1,7 @@
 """From the network's answer to the class of each pixel: brought to size, piece by piece, and on black."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -7,30 +9,16 @@ from torch.nn.functional import interpolate
 
 from leukospike.framing import content_window
 from leukospike.segmentation import class_maps as module
-from leukospike.segmentation.class_maps import MOST_WORKING_PX, read_classes
+from leukospike.segmentation.class_maps import LEAST_OF_WORKING, MOST_WORKING_PX, read_classes
 from leukospike.segmentation.input_spikes import scaled
 from leukospike.segmentation.light import Light, estimate_light
-from leukospike.segmentation.looks import SCALES, ScaleFrom
-from leukospike.segmentation.network import CLASSES, SpikingSegmenter, default_segmenter
+from leukospike.segmentation.looks import SCALES, Look, ScaleFrom
+from leukospike.segmentation.network import CLASSES, default_segmenter
 from leukospike.segmentation.scale import PixelSize
 from leukospike.smears import CellKind, draw_cell, draw_field, subject_style
+from tests.unit.random_network import noise, segmenter
 
 SMOOTH = (12, 9)
-
-
-def segmenter(seed: int = 0) -> SpikingSegmenter:
-    """Give a folded network of random weights whose layers neither fall silent nor saturate."""
-    torch.manual_seed(seed)
-    network = SpikingSegmenter(folded=False)
-    network.train()
-    with torch.no_grad():
-        for _ in range(20):  # so that batch norm has seen something
-            network(torch.rand(2, 6, 64, 64))
-    return network.eval().fold()
-
-
-def noise(shape: tuple[int, int], seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (*shape, 3), np.uint8)
 
 
 def _field(seed: int = 0) -> np.ndarray:
@@ -285,3 +273,40 @@ def test_image_is_read_in_even_light():
     assert evened.even is not None
     bright = np.percentile(evened.even.reshape(-1, 3), 90, axis=0)
     assert np.ptp(bright) < 12
+
+
+# --- large fields ---
+
+
+def test_field_of_many_pixels_is_read_at_fewer_and_finds_the_same():
+    pixels = _field()
+    light = estimate_light(pixels)
+    plain, fewer = (read_classes(default_segmenter(), pixels, light, most_px=most) for most in (10**9, 1))
+    assert plain.even is not None
+    assert fewer.even is not None
+    assert fewer.even.shape[0] == pytest.approx(LEAST_OF_WORKING * fewer.scale * len(pixels), rel=0.15)
+    assert fewer.scale == pytest.approx(plain.scale, rel=0.1)  # of the working size, as before
+    both = np.count_nonzero((plain.classes > 0) & (fewer.classes > 0))
+    assert 2 * both / (np.count_nonzero(plain.classes) + np.count_nonzero(fewer.classes)) > 0.95
+
+
+@pytest.mark.parametrize(("most_px", "read"), [(10**9, 1.0), (480 * 640, 1.0), (64 * 480 * 640 // 100, 0.8), (1, 0.7)])
+def test_least_scale_follows_from_the_pixels_of_the_working_size(most_px: int, read: float):
+    pixels = np.broadcast_to(np.uint8(0), (960, 1280, 3))
+    assert module._least_read(0.5, pixels, most_px) == pytest.approx(0.5 * read)
+
+
+def test_large_image_is_looked_at_large_first(monkeypatch: pytest.MonkeyPatch):
+    asked: list[float] = []
+    plain = module._look_at
+
+    def look_at(*arguments: Any) -> Look:
+        asked.append(arguments[-1])
+        return plain(*arguments)
+
+    monkeypatch.setattr(module, "_look_at", look_at)
+    for factor, first in ((1.0, 320), (3.2, 1280)):
+        asked.clear()
+        pixels = scaled(_field(), factor)
+        read_classes(default_segmenter(), pixels, estimate_light(pixels))
+        assert asked[0] * pixels.shape[1] == pytest.approx(first, rel=0.01)

@@ -19,26 +19,13 @@ from leukospike.segmentation.network import (
     STEPS,
     SpikingLayer,
     SpikingSegmenter,
+    likeliest,
     load_segmenter,
     reach_of,
     save_segmenter,
 )
 from leukospike.weights import read_weights, write_weights
-
-
-def segmenter(seed: int = 0) -> SpikingSegmenter:
-    """Give a folded network of random weights whose layers neither fall silent nor saturate."""
-    torch.manual_seed(seed)
-    network = SpikingSegmenter(folded=False)
-    network.train()
-    with torch.no_grad():
-        for _ in range(20):  # so that batch norm has seen something
-            network(torch.rand(2, 6, 64, 64))
-    return network.eval().fold()
-
-
-def noise(shape: tuple[int, int], seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (*shape, 3), np.uint8)
+from tests.unit.random_network import noise, segmenter
 
 
 def test_layer_is_what_integrating_and_firing_step_by_step_gives():
@@ -259,3 +246,10 @@ def test_each_pixel_has_the_potential_of_each_class(shape: tuple[int, int]):
     with torch.inference_mode():
         potentials = segmenter()(torch.from_numpy(input_spikes(noise(shape)))[None])
     assert potentials.shape == (1, len(CLASSES), *shape)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_likeliest_class_is_that_of_argmax_also_where_two_are_alike(dtype: type[np.floating]):
+    shares = np.random.default_rng(0).integers(0, 4, (4, 60, 70)).astype(dtype) / 4  # few values: many are alike
+    np.testing.assert_array_equal(likeliest(shares), shares.argmax(axis=0))
+    np.testing.assert_array_equal(likeliest(shares[:, ::2, ::3]), shares[:, ::2, ::3].argmax(axis=0))
