@@ -6,7 +6,7 @@ import sys
 
 from benchmarks import audit, explanations, fields, front_end, measure, network, pca, pipeline, plasticity, spikes
 from benchmarks.classification import table as classification
-from benchmarks.segmentation import laboratories, not_smear_cells, scales
+from benchmarks.segmentation import laboratories, lights, not_smear_cells, scales
 from benchmarks.segmentation import table as segmentation
 
 TABLES = {
@@ -22,6 +22,7 @@ TABLES = {
     "segmentation": segmentation,
     "not-smears": not_smear_cells,
     "scales": scales,
+    "lights": lights,
     "classification": classification,
     "explanations": explanations,
 }
@@ -35,8 +36,8 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Measure speed and memory as ratios within one run; numbers are also kept in bench-results/*.json.",
         epilog=f"tables:\n{about}\n\nWithout a name: all but pca, which takes ten minutes and settled a"
-        " choice once, and audit, laboratories, segmentation, not-smears, scales, classification and explanations,"
-        " which measure quality and need the public images.",
+        " choice once, and audit, laboratories, segmentation, not-smears, scales, lights, classification and"
+        " explanations, which measure quality and need the public images.",
     )
     parser.add_argument("tables", nargs="*", metavar="TABLE", help="any of: " + ", ".join(TABLES))
     parser.add_argument(

@@ -10,7 +10,7 @@ from benchmarks.segmentation.scores import MATCH_IOU, box_iou, component_boxes
 from leukospike.segmentation.class_maps import MOST_WORKING_AT_ONCE_PX, read_classes
 from leukospike.segmentation.evidence import MEASURES, evidence_of
 from leukospike.segmentation.instances import find_cells
-from leukospike.segmentation.light import estimate_light
+from leukospike.segmentation.light import Light, estimate_light
 from leukospike.segmentation.morphology import cell_mask
 from leukospike.segmentation.network import SpikingSegmenter
 from leukospike.segmentation.result import red_cell_px
@@ -43,9 +43,26 @@ class Found:
     red_cells: int
 
 
-def found_in(network: SpikingSegmenter, image: AnnotatedImage, *, most_px: int = MOST_WORKING_AT_ONCE_PX) -> Found:
-    """Read an image, all of its objects kept; at fewer pixels if it has more than so many at its working size."""
-    light = estimate_light(image.pixels)
+def found_in(
+    network: SpikingSegmenter, image: AnnotatedImage, *, most_px: int = MOST_WORKING_AT_ONCE_PX, even: bool = False
+) -> Found:
+    """Read an image, all of its objects kept.
+
+    Parameters
+    ----------
+    network : SpikingSegmenter
+    image : AnnotatedImage
+    most_px : int
+        It is read at fewer pixels if it has more than so many at its working size.
+    even : bool
+        Take its light for even already.
+
+    Returns
+    -------
+    Found
+    """
+    rows, columns = image.pixels.shape[:2]
+    light = Light.unknown((rows, columns)) if even else estimate_light(image.pixels)
     reading = read_classes(network, image.pixels, light, most_px=most_px)
     size = pixel_size_from_red_cells(reading.red_cells) if reading.red_cells is not None else None
     instances = find_cells(reading.classes, red_cell_px=red_cell_px(reading, size))
