@@ -73,7 +73,7 @@ def found_in(
         image.group,
         image.kind,
         cell_mask(reading.classes, instances),
-        instances.labels,
+        instances.labels.astype(np.uint16),
         boxes.reshape(-1, 4),
         evidence_of(reading, instances, cut_out=light.cut_out).reshape(-1, len(MEASURES)),
         reading.scale,
