@@ -70,7 +70,7 @@ def _drawn() -> list[dict[str, str]]:
             }
         )
     medians = {"median error": f"{np.median(everything):.1%}", "against its own red cells": f"{np.median(all_own):.1%}"}
-    rows.append({"red cell, px": "all"} | medians)
+    rows.append(dict.fromkeys(rows[0], "") | {"red cell, px": "all"} | medians)
     return rows
 
 
