@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from leukospike.scorers import Scorer
     from leukospike.segmentation import PixelSize
     from leukospike.segmentation.class_maps import Segmenter
+    from leukospike.segmentation.files import Segmented
 
 app = typer.Typer(
     name="leukospike",
@@ -264,21 +265,33 @@ def segment(
         with progress_bars() as progress:
             if method is Method.FIRST_WAVE:
                 written, failures = segment_by_first_wave(records, part, progress=progress)
-                without_cells: dict[str, int] = {}
+                segmented = None
                 found = number_of(len(written), "image")
             else:
                 segmented = segment_files(
                     records, part, _segmenter(method), pixel_size=size, strict=strict, progress=progress
                 )
-                failures, without_cells = segmented.failures, segmented.without_cells
+                failures = segmented.failures
                 found = f"{number_of(len(segmented.images), 'image')}, {number_of(len(segmented.cells), 'cell')}"
         if failures:
             write_failures(part / "failures.csv", failures)
     out_console.print(f"{found}: {out}")
-    if without_cells:
-        why = ", ".join(f"{count} {flag}" for flag, count in without_cells.items())
-        say(f"No cells were found in some images: {why}. images.csv says more of each.")
+    if segmented is not None:
+        _say_of_images(segmented)
     _end(failures, len(records), see=out / "failures.csv")
+
+
+def _say_of_images(segmented: "Segmented") -> None:
+    """Say how many images gave no cells, and why, and of how many others something is doubtful."""
+    if why := ", ".join(f"{flag} {count}" for flag, count in segmented.without_cells.items()):
+        empty = segmented.images["cells"].to_list().count(0)
+        say(f"No cells were found in {empty} of {number_of(len(segmented.images), 'image')} ({why}).")
+    if doubted := sum("pixel_size" in str(flags).split() for flags in segmented.images["flags"].to_list()):
+        which = number_of(doubted, "image")
+        say(f"In {which} cells contradict the pixel size. Check --pixel-size, or what the files state.")
+    if flagged := segmented.flagged_with_cells:
+        which = number_of(flagged, "image with cells has flags", "images with cells have flags")
+        say(f"{which}: flags and advice in images.csv say what may be wrong. Look at their overlays.")
 
 
 def _segmenter(method: Method = Method.SURROGATE) -> "Segmenter":

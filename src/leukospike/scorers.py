@@ -208,7 +208,8 @@ class _CropScorer:
     def _relative_diameters(self, places: Sequence[int]) -> Float[np.ndarray, " cells"]:
         """Give the diameters of cells in those of their source's median cell."""
         sizes = [size for place in places if (size := self._sizes[place]) is not None]
-        um_per_px = agreed_pixel_sizes([size.pixel_size for size in sizes], [size.frame for size in sizes])
+        agreed = agreed_pixel_sizes([size.pixel_size for size in sizes], [size.frame for size in sizes])
+        um_per_px = [None if size is None else size.um_per_px for size in agreed]
         known = np.array([size is not None for size in um_per_px])
         diameters = np.array([size.diameter_px * (um or 1) for size, um in zip(sizes, um_per_px, strict=True)])
         for sort in (known, ~known):

@@ -546,8 +546,9 @@ def _notices(
     if sizes:
         low, high = PLAUSIBLE_CELL_UM
         notices.append(
-            f"In {number_of(sizes, 'image')} the pixel size is implausible: by it white cells would be smaller than"
-            f" {low:g} or larger than {high:g} micrometres. Check --pixel-size, or what the files state."
+            f"In {number_of(sizes, 'image')} the pixel size is implausible: red cells say another, or by it white cells"
+            f" would be smaller than {low:g} or larger than {high:g} micrometres. Check --pixel-size, or what the files"
+            " state."
         )
     said_of = set(_counted(table)["subject"].dropna().to_list())
     if silent := sorted(set(table["subject"].dropna().to_list()) - said_of):

@@ -375,9 +375,11 @@ def _spoiled(cohort: Path, folder: Path) -> Path:
 def test_segment_gives_cells_despite_advice_and_says_where_there_are_none(leukospike, cohort: Path, tmp_path: Path):
     ended = leukospike("segment", _spoiled(cohort, tmp_path / "in"), "--out", tmp_path / "out")
     assert ended.status == 0
-    assert ended.reason == (
-        "leukospike: No cells were found in some images: 1 blank, 1 no_scale. images.csv says more of each."
-    )
+    assert ended.error.splitlines()[-2:] == [
+        "leukospike: No cells were found in 1 of 3 images (blank 1, no_scale 1).",
+        "leukospike: 1 image with cells has flags: flags and advice in images.csv say what may be wrong. Look at their"
+        " overlays.",
+    ]
     images = {row["image"]: row for row in _rows(tmp_path / "out" / "images.csv")}
     assert int(images["good.png"]["cells"]) > 0
     assert int(images["dark.png"]["cells"]) > 0
@@ -389,7 +391,7 @@ def test_strict_gives_no_cells_of_an_image_that_may_be_bad(leukospike, cohort: P
     folder = _spoiled(cohort, tmp_path / "in")
     ended = leukospike("segment", folder, "--strict", "--out", tmp_path / "out")
     assert ended.status == 0
-    assert "No cells were found in some images: 1 blank, 1 no_scale, 1 underexposed" in ended.reason
+    assert "No cells were found in 2 of 3 images (blank 1, no_scale 1, underexposed 1)." in ended.reason
     assert [row["image"] for row in _rows(tmp_path / "out" / "images.csv") if row["cells"] != "0"] == ["good.png"]
     assert {row["image"] for row in _rows(tmp_path / "out" / "cells.csv")} == {"good.png"}
 
@@ -400,7 +402,7 @@ def test_only_unreadable_files_end_segment_with_an_error(leukospike, cohort: Pat
     ended = leukospike("segment", folder, "--strict", "--out", tmp_path / "out")
     assert ended.status == 1
     *_, without, reason = ended.error.splitlines()
-    assert without.startswith("leukospike: No cells were found in some images: 1 blank")
+    assert without.startswith("leukospike: No cells were found in 2 of 3 images (blank 1")
     assert "got 1 of 4 that are not" in reason
     assert [row["image"] for row in _rows(tmp_path / "out" / "failures.csv")] == ["broken.png"]
 

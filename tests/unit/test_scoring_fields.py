@@ -57,12 +57,14 @@ class _Oracle:
     def __init__(self, *fields: DrawnField) -> None:
         self._maps = {pixel_digest(field.pixels): np.searchsorted([0, 128, 255], field.mask) for field in fields}
 
-    def __call__(self, pixels: np.ndarray, *_: object) -> Reading:
+    def __call__(self, pixels: np.ndarray, _light: object, size: PixelSize | None) -> Reading:
         known = self._maps.get(pixel_digest(pixels))
         if known is None:
             return Reading(np.zeros(pixels.shape[:2], np.uint8))
-        red_cells = np.array([56.0, 57.6, 59.0])
-        return Reading(known.astype(np.uint8), 50 / 57.6, ScaleFrom.RED_CELLS, red_cells)
+        classes, red_cells = known.astype(np.uint8), np.array([56.0, 57.6, 59.0])
+        if size is not None:
+            return Reading(classes, 50 / size.red_cell_px, ScaleFrom.STATED, red_cells)
+        return Reading(classes, 50 / 57.6, ScaleFrom.RED_CELLS, red_cells)
 
 
 def _records(folder: Path, fields: Sequence[DrawnField], **about) -> list[Record]:

@@ -235,9 +235,12 @@ def test_images_of_one_frame_are_measured_by_one_pixel_size(tmp_path):
     agreed = round(7.2 / 58, 5)
     assert images.loc[["a.png", "b.png", "few.png"], "um_per_px"].tolist() == [agreed] * 3
     assert images.loc["small.png", "um_per_px"] == round(7.2 / 64, 5)
-    assert images.loc[["a.png", "small.png"], "pixel_size_from"].tolist() == ["red cells"] * 2
-    assert images.loc[["b.png", "few.png"], "pixel_size_from"].tolist() == ["red cells of all images"] * 2
-    assert images.loc[["b.png", "few.png"], ["um_per_px_low", "um_per_px_high"]].isna().all(axis=None)
+    together = ["a.png", "b.png", "few.png"]
+    assert images.loc["small.png", "pixel_size_from"] == "red cells"
+    assert images.loc[together, "pixel_size_from"].tolist() == ["red cells of all images"] * 3
+    assert images.loc[together, "red_cells"].tolist() == [24] * 3
+    assert (images.loc[together, "um_per_px_low"] <= round(7.2 / 64, 5)).all()
+    assert (images.loc[together, "um_per_px_high"] >= agreed).all()
     for image, um_per_px in (("b.png", 7.2 / 58), ("few.png", 7.2 / 58), ("small.png", 7.2 / 64)):
         cells = done.cells[done.cells["image"] == image]
         assert len(cells) >= 2

@@ -12,7 +12,7 @@ from leukospike.segmentation import result as result_module
 from leukospike.segmentation.class_maps import Reading, Segmenter, read_classes
 from leukospike.segmentation.looks import ScaleFrom
 from leukospike.segmentation.network import default_segmenter
-from leukospike.segmentation.result import MIN_CONFIDENCE, Doubt
+from leukospike.segmentation.result import MIN_CONFIDENCE, Doubt, red_cell_px
 from leukospike.smears import CellKind, DrawnField, draw_cell, draw_field, subject_style
 
 KINDS = [CellKind.LYMPHOBLAST, CellKind.NEUTROPHIL, CellKind.LYMPHOCYTE]
@@ -247,7 +247,7 @@ def test_picture_of_one_cell_is_told_from_a_field_by_what_it_shows(
     assert _with_cells(shape, cells).shows_one_cell is one
 
 
-@pytest.mark.parametrize(("scale", "one"), [(1.0, True), (2.0, False)])
+@pytest.mark.parametrize(("scale", "one"), [(0.9, True), (2.0, False)])
 @pytest.mark.parametrize("scale_from", [ScaleFrom.RED_CELLS, ScaleFrom.STATED])
 def test_lone_cell_in_the_middle_of_a_whole_field_is_no_picture_of_one(scale: float, scale_from: ScaleFrom, one: bool):
     seen = _with_cells((300, 280), [(150, 140, 50)], scale=scale, scale_from=scale_from)
@@ -259,8 +259,8 @@ def test_lone_cell_in_the_middle_of_a_whole_field_is_no_picture_of_one(scale: fl
 @pytest.mark.parametrize(
     ("scale", "scale_from", "one"),
     [
-        (1.0, ScaleFrom.RED_CELLS, True),  # six red cells across
-        (1.1, ScaleFrom.RED_CELLS, False),
+        (0.9, ScaleFrom.RED_CELLS, True),  # five red cells across
+        (1.0, ScaleFrom.RED_CELLS, False),
         (0.5, ScaleFrom.NOTHING, False),  # how much it shows is not known
     ],
 )
@@ -397,3 +397,51 @@ def test_blank_slide_has_no_cells(shipped: Segmenter):
     result = segment_pixels("a", (225 + noise).astype(np.uint8), shipped)
     assert result.measures == ()
     assert result.flags[0] == "blank"
+
+
+# --- a size that red cells contradict ---
+
+
+@pytest.mark.parametrize(("um_per_px", "contradicted"), [(0.125, False), (0.14, False), (0.25, True), (0.03, True)])
+def test_red_cells_decide_where_they_contradict_a_stated_size(um_per_px: float, contradicted: bool):
+    reading = Reading(np.zeros((300, 400), np.uint8), scale=50 / 57.6, scale_from=ScaleFrom.RED_CELLS)
+    size = PixelSize(um_per_px, "given")
+    assert red_cell_px(reading, size) == pytest.approx(57.6 if contradicted else size.red_cell_px)
+
+
+def test_contradicted_size_is_said_and_cells_stay_as_they_are():
+    rng = np.random.default_rng(0)
+    field = draw_field([CellKind.LYMPHOBLAST, CellKind.LYMPHOCYTE], subject_style(rng), rng)
+    plain, wrong, far_off = (
+        segment_pixels("a", field.pixels, partial(read_classes, default_segmenter()), pixel_size=size)
+        for size in (None, PixelSize(0.25, "given"), PixelSize(1.0, "given"))
+    )
+    assert plain.flags == ()
+    for doubted in (wrong, far_off):
+        assert "pixel_size" in doubted.flags
+        assert len(doubted.measures) == len(plain.measures)
+
+
+def test_no_size_is_read_off_a_negative():
+    rng = np.random.default_rng(0)
+    pixels = draw_field([CellKind.LYMPHOBLAST], subject_style(rng), rng).pixels
+    told, negative = (
+        segment_pixels("a", image, _stub(np.zeros(image.shape[:2], np.uint8))) for image in (pixels, 255 - pixels)
+    )
+    assert told.pixel_size is not None
+    assert "inverted" in negative.flags
+    assert negative.pixel_size is None
+
+
+def test_field_lit_from_one_side_is_no_negative():
+    rng = np.random.default_rng(0)
+    pixels = draw_field([CellKind.LYMPHOBLAST], subject_style(rng), rng).pixels
+    dark = (pixels * np.linspace(1, 0.3, pixels.shape[1])[None, :, None]).astype(np.uint8)
+    assert "inverted" not in segment_pixels("a", dark, _stub(np.zeros(dark.shape[:2], np.uint8), None)).flags
+
+
+def test_scale_of_white_cells_that_are_none_is_doubted():
+    guess = Reading(np.zeros((300, 400), np.uint8), scale=0.4, scale_from=ScaleFrom.WHITE_CELLS, red_cells=np.zeros(0))
+    rng = np.random.default_rng(0)
+    pixels = draw_field([CellKind.LYMPHOBLAST], subject_style(rng), rng).pixels[:300, :400]
+    assert "no_scale" in segment_pixels("a", pixels, lambda *_: guess).flags

@@ -243,11 +243,48 @@ def test_images_of_one_frame_agree_on_a_pixel_size():
     camera, other = (480, 640), (1944, 2592)
     sizes = [_estimate(0.075, 9), _estimate(0.060, 3), None, _estimate(0.2, 5), PixelSize(0.07, "given"), None]
     frames = [camera, camera, camera, camera, camera, other]
-    assert agreed_pixel_sizes(sizes, frames) == [0.075, 0.075, 0.075, 0.2, 0.07, None]
+    agreed = agreed_pixel_sizes(sizes, frames)
+    assert [size and size.um_per_px for size in agreed] == [0.075, 0.075, 0.075, 0.2, 0.07, None]
+    assert agreed[0] is not None
+    assert (agreed[0].source, agreed[0].red_cells) == ("red cells of all images", 12)
     assert agreed_pixel_sizes([], []) == []
 
 
 def test_images_with_more_red_cells_weigh_more():
     frames = [(480, 640)] * 3
     few = [_estimate(0.070, 3), _estimate(0.071, 3), _estimate(0.080, 50)]
-    assert agreed_pixel_sizes(few, frames) == [0.080] * 3
+    assert [size and size.um_per_px for size in agreed_pixel_sizes(few, frames)] == pytest.approx([0.080] * 3)
+
+
+def test_images_that_differ_more_agree_less_surely():
+    frames = [(480, 640)] * 5
+
+    def width(spread: float) -> float:
+        agreed = agreed_pixel_sizes([_estimate(0.08 * np.exp(spread * k), 10) for k in range(-2, 3)], frames)[0]
+        assert agreed is not None
+        assert agreed.interval is not None
+        assert agreed.interval[0] < 0.08 < agreed.interval[1]
+        return agreed.interval[1] / agreed.interval[0]
+
+    assert width(0.06) > width(0.01) > 1
+
+
+def test_interval_of_two_images_holds_those_of_both():
+    two = [
+        PixelSize(0.080, "red cells", interval=(0.075, 0.086), red_cells=4),
+        PixelSize(0.084, "red cells", interval=(0.080, 0.088), red_cells=4),
+    ]
+    agreed = agreed_pixel_sizes([*two, None], [(480, 640)] * 3)
+    assert agreed[2] is not None
+    assert agreed[2].interval == (0.075, 0.088)
+    assert agreed[2].red_cells == 8
+
+
+def test_images_that_contradict_each_other_agree_on_nothing():
+    own = [_estimate(um_per_px, 5) for um_per_px in (0.05, 0.08, 0.12, 0.19)]
+    assert agreed_pixel_sizes([*own, None], [(480, 640)] * 5) == [*own, None]
+
+
+def test_one_image_alone_passes_on_what_it_says():
+    only = PixelSize(0.08, "red cells", interval=(0.075, 0.085), red_cells=4)
+    assert agreed_pixel_sizes([None, only], [(480, 640)] * 2) == [only, only]

@@ -26,7 +26,7 @@ from leukospike.segmentation.looks import (
 )
 from leukospike.segmentation.network import CHANNELS, CLASSES, LEAST_ON_BLACK_PX, SpikingSegmenter, likeliest, reach_of
 from leukospike.segmentation.regions import connected
-from leukospike.segmentation.scale import WORKING_RED_CELL_PX, PixelSize
+from leukospike.segmentation.scale import MOST_OFF, WORKING_RED_CELL_PX, PixelSize
 from leukospike.segmentation.windows import Window
 
 MOST_WORKING_PX = 24_000_000
@@ -43,7 +43,6 @@ LONGEST_WHOLE_PX = 2048
 """What is longer at its working size is computed piece by piece, so that memory does not grow with it."""
 
 _NEAR = 1.15  # a look within this factor of the working scale is as good as one at it
-_OTHER = 1.3  # whole red cells that are off by this factor from their working size found another scale
 _CUT_OUT_CELL_PX = 101.0  # diameter of a cell on black at its working size: C-NMC's, halved
 _TOO_SMALL = 1.4  # what has to be enlarged by more is, though only a part of the image need be computed
 _ALIGN_PX = 2 ** len(CHANNELS)  # by which an image can be shifted and all layers shift with it
@@ -126,18 +125,21 @@ def _found_look(
         return _whole(network, pixels, light, _least_read(scale, pixels, most_px))
 
     longest = max(pixels.shape[:2])
-    stated = None if pixel_size is None else WORKING_RED_CELL_PX / pixel_size.red_cell_px
-    if stated is not None:
-        stated = _bounded(stated, pixels)
+    stated, look = None, None
+    if pixel_size is not None:
+        stated = _bounded(WORKING_RED_CELL_PX / pixel_size.red_cell_px, pixels)
         look = whole_at(stated)
-        if look.is_within(_OTHER, stated):
+        if look.is_enough and look.is_within(MOST_OFF, stated):
             return stated, ScaleFrom.STATED, look
     sides = LOOKS_AT_LARGE_PX if longest >= LARGE_PX else LOOKS_PX
     scale, told, last = found_scale(
         lambda scale: _look_at(network, pixels, light, scale), [side / longest for side in sides]
     )
-    if told is not ScaleFrom.RED_CELLS and stated is not None:
-        return stated, ScaleFrom.STATED, whole_at(stated)
+    if stated is not None and look is not None:
+        # A few round bits that fit the size that is stated are no proof of it: at a wrong scale, specks are such.
+        is_contradicted = told is ScaleFrom.RED_CELLS and abs(np.log(scale / stated)) > np.log(MOST_OFF)
+        if not is_contradicted:
+            return stated, ScaleFrom.STATED, look
     if told is ScaleFrom.NOTHING:
         scale = _bounded(min(1.0, LOOK_PX / longest), pixels)
         return scale, told, whole_at(scale)
@@ -145,7 +147,7 @@ def _found_look(
         return scale, told, last
     scale = _bounded(scale, pixels)
     whole = whole_at(scale)
-    if whole.is_enough and not whole.is_within(_OTHER, scale):
+    if whole.is_enough and not whole.is_within(MOST_OFF, scale):
         scale = _bounded(WORKING_RED_CELL_PX / float(np.median(whole.red_cells)), pixels)
         whole = whole_at(scale)
     return scale, told, whole

@@ -23,7 +23,8 @@ from leukospike.progress import Progress, silent
 from leukospike.segmentation.class_maps import Segmenter
 from leukospike.segmentation.morphology import CELL_COLUMNS
 from leukospike.segmentation.overlay import overlay
-from leukospike.segmentation.result import Segmentation, segment_pixels
+from leukospike.segmentation.quality import Quality
+from leukospike.segmentation.result import Doubt, Segmentation, segment_pixels
 from leukospike.segmentation.scale import PixelSize, agreed_pixel_sizes, stored_pixel_size
 from leukospike.side_by_side import one_core_each
 
@@ -58,6 +59,9 @@ _LONGEST_SUFFIX = "_first_wave.png"
 _LONGEST_STEM = 255 - len(_LONGEST_SUFFIX)  # most file systems allow 255 bytes
 
 
+_DOUBTS = {*Quality, *Doubt}  # flags that say what may be wrong; others say how a file was read
+
+
 @dataclass(frozen=True)
 class Segmented:
     """What `segment_files` wrote."""
@@ -73,10 +77,16 @@ class Segmented:
         """How many images gave no cells, by what was said of them; "nothing_found" where nothing was."""
         empty = self.images.loc[self.images["cells"] == 0, "flags"]
         counts: dict[str, int] = {}
-        for flags in empty:
-            for flag in str(flags).split() or ["nothing_found"]:
+        for flags in empty.to_list():
+            for flag in [flag for flag in str(flags).split() if flag in _DOUBTS] or ["nothing_found"]:
                 counts[flag] = counts.get(flag, 0) + 1
         return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+    @property
+    def flagged_with_cells(self) -> int:
+        """How many images gave cells though something may be wrong with them."""
+        flags = self.images.loc[self.images["cells"] > 0, "flags"]
+        return sum(bool(_DOUBTS & set(str(each).split())) for each in flags.to_list())
 
 
 def segment_files(
@@ -238,8 +248,7 @@ def _number_failure(image: str, segmentation: Segmentation) -> Failure | None:
 
 def image_row(picture: Picture, segmentation: Segmentation) -> dict[str, object]:
     """Say what an image holds, what may be wrong with it, what its light was, and how large its pixels are."""
-    size, light = segmentation.pixel_size, segmentation.light
-    low, high = (None, None) if size is None or size.interval is None else size.interval
+    light = segmentation.light
     red, green, blue = (round(level, 1) for level in light.colour) if light.is_known else (None, None, None)
     return {
         "image": segmentation.image,
@@ -255,24 +264,30 @@ def image_row(picture: Picture, segmentation: Segmentation) -> dict[str, object]
         "lit": round(light.lit_share, 3) if light.is_known else None,
         "scale": round(segmentation.scale, 4),
         "scale_from": segmentation.scale_from.value,
+    } | pixel_size_columns(segmentation.pixel_size)
+
+
+def pixel_size_columns(size: PixelSize | None) -> dict[str, object]:
+    """Say how large pixels are, how sure that is, and how it is known."""
+    low, high = (None, None) if size is None or size.interval is None else size.interval
+    return {
         "um_per_px": None if size is None else round(size.um_per_px, 5),
         "um_per_px_low": None if low is None else round(low, 5),
         "um_per_px_high": None if high is None else round(high, 5),
         "pixel_size_from": "" if size is None else size.source,
-        "red_cells": None if size is None or size.source != "red cells" else size.red_cells,
+        "red_cells": None if size is None or not size.red_cells else size.red_cells,
     }
 
 
 def agree_on_pixel_size(
-    rows: Sequence[dict[str, object]], cells: Sequence[pd.DataFrame], agreed: Sequence[float | None]
+    rows: Sequence[dict[str, object]], cells: Sequence[pd.DataFrame], agreed: Sequence[PixelSize | None]
 ) -> None:
     """Put the pixel size that the images of one camera agree on into their rows, and measure their cells by it."""
-    for row, table, um_per_px in zip(rows, cells, agreed, strict=True):
-        if um_per_px is None or row["um_per_px"] == round(um_per_px, 5):
+    for row, table, size in zip(rows, cells, agreed, strict=True):
+        if size is None or (row["um_per_px"] == round(size.um_per_px, 5) and row["pixel_size_from"] == size.source):
             continue
-        row |= {"um_per_px": round(um_per_px, 5), "pixel_size_from": "red cells of all images"}
-        row |= {"um_per_px_low": None, "um_per_px_high": None}
-        areas = table["area_px"].to_numpy(np.float64) * um_per_px**2
+        row |= pixel_size_columns(size)
+        areas = table["area_px"].to_numpy(np.float64) * size.um_per_px**2
         table["area_um2"] = np.round(areas, 2)
         table["diameter_um"] = np.round(2 * np.sqrt(areas / np.pi), 2)
 

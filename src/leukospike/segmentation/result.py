@@ -19,6 +19,7 @@ from leukospike.segmentation.morphology import CellMeasures, cell_mask, cell_tab
 from leukospike.segmentation.quality import Advice, Quality, appearance_of, quality_of
 from leukospike.segmentation.scale import (
     KNOWN_RED_CELL_PX,
+    MOST_OFF,
     WORKING_RED_CELL_PX,
     PixelSize,
     contradicts,
@@ -31,8 +32,8 @@ object to pass over. Measured, from .5 to .25 recall in left-out laboratories ri
 to .02."""
 
 _QUALITY_PX = 640  # longest side of the copy that quality is told on, which sees no more
-_FEW_RED_CELLS = 6.0  # diameters of red cells: a picture that is no longer shows one cell, or none
-_MOST_RED_CELLS = 7.0  # one that is longer is a field: single cells of pbc and cellavision show 5, chula's fields 8
+_FEW_RED_CELLS = 5.6  # diameters of red cells: a picture that is no longer shows one cell, or none
+_MOST_RED_CELLS = 5.6  # one that is longer is a field: single cells of pbc and cellavision show 5, bccd's fields 6
 _MIDDLE = 0.2  # of the longer side: the cell of a picture of one cell is no farther from the middle ...
 _LARGE = 0.18  # ... and its diameter no less
 
@@ -41,11 +42,12 @@ class Doubt(StrEnum):
     """What may be wrong with an image besides its quality."""
 
     PIXEL_SIZE = "pixel_size"
-    """White cells would be implausibly small or large, if its pixels were as large as is said."""
+    """Its red cells say another size of its pixels than was given or stored, or by that its white cells would be
+    implausibly small or large."""
     SCALE = "scale"
     """Red cells are smaller or larger than the segmenter knows, so that cells may be missed or wrongly outlined."""
     NO_SCALE = "no_scale"
-    """Neither red nor white cells were seen at any scale."""
+    """Neither red nor white cells were seen at any scale, or none at that which seemed to be white cells'."""
 
 
 @dataclass(frozen=True)
@@ -148,8 +150,9 @@ def segment_pixels(
     segmenter : callable
         As `class_maps.read_classes` with a network.
     pixel_size : PixelSize, optional
-        Given or stored. If not, estimated from red cells. It decides what is too small to be a white cell. One that is
-        given or stored is held against the whole cells, `Doubt.PIXEL_SIZE`. They stay as they are.
+        Given or stored. If not, estimated from red cells. It decides what is too small to be a white cell, unless red
+        cells contradict it; then these decide, and `Doubt.PIXEL_SIZE` says so. It is held against the whole white
+        cells, too, which stay as they are. Micrometres are by it all the same.
     strict : bool
         Give no cells of an image of whose quality anything is said.
 
@@ -160,11 +163,11 @@ def segment_pixels(
     light = estimate_light(pixels)
     reading = segmenter(pixels, light, pixel_size)
     quality = _quality_of(pixels, light, reading.classes)
-    size = (
-        pixel_size_from_red_cells(reading.red_cells)
-        if pixel_size is None and reading.red_cells is not None
-        else pixel_size
-    )
+    size = pixel_size
+    # What looks like red cells in a negative is none.
+    is_negative = any(advice.quality is Quality.INVERTED for advice in quality)
+    if size is None and reading.red_cells is not None and not is_negative:
+        size = pixel_size_from_red_cells(reading.red_cells)
     refused = quality if strict else [advice for advice in quality if advice.quality is Quality.BLANK]
     classes = np.zeros_like(reading.classes) if refused else reading.classes
     instances = find_cells(classes, red_cell_px=red_cell_px(reading, size))
@@ -202,11 +205,18 @@ def red_cell_px(reading: Reading, size: PixelSize | None) -> float | None:
 
     One or two that look round are not enough: they may be bits of cells.
     """
-    if size is not None:
+    if size is not None and not _is_contradicted(reading, size):
         return size.red_cell_px
     if reading.scale_from in {ScaleFrom.RED_CELLS, ScaleFrom.WHITE_CELLS}:
         return WORKING_RED_CELL_PX / reading.scale
     return None
+
+
+def _is_contradicted(reading: Reading, size: PixelSize) -> bool:
+    """Tell whether an image was read at the scale of its red cells in spite of a size that is given or stored."""
+    if size.source == "red cells" or reading.scale_from is not ScaleFrom.RED_CELLS:
+        return False
+    return bool(abs(np.log(size.red_cell_px * reading.scale / WORKING_RED_CELL_PX)) > np.log(MOST_OFF))
 
 
 def _quality_of(pixels: UInt8[np.ndarray, "rows columns 3"], light: Light, classes: ClassMap) -> tuple[Advice, ...]:
@@ -214,16 +224,18 @@ def _quality_of(pixels: UInt8[np.ndarray, "rows columns 3"], light: Light, class
     step = -(-max(pixels.shape[:2]) // _QUALITY_PX)
     small = np.asarray(Image.fromarray(pixels).reduce(step)) if step > 1 else pixels
     coarse = classes[::step, ::step]
-    # Light that was evened out for a negative is none, and what is left of it looks like nothing.
-    if not light.cut_out and appearance_of(small).has_dark_background:
-        advice = quality_of(small, coarse)
-        if any(one.quality is Quality.INVERTED for one in advice):
-            return advice
     even = light.correct(small, step=step)
     if not light.is_known:
         return quality_of(even, coarse)
     lit = Image.fromarray(light.lit).resize((even.shape[1], even.shape[0]), Image.Resampling.NEAREST)
-    return quality_of(even, coarse, usable=np.asarray(lit), light=light.colour)
+    advice = quality_of(even, coarse, usable=np.asarray(lit), light=light.colour)
+    # Light that was evened out for a negative is none, and what is left of it looks like nothing; in a dim field it
+    # does look like a smear.
+    if any(one.quality is Quality.NOT_A_SMEAR for one in advice) and appearance_of(small).has_dark_background:
+        of_negative = quality_of(small, coarse)
+        if any(one.quality is Quality.INVERTED for one in of_negative):
+            return of_negative
+    return advice
 
 
 def _even_where_cells_are(
@@ -241,14 +253,20 @@ def _even_where_cells_are(
 def _doubts(reading: Reading, instances: Instances, size: PixelSize | None, classes: ClassMap) -> tuple[Doubt, ...]:
     """Say what may be wrong with pixel size and scale."""
     doubts: list[Doubt] = []
-    if size is not None and size.source != "red cells" and contradicts(size, _areas(classes, instances)):
+    if size is not None and (_is_contradicted(reading, size) or _cells_contradict(size, classes, instances)):
         doubts.append(Doubt.PIXEL_SIZE)
     low, high = KNOWN_RED_CELL_PX
-    if reading.scale_from is ScaleFrom.NOTHING:
+    is_guess = reading.scale_from is ScaleFrom.WHITE_CELLS and not instances.boxes
+    if reading.scale_from is ScaleFrom.NOTHING or is_guess:
         doubts.append(Doubt.NO_SCALE)
     elif reading.red_cells is not None and not low <= WORKING_RED_CELL_PX / reading.scale <= high:
         doubts.append(Doubt.SCALE)
     return tuple(doubts)
+
+
+def _cells_contradict(size: PixelSize, classes: ClassMap, instances: Instances) -> bool:
+    """Tell whether white cells cannot be, by a size that is given or stored."""
+    return size.source != "red cells" and contradicts(size, _areas(classes, instances))
 
 
 def _areas(class_map: ClassMap, instances: Instances) -> list[int]:

@@ -19,6 +19,9 @@ RED_CELL_UM = 7.2
 WORKING_RED_CELL_PX = 50.0
 """Diameter of a red cell at the scale that the segmenter works at, pixels."""
 
+MOST_OFF = 1.3
+"""Red cells that are off by this factor from what a pixel size, or a scale, makes of them contradict it."""
+
 KNOWN_RED_CELL_PX = (12.0, 160.0)
 """Diameters of red cells in the images that the segmenter is made for, pixels."""
 
@@ -37,6 +40,7 @@ _SAME_SIZE = 0.2  # red cells of one field differ from their median by so much a
 _LEAST_AGREEING = 0.5  # share of the round cells that must be of one size: red cells that contradict tell nothing
 _MOST_PARTED = 12  # clumps of red cells that are parted, where too few lie alone
 _ABOUT, _LEAST_DEPTH = 5, 2  # pixels at half the size: side of what a middle is the deepest of, and its depth
+_LEAST_IMAGES = 3  # whose differences tell how sure their agreement is
 _MEDIAN_ERROR = 1.2533  # standard error of a median, in that of a mean
 _95 = 1.96
 
@@ -47,7 +51,7 @@ class PixelSize:
 
     um_per_px: float
     """Micrometres per pixel."""
-    source: Literal["given", "metadata", "red cells"]
+    source: Literal["given", "metadata", "red cells", "red cells of all images"]
     interval: tuple[float, float] | None = None
     """95 % interval from the spread of the red cells, micrometres per pixel; None where the size was given or stored.
     It does not tell by how much the mean red cell of this person differs from `RED_CELL_UM`: a few per cent."""
@@ -86,13 +90,14 @@ def contradicts(size: PixelSize, areas_px: Sequence[int]) -> bool:
     return not low <= size.um_per_px * 2 * float(np.sqrt(np.median(areas_px) / np.pi)) <= high
 
 
-def agreed_pixel_sizes(sizes: Sequence[PixelSize | None], frames: Sequence[tuple[int, int]]) -> list[float | None]:
+def agreed_pixel_sizes(sizes: Sequence[PixelSize | None], frames: Sequence[tuple[int, int]]) -> list[PixelSize | None]:
     """Give the images of one source the pixel size that those of one frame agree on.
 
     A few red cells tell a pixel's size to a tenth only, and one camera behind one lens has one. So images of the same
     rows and columns take the median of what their red cells say, also those that show too few. A size that was given or
     stored stays; so does an estimate that is farther from the median than few red cells can make it, as through
-    another lens.
+    another lens. Where less than half of the red cells say the median to within a fifth, they contradict each other:
+    then there is no agreement, and each image keeps its own.
 
     Parameters
     ----------
@@ -103,23 +108,51 @@ def agreed_pixel_sizes(sizes: Sequence[PixelSize | None], frames: Sequence[tuple
 
     Returns
     -------
-    list of float or None
-        Micrometres per pixel; None where nothing is known of any image of the frame.
+    list of PixelSize or None
+        None where nothing is known of any image of the frame.
     """
-    estimates: dict[tuple[int, int], list[float]] = {}
+    estimates: dict[tuple[int, int], list[PixelSize]] = {}
     for size, frame in zip(sizes, frames, strict=True):
         if size is not None and size.source == "red cells":
-            estimates.setdefault(frame, []).extend([size.um_per_px] * size.red_cells)
-    medians = {frame: float(np.median(found)) for frame, found in estimates.items()}
-    agreed: list[float | None] = []
-    for size, frame in zip(sizes, frames, strict=True):
-        median = medians.get(frame)
-        own = None if size is None else size.um_per_px
-        if size is not None and size.source == "red cells" and median is not None:
-            agreed.append(own if abs(np.log(size.um_per_px / median)) > np.log(_OTHER_LENS) else median)
-        else:
-            agreed.append(median if own is None else own)
-    return agreed
+            estimates.setdefault(frame, []).append(size)
+    agreed = {frame: _agreed(found) for frame, found in estimates.items()}
+    return [_own_or_agreed(size, agreed.get(frame)) for size, frame in zip(sizes, frames, strict=True)]
+
+
+def _own_or_agreed(size: PixelSize | None, agreed: PixelSize | None) -> PixelSize | None:
+    """Return what the images of a frame agree on, unless an image knows better."""
+    if agreed is None or size is None:
+        return size or agreed
+    is_estimate = size.source == "red cells"
+    is_other_lens = abs(np.log(size.um_per_px / agreed.um_per_px)) > np.log(_OTHER_LENS)
+    return agreed if is_estimate and not is_other_lens else size
+
+
+def _agreed(estimates: Sequence[PixelSize]) -> PixelSize | None:
+    """Return the median over all red cells, with an interval; None if they contradict each other."""
+    if len(estimates) == 1:
+        return estimates[0]
+    logs = np.log(np.repeat([size.um_per_px for size in estimates], [size.red_cells for size in estimates]))
+    median = float(np.median(logs))
+    if np.mean(np.abs(logs - median) <= np.log(1 + _SAME_SIZE)) < _LEAST_AGREEING:
+        return None
+    near = [size for size in estimates if abs(np.log(size.um_per_px) - median) <= np.log(_OTHER_LENS)]
+    return PixelSize(
+        float(np.exp(median)),
+        "red cells of all images",
+        interval=_interval_of_all(near, median),
+        red_cells=sum(size.red_cells for size in near),
+    )
+
+
+def _interval_of_all(estimates: Sequence[PixelSize], median: float) -> tuple[float, float] | None:
+    """Return a 95 % interval by how images differ; of fewer than three, what holds the intervals of all."""
+    if len(estimates) < _LEAST_IMAGES:
+        own = [size.interval for size in estimates if size.interval is not None]
+        return (min(low for low, _ in own), max(high for _, high in own)) if len(own) == len(estimates) else None
+    between = float(np.std(np.log([size.um_per_px for size in estimates]), ddof=1))
+    error = _95 * _MEDIAN_ERROR * between / np.sqrt(len(estimates))
+    return float(np.exp(median - error)), float(np.exp(median + error))
 
 
 def stored_pixel_size(picture: Picture) -> PixelSize | None:
