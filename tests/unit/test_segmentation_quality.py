@@ -273,3 +273,10 @@ def test_what_is_black_around_a_cell_is_counted_and_not_looked_at(
         if not name.startswith("flat"):
             assert edges._asdict()[name] == pytest.approx(value, rel=1e-5), name
     assert whole.cut_out
+
+
+def test_image_without_an_edge_is_said_to_have_none():
+    pixels = np.zeros((120, 160, 3), np.uint8)
+    pixels[..., 0] = np.linspace(60, 250, 160)  # of red alone: green, by which edges are measured, is all 0
+    [blur] = [advice for advice in quality_of(pixels) if advice.quality is Quality.OUT_OF_FOCUS]
+    assert str(blur) == "out_of_focus (edge width of the longest side: there is no edge)"

@@ -89,6 +89,8 @@ class Advice:
 
     def __str__(self) -> str:
         """Say it in one cell of a table."""
+        if np.isinf(self.value):
+            return f"{self.quality} ({self.measure}: there is no edge)"
         bound = "at most" if self.value > self.limit else "at least"
         return f"{self.quality} ({self.measure} {self.value:.3g}, {bound} {self.limit:g})"
 
