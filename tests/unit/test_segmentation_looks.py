@@ -88,9 +88,9 @@ def test_enough_red_cells_need_no_other_look():
 
 def test_whole_red_cells_say_whether_a_scale_is_the_working_one():
     look = _look(_apart(35), scale=0.7)  # a large field, read at seven tenths of its working size
-    assert look.is_within(1.1, 1.0)
-    assert not look.is_within(1.1, 0.7)
-    assert not _look(_apart(35)[:2], scale=0.7).is_within(1.1, 1.0)  # two tell nothing
+    assert look.fits(1.0)
+    assert not look.fits(0.7)
+    assert not _look(_apart(35)[:2], scale=0.7).fits(1.0)  # two tell nothing
 
 
 # --- what looks say together ---

@@ -8,19 +8,21 @@ from PIL import Image
 
 from leukospike.errors import ConfigError
 from leukospike.images import read_image
-from leukospike.segmentation.scale import (
+from leukospike.segmentation.red_cells import (
     MIN_RED_CELLS_SEEN,
+    largest_group,
+    round_diameters,
+    same_size,
+    usual_width,
+    widths_in_clumps,
+)
+from leukospike.segmentation.scale import (
     RED_CELL_UM,
     PixelSize,
     agreed_pixel_sizes,
     contradicts,
-    largest_group,
     pixel_size_from_red_cells,
-    round_diameters,
-    same_size,
     stored_pixel_size,
-    usual_width,
-    widths_in_clumps,
 )
 
 Disc = tuple[float, float, float]

@@ -26,7 +26,7 @@ from leukospike.segmentation.looks import (
 )
 from leukospike.segmentation.network import CHANNELS, CLASSES, LEAST_ON_BLACK_PX, SpikingSegmenter, likeliest, reach_of
 from leukospike.segmentation.regions import connected
-from leukospike.segmentation.scale import MOST_OFF, WORKING_RED_CELL_PX, PixelSize
+from leukospike.segmentation.scale import WORKING_RED_CELL_PX, PixelSize, disagree
 from leukospike.segmentation.windows import Window
 
 MOST_WORKING_PX = 24_000_000
@@ -129,17 +129,16 @@ def _found_look(
     if pixel_size is not None:
         stated = _bounded(WORKING_RED_CELL_PX / pixel_size.red_cell_px, pixels)
         look = whole_at(stated)
-        if look.is_enough and look.is_within(MOST_OFF, stated):
+        if look.is_enough and look.fits(stated):
             return stated, ScaleFrom.STATED, look
     sides = LOOKS_AT_LARGE_PX if longest >= LARGE_PX else LOOKS_PX
     scale, told, last = found_scale(
         lambda scale: _look_at(network, pixels, light, scale), [side / longest for side in sides]
     )
-    if stated is not None and look is not None:
-        # A few round bits that fit the size that is stated are no proof of it: at a wrong scale, specks are such.
-        is_contradicted = told is ScaleFrom.RED_CELLS and abs(np.log(scale / stated)) > np.log(MOST_OFF)
-        if not is_contradicted:
-            return stated, ScaleFrom.STATED, look
+    # A few round bits that fit the size that is stated are no proof of it: at a wrong scale, specks are such.
+    is_contradicted = told is ScaleFrom.RED_CELLS and stated is not None and disagree(stated, scale)
+    if stated is not None and look is not None and not is_contradicted:
+        return stated, ScaleFrom.STATED, look
     if told is ScaleFrom.NOTHING:
         scale = _bounded(min(1.0, LOOK_PX / longest), pixels)
         return scale, told, whole_at(scale)
@@ -147,7 +146,7 @@ def _found_look(
         return scale, told, last
     scale = _bounded(scale, pixels)
     whole = whole_at(scale)
-    if whole.is_enough and not whole.is_within(MOST_OFF, scale):
+    if whole.is_enough and not whole.fits(scale):
         scale = _bounded(WORKING_RED_CELL_PX / float(np.median(whole.red_cells)), pixels)
         whole = whole_at(scale)
     return scale, told, whole

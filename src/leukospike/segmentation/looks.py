@@ -21,15 +21,9 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from leukospike.segmentation.network import CLASSES, likeliest
+from leukospike.segmentation.red_cells import largest_group, round_diameters, same_size, usual_width, widths_in_clumps
 from leukospike.segmentation.regions import Region
-from leukospike.segmentation.scale import (
-    WORKING_RED_CELL_PX,
-    largest_group,
-    round_diameters,
-    same_size,
-    usual_width,
-    widths_in_clumps,
-)
+from leukospike.segmentation.scale import WORKING_RED_CELL_PX, disagree
 
 SCALES = (1 / 8, 4.5)
 """Least and greatest scale at which an image is looked at: red cells of 11 to 400 pixels across."""
@@ -140,11 +134,11 @@ class Look:
         low, high = _ENOUGH_SEEN
         return low <= float(np.median(self.red_px)) <= high and _area(self.red_px, self.shares) >= _ENOUGH_SHARE
 
-    def is_within(self, factor: float, scale: float) -> bool:
-        """Tell whether enough whole red cells say that a scale is the working one, within a factor."""
+    def fits(self, scale: float) -> bool:
+        """Tell whether enough whole red cells say that a scale is about the working one."""
         if len(self.red_px) < _LEAST_TOLD:
             return False
-        return bool(abs(np.log(np.median(self.red_cells) * scale / WORKING_RED_CELL_PX)) <= np.log(factor))
+        return not disagree(float(np.median(self.red_cells)), WORKING_RED_CELL_PX / scale)
 
 
 def found_scale(look: Callable[[float], Look], scales: Sequence[float]) -> tuple[float, ScaleFrom, Look | None]:

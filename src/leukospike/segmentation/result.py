@@ -19,10 +19,10 @@ from leukospike.segmentation.morphology import CellMeasures, cell_mask, cell_tab
 from leukospike.segmentation.quality import Advice, Quality, appearance_of, quality_of
 from leukospike.segmentation.scale import (
     KNOWN_RED_CELL_PX,
-    MOST_OFF,
     WORKING_RED_CELL_PX,
     PixelSize,
     contradicts,
+    disagree,
     pixel_size_from_red_cells,
 )
 
@@ -32,8 +32,7 @@ object to pass over. Measured, from .5 to .25 recall in left-out laboratories ri
 to .02."""
 
 _QUALITY_PX = 640  # longest side of the copy that quality is told on, which sees no more
-_FEW_RED_CELLS = 5.6  # diameters of red cells: a picture that is no longer shows one cell, or none
-_MOST_RED_CELLS = 5.6  # one that is longer is a field: single cells of pbc and cellavision show 5, bccd's fields 6
+_MOST_RED_CELLS = 5.6  # diameters: a longer picture is a field. Single cells of pbc and cellavision show 5, bccd's 6
 _MIDDLE = 0.2  # of the longer side: the cell of a picture of one cell is no farther from the middle ...
 _LARGE = 0.18  # ... and its diameter no less
 
@@ -116,7 +115,7 @@ class Segmentation:
         longest = max(rows, columns)
         if not self.measures:
             return (
-                self.scale_from is ScaleFrom.RED_CELLS and longest * self.scale / WORKING_RED_CELL_PX <= _FEW_RED_CELLS
+                self.scale_from is ScaleFrom.RED_CELLS and longest * self.scale / WORKING_RED_CELL_PX <= _MOST_RED_CELLS
             )
         is_long = longest * self.scale > _MOST_RED_CELLS * WORKING_RED_CELL_PX
         if self.whole_cells > 1 or (self.scale_from in {ScaleFrom.RED_CELLS, ScaleFrom.STATED} and is_long):
@@ -216,7 +215,7 @@ def _is_contradicted(reading: Reading, size: PixelSize) -> bool:
     """Tell whether an image was read at the scale of its red cells in spite of a size that is given or stored."""
     if size.source == "red cells" or reading.scale_from is not ScaleFrom.RED_CELLS:
         return False
-    return bool(abs(np.log(size.red_cell_px * reading.scale / WORKING_RED_CELL_PX)) > np.log(MOST_OFF))
+    return disagree(size.red_cell_px, WORKING_RED_CELL_PX / reading.scale)
 
 
 def _quality_of(pixels: UInt8[np.ndarray, "rows columns 3"], light: Light, classes: ClassMap) -> tuple[Advice, ...]:
