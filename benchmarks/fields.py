@@ -9,8 +9,8 @@ import numpy as np
 
 from benchmarks import measure
 from leukospike.datasets import Record
-from leukospike.images import Picture, write_png
-from leukospike.preparation import decoded
+from leukospike.datasets.decoding import decoded
+from leukospike.images.reading import Picture, write_png
 from leukospike.segmentation.class_maps import read_classes
 from leukospike.segmentation.files import segmented
 from leukospike.segmentation.network import default_segmenter

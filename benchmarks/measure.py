@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from leukospike.environment import describe_environment
-from leukospike.files import write_text
+from leukospike.storage.files import write_text
 
 RESULTS = Path("bench-results")
 """Where the numbers go besides the terminal."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from benchmarks import measure
-from leukospike.network import ResidualNetwork
+from leukospike.original.network import ResidualNetwork
 
 SEED, BATCH, SIZE_PX, REPETITIONS = 0, 32, 100, 9
 

@@ -20,7 +20,7 @@ from benchmarks import measure
 from benchmarks.classification.data import FOLDS, Cohort, cohort, folds, others
 from benchmarks.classification.nested import SEEDS
 from benchmarks.classification.scores import held_out_scores
-from leukospike.evaluation import per_subject
+from leukospike.evaluation.metrics import per_subject
 
 WIDTH = 32
 STEPS = 600

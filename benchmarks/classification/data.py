@@ -13,19 +13,19 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from benchmarks import measure
 from benchmarks.segmentation.data import data_folder
+from leukospike.analysis.scorers import CellSize, ShippedScorer
+from leukospike.analysis.scoring import analyze_cells
 from leukospike.audit import examine, grouped_dataset, read_material
 from leukospike.classification.appearance_learning import appearances
 from leukospike.classification.cells import LabelledCells
 from leukospike.classification.classifier import default_classifier
 from leukospike.classification.crops import cell_crop
 from leukospike.datasets import collect_images, read_dataset
-from leukospike.files import write_text, written_whole
-from leukospike.images import Picture
-from leukospike.preparation import decoded
-from leukospike.scorers import CellSize, ShippedScorer
-from leukospike.scoring import analyze_cells
+from leukospike.datasets.decoding import decoded
+from leukospike.images.reading import Picture
 from leukospike.segmentation.class_maps import read_classes
 from leukospike.segmentation.network import default_segmenter
+from leukospike.storage.files import write_text, written_whole
 
 FOLDS = 5
 

@@ -17,6 +17,8 @@ from benchmarks import measure
 from benchmarks.classification.data import FOLDS, Cohort, cohort, folds, others
 from benchmarks.classification.nested import distances
 from benchmarks.segmentation.data import data_folder
+from leukospike.analysis.scorers import ShippedScorer
+from leukospike.analysis.scoring import OUTLIER, analyze_cells
 from leukospike.classification.appearance_learning import AppearanceTraining, appearances, train_appearance
 from leukospike.classification.appearance_network import AppearanceNetwork
 from leukospike.classification.augmentation import augmented
@@ -25,8 +27,6 @@ from leukospike.classification.network import colours_of
 from leukospike.classification.source import SHARES, Reference, brought, diameter_of, reference_of, zoomed
 from leukospike.confidence import score_subjects
 from leukospike.datasets import collect_images
-from leukospike.scorers import ShippedScorer
-from leukospike.scoring import OUTLIER, analyze_cells
 from leukospike.segmentation.class_maps import read_classes
 from leukospike.segmentation.network import default_segmenter
 

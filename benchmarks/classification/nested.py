@@ -19,7 +19,7 @@ from leukospike.confidence import (
     mean_over_subjects,
     score_subjects,
 )
-from leukospike.evaluation import metric_table, per_subject, reliability
+from leukospike.evaluation.metrics import metric_table, per_subject, reliability
 
 CANDIDATES = (
     "logistic",

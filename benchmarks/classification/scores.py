@@ -24,7 +24,7 @@ from leukospike.classification import (
     pretraining,
     source,
 )
-from leukospike.files import written_whole
+from leukospike.storage.files import written_whole
 
 _QUICK = (methods, appearance, appearance_learning, appearance_network, cells, crops, invariance)
 _SLOW = (methods, augmentation, cells, crops, learning, network, pretraining, source)

@@ -14,7 +14,7 @@ from benchmarks.classification import nested
 from benchmarks.classification.data import FOLDS, Cohort, cohort, folds
 from benchmarks.classification.methods import METHODS
 from benchmarks.classification.scores import held_out_scores
-from leukospike.evaluation import metric_table, per_subject
+from leukospike.evaluation.metrics import metric_table, per_subject
 
 SEED = 0
 SPECIFICITY = 0.85

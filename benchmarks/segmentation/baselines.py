@@ -10,8 +10,8 @@ from skimage.filters import threshold_multiotsu, threshold_otsu
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from benchmarks.segmentation.data import CYTOPLASM, NUCLEUS, REST, AnnotatedImage
-from leukospike.images import luma
-from leukospike.preprocessing import blur
+from leukospike.images.reading import luma
+from leukospike.original.preprocessing import blur
 from leukospike.spikes import first_wave
 
 Predictor = Callable[[np.ndarray], np.ndarray]

@@ -23,7 +23,7 @@ from sklearn.linear_model import LogisticRegression
 
 from benchmarks.segmentation import not_smears, shifts
 from benchmarks.segmentation.data import data_folder
-from leukospike.images import read_image
+from leukospike.images.reading import read_image
 from leukospike.segmentation import likeness, quality
 from leukospike.segmentation.light import estimate_light
 from leukospike.segmentation.likeness import MIN_LIKENESS, Likeness, Measures, measured, standardised

@@ -9,7 +9,7 @@ from PIL import Image
 
 from benchmarks.segmentation.data import NUCLEUS as DRAWN_NUCLEUS
 from benchmarks.segmentation.data import AnnotatedImage
-from leukospike.images import read_image
+from leukospike.images.reading import read_image
 from leukospike.segmentation.class_maps import read_classes
 from leukospike.segmentation.instances import CYTOPLASM, NUCLEUS, REST
 from leukospike.segmentation.light import estimate_light

@@ -6,7 +6,7 @@ import sys
 def main() -> None:
     """Load the command line and run it."""
     try:
-        from leukospike.command import main as run
+        from leukospike.cli.call import main as run
     except KeyboardInterrupt:
         sys.exit(130)
     run()

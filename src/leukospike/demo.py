@@ -4,18 +4,18 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from leukospike.analysis.scorers import load_scorer
+from leukospike.analysis.scoring import analyze_cells
 from leukospike.datasets import collect_images, read_dataset
-from leukospike.files import whole_folder
-from leukospike.progress import Progress, silent
-from leukospike.protocols import run_protocol
+from leukospike.experiments.protocols import run_protocol
+from leukospike.jobs import Progress, silent
 from leukospike.report import write_analysis_report, write_report
-from leukospike.scorers import load_scorer
-from leukospike.scoring import analyze_cells
 from leukospike.segmentation.class_maps import read_classes
 from leukospike.segmentation.files import segment_files
 from leukospike.segmentation.network import default_segmenter
 from leukospike.settings import Preset, Protocol, RunConfig
 from leukospike.smears import SmearConfig, generate_cohort
+from leukospike.storage.files import whole_folder
 
 COHORT = {"n_subjects": 12, "cells_per_subject": 40, "fields_per_subject": 1}
 SETTINGS = {"protocol": Protocol.HONEST, "epochs": 4, "n_components": 100}

@@ -1,48 +1,138 @@
 """Errors that speak to the user.
 
-Every message follows one template, on one line::
+An error is data: where it came up, the rule that was broken, what was got instead, and what to do next. As text it is
+one line::
 
-    <where>: <argument> must be <rule>, got <value>. <what to do next>
+    <where>: <rule>, got <value>. <what to do next>
 
-Each class has a builtin as second parent, so that a caller who knows nothing of this package can still catch it.
+A door (command line, page, notebook) may word the fields for its own reader: an argument is written in backticks, such
+as `pixel_size`, which the command line shows as its option. Each class has a builtin as second parent, so that a caller
+who knows nothing of this package can still catch it.
 """
+
+from typing import Any, ClassVar
 
 
 class LeukospikeError(Exception):
-    """Anything this package raises on purpose; the command line prints its message and exits with status 2."""
+    """Anything this package raises on purpose.
+
+    Parameters
+    ----------
+    rule : str
+        What must hold, such as "n_folds must be at most 5"; alone, it is the whole message.
+    where : str
+        Function or step that refuses; empty if the caller knows.
+    got : object
+        What was found instead; None leaves it out.
+    advice : str
+        What to do next, a sentence or two.
+
+    Examples
+    --------
+    >>> error = LeukospikeError("n_folds must be at most 5", where="subject_folds", got=9, advice="Lower n_folds.")
+    >>> str(error)
+    'subject_folds: n_folds must be at most 5, got 9. Lower n_folds.'
+    >>> error.fields["got"]
+    '9'
+    """
+
+    code: ClassVar[str] = "error"
+    """Kind of error, for programs."""
+
+    def __init__(self, rule: str, *, where: str = "", got: object = None, advice: str = "") -> None:
+        super().__init__(rule)
+        self.rule, self.where, self.advice = rule, where, advice
+        self.got = None if got is None else str(got)
+
+    def __str__(self) -> str:
+        """Return the one line."""
+        start = f"{self.where}: " if self.where else ""
+        return start + self.reason
+
+    @property
+    def reason(self) -> str:
+        """The line without where the error came up, for a reader who has called no function."""
+        got = "" if self.got is None else f", got {self.got}"
+        stop = f". {self.advice}" if self.advice else ""
+        return f"{self.rule}{got}{stop}"
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """The error as data: code, severity, where, rule, got, advice."""
+        return {
+            "code": self.code,
+            "severity": "error",
+            "where": self.where,
+            "rule": self.rule,
+            "got": "" if self.got is None else self.got,
+            "advice": self.advice,
+        }
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return what pickle rebuilds the error from: it may have come up in another process."""
+        return _rebuilt, (type(self), self.rule, self.where, self.got, self.advice)
+
+
+def _rebuilt(kind: type[LeukospikeError], rule: str, where: str, got: str | None, advice: str) -> LeukospikeError:
+    """Build an error again."""
+    return kind(rule, where=where, got=got, advice=advice)
 
 
 class ImageError(LeukospikeError, ValueError):
-    """One image cannot be used; the message is the reason alone, since whoever reads many files knows the name."""
+    """One image cannot be used; it says no `where`, since whoever reads many files knows the name."""
+
+    code = "image"
 
 
 class DataError(LeukospikeError, ValueError):
     """A folder or manifest is not a data set that can be used for what was asked."""
 
+    code = "data"
+
 
 class LayoutError(DataError):
     """A folder is of no known layout, so that nobody can say what its images' labels are."""
+
+    code = "layout"
 
 
 class SplitError(LeukospikeError, ValueError):
     """The records cannot be split as asked."""
 
+    code = "split"
+
 
 class ConfigError(LeukospikeError, ValueError):
     """A setting is unknown or impossible."""
+
+    code = "config"
 
 
 class WeightsError(LeukospikeError, ValueError):
     """A weights file or run folder does not hold a usable model."""
 
+    code = "weights"
+
 
 class RunError(LeukospikeError, RuntimeError):
-    """A run folder is in a state that does not allow what was asked."""
+    """An output folder is in a state that does not allow what was asked."""
+
+    code = "run"
 
 
 class FetchError(LeukospikeError, RuntimeError):
     """A download failed or did not match its checksum."""
 
+    code = "fetch"
+
 
 class ExportError(LeukospikeError, RuntimeError):
     """A model cannot be said in another program's form."""
+
+    code = "export"
+
+
+class Cancelled(LeukospikeError, RuntimeError):  # noqa: N818 - nothing went wrong
+    """Long work was cancelled by its `Job`; what it had finished is kept."""
+
+    code = "cancelled"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from leukospike.files import written_whole
+from leukospike.storage.files import written_whole
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
-from leukospike.components import fit_components
 from leukospike.datasets import read_dataset
-from leukospike.model import load_model, save_model
-from leukospike.preparation import SpikeFrontEnd, prepare
-from leukospike.preprocessing import Normalisation
-from leukospike.protocols import run_protocol
-from leukospike.runs import weights_path
+from leukospike.experiments.preparation import prepare
+from leukospike.experiments.protocols import run_protocol
+from leukospike.experiments.runs import weights_path
+from leukospike.original.components import fit_components
+from leukospike.original.front_end import SpikeFrontEnd
+from leukospike.original.model import load_model, save_model
+from leukospike.original.preprocessing import Normalisation
 from leukospike.settings import Preset, RunConfig
 from leukospike.smears import SmearConfig, generate_cohort
 

@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 import torch
 
-from leukospike.components import fit_components
-from leukospike.evaluation import METRICS, metric_table
-from leukospike.images import luma
-from leukospike.preprocessing import Normalisation, spike_map
+from leukospike.evaluation.metrics import METRICS, metric_table
+from leukospike.experiments.runs import load_models, read_config
+from leukospike.images.reading import luma
+from leukospike.original.components import fit_components
+from leukospike.original.preprocessing import Normalisation, spike_map
 from leukospike.report import write_report
-from leukospike.runs import load_models, read_config
 from leukospike.spikes import first_wave, latency_map
 
 HERE = Path(__file__).parent

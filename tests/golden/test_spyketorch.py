@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from leukospike.preprocessing import blur
+from leukospike.original.preprocessing import blur
 from leukospike.spikes import SILENT, first_wave, gabor_bank, latency_map
 
 pytestmark = pytest.mark.data

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pytest
 
-from leukospike.command import run
+from leukospike.cli.call import run
 
 SETTINGS = """\
 image_size = 24

@@ -26,8 +26,9 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from leukospike import demo, protocols
+from leukospike import demo
 from leukospike.errors import DataError, RunError
+from leukospike.experiments import protocols
 
 TEMPLATE = re.compile(r"leukospike: (.+: )?[^:]+ must .+, got .+\. \S.+")
 
@@ -272,7 +273,7 @@ def test_settings_of_a_wrong_kind_are_one_line_each(discs: Path, tmp_path: Path)
     for file, text in zip(files, WRONG_KINDS, strict=True):
         file.write_text(text)
     command = (
-        "import sys; from leukospike.command import run; data, out, *files = sys.argv[1:];"
+        "import sys; from leukospike.cli.call import run; data, out, *files = sys.argv[1:];"
         " print([run(['train', '--data', data, '--config', file, '--out', out]) for file in files])"
     )
     arguments = [sys.executable, "-c", command, discs, tmp_path / "run", *files]
@@ -566,7 +567,8 @@ def test_interruption_leaves_nothing(
 def test_interruption_that_python_drops_comes_again(tmp_path: Path):
     program = """
 import signal, sys, time
-from leukospike import command, smears
+from leukospike import smears
+from leukospike.cli import call as command
 
 class Dropping:
     def __del__(self):

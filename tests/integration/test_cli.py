@@ -16,15 +16,15 @@ import pytest
 from PIL import Image
 
 from leukospike import demo as demo_module
-from leukospike import protocols
 from leukospike.classification import cell_crop
 from leukospike.classification.classifier import default_classifier
 from leukospike.classification.export import OnnxJudge
-from leukospike.images import write_png
-from leukospike.runs import read_config
+from leukospike.experiments import protocols
+from leukospike.experiments.runs import read_config
+from leukospike.experiments.systems import paper
+from leukospike.images.reading import write_png
 from leukospike.settings import RunConfig
 from leukospike.smears import SmearConfig, generate_cohort
-from leukospike.systems import paper
 
 COMMANDS = (
     "demo",
@@ -79,7 +79,7 @@ def _names(folder: Path) -> list[str]:
 
 def test_an_analysis_does_not_load_what_it_does_not_need():
     code = (
-        "import sys, leukospike.cli, leukospike.scoring, leukospike.classification.explanation, leukospike.report;"
+        "import sys, leukospike.cli.app, leukospike.analysis.scoring, leukospike.classification.explanation, leukospike.report;"
         "print(*{'sklearn', 'scipy.stats', 'scipy.optimize', 'kornia', 'lightning'} & set(sys.modules))"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -99,7 +99,7 @@ SLOW_TO_LOAD = {"torch", "sklearn", "scipy", "pandas", "kornia", "lightning", "m
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["--version"], ["reproduce", "--help"], ["data", "check", "."]])
 def test_what_needs_no_network_loads_none(arguments: list[str], tmp_path: Path):
     program = (
-        "import sys; from leukospike.command import run; run(sys.argv[1:]);"
+        "import sys; from leukospike.cli.call import run; run(sys.argv[1:]);"
         " print(*{name.partition('.')[0] for name in sys.modules}, file=sys.stderr)"
     )
     command = [sys.executable, "-c", program, *arguments]

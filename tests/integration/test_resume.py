@@ -13,10 +13,10 @@ from safetensors.torch import load_file
 from leukospike.audit import join_subjects
 from leukospike.datasets import read_dataset
 from leukospike.errors import RunError
-from leukospike.files import locked
-from leukospike.protocols import RunOutcome, run_protocol
-from leukospike.runs import read_groups, write_config
+from leukospike.experiments.protocols import RunOutcome, run_protocol
+from leukospike.experiments.runs import read_groups, write_config
 from leukospike.settings import Protocol, RunConfig
+from leukospike.storage.files import locked
 
 UNREPEATABLE = ("stages", "peak_memory_mb")
 

@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import load_file
 
 from leukospike.datasets import read_dataset
-from leukospike.images import read_image, write_png
-from leukospike.protocols import run_protocol
+from leukospike.experiments.protocols import run_protocol
+from leukospike.experiments.splits import subject_folds
+from leukospike.images.reading import read_image, write_png
 from leukospike.settings import Protocol, RunConfig
-from leukospike.splits import subject_folds
 
 
 def _fitted(data: Path, config: RunConfig, run: Path) -> dict[str, torch.Tensor]:

@@ -4,7 +4,14 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leukospike.evaluation import METRICS, delong_interval, metric_table, point_metrics, reliability, weighted_metrics
+from leukospike.evaluation.metrics import (
+    METRICS,
+    delong_interval,
+    metric_table,
+    point_metrics,
+    reliability,
+    weighted_metrics,
+)
 
 
 @st.composite

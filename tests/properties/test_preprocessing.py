@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from leukospike.preprocessing import Augmentation, Normalisation, blur, resize
+from leukospike.original.preprocessing import Augmentation, Normalisation, blur, resize
 
 SIDES = st.integers(5, 24)
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leukospike.errors import SplitError
-from leukospike.splits import linked_groups, subject_folds
+from leukospike.experiments.splits import linked_groups, subject_folds
 
 
 @st.composite

@@ -14,8 +14,8 @@ import pytest
 from leukospike.comparison import compare_runs, comparison_tables, write_comparison
 from leukospike.comparison.pairs import pair_runs
 from leukospike.errors import RunError
-from leukospike.evaluation import METRICS, per_subject, point_metrics
-from leukospike.paired import delong_test
+from leukospike.evaluation.metrics import METRICS, per_subject, point_metrics
+from leukospike.evaluation.paired import delong_test
 from tests.unit.test_report import HOSTILE, build_run, page_of, read_rows, write_rows
 
 Rows = list[dict[str, str]]

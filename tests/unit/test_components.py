@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from leukospike.components import FittedComponents, fit_components
 from leukospike.errors import ConfigError, DataError
+from leukospike.original.components import FittedComponents, fit_components
 
 
 def _images(n: int, side: int, *, rank: int, seed: int = 0) -> np.ndarray:

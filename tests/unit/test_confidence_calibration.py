@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from leukospike.confidence import Calibration, cross_fitted_probabilities, fit_calibration, shift_prevalence
 from leukospike.confidence.subjects import check_cells
 from leukospike.errors import ConfigError, DataError, SplitError, WeightsError
-from leukospike.evaluation import calibration_error
+from leukospike.evaluation.metrics import calibration_error
 
 SHARES = st.floats(0.01, 0.99)
 

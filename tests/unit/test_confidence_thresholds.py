@@ -7,7 +7,7 @@ import pytest
 
 from leukospike.confidence import OperatingPoint, cross_fitted_calls, threshold_at_sensitivity
 from leukospike.errors import ConfigError, WeightsError
-from leukospike.evaluation import point_metrics
+from leukospike.evaluation.metrics import point_metrics
 
 
 def _case(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -9,7 +9,7 @@ from scipy.stats import norm
 from sklearn import metrics as sk
 from torchmetrics.functional.classification import binary_calibration_error
 
-from leukospike.evaluation import (
+from leukospike.evaluation.metrics import (
     METRICS,
     N_BINS,
     as_published,

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from leukospike.errors import RunError
-from leukospike.files import (
+from leukospike.storage.files import (
     locked,
     new_folder,
     remove_leftovers,
@@ -139,7 +139,7 @@ def test_whole_folder_is_not_written_over(tmp_path: Path):
 HALF_WRITTEN = """
 import sys
 from pathlib import Path
-from leukospike.files import whole_folder, written_whole
+from leukospike.storage.files import whole_folder, written_whole
 with {block} as part:
     (part / "a.png" if part.is_dir() else part).write_text("half")
     print("ready", flush=True)

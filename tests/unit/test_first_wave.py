@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from leukospike.datasets import Record, collect_images
-from leukospike.images import luma, write_png
+from leukospike.images.reading import luma, write_png
 from leukospike.segmentation import GREY_PER_STEP, segment_by_first_wave
 from leukospike.spikes import SILENT, first_wave, latency_map
 

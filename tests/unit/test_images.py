@@ -13,7 +13,16 @@ from PIL import Image, ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from leukospike.errors import ImageError
-from leukospike.images import IMAGE_SUFFIXES, MAX_PIXELS, MAX_SCANS, Note, luma, pixel_digest, read_image, write_png
+from leukospike.images.reading import (
+    IMAGE_SUFFIXES,
+    MAX_PIXELS,
+    MAX_SCANS,
+    Note,
+    luma,
+    pixel_digest,
+    read_image,
+    write_png,
+)
 
 
 def _noise(rows: int = 20, columns: int = 24, channels: int = 3, dtype: type = np.uint8) -> np.ndarray:
@@ -606,7 +615,7 @@ def test_an_enormous_image_is_refused_without_decoding(
 
 def test_the_limit_itself_is_read_and_one_row_more_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert MAX_PIXELS == 64_000_000
-    monkeypatch.setattr("leukospike.images.MAX_PIXELS", 20 * 24)
+    monkeypatch.setattr("leukospike.images.reading.MAX_PIXELS", 20 * 24)
     assert read_image(_saved(tmp_path / "a.png", Image.fromarray(_noise()))).pixels.shape == (20, 24, 3)
     _refused(_saved(tmp_path / "b.png", Image.fromarray(_noise(21))), "at most 480 pixels, got 24 x 21")
 
@@ -678,7 +687,7 @@ def test_a_codec_is_named_if_libtiff_was_built_without_it(
 ) -> None:
     path = _saved(tmp_path / "a.tif", Image.fromarray(_noise()), compression=pillow_name)
     np.testing.assert_array_equal(read_image(path).pixels, _noise())
-    monkeypatch.setattr("leukospike.images._can_decode", lambda _: False)
+    monkeypatch.setattr("leukospike.images.reading._can_decode", lambda _: False)
     _refused(path, rf"\(compression {codec}\)\. Save it as PNG")
 
 

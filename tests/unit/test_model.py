@@ -10,12 +10,12 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from leukospike.components import fit_components
 from leukospike.errors import WeightsError
-from leukospike.framing import Framing
-from leukospike.model import FittedModel, load_model, network_probabilities, save_model
-from leukospike.network import ResidualNetwork
-from leukospike.preprocessing import Normalisation
+from leukospike.images.framing import Framing
+from leukospike.original.components import fit_components
+from leukospike.original.model import FittedModel, load_model, network_probabilities, save_model
+from leukospike.original.network import ResidualNetwork
+from leukospike.original.preprocessing import Normalisation
 
 SIDE = 24
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from leukospike.errors import ConfigError
-from leukospike.network import ResidualBlock, ResidualNetwork
+from leukospike.original.network import ResidualBlock, ResidualNetwork
 from leukospike.settings import SMALLEST_SIZE_PX
 
 

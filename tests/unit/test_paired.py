@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from leukospike.evaluation import METRICS, auc_components, point_metrics, resampled_intervals
-from leukospike.paired import delong_test, mcnemar_test, metric_differences
+from leukospike.evaluation.metrics import METRICS, auc_components, point_metrics, resampled_intervals
+from leukospike.evaluation.paired import delong_test, mcnemar_test, metric_differences
 
 
 def _two_models(n: int, seed: int, *, gap: float = 0.0, steps: int | None = None) -> tuple[np.ndarray, ...]:

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from leukospike import preparation
 from leukospike.datasets import Record, read_dataset
+from leukospike.datasets.decoding import decoded
 from leukospike.errors import ImageError, RunError
-from leukospike.images import Picture, luma, pixel_digest, read_image, write_png
-from leukospike.preparation import Prepared, SpikeFrontEnd, decoded, prepare
-from leukospike.preprocessing import spike_map
+from leukospike.datasets import decoding
+from leukospike.experiments.preparation import Prepared, prepare
+from leukospike.images.reading import Picture, luma, pixel_digest, read_image, write_png
+from leukospike.original.front_end import SpikeFrontEnd
+from leukospike.original.preprocessing import spike_map
 
 FRONT = SpikeFrontEnd(24, 9)
 SETTINGS = {"copies": 2, "seed": 0}
@@ -75,7 +77,7 @@ def test_kept_maps_are_found_again_without_decoding(records, tmp_path: Path, mon
     def refuse(_path: Path) -> Picture:
         raise AssertionError
 
-    monkeypatch.setattr(preparation, "read_image", refuse)
+    monkeypatch.setattr(decoding, "read_image", refuse)
     again = _prepare(records, tmp_path)
     np.testing.assert_array_equal(first.seen, again.seen)
     assert (again.records, again.digests, again.failures) == (first.records, first.digests, first.failures)

@@ -6,7 +6,7 @@ import torch
 from scipy.ndimage import convolve1d
 
 from leukospike.errors import ConfigError, DataError
-from leukospike.preprocessing import BLUR_KERNELS, Augmentation, Normalisation, blur, resize, spike_map
+from leukospike.original.preprocessing import BLUR_KERNELS, Augmentation, Normalisation, blur, resize, spike_map
 from leukospike.spikes import first_wave
 
 

@@ -12,14 +12,14 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from leukospike import protocols
 from leukospike.datasets import DataSet, read_dataset
 from leukospike.errors import DataError, RunError, SplitError
-from leukospike.images import luma, read_image
-from leukospike.model import load_model
-from leukospike.preprocessing import spike_map
-from leukospike.protocols import RunOutcome, run_protocol
-from leukospike.runs import weights_path
+from leukospike.experiments import protocols
+from leukospike.experiments.protocols import RunOutcome, run_protocol
+from leukospike.experiments.runs import weights_path
+from leukospike.images.reading import luma, read_image
+from leukospike.original.model import load_model
+from leukospike.original.preprocessing import spike_map
 from leukospike.settings import Preset, Protocol, RunConfig
 
 

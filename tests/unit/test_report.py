@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from leukospike.errors import RunError
-from leukospike.evaluation import METRICS
+from leukospike.evaluation.metrics import METRICS
 from leukospike.report import write_analysis_report, write_report
 from leukospike.report.inputs import read_analysis, read_run
 from leukospike.report.pages import card_groups

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from leukospike.components import fit_components
 from leukospike.errors import RunError, WeightsError
-from leukospike.model import FittedModel, save_model
-from leukospike.network import ResidualNetwork
-from leukospike.preprocessing import Normalisation
-from leukospike.runs import load_models, read_config, weights_path, write_config
+from leukospike.experiments.runs import load_models, read_config, weights_path, write_config
+from leukospike.original.components import fit_components
+from leukospike.original.model import FittedModel, save_model
+from leukospike.original.network import ResidualNetwork
+from leukospike.original.preprocessing import Normalisation
 from leukospike.settings import SMALLEST_SIZE_PX, Preset, Protocol, RunConfig, read_settings
 
 

@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from leukospike.analysis.scorers import SUBJECT_COLUMNS, CellSize, ShippedScorer
+from leukospike.analysis.scoring import OUTLIER, Analysis, analyze_cells
 from leukospike.classification.classifier import default_classifier
 from leukospike.classification.explanation import default_explainer, read_explanations
 from leukospike.classification.source import SHARES, diameter_of
 from leukospike.datasets import collect_images
-from leukospike.scorers import SUBJECT_COLUMNS, CellSize, ShippedScorer
-from leukospike.scoring import OUTLIER, Analysis, analyze_cells
 from leukospike.segmentation.class_maps import Reading
 from leukospike.segmentation.scale import PixelSize
 

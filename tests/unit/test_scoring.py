@@ -9,15 +9,15 @@ import pandas as pd
 import pytest
 import torch
 
-from leukospike.components import fit_components
+from leukospike.analysis.scorers import RunScorer
+from leukospike.analysis.scoring import Analysis, analyze_cells
 from leukospike.datasets import Record, collect_images
 from leukospike.errors import WeightsError
-from leukospike.images import luma, read_image, write_png
-from leukospike.model import FittedModel
-from leukospike.network import ResidualNetwork
-from leukospike.preprocessing import Normalisation, spike_map
-from leukospike.scorers import RunScorer
-from leukospike.scoring import Analysis, analyze_cells
+from leukospike.images.reading import luma, read_image, write_png
+from leukospike.original.components import fit_components
+from leukospike.original.model import FittedModel
+from leukospike.original.network import ResidualNetwork
+from leukospike.original.preprocessing import Normalisation, spike_map
 
 SIDE = 24
 

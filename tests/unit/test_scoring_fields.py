@@ -11,15 +11,15 @@ import pytest
 import torch
 from PIL import Image
 
-from leukospike.components import fit_components
+from leukospike.analysis.scorers import RunScorer
+from leukospike.analysis.scoring import Analysis, analyze_cells
 from leukospike.datasets import Record
-from leukospike.framing import Framing
-from leukospike.images import pixel_digest, write_png
-from leukospike.model import FittedModel
-from leukospike.network import ResidualNetwork
-from leukospike.preprocessing import Normalisation
-from leukospike.scorers import RunScorer
-from leukospike.scoring import Analysis, analyze_cells
+from leukospike.images.framing import Framing
+from leukospike.images.reading import pixel_digest, write_png
+from leukospike.original.components import fit_components
+from leukospike.original.model import FittedModel
+from leukospike.original.network import ResidualNetwork
+from leukospike.original.preprocessing import Normalisation
 from leukospike.segmentation import CELL_COLUMNS, PixelSize
 from leukospike.segmentation.class_maps import Reading
 from leukospike.segmentation.looks import ScaleFrom

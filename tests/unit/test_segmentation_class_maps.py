@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from leukospike.framing import content_window
+from leukospike.images.framing import content_window
 from leukospike.segmentation import class_maps as module
 from leukospike.segmentation.class_maps import LEAST_OF_WORKING, MOST_WORKING_PX, read_classes
 from leukospike.segmentation.input_spikes import scaled

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from leukospike.framing import Framing
+from leukospike.images.framing import Framing
 from leukospike.segmentation import Box, Instances
 from leukospike.segmentation.cutout import cut_out
 

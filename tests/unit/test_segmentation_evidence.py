@@ -20,7 +20,7 @@ from leukospike.segmentation.evidence import (
 )
 from leukospike.segmentation.instances import Box, Instances, find_cells
 from leukospike.segmentation.light import EMPTY
-from leukospike.weights import read_weights, write_weights
+from leukospike.storage.weights import read_weights, write_weights
 
 SHAPE = (200, 300)
 NUCLEUS, CYTOPLASM, RED = (0.6, 0.7, 0.3), (0.2, 0.25, 0.08), (0.1, 0.2, 0.15)  # optical densities

@@ -15,7 +15,7 @@ from PIL import Image
 
 from leukospike.datasets import Record, collect_images
 from leukospike.errors import ConfigError
-from leukospike.images import Picture, pixel_digest, write_png
+from leukospike.images.reading import Picture, pixel_digest, write_png
 from leukospike.segmentation import CELL_COLUMNS, Segmentation
 from leukospike.segmentation import files as files_module
 from leukospike.segmentation.class_maps import Reading, read_classes

@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import conv2d
 
 from leukospike.errors import WeightsError
-from leukospike.framing import content_window
+from leukospike.images.framing import content_window
 from leukospike.segmentation import class_maps as class_maps_module
 from leukospike.segmentation.input_spikes import HIGHEST_DENSITY, INPUTS, input_spikes, scaled
 from leukospike.segmentation.light import EMPTY
@@ -24,7 +24,7 @@ from leukospike.segmentation.network import (
     reach_of,
     save_segmenter,
 )
-from leukospike.weights import read_weights, write_weights
+from leukospike.storage.weights import read_weights, write_weights
 from tests.unit.random_network import noise, segmenter
 
 

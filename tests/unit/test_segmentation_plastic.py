@@ -25,7 +25,7 @@ from leukospike.segmentation.plastic import (
 )
 from leukospike.segmentation.scale import PixelSize
 from leukospike.spikes import BINS
-from leukospike.weights import read_weights, write_weights
+from leukospike.storage.weights import read_weights, write_weights
 
 
 def segmenter(seed: int = 0) -> PlasticSegmenter:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from leukospike.errors import ConfigError
-from leukospike.preprocessing import BLUR_KERNELS
+from leukospike.original.preprocessing import BLUR_KERNELS
 from leukospike.settings import BLUR_WINDOWS, SMALLEST_SIZE_PX, Preset, Protocol, RunConfig, read_settings
 
 

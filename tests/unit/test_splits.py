@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from leukospike.errors import SplitError
-from leukospike.splits import image_folds, linked_groups, subject_folds
+from leukospike.experiments.splits import image_folds, linked_groups, subject_folds
 
 # Six subjects of three cells, three of them leukemic.
 SUBJECTS = [f"S{subject}" for subject in range(6) for _ in range(3)]

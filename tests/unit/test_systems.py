@@ -14,6 +14,8 @@ import pytest
 import torch
 from PIL import Image
 
+from leukospike.analysis.scorers import CellRunScorer, load_scorer
+from leukospike.analysis.scoring import analyze_cells
 from leukospike.audit import join_subjects
 from leukospike.classification.cell_model import CellModel, load_cell_model, save_cell_model
 from leukospike.classification.crops import REDUCTION, cell_crop
@@ -22,18 +24,16 @@ from leukospike.classification.source import diameter_of
 from leukospike.classification.timm_network import TimmNetwork
 from leukospike.datasets import DataSet, collect_images, read_dataset
 from leukospike.errors import ConfigError, DataError, ImageError, RunError, WeightsError
-from leukospike.files import write_table
-from leukospike.images import Picture, read_image, write_png
-from leukospike.preprocessing import Augmentation
-from leukospike.protocols import RunOutcome, run_protocol
+from leukospike.experiments.protocols import RunOutcome, run_protocol
+from leukospike.experiments.runs import weights_path
+from leukospike.experiments.systems.cells import CropFrontEnd
+from leukospike.images.reading import Picture, read_image, write_png
+from leukospike.original.preprocessing import Augmentation
 from leukospike.report import write_report
-from leukospike.runs import weights_path
-from leukospike.scorers import CellRunScorer, load_scorer
-from leukospike.scoring import analyze_cells
 from leukospike.settings import Preset, Protocol, RunConfig
 from leukospike.smears import CellKind, draw_cell, draw_field, subject_style
-from leukospike.systems.cells import CropFrontEnd
-from leukospike.weights import read_weights, write_weights
+from leukospike.storage.files import write_table
+from leukospike.storage.weights import read_weights, write_weights
 from tests.unit.timm_alone import import_timm
 
 TIMM = "timm:mobilenetv3_small_050"

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from leukospike.components import FittedComponents
 from leukospike.errors import ConfigError, WeightsError
-from leukospike.model import network_probabilities
-from leukospike.training import ProjectedCells, Training, TrainingConfig, train_network
+from leukospike.original.components import FittedComponents
+from leukospike.original.model import network_probabilities
+from leukospike.original.training import ProjectedCells, Training, TrainingConfig, train_network
 
 SIDE = 21
 CONFIG = TrainingConfig(epochs=4, batch_size=8, seed=3)

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from leukospike.errors import WeightsError
-from leukospike.weights import read_weights, write_weights, wrong_part
+from leukospike.storage.weights import read_weights, write_weights, wrong_part
 
 HINTS = {"where": "load", "give": "Give a file.", "use": "Use another."}
 

@@ -15,10 +15,10 @@ from leukospike.audit.splits import Split
 from leukospike.datasets import Record, read_datasets
 from leukospike.datasets.layouts import LEUKEMIC_NAMES, NORMAL_NAMES, cnmc_subject, name_below, visible_files
 from leukospike.errors import DataError, ImageError
+from leukospike.experiments.splits import linked_groups
 from leukospike.failures import Failure
-from leukospike.images import IMAGE_SUFFIXES, read_image
-from leukospike.progress import Progress, silent
-from leukospike.splits import linked_groups
+from leukospike.images.reading import IMAGE_SUFFIXES, read_image
+from leukospike.jobs import Progress, silent
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ from scipy import ndimage
 from leukospike.datasets import Record
 from leukospike.errors import ImageError
 from leukospike.failures import Failure
-from leukospike.images import read_image
-from leukospike.progress import Progress, silent
+from leukospike.images.reading import read_image
+from leukospike.jobs import Progress, silent
 
 SMALL_SIDE_PX = (150, 480)
 """Longer side of the small picture: a third of the original's, within these bounds, and never enlarged."""

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from leukospike.audit.findings import Findings
 from leukospike.datasets import DataSet
+from leukospike.datasets.decoding import decoded
 from leukospike.errors import DataError
-from leukospike.images import Picture
-from leukospike.preparation import decoded
-from leukospike.splits import linked_groups
+from leukospike.experiments.splits import linked_groups
+from leukospike.images.reading import Picture
 
 
 def grouped_dataset(dataset: DataSet, findings: Findings) -> DataSet:

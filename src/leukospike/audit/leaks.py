@@ -12,8 +12,8 @@ from typing import Any
 import pandas as pd
 
 from leukospike.datasets import DataSet
-from leukospike.evaluation import Interval
-from leukospike.progress import Progress, silent
+from leukospike.evaluation.metrics import Interval
+from leukospike.jobs import Progress, silent
 from leukospike.settings import PAPER, Protocol, RunConfig
 
 MEASURES = ("accuracy", "roc_auc")
@@ -80,7 +80,7 @@ def measure_leaks(dataset: DataSet, config: RunConfig, runs: Path, *, progress: 
     DataError, SplitError, RunError
         As of `run_protocol`.
     """
-    from leukospike.protocols import run_protocol  # Lightning is slow to load, and only --run needs it
+    from leukospike.experiments.protocols import run_protocol  # Lightning is slow to load, and only --run needs it
 
     has_subjects = all(record.subject is not None for record in dataset.records)
     group = "subject" if has_subjects else "image"
@@ -152,7 +152,7 @@ def _plain(value: float) -> float | None:
 
 def _gains(flattering: pd.DataFrame, plain: pd.DataFrame, group: str, seed: int) -> dict[str, tuple[float, Interval]]:
     """Give by how much each measure is higher in the first table, with its interval."""
-    from leukospike.paired import metric_differences  # slow to load, as above
+    from leukospike.evaluation.paired import metric_differences  # slow to load, as above
 
     first, second = (
         (table["label"].to_numpy(int), table["probability"].to_numpy(float), table[group].to_numpy(str))

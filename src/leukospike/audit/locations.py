@@ -13,7 +13,7 @@ from PIL import Image
 from scipy.fft import irfft2, next_fast_len, rfft2
 
 from leukospike.audit.fingerprints import Fingerprint
-from leukospike.progress import Progress, silent
+from leukospike.jobs import Progress, silent
 
 MOST_PAIRS = 100_000
 """Of a small and a large picture that are compared; beyond that, none are."""

@@ -20,7 +20,7 @@ from jaxtyping import Bool, Float, Float32, Int
 from leukospike.audit.alignment import LEAST_AGREEMENT, LEAST_SHARE, Alignment, align, view_matrix, whole_map
 from leukospike.audit.fingerprints import N_BITS, Fingerprint
 from leukospike.audit.locations import MOST_PAIRS, pairs_to_search, places_in_fields
-from leukospike.progress import Progress, silent
+from leukospike.jobs import Progress, silent
 
 MOST_BITS = 30
 """Of 192 that may differ in a candidate; of C-NMC's pairs of different cells one in 20,000 has as few."""

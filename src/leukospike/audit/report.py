@@ -18,13 +18,13 @@ from leukospike.audit.matches import Kind, Pair
 from leukospike.datasets import Table
 from leukospike.environment import describe_environment
 from leukospike.errors import ImageError, RunError
-from leukospike.evaluation import Interval
+from leukospike.evaluation.metrics import Interval
 from leukospike.failures import write_failures
-from leukospike.files import write_table, write_text
-from leukospike.images import read_image
+from leukospike.images.reading import read_image
 from leukospike.plurals import number_of
 from leukospike.report.pages import render_page, write_page
 from leukospike.report.words import NONE
+from leukospike.storage.files import write_table, write_text
 
 KIND_WORDS = {
     Kind.IDENTICAL: "the same pixels",

@@ -14,7 +14,7 @@ from leukospike.classification.cells import LabelledCells, drawing_odds
 from leukospike.classification.invariance import moment_gap, risk_variance, subject_numbers, subject_shrinkage
 from leukospike.classification.network import colours_of
 from leukospike.errors import ConfigError, WeightsError
-from leukospike.progress import Progress, silent
+from leukospike.jobs import Progress, silent
 from leukospike.side_by_side import one_core_each
 
 _BATCH = 16  # measured, twice as fast as 128: what is computed of so many stays in the cache

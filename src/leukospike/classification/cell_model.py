@@ -20,7 +20,7 @@ from leukospike.classification.timm_network import TimmNetwork
 from leukospike.confidence.stored import read_count
 from leukospike.errors import LeukospikeError
 from leukospike.settings import APPEARANCE, CONVOLUTIONAL, TIMM
-from leukospike.weights import read_weights, write_weights, wrong_part
+from leukospike.storage.weights import read_weights, write_weights, wrong_part
 
 KIND = "leukospike-cells-"
 """What the format of these files begins with, in all versions."""

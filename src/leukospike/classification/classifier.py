@@ -35,7 +35,7 @@ from leukospike.confidence import (
 )
 from leukospike.confidence.stored import read_count, read_number
 from leukospike.errors import WeightsError
-from leukospike.weights import check_settings, read_weights, write_weights, wrong_part
+from leukospike.storage.weights import check_settings, read_weights, write_weights, wrong_part
 
 EVEN = 0.5
 """Share of blasts that the probabilities hold for: neither class is expected more than the other."""

@@ -5,7 +5,7 @@ from jaxtyping import Bool, UInt8
 from PIL import Image
 
 from leukospike.errors import ImageError
-from leukospike.framing import Framing
+from leukospike.images.framing import Framing
 
 PICTURE = Framing(side_px=450, um_per_px=None, cell_share=0.45, on_black=True)
 """How the pictures that crops are taken from show their cell: as C-NMC does, whose files state no pixel size."""

@@ -20,10 +20,10 @@ from leukospike.classification.crops import CROP_PX, SEEN
 from leukospike.classification.morphology import MorphologyReference, Place, morphology
 from leukospike.classification.neighbours import Neighbour, TrainingIndex
 from leukospike.errors import RunError, WeightsError
-from leukospike.files import write_text, written_whole
-from leukospike.images import luma
+from leukospike.images.reading import luma
 from leukospike.spikes import SILENT, latency_map
-from leukospike.weights import read_weights, write_weights, wrong_part
+from leukospike.storage.files import write_text, written_whole
+from leukospike.storage.weights import read_weights, write_weights, wrong_part
 
 JSON_NAME = "explanations.json"
 NPZ_NAME = "explanations.npz"

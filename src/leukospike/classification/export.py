@@ -20,7 +20,7 @@ from leukospike.classification.classifier import Classifier, Judgement
 from leukospike.classification.crops import CROP_PX, PICTURE, REDUCTION
 from leukospike.confidence.calibration import CLOSEST
 from leukospike.errors import ExportError
-from leukospike.files import written_whole
+from leukospike.storage.files import written_whole
 
 if TYPE_CHECKING:
     import onnxruntime

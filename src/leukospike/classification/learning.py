@@ -9,15 +9,15 @@ import torch
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
 
-from leukospike.averaging import running_mean
-from leukospike.checkpoints import read_checkpoint, write_checkpoint
 from leukospike.classification.augmentation import augmented
 from leukospike.classification.cells import LabelledCells, drawing_odds
 from leukospike.classification.network import CellNetwork, Input, Norm, colours_of
 from leukospike.classification.timm_network import TimmNetwork
 from leukospike.errors import ConfigError, WeightsError
-from leukospike.history import EpochRecord
-from leukospike.progress import Progress, silent
+from leukospike.jobs import Progress, silent
+from leukospike.learning.averaging import running_mean
+from leukospike.learning.history import EpochRecord
+from leukospike.storage.checkpoints import read_checkpoint, write_checkpoint
 
 _RISING = 50  # steps in which the learning rate rises, where there are ten times as many
 _LONGEST_MEAN = 0.998  # share of themselves that running means of the weights keep at the most

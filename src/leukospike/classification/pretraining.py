@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from leukospike.classification.augmentation import augmented
 from leukospike.classification.network import EMBEDDING, CellNetwork, colours_of
 from leukospike.errors import WeightsError
-from leukospike.progress import Progress, silent
+from leukospike.jobs import Progress, silent
 
 STRENGTH = 0.5
 """How much stain and light differ between the two views of a cell: moderately, since they tell of its class."""

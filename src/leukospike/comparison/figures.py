@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from leukospike.comparison.findings import Comparison, Level
-from leukospike.evaluation import THRESHOLD, roc_band
+from leukospike.evaluation.metrics import THRESHOLD, roc_band
 from leukospike.report.drawing import (
     INK,
     MUTED,

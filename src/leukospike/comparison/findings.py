@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from leukospike.comparison.pairs import Pairs, pair_runs
-from leukospike.evaluation import FEW_SUBJECTS, METRICS, N_RESAMPLES, metric_table, per_subject
-from leukospike.paired import DelongTest, McnemarTest, delong_test, mcnemar_test, metric_differences
+from leukospike.evaluation.metrics import FEW_SUBJECTS, METRICS, N_RESAMPLES, metric_table, per_subject
+from leukospike.evaluation.paired import DelongTest, McnemarTest, delong_test, mcnemar_test, metric_differences
 from leukospike.plurals import number_of
 from leukospike.report.inputs import Interval
 

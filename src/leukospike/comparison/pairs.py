@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from leukospike.errors import RunError
+from leukospike.experiments.splits import linked_groups
 from leukospike.report.inputs import Columns, Run, read_run
-from leukospike.splits import linked_groups
 
 
 @dataclass(frozen=True)

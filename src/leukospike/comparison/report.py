@@ -11,8 +11,7 @@ import pandas as pd
 from leukospike.comparison.figures import comparison_figures
 from leukospike.comparison.findings import Comparison, Level
 from leukospike.datasets import Table
-from leukospike.evaluation import METRICS, THRESHOLD
-from leukospike.files import write_table, write_text
+from leukospike.evaluation.metrics import METRICS, THRESHOLD
 from leukospike.plurals import number_of
 from leukospike.report.inputs import Interval
 from leukospike.report.pages import render_page, write_page
@@ -28,6 +27,7 @@ from leukospike.report.words import (
     signed_with_interval,
     with_interval,
 )
+from leukospike.storage.files import write_table, write_text
 
 PRINTED = ("roc_auc", "accuracy", "sensitivity", "specificity", "weighted_f1", "brier")
 _CELLS_SHOWN = 40

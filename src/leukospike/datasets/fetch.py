@@ -18,7 +18,7 @@ import requests
 from pooch import HTTPDownloader
 
 from leukospike.errors import FetchError
-from leukospike.progress import Progress, silent
+from leukospike.jobs import Progress, silent
 
 SOURCES = {
     "bccd": "fields of blood smears with boxes around the cells, for segmentation; no leukemia labels (MIT, GitHub)",

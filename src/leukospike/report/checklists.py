@@ -18,7 +18,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from leukospike.evaluation import METRICS, THRESHOLD
+from leukospike.evaluation.metrics import METRICS, THRESHOLD
 from leukospike.report.inputs import Metrics, Run
 from leukospike.report.words import METRIC_TITLES, PROTOCOL_MEANINGS, no_width_note, with_interval
 

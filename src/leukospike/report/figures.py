@@ -11,7 +11,15 @@ from matplotlib.colors import BoundaryNorm, ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from leukospike.evaluation import N_BINS, THRESHOLD, DecisionCurve, decision_curve, per_subject, reliability, roc_band
+from leukospike.evaluation.metrics import (
+    N_BINS,
+    THRESHOLD,
+    DecisionCurve,
+    decision_curve,
+    per_subject,
+    reliability,
+    roc_band,
+)
 from leukospike.plurals import number_of
 from leukospike.report.drawing import (
     FAINT,

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Float64, Int64, UInt8
 
+from leukospike.analysis.scoring import NOT_COUNTED
 from leukospike.classification.explanation import Explanation, read_explanations
 from leukospike.errors import RunError
-from leukospike.evaluation import METRICS
-from leukospike.scoring import NOT_COUNTED
+from leukospike.evaluation.metrics import METRICS
 from leukospike.settings import PAPER, Kind
 
 Columns = dict[str, np.ndarray]
@@ -43,7 +43,7 @@ class Metrics:
     n, positives : int
         Predictions, and how many of them are leukemic by label.
     estimates : dict of str to Interval
-        One for each of `leukospike.evaluation.METRICS`.
+        One for each of `leukospike.evaluation.metrics.METRICS`.
     delong : Interval
         The area under the ROC curve again, with DeLong's interval.
     confusion : dict of str to int

@@ -13,7 +13,7 @@ from jaxtyping import Int, UInt8
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-from leukospike.files import write_text, written_whole
+from leukospike.analysis.scoring import BORDER, DECISIONS, OUTLIER
 from leukospike.plurals import number_of
 from leukospike.report.checklists import Checklist, answered_checklists
 from leukospike.report.explanations import explained_cells
@@ -38,7 +38,7 @@ from leukospike.report.words import (
     summary,
     with_interval,
 )
-from leukospike.scoring import BORDER, DECISIONS, OUTLIER
+from leukospike.storage.files import write_text, written_whole
 
 _CELLS_A_GROUP = 60
 _FIELDS_SHOWN = 12

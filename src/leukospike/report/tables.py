@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from leukospike.evaluation import THRESHOLD, per_subject
+from leukospike.evaluation.metrics import THRESHOLD, per_subject
 from leukospike.report.inputs import Columns, Metrics, Run
 from leukospike.report.words import (
     METRIC_TITLES,

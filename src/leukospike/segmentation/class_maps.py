@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
 
-from leukospike.framing import content_window
+from leukospike.images.framing import content_window
 from leukospike.segmentation.input_spikes import BY_VALUE, input_spikes, scaled
 from leukospike.segmentation.light import Light
 from leukospike.segmentation.looks import (

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from leukospike.framing import Framing
+from leukospike.images.framing import Framing
 from leukospike.segmentation.instances import Instances
 
 _MARGIN_PX = 2  # around a cell that is cut out on black, so that resampling sees what lies beyond its outline

@@ -24,7 +24,7 @@ from leukospike.segmentation.instances import Box, Instances, touches_border
 from leukospike.segmentation.light import EMPTY
 from leukospike.segmentation.network import CLASSES, likeliest
 from leukospike.segmentation.scale import WORKING_RED_CELL_PX
-from leukospike.weights import fill, write_weights
+from leukospike.storage.weights import fill, write_weights
 
 MEASURES = (
     "white",  # mean of how likely its pixels are of a white cell, as log odds

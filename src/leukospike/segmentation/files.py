@@ -15,11 +15,10 @@ from jaxtyping import UInt8, UInt16
 from PIL import Image
 
 from leukospike.datasets import Record
+from leukospike.datasets.decoding import decoded
 from leukospike.failures import Failure
-from leukospike.files import write_table, written_whole
-from leukospike.images import Picture
-from leukospike.preparation import decoded
-from leukospike.progress import Progress, silent
+from leukospike.images.reading import Picture
+from leukospike.jobs import Progress, silent
 from leukospike.segmentation.class_maps import Segmenter
 from leukospike.segmentation.morphology import CELL_COLUMNS
 from leukospike.segmentation.overlay import overlay
@@ -27,6 +26,7 @@ from leukospike.segmentation.quality import Quality
 from leukospike.segmentation.result import Doubt, Segmentation, segment_pixels
 from leukospike.segmentation.scale import PixelSize, agreed_pixel_sizes, stored_pixel_size
 from leukospike.side_by_side import one_core_each
+from leukospike.storage.files import write_table, written_whole
 
 IMAGE_COLUMNS = (
     "image",

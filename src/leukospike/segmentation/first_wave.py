@@ -7,10 +7,10 @@ import numpy as np
 import torch
 
 from leukospike.datasets import Record
+from leukospike.datasets.decoding import decoded
 from leukospike.failures import Failure
-from leukospike.images import Picture, luma
-from leukospike.preparation import decoded
-from leukospike.progress import Progress, silent
+from leukospike.images.reading import Picture, luma
+from leukospike.jobs import Progress, silent
 from leukospike.segmentation.files import name_failure, output_stem, write_pixels
 from leukospike.spikes import SILENT, latency_map
 

@@ -13,9 +13,9 @@ from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
-from leukospike.averaging import running_mean
 from leukospike.errors import ConfigError, DataError
-from leukospike.progress import Progress, silent
+from leukospike.jobs import Progress, silent
+from leukospike.learning.averaging import running_mean
 from leukospike.segmentation.examples import CELL, MAY_BE, REST, UNKNOWN, Bank, LabelledImage, training_batch
 from leukospike.segmentation.input_spikes import BY_VALUE, INPUTS
 from leukospike.segmentation.network import SpikingLayer, SpikingSegmenter

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 from scipy import ndimage
 
-from leukospike.framing import is_cut_out
+from leukospike.images.framing import is_cut_out
 
 EMPTY = 235
 """Grey level of an empty place after correction, in each colour; what is a little brighter is not clipped."""

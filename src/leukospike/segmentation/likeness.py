@@ -20,7 +20,7 @@ from jaxtyping import Bool, Float, UInt8
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
-from leukospike.framing import content_window
+from leukospike.images.framing import content_window
 from leukospike.segmentation.sharpness import Edges, reduced, reduced_usable, step_of
 
 MIN_LIKENESS = 0.5

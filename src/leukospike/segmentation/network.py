@@ -27,7 +27,7 @@ from torch.nn import functional
 
 from leukospike.segmentation.input_spikes import INPUTS
 from leukospike.segmentation.windows import Window, laid
-from leukospike.weights import fill, write_weights
+from leukospike.storage.weights import fill, write_weights
 
 STEPS = 63
 """Spike times between layers; a latency of so many steps is silence."""

@@ -25,7 +25,7 @@ from leukospike.segmentation.light import Light
 from leukospike.segmentation.rank_spikes import RANK_INPUTS, at_working_size, rank_spikes
 from leukospike.segmentation.scale import PixelSize
 from leukospike.spikes import BINS, SpikingConv2d, pool_latency
-from leukospike.weights import fill, write_weights
+from leukospike.storage.weights import fill, write_weights
 
 CLASSES = ("rest", "cytoplasm", "nucleus")
 """What a pixel can be, by the number that stands for it in a class map."""

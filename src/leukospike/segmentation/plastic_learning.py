@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from leukospike.errors import ConfigError, DataError
-from leukospike.progress import Progress, silent
+from leukospike.jobs import Progress, silent
 from leukospike.segmentation.examples import CELL, RED_CELL, REST, UNKNOWN, LabelledImage
 from leukospike.segmentation.network import CLASSES
 from leukospike.segmentation.plastic import (

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 from scipy import ndimage
 
-from leukospike.framing import content_window
+from leukospike.images.framing import content_window
 
 _SIDE = 640  # longest side of the copy on which edges are measured, pixels; a smaller one would sharpen them
 _REACH = 3  # pixels of the copy over which its blur mixes in what is beside the usable part

@@ -10,12 +10,12 @@ import numpy as np
 from PIL import Image
 
 from leukospike.errors import ConfigError
-from leukospike.files import whole_folder, write_text, written_whole
-from leukospike.images import write_png
-from leukospike.progress import Progress, silent
+from leukospike.images.reading import write_png
+from leukospike.jobs import Progress, silent
 from leukospike.smears.cells import CROP_UM, CellKind, check_size_px, draw_cell
 from leukospike.smears.fields import MAX_WHITE_CELLS, PX_PER_UM, DrawnField, draw_field
 from leukospike.smears.optics import SubjectStyle, subject_style
+from leukospike.storage.files import whole_folder, write_text, written_whole
 
 _README = """\
 Generated blood smears, drawn by leukospike. No patient and no real blood is in these pictures.

@@ -10,12 +10,12 @@ import torch
 from torch import Generator, Tensor
 
 from leukospike.errors import ConfigError, ExportError
-from leukospike.files import written_whole
 from leukospike.spikes.convolution import SpikingConv2d
 from leukospike.spikes.gabor import ORIENTATIONS_DEG
 from leukospike.spikes.mozafari import EpochResult, MozafariClassifier
 from leukospike.spikes.plasticity import RewardRates, StdpRates
-from leukospike.weights import read_weights, write_weights, wrong_part
+from leukospike.storage.files import written_whole
+from leukospike.storage.weights import read_weights, write_weights, wrong_part
 
 _LAYER_FORMAT = "leukospike-spiking-layer-1"
 _CLASSIFIER_FORMAT = "leukospike-mozafari-1"

@@ -10,10 +10,10 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from leukospike.history import EpochRecord
-from leukospike.preparation import FrontEnd, Prepared
-from leukospike.progress import Progress
-from leukospike.splits import Fold
+from leukospike.experiments.preparation import FrontEnd, Prepared
+from leukospike.experiments.splits import Fold
+from leukospike.jobs import Progress
+from leukospike.learning.history import EpochRecord
 
 
 @dataclass

@@ -22,15 +22,15 @@ from leukospike.classification.export import OnnxJudge
 from leukospike.classification.source import SHARES, Reference, brought
 from leukospike.confidence import EVEN, score_subjects
 from leukospike.errors import WeightsError
-from leukospike.framing import C_NMC_FRAMING, Framing
-from leukospike.images import luma
-from leukospike.model import FittedModel, load_model
+from leukospike.experiments.runs import model_files
+from leukospike.images.framing import C_NMC_FRAMING, Framing
+from leukospike.images.reading import luma
+from leukospike.original.model import FittedModel, load_model
+from leukospike.original.preprocessing import spike_map
 from leukospike.plurals import number_of
-from leukospike.preprocessing import spike_map
-from leukospike.runs import model_files
 from leukospike.segmentation.scale import PixelSize, agreed_pixel_sizes
 from leukospike.settings import Runtime
-from leukospike.weights import form_of
+from leukospike.storage.weights import form_of
 
 FEWEST_MATCHED = 20
 """Cells of a source below which their common look is hardly known."""

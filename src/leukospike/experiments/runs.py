@@ -8,9 +8,9 @@ from typing import Any
 import tomli_w
 
 from leukospike.errors import RunError, WeightsError
-from leukospike.files import write_text
-from leukospike.model import FittedModel, load_model
+from leukospike.original.model import FittedModel, load_model
 from leukospike.settings import Preset, Protocol, RunConfig, read_settings
+from leukospike.storage.files import write_text
 
 
 def write_config(run: Path, config: RunConfig, **tables: dict[str, Any]) -> None:

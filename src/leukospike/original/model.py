@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from leukospike.components import FittedComponents
-from leukospike.framing import Framing
-from leukospike.images import MIN_SIDE, PLAUSIBLE_UM_PER_PX
-from leukospike.network import ResidualNetwork
-from leukospike.preprocessing import BLUR_KERNELS, Normalisation
-from leukospike.weights import read_weights, write_weights, wrong_part
+from leukospike.images.framing import Framing
+from leukospike.images.reading import MIN_SIDE, PLAUSIBLE_UM_PER_PX
+from leukospike.original.components import FittedComponents
+from leukospike.original.network import ResidualNetwork
+from leukospike.original.preprocessing import BLUR_KERNELS, Normalisation
+from leukospike.storage.weights import read_weights, write_weights, wrong_part
 
 _FORMAT = "leukospike-model-1"
 _BATCH = 128

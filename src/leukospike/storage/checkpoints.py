@@ -12,7 +12,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from leukospike.errors import WeightsError
-from leukospike.files import written_whole
+from leukospike.storage.files import written_whole
 
 
 @dataclass(frozen=True)

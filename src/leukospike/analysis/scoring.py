@@ -11,20 +11,19 @@ import pandas as pd
 from jaxtyping import UInt8
 from PIL import Image
 
+from leukospike.analysis.scorers import CellSize, Scored, Scorer, ShippedScorer
 from leukospike.classification.explanation import CellToExplain, Explainer, chosen_cells, write_explanations
 from leukospike.confidence import EVEN
 from leukospike.datasets import Record
+from leukospike.datasets.decoding import decoded
 from leukospike.environment import describe_environment
 from leukospike.errors import WeightsError
-from leukospike.evaluation import THRESHOLD
+from leukospike.evaluation.metrics import THRESHOLD
 from leukospike.failures import Failure, write_failures
-from leukospike.files import write_table, write_text, written_whole
-from leukospike.framing import view_of
-from leukospike.images import Picture
+from leukospike.images.framing import view_of
+from leukospike.images.reading import Picture
+from leukospike.jobs import Progress, silent
 from leukospike.plurals import number_of
-from leukospike.preparation import decoded
-from leukospike.progress import Progress, silent
-from leukospike.scorers import CellSize, Scored, Scorer, ShippedScorer
 from leukospike.segmentation import CELL_COLUMNS, PixelSize, Quality, Segmentation, cell_row, overlay
 from leukospike.segmentation.class_maps import Segmenter
 from leukospike.segmentation.cutout import cut_out
@@ -40,6 +39,7 @@ from leukospike.segmentation.files import (
 from leukospike.segmentation.result import Doubt
 from leukospike.segmentation.scale import PLAUSIBLE_CELL_UM
 from leukospike.settings import Kind
+from leukospike.storage.files import write_table, write_text, written_whole
 
 DECISIONS = ("normal", "leukemic")
 BLANK = "blank"

@@ -55,7 +55,7 @@ from PIL.TiffImagePlugin import (
 from PIL.WebPImagePlugin import WebPImageFile
 
 from leukospike.errors import ImageError
-from leukospike.files import written_whole
+from leukospike.storage.files import written_whole
 
 MAX_PIXELS = 64_000_000
 """Largest image decoded; a whole field is 5 million pixels, and 64 million take 192 MB as RGB."""

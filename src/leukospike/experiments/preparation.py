@@ -2,26 +2,24 @@
 
 import json
 import os
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NoReturn, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from numpy.lib.format import open_memmap
 
 from leukospike.datasets import Record
+from leukospike.datasets.decoding import decoded
 from leukospike.errors import ImageError, RunError
 from leukospike.failures import Failure
-from leukospike.files import write_text
-from leukospike.framing import View, view_of
-from leukospike.images import Picture, luma, pixel_digest, read_image
-from leukospike.preprocessing import Augmentation, spike_map
-from leukospike.progress import Progress, silent
+from leukospike.images.framing import View, view_of
+from leukospike.images.reading import Picture, pixel_digest
+from leukospike.jobs import Progress, silent
+from leukospike.original.preprocessing import Augmentation
+from leukospike.storage.files import write_text
 
 INDEX = "index.json"
 """Names the images whose maps or crops lie beside it, their labels, subjects, and digests."""
@@ -30,8 +28,6 @@ _REFUSAL = (
     "prepare: images must be those that the run was begun with, got {}. Give the first data again or start a new run."
 )
 _CHUNK = 64  # augmented at a time
-_AHEAD = 8  # decoded images held at a time: 120 MB of ALL-IDB1's fields
-_WORKERS = 2
 
 
 @runtime_checkable
@@ -59,36 +55,6 @@ class FrontEnd(Protocol):
     def changed(self, seen: np.ndarray, augmentation: Augmentation) -> np.ndarray:
         """Augment several of those that it made."""
         ...
-
-
-@dataclass(frozen=True)
-class SpikeFrontEnd:
-    """The original's: the map of first spikes, blurred and resized; float32, 0 to 1."""
-
-    size: int
-    """Side of the maps, pixels."""
-    window: int
-    """Side of the blur's kernel, pixels."""
-    dtype = np.dtype(np.float32)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Give rows and columns of a map."""
-        return self.size, self.size
-
-    def settings(self) -> dict[str, Any]:
-        """Give size and window."""
-        return {"size": self.size, "window": self.window}
-
-    def see(self, picture: Picture) -> Float[np.ndarray, "rows columns"]:
-        """Take a picture through the spikes."""
-        return spike_map(luma(picture.pixels), size=self.size, window=self.window)
-
-    def changed(
-        self, seen: Float[np.ndarray, "n rows columns"], augmentation: Augmentation
-    ) -> Float[np.ndarray, "n rows columns"]:
-        """Mirror, turn, zoom and shift maps."""
-        return augmentation.apply(torch.from_numpy(seen)).numpy()
 
 
 @dataclass(frozen=True)
@@ -251,26 +217,6 @@ def _stamp(record: Record) -> list[int] | None:
     except OSError:
         return None
     return [status.st_size, status.st_mtime_ns]
-
-
-def decoded(records: Sequence[Record]) -> Iterator[tuple[Record, Picture | ImageError]]:
-    """Decode images on two threads, in order, a few ahead of the reader; an unreadable one gives its error."""
-
-    def read(record: Record) -> Picture | ImageError:
-        try:
-            return read_image(record.path)
-        except ImageError as error:
-            return error
-
-    with ThreadPoolExecutor(_WORKERS) as pool:
-        ahead: deque[tuple[Record, Future[Picture | ImageError]]] = deque()
-        for record in records:
-            ahead.append((record, pool.submit(read, record)))
-            if len(ahead) == _AHEAD:
-                first, result = ahead.popleft()
-                yield first, result.result()
-        for record, result in ahead:
-            yield record, result.result()
 
 
 def _augment(front: FrontEnd, seen: np.ndarray, n: int, copies: int, seed: int, progress: Progress) -> None:

@@ -14,12 +14,12 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, IterableDataset
 from torchmetrics.classification import BinaryAccuracy, BinaryAUROC
 
-from leukospike.checkpoints import Checkpoint, read_checkpoint, write_checkpoint
-from leukospike.components import FittedComponents
 from leukospike.errors import ConfigError, WeightsError
-from leukospike.history import EpochRecord
-from leukospike.network import ResidualNetwork
-from leukospike.progress import Progress, silent
+from leukospike.jobs import Progress, silent
+from leukospike.learning.history import EpochRecord
+from leukospike.original.components import FittedComponents
+from leukospike.original.network import ResidualNetwork
+from leukospike.storage.checkpoints import Checkpoint, read_checkpoint, write_checkpoint
 
 
 @dataclass(frozen=True, kw_only=True)

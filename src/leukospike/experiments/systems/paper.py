@@ -6,16 +6,16 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
-from leukospike.components import FittedComponents, fit_components
-from leukospike.framing import framing_of
-from leukospike.images import luma
-from leukospike.model import FittedModel, load_model, network_probabilities, save_model
-from leukospike.preparation import SpikeFrontEnd
-from leukospike.preprocessing import Normalisation
+from leukospike.experiments.systems.fold import FoldResult, Part
+from leukospike.images.framing import framing_of
+from leukospike.images.reading import luma
+from leukospike.original.components import FittedComponents, fit_components
+from leukospike.original.front_end import SpikeFrontEnd
+from leukospike.original.model import FittedModel, load_model, network_probabilities, save_model
+from leukospike.original.preprocessing import Normalisation
+from leukospike.original.training import ProjectedCells, TrainingConfig, train_network
 from leukospike.settings import Protocol, RunConfig
 from leukospike.spikes import latency_map
-from leukospike.systems.fold import FoldResult, Part
-from leukospike.training import ProjectedCells, TrainingConfig, train_network
 
 _LARGEST_SHOWN_PX = 512
 _PROJECTED = 512  # maps at a time

@@ -26,18 +26,18 @@ from PIL import Image
 from leukospike.datasets import DataSet
 from leukospike.environment import describe_environment, peak_memory_mb
 from leukospike.errors import DataError, ImageError, LeukospikeError, RunError, SplitError
-from leukospike.evaluation import FEW_SUBJECTS, as_published, metric_table, per_subject
+from leukospike.evaluation.metrics import FEW_SUBJECTS, as_published, metric_table, per_subject
+from leukospike.experiments.preparation import INDEX, Prepared, prepare, require_same_images
+from leukospike.experiments.runs import read_config, read_groups, weights_path, write_config
+from leukospike.experiments.splits import Fold, image_folds, subject_folds
+from leukospike.experiments.systems import FoldResult, Items, Part, Stages, System, system_of
 from leukospike.failures import Failure, read_failures, write_failures
-from leukospike.files import locked, new_folder, remove_leftovers, write_table, write_text, written_whole
-from leukospike.history import EpochRecord
-from leukospike.images import read_image
+from leukospike.images.reading import read_image
+from leukospike.jobs import Progress, silent
+from leukospike.learning.history import EpochRecord
 from leukospike.plurals import number_of
-from leukospike.preparation import INDEX, Prepared, prepare, require_same_images
-from leukospike.progress import Progress, silent
-from leukospike.runs import read_config, read_groups, weights_path, write_config
 from leukospike.settings import PAPER, TIMM, Preset, Protocol, RunConfig
-from leukospike.splits import Fold, image_folds, subject_folds
-from leukospike.systems import FoldResult, Items, Part, Stages, System, system_of
+from leukospike.storage.files import locked, new_folder, remove_leftovers, write_table, write_text, written_whole
 
 PUBLISHED = {
     Preset.ALL_IDB: {"accuracy": 0.9960, "source": "Noshad and Fallahi, doi 10.1080/21681163.2022.2157748, 10 folds"},

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.stats import binomtest, norm
 
-from leukospike.evaluation import (
+from leukospike.evaluation.metrics import (
     CONFIDENCE,
     N_RESAMPLES,
     THRESHOLD,

@@ -17,16 +17,16 @@ from leukospike.classification.cell_model import CellBackbone, CellModel, save_c
 from leukospike.classification.source import diameter_of, reference_of
 from leukospike.classification.timm_network import TimmNetwork
 from leukospike.errors import ImageError
-from leukospike.framing import view_of
-from leukospike.history import EpochRecord
-from leukospike.images import Picture
-from leukospike.preprocessing import Augmentation
+from leukospike.experiments.systems.fold import FoldResult, Part
+from leukospike.images.framing import view_of
+from leukospike.images.reading import Picture
+from leukospike.learning.history import EpochRecord
+from leukospike.original.preprocessing import Augmentation
 from leukospike.segmentation import segment_pixels
 from leukospike.segmentation.class_maps import read_classes
 from leukospike.segmentation.cutout import cut_out
 from leukospike.segmentation.network import default_segmenter
 from leukospike.settings import APPEARANCE, TIMM, Protocol, RunConfig
-from leukospike.systems.fold import FoldResult, Part
 
 _MOST_CELLS = 2  # whole ones in a picture of a single cell: a neighbour may lie beside it
 _SMALLEST_PX = 8  # diameter of a cell in its crop, where C-NMC's have 50

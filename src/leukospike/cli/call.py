@@ -14,8 +14,8 @@ from pathlib import Path
 
 import typer
 
-from leukospike.cli import app
-from leukospike.console import say
+from leukospike.cli.app import app
+from leukospike.cli.console import say
 from leukospike.errors import LeukospikeError
 
 _INTERRUPTED = 130  # as the framework has it

@@ -1,0 +1,1 @@
+"""Many images and a model: cells, what is said of each, and of each subject."""

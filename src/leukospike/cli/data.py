@@ -1,0 +1,58 @@
+"""`leukospike data check` and `leukospike data fetch`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from leukospike import datasets
+from leukospike.cli.console import out_console, print_table, progress_bars
+from leukospike.cli.outcome import end
+from leukospike.failures import Failure
+
+
+def check(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder or CSV manifest.", show_default=False)],
+) -> None:
+    """Say what a folder of images is, and what is wrong with it.
+
+    Counts by class and subject, sizes, unreadable files, pixel-identical images, and those under several subjects. Of
+    a folder without labels it says what it is good for.
+
+    Example:
+
+    leukospike data check C-NMC_Leukemia
+    """
+    failures: list[Failure] = []
+    n_images = 0
+    for dataset in datasets.read_any(folder):
+        with progress_bars() as progress:
+            check = datasets.check_dataset(dataset, progress=progress)
+        for table in datasets.check_tables(check):
+            print_table(table)
+        failures += check.failures
+        n_images += len(dataset.records)
+    end(failures, n_images, see="the table above")
+
+
+def fetch(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help=f"One of {', '.join(datasets.SOURCES)}.", show_default=False)
+    ],
+    out: Annotated[Path | None, typer.Option("--out", help="Folder to fill. Default: the name.")] = None,
+) -> None:
+    """Download a public data set; called again, it resumes.
+
+    - bccd: fields with boxes.
+
+    - c-nmc: single cells, through Kaggle (needs the extra kaggle).
+
+    - all-idb: only on request, and this says how.
+
+    Example:
+
+    leukospike data fetch bccd --out bccd
+    """
+    with progress_bars() as progress:
+        folder = datasets.fetch(name, out or Path(name), progress=progress)
+    out_console.print(f"Data: {folder}")

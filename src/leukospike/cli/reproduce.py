@@ -1,0 +1,76 @@
+"""`leukospike reproduce`."""
+
+from typing import Annotated
+
+import typer
+
+from leukospike.cli.experiment import run_experiment
+from leukospike.cli.options import (
+    BackboneOption,
+    ConfigOption,
+    DataOption,
+    EpochsOption,
+    GroupsOption,
+    MaxCellsOption,
+    OutOption,
+    PretrainedOption,
+    ResumeOption,
+)
+from leukospike.settings import Preset, Protocol
+
+
+def reproduce(
+    dataset: Annotated[
+        Preset,
+        typer.Argument(
+            metavar="DATASET",
+            help="c-nmc or all-idb: whose experiment, that is, its sizes. The images are those of --data; for your own"
+            " cells take c-nmc.",
+            show_default=False,
+        ),
+    ],
+    data: DataOption,
+    out: OutOption,
+    backbone: BackboneOption = None,
+    pretrained: PretrainedOption = None,
+    protocol: Annotated[
+        Protocol | None,
+        typer.Option(
+            "--protocol",
+            metavar="NAME",
+            help="How the folds are made.\n\n"
+            "- honest (default): by subject.\n\n"
+            "- image: by image, all else as honest.\n\n"
+            "- paper: the original's, flaws included.",
+        ),
+    ] = None,
+    folds: Annotated[int | None, typer.Option("--folds", help="Folds of the cross-validation. Default: 4.")] = None,
+    epochs: EpochsOption = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of everything random. Default: 0.")] = None,
+    max_cells: MaxCellsOption = None,
+    groups: GroupsOption = None,
+    config: ConfigOption = None,
+    resume: ResumeOption = False,  # noqa: FBT002 - a flag
+) -> None:
+    """Cross-validate the original system, or another backbone, on a data set or on your own cells, with a report.
+
+    Backbones other than the original's see the cell in the middle of each picture, cut out on black.
+
+    Example:
+
+    leukospike reproduce c-nmc --data C-NMC_Leukemia --out runs/honest
+
+    leukospike reproduce c-nmc --data my-cells --backbone appearance --out own
+
+    leukospike reproduce c-nmc --data C-NMC --groups audit/groups.csv --out run
+    """
+    settings = {
+        "backbone": backbone,
+        "pretrained": pretrained,
+        "protocol": protocol,
+        "n_folds": folds,
+        "epochs": epochs,
+        "seed": seed,
+        "max_cells": max_cells,
+    }
+    run_experiment(data, out, dataset, settings, config, groups=groups, resume=resume, hold_out=False)

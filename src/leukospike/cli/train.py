@@ -1,0 +1,72 @@
+"""`leukospike train`."""
+
+from typing import Annotated
+
+import typer
+
+from leukospike.cli.experiment import run_experiment
+from leukospike.cli.options import (
+    BackboneOption,
+    ConfigOption,
+    DataOption,
+    EpochsOption,
+    GroupsOption,
+    MaxCellsOption,
+    OutOption,
+    PretrainedOption,
+    ResumeOption,
+)
+from leukospike.settings import Preset, Protocol
+
+
+def train(
+    data: DataOption,
+    out: OutOption,
+    preset: Annotated[
+        Preset, typer.Option("--preset", metavar="NAME", help="Whose sizes to take: c-nmc or all-idb.")
+    ] = Preset.C_NMC,
+    backbone: BackboneOption = None,
+    pretrained: PretrainedOption = None,
+    protocol: Annotated[
+        Protocol | None,
+        typer.Option(
+            "--protocol",
+            metavar="NAME",
+            help="What is held out.\n\n"
+            "- honest (default): subjects.\n\n"
+            "- image: images.\n\n"
+            "- paper: images, with all of the original's flaws.",
+        ),
+    ] = None,
+    folds: Annotated[
+        int | None, typer.Option("--folds", help="Cut into so many parts, and hold out one. Default: 5.")
+    ] = None,
+    epochs: EpochsOption = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of everything random. Default: 0.")] = None,
+    max_cells: MaxCellsOption = None,
+    groups: GroupsOption = None,
+    config: ConfigOption = None,
+    resume: ResumeOption = False,  # noqa: FBT002 - a flag
+) -> None:
+    """Train one network on most of the subjects, test it on the others, and keep it for analyze.
+
+    The subjects are cut into --folds parts, and the first part with both classes is held out: about a fifth, and at
+    least one subject of each class, which of 3 and 3 is a third. The run says whom it tested. Intervals from fewer than
+    10 of each class are too narrow: reproduce, whose folds test everyone, makes more of few subjects.
+
+    Example:
+
+    leukospike train --data my-cells --out run
+
+    leukospike train --data my-cells --backbone appearance --out run
+    """
+    settings = {
+        "backbone": backbone,
+        "pretrained": pretrained,
+        "protocol": protocol,
+        "n_folds": folds,
+        "epochs": epochs,
+        "seed": seed,
+        "max_cells": max_cells,
+    }
+    run_experiment(data, out, preset, settings, config, groups=groups, resume=resume, hold_out=True)

@@ -1,0 +1,1 @@
+"""Figures of one model or of two, with their intervals."""

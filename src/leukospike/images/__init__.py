@@ -1,0 +1,1 @@
+"""Any microscope image to pixels, and how it shows its cell."""

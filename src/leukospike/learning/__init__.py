@@ -1,0 +1,1 @@
+"""What all trainings share: running means of weights, and what is noted of each epoch."""

@@ -1,0 +1,1 @@
+"""Files that are whole or absent: results, weights, the state of a training."""
