@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from leukospike.datasets import Record, read_dataset
+from leukospike.datasets import Record, decoding, read_dataset
 from leukospike.datasets.decoding import decoded
 from leukospike.errors import ImageError, RunError
-from leukospike.datasets import decoding
 from leukospike.experiments.preparation import Prepared, prepare
 from leukospike.images.reading import Picture, luma, pixel_digest, read_image, write_png
 from leukospike.original.front_end import SpikeFrontEnd
