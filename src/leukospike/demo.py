@@ -1,18 +1,16 @@
 """The whole system on generated cells and fields: what `make demo` shows to someone without data."""
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
-from leukospike.analysis.scorers import load_scorer
-from leukospike.analysis.scoring import analyze_cells
+from leukospike.analysis.analyze import analyze_images
+from leukospike.analysis.judges import load_judge
+from leukospike.analysis.segmenting import segment_images
 from leukospike.datasets import collect_images, read_dataset
 from leukospike.experiments.protocols import run_protocol
 from leukospike.jobs import Progress, silent
-from leukospike.report import write_analysis_report, write_report
-from leukospike.segmentation.class_maps import read_classes
-from leukospike.segmentation.files import segment_files
-from leukospike.segmentation.network import default_segmenter
+from leukospike.report import write_report
+from leukospike.segmentation.methods import surrogate
 from leukospike.settings import Preset, Protocol, RunConfig
 from leukospike.smears import SmearConfig, generate_cohort
 from leukospike.storage.files import whole_folder
@@ -64,10 +62,6 @@ def _read_fields(images: Path, run: Path, out: Path, progress: Progress) -> None
     """Segment the fields, and let the run's model score their cells."""
     # The fields are named by subject and number, as in GL01_field_01.png.
     records = [replace(record, subject=record.image.partition("_")[0]) for record in collect_images([images])]
-    segmenter = partial(read_classes, default_segmenter())
-    for folder in ("masks", "fields"):
-        (out / folder).mkdir()
-    segment_files(records, out / "masks", segmenter, progress=progress)
-    scorer = load_scorer(run)
-    analyze_cells(records, scorer, out / "fields", segmenter=segmenter, progress=progress)
-    write_analysis_report(out / "fields")
+    segment_images(records, out / "masks", surrogate(), progress=progress)
+    analysis = analyze_images(records, load_judge(run), out / "fields", method=surrogate(), progress=progress)
+    analysis.report(out / "fields" / "report.html")

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from leukospike.analysis.result import load_analysis
 from leukospike.errors import RunError
 from leukospike.evaluation.metrics import METRICS
-from leukospike.report import write_analysis_report, write_report
-from leukospike.report.inputs import read_analysis, read_run
-from leukospike.report.pages import card_groups
+from leukospike.report import write_report
+from leukospike.report.analyses import AnalysisColumns, card_groups
+from leukospike.report.inputs import read_run
 from leukospike.report.words import summary
 
 HOSTILE = "<script>alert('x')</script>$\\frac$"
@@ -584,7 +585,7 @@ def test_pickled_samples_are_refused(tmp_path: Path) -> None:
 
 def test_analysis_report_orders_all_cells_by_probability(tmp_path: Path) -> None:
     out = build_analysis(tmp_path)
-    page = page_of(write_analysis_report(out))
+    page = page_of(load_analysis(out).report(out / "report.html"))
     rows = read_rows(out / "cells.csv")
     expected = [row["image"] for row in sorted(rows, key=lambda row: -float(row["probability"]))]
     alts = [str(image["alt"]) for image in page.images]
@@ -598,7 +599,7 @@ def test_analysis_report_orders_all_cells_by_probability(tmp_path: Path) -> None
 
 def test_analysis_of_thousands_shows_ends_and_middle_and_points_to_the_table(tmp_path: Path) -> None:
     out = build_analysis(tmp_path, n=1000, with_subjects=False)
-    groups = card_groups(read_analysis(out), threshold=0.5)
+    groups = card_groups(AnalysisColumns(load_analysis(out)), threshold=0.5)
     probabilities = np.sort([float(row["probability"]) for row in read_rows(out / "cells.csv")])[::-1]
     written = [[card.probability for card in group.cards] for group in groups]
     assert {"> 0.999", "< 0.001"} <= {*written[0], *written[2]}
@@ -608,7 +609,7 @@ def test_analysis_of_thousands_shows_ends_and_middle_and_points_to_the_table(tmp
     nearest = np.sort(np.abs(probabilities - 0.5))[:60]
     np.testing.assert_allclose(np.sort(np.abs(np.array(shown[1]) - 0.5)), nearest, atol=1e-3)
     assert shown[1] == sorted(shown[1], reverse=True)
-    page = page_of(write_analysis_report(out))
+    page = page_of(load_analysis(out).report(out / "report.html"))
     assert "all of them are in cells.csv" in page.text
     assert "Nothing can be said by subject" in page.text
     assert "subjects" not in page.anchors
@@ -625,12 +626,12 @@ def test_outliers_and_cells_at_a_border_are_shown_and_not_counted(tmp_path: Path
         ["f.png", "S2", "", "", "blank"],
     ]
     write_rows(out / "cells.csv", ["image", "subject", "probability", "decision", "flags"], rows)
-    page = page_of(write_analysis_report(out))
+    page = page_of(load_analysis(out).report(out / "report.html"))
     assert re.search("counted cells 2 of 6 cells in 13 images, 1 of them unusable", page.text)
     assert re.search("called leukemic 1 of 2 counted cells: .* called normal 1 of 2 counted cells:", page.text)
     assert "Not counted: 2 outliers, 2 cells cut by a border (1 is both), 1 cell without a probability." in page.text
     assert any(caption.startswith("2 counted cells;") for caption in page.captions)
-    counted, others = card_groups(read_analysis(out), threshold=0.5)
+    counted, others = card_groups(AnalysisColumns(load_analysis(out)), threshold=0.5)
     assert [[card.image for card in group.cards] for group in (counted, others)] == [
         ["a.png", "b.png"],
         ["c.png", "d.png", "e.png"],
@@ -644,7 +645,7 @@ def test_analysis_of_drawn_cells_with_hostile_names(tmp_path: Path) -> None:
         ["image", "subject", "probability", "decision", "flags"],
         [[HOSTILE, f"{HOSTILE}\u8840", 0.7, "leukemic", HOSTILE], ["unscored.png", "", "", "", "blank"]],
     )
-    page = page_of(write_analysis_report(out))
+    page = page_of(load_analysis(out).report(out / "report.html"))
     assert "<script" not in page.html
     assert HOSTILE in page.text
     assert "no picture" in page.text
@@ -658,21 +659,21 @@ def test_analysis_without_any_scored_cell(tmp_path: Path) -> None:
     header = ["subject", "cells", "counted", "leukemic", "mean_probability", "decision", "share_leukemic"]
     write_rows(out / "subjects.csv", header, [])
     np.savez(out / "thumbnails.npz", images=np.array([], dtype=str), thumbnails=np.zeros((0, 64, 64, 3), np.uint8))
-    assert "No cell was scored." in page_of(write_analysis_report(out)).text
+    assert "No cell was scored." in page_of(load_analysis(out).report(out / "report.html")).text
 
 
 def test_same_files_same_report(tmp_path: Path) -> None:
     out = build_analysis(tmp_path)
-    first = write_analysis_report(out).read_bytes()
-    assert write_analysis_report(out).read_bytes() == first
+    first = load_analysis(out).report(out / "report.html").read_bytes()
+    assert load_analysis(out).report(out / "report.html").read_bytes() == first
 
 
 @pytest.mark.parametrize("missing", ["cells.csv", "subjects.csv", "summary.json", "thumbnails.npz"])
 def test_missing_file_of_an_analysis_is_named(missing: str, tmp_path: Path) -> None:
     out = build_analysis(tmp_path)
     (out / missing).unlink()
-    with pytest.raises(RunError, match=rf"^write_analysis_report: folder must hold {re.escape(missing)}, got "):
-        write_analysis_report(out)
+    with pytest.raises(RunError, match=rf"^load_analysis: folder must hold {re.escape(missing)}, got "):
+        load_analysis(out).report(out / "report.html")
 
 
 def test_missing_column_is_named(tmp_path: Path) -> None:
@@ -681,4 +682,4 @@ def test_missing_column_is_named(tmp_path: Path) -> None:
     with pytest.raises(
         RunError, match=r"cells\.csv must be as leukospike wrote it.*no column subject, decision, flags"
     ):
-        write_analysis_report(out)
+        load_analysis(out).report(out / "report.html")

@@ -14,8 +14,8 @@ import pytest
 import torch
 from PIL import Image
 
-from leukospike.analysis.scorers import CellRunScorer, load_scorer
-from leukospike.analysis.scoring import analyze_cells
+from leukospike.analysis.analyze import analyze_images
+from leukospike.analysis.judges import CropRunJudge, load_judge
 from leukospike.audit import join_subjects
 from leukospike.classification.cell_model import CellModel, load_cell_model, save_cell_model
 from leukospike.classification.crops import REDUCTION, cell_crop
@@ -224,15 +224,15 @@ def test_a_network_of_timm_sees_what_it_was_made_for():
 def test_analyze_with_a_run_of_cells(honest: RunOutcome, tmp_path: Path):
     other = _draw(tmp_path / "others", seed=9)
     (tmp_path / "analysis").mkdir()
-    scorer = load_scorer(honest.run)
-    assert isinstance(scorer, CellRunScorer)
-    analysis = analyze_cells(collect_images([other]), scorer, tmp_path / "analysis")
+    judge = load_judge(honest.run)
+    assert isinstance(judge, CropRunJudge)
+    analysis = analyze_images(collect_images([other]), judge, tmp_path / "analysis")
     leukemic = analysis.cells["image"].str.contains("all-")
     assert ((analysis.cells["probability"] >= 0.5) == leukemic).all()
     summary = json.loads((tmp_path / "analysis" / "summary.json").read_text(encoding="utf-8"))
     assert summary["model"]["backbone"] == "appearance"
     assert (summary["model"]["folds"], summary["model"]["networks"]) == (3, 9)
-    assert any("mean of 9 networks, 3 of each of the 3 folds" in notice for notice in analysis.notices)
+    assert any("mean of 9 networks, 3 of each of the 3 folds" in notice.text for notice in analysis.notices)
 
 
 def test_weights_of_two_backbones_are_refused(honest: RunOutcome, tmp_path: Path):
@@ -241,7 +241,7 @@ def test_weights_of_two_backbones_are_refused(honest: RunOutcome, tmp_path: Path
     model = load_cell_model(weights_path(run, 1))
     save_cell_model(CellModel("convolutional", (CellNetwork().eval(),), model.reference), weights_path(run, 1))
     with pytest.raises(WeightsError, match="must be of one backbone"):
-        load_scorer(run)
+        load_judge(run)
 
 
 @pytest.mark.usefixtures("timm")
@@ -395,7 +395,7 @@ def test_weights_of_an_older_form_are_refused_by_their_own_reader(honest: RunOut
     stored = read_weights(weights_path(honest.run, 0), form="leukospike-cells-2", where="", give="", use="")
     write_weights(path, stored.tensors, stored.settings | {"format": "leukospike-cells-1"})
     with pytest.raises(WeightsError, match=r"form leukospike-cells-2, got leukospike-cells-1.* Train again"):
-        load_scorer(path)
+        load_judge(path)
 
 
 def test_networks_that_a_header_leaves_out_are_missed(honest: RunOutcome, tmp_path: Path):
@@ -414,7 +414,7 @@ def test_a_run_without_one_of_its_models_is_refused(honest: RunOutcome, tmp_path
     shutil.copytree(honest.run, run)
     weights_path(run, 1).rename(weights_path(run, 9))
     with pytest.raises(WeightsError, match=r"weights of each of its 3 folds and no others, got .*fold_9"):
-        load_scorer(run)
+        load_judge(run)
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", "junk", '{"probabilities": [NaN]}'])

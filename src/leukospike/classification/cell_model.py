@@ -56,10 +56,8 @@ class CellModel:
         -------
         ndarray of shape (n,), float64, 0 to 1
         """
-        if isinstance(self.networks[0], AppearanceNetwork):
-            # They see the same measures, which are taken once.
-            networks = [network for network in self.networks if isinstance(network, AppearanceNetwork)]
-            return expit(ensemble(networks, appearances(crops))[0])
+        if self.sees_measures:
+            return self.probabilities_of(appearances(crops))
         device = next(self.networks[0].parameters()).device
         odds = [np.zeros(0)]
         with torch.inference_mode():
@@ -68,6 +66,16 @@ class CellModel:
                 scores = torch.stack([network.scores(colours) for network in self.networks]).mean(dim=0)
                 odds.append(scores.double().cpu().numpy())
         return expit(np.concatenate(odds))
+
+    @property
+    def sees_measures(self) -> bool:
+        """Whether the networks see measures of cells, `appearances`, which are taken once for several models."""
+        return isinstance(self.networks[0], AppearanceNetwork)
+
+    def probabilities_of(self, measures: Float[np.ndarray, "n appearances"]) -> Float[np.ndarray, " n"]:
+        """Return the probability of each cell by its measures; only of networks that see those."""
+        networks = [network for network in self.networks if isinstance(network, AppearanceNetwork)]
+        return expit(ensemble(networks, measures)[0])
 
 
 def save_cell_model(model: CellModel, path: Path) -> None:

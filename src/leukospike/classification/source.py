@@ -97,6 +97,68 @@ def reference_of(crops: UInt8[np.ndarray, "n rows columns 3"], labels: Int64[np.
     return Reference(look_of(crops[labels == 0]), look_of(crops[labels == 1]))
 
 
+@dataclass(frozen=True)
+class CropLook:
+    """How one cell looks."""
+
+    diameter: float
+    """Of the disc as large as the cell; pixels of the crop."""
+    mean: Float[np.ndarray, "3"]
+    """Optical density of red, green and blue, natural logarithm: the mean inside the cell, off its rim."""
+    covariance: Float[np.ndarray, "3 3"] | None
+    """Of the densities; None of a cell that is nothing but rim, whose `mean` is then of all its pixels."""
+    n_pixels: int
+    """That `mean` is of; 0 if there are none."""
+
+
+def look_of_crop(crop: UInt8[np.ndarray, "rows columns 3"]) -> CropLook:
+    """Measure the look of one cell.
+
+    Parameters
+    ----------
+    crop : ndarray of shape (rows, columns, 3), uint8
+        Black around a cell.
+
+    Returns
+    -------
+    CropLook
+    """
+    inside = seen(crop)
+    inner = np.asarray(binary_erosion(inside, iterations=_RIM_PX), dtype=bool)
+    if np.count_nonzero(inner) > 1:
+        densities = _density(crop[inner])
+        return CropLook(diameter_of(crop), densities.mean(axis=0), np.cov(densities.T), len(densities))
+    densities = _density(crop[inside])
+    mean = densities.mean(axis=0) if len(densities) else np.zeros(3)
+    return CropLook(diameter_of(crop), mean, None, len(densities))
+
+
+def common_look(looks: Sequence[CropLook]) -> SourceLook:
+    """Put the looks of a source's cells together.
+
+    Parameters
+    ----------
+    looks : sequence of CropLook
+        At least one, of which at least one has a pixel.
+
+    Returns
+    -------
+    SourceLook
+        Of the cells that are more than rim; if all of them are rim, as thin rings are, their colours are of all pixels,
+        and do not spread.
+    """
+    whole = [look for look in looks if look.covariance is not None]
+    if whole:
+        mean = np.mean([look.mean for look in whole], axis=0)
+        covariance = np.mean([look.covariance for look in whole if look.covariance is not None], axis=0)
+    else:
+        mean = np.average([look.mean for look in looks], axis=0, weights=[look.n_pixels for look in looks])
+        covariance = np.zeros((3, 3))
+    red, green, blue = mean.tolist()
+    rows = tuple((first, second, third) for first, second, third in covariance.tolist())
+    return SourceLook(float(np.median([look.diameter for look in whole or looks])), (red, green, blue), rows)
+
+
 def look_of(crops: UInt8[np.ndarray, "n rows columns 3"]) -> SourceLook:
     """Measure the look of a source's cells.
 
@@ -109,24 +171,7 @@ def look_of(crops: UInt8[np.ndarray, "n rows columns 3"]) -> SourceLook:
     -------
     SourceLook
     """
-    diameters: list[float] = []
-    means: list[np.ndarray] = []
-    covariances: list[np.ndarray] = []
-    for crop in crops:
-        inner = binary_erosion(seen(crop), iterations=_RIM_PX)
-        if np.count_nonzero(inner) > 1:
-            densities = _density(crop[inner])
-            diameters.append(diameter_of(crop))
-            means.append(densities.mean(axis=0))
-            covariances.append(np.cov(densities.T))
-    if not means:
-        # All of them are nothing but rim, as thin rings are: their colours are of all pixels, and do not spread.
-        diameters = [diameter_of(crop) for crop in crops]
-        means = [_density(np.concatenate([crop[seen(crop)] for crop in crops])).mean(axis=0)]
-        covariances = [np.zeros((3, 3))]
-    red, green, blue = np.mean(means, axis=0).tolist()
-    rows = tuple((first, second, third) for first, second, third in np.mean(covariances, axis=0).tolist())
-    return SourceLook(float(np.median(diameters)), (red, green, blue), rows)
+    return common_look([look_of_crop(crop) for crop in crops])
 
 
 def _read_look(where: str, stored: Mapping[str, Any]) -> SourceLook:

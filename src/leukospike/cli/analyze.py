@@ -1,21 +1,14 @@
 """`leukospike analyze`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from leukospike import datasets
 from leukospike.cli.console import out_console, progress_bars, say
-from leukospike.cli.options import OutOption, PathsArgument, PixelSizeOption, StrictOption
+from leukospike.cli.options import OutOption, PathsArgument, PixelSizeOption, ResumeOption, StrictOption
 from leukospike.cli.outcome import end, refuse_inside
-from leukospike.cli.reading import given_pixel_size, segmenter_of
-from leukospike.errors import ConfigError
 from leukospike.settings import Kind, Runtime
-from leukospike.storage.files import whole_folder
-
-if TYPE_CHECKING:
-    from leukospike.analysis.scorers import Scorer
 
 
 def analyze(
@@ -46,6 +39,7 @@ def analyze(
     runtime: Annotated[
         Runtime, typer.Option("--runtime", help="What computes the package's classifier; onnx needs the extra.")
     ] = Runtime.TORCH,
+    resume: ResumeOption = False,  # noqa: FBT002 - a flag
 ) -> None:
     """Give cells their probability of being leukemic, and each subject how likely leukemia is.
 
@@ -68,53 +62,28 @@ def analyze(
     leukospike analyze fields --prevalence 0.02 --out analysis
 
     leukospike analyze cells --model run --out analysis
+
+    leukospike analyze fields --out analysis --resume
     """
-    from leukospike.analysis.scoring import analyze_cells
-    from leukospike.classification.explanation import default_explainer
-    from leukospike.confidence import EVEN
-    from leukospike.confidence.calibration import CLOSEST
-    from leukospike.report import write_analysis_report
+    from leukospike.analysis.analyze import analyze as analyze_paths
+    from leukospike.report.words import as_options
 
-    if prevalence is not None and not CLOSEST <= prevalence <= 1 - CLOSEST:
-        msg = (
-            f"analyze: --prevalence must be from {CLOSEST:g} to {1 - CLOSEST:g}, got {prevalence:g}. Give a share, not"
-            " per cent."
-        )
-        raise ConfigError(msg)
-    if prevalence is not None and model is not None:
-        msg = "analyze: --prevalence must go with the classifier of the package, got it with --model. Leave one out."
-        raise ConfigError(msg)
-    if runtime is Runtime.ONNX and model is not None:
-        msg = "analyze: --runtime onnx must go with the classifier of the package, got it with --model. Leave one out."
-        raise ConfigError(msg)
-    scorer = _scorer(model, runtime)
-    size = given_pixel_size(pixel_size, where="analyze")
-    records = datasets.collect_images(paths)
     refuse_inside(out, paths)
-    with whole_folder(out, where="analyze") as part:
-        with progress_bars() as progress:
-            analysis = analyze_cells(
-                records,
-                scorer,
-                part,
-                segmenter=segmenter_of(),
-                strict=strict,
-                kind=kind,
-                pixel_size=size,
-                prevalence=EVEN if prevalence is None else prevalence,
-                explainer=default_explainer() if model is None else None,
-                progress=progress,
-            )
-        report = write_analysis_report(part).name
-    out_console.print(f"Report: {out / report}")
+    with progress_bars() as progress:
+        analysis = analyze_paths(
+            paths,
+            out=out,
+            model=model,
+            kind=kind,
+            pixel_size=pixel_size,
+            strict=strict,
+            prevalence=prevalence,
+            runtime=runtime,
+            resume=resume,
+            progress=progress,
+        )
+    report = analysis.report(out / "report.html")
+    out_console.print(f"Report: {report}")
     for notice in analysis.notices:
-        say(notice)
-    end(analysis.failures, len(records), see=out / "failures.csv")
-
-
-def _scorer(model: Path | None, runtime: Runtime) -> "Scorer":
-    """Give what scores cells: the networks of a run, or the classifier of the package."""
-    from leukospike.analysis.scorers import ShippedScorer, load_scorer
-    from leukospike.classification.classifier import default_classifier
-
-    return ShippedScorer(default_classifier(), runtime) if model is None else load_scorer(model)
+        say(as_options(str(notice)))
+    end(analysis.failures, analysis.summary.images, see=out / "failures.csv")

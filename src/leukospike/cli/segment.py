@@ -1,21 +1,27 @@
 """`leukospike segment`."""
 
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from leukospike import datasets
 from leukospike.cli.console import out_console, progress_bars, say
-from leukospike.cli.options import OutOption, PathsArgument, PixelSizeOption, StrictOption
+from leukospike.cli.options import OutOption, PathsArgument, PixelSizeOption, ResumeOption, StrictOption
 from leukospike.cli.outcome import end, refuse_inside
-from leukospike.cli.reading import Method, given_pixel_size, segmenter_of
 from leukospike.errors import ConfigError
-from leukospike.failures import write_failures
 from leukospike.plurals import number_of
-from leukospike.storage.files import whole_folder
 
 if TYPE_CHECKING:
-    from leukospike.segmentation.files import Segmented
+    from leukospike.analysis.segmenting import Segmented
+
+
+class Method(StrEnum):
+    """How `segment` finds cells."""
+
+    SURROGATE = "surrogate"
+    STDP = "stdp"
+    FIRST_WAVE = "first-wave"
 
 
 def segment(
@@ -26,6 +32,7 @@ def segment(
     ] = Method.SURROGATE,
     pixel_size: PixelSizeOption = None,
     strict: StrictOption = False,  # noqa: FBT002 - a flag
+    resume: ResumeOption = False,  # noqa: FBT002 - a flag
 ) -> None:
     """Find white cells in images, single cells or whole fields: masks, numbered outlines, and tables of measures.
 
@@ -45,32 +52,37 @@ def segment(
     leukospike segment fields --out cells
 
     leukospike segment fields --strict --out cells
+
+    leukospike segment fields --out cells --resume
     """
-    from leukospike.segmentation import segment_by_first_wave
-    from leukospike.segmentation.files import segment_files
+    from leukospike.analysis.segmenting import segment_images, write_first_waves
+    from leukospike.segmentation import PixelSize
+    from leukospike.segmentation.methods import stdp, surrogate
 
     if method is Method.FIRST_WAVE and pixel_size is not None:
-        msg = f"segment: --pixel-size must go with a method that finds cells, got --method {method}. Leave it out."
-        raise ConfigError(msg)
-    size = given_pixel_size(pixel_size, where="segment")
+        msg = "`pixel_size` must go with a method that finds cells"
+        raise ConfigError(msg, where="segment", got=f"`method` {method}", advice="Leave it out.")
+    size = PixelSize.given(pixel_size, where="segment")
     records = datasets.collect_images(paths)
     refuse_inside(out, paths)
-    with whole_folder(out, where="segment") as part:
+    if method is Method.FIRST_WAVE:
         with progress_bars() as progress:
-            if method is Method.FIRST_WAVE:
-                written, failures = segment_by_first_wave(records, part, progress=progress)
-                segmented = None
-                found = number_of(len(written), "image")
-            else:
-                segmented = segment_files(
-                    records, part, segmenter_of(method), pixel_size=size, strict=strict, progress=progress
-                )
-                failures = segmented.failures
-                found = f"{number_of(len(segmented.images), 'image')}, {number_of(len(segmented.cells), 'cell')}"
-        if failures:
-            write_failures(part / "failures.csv", failures)
-    out_console.print(f"{found}: {out}")
-    if segmented is not None:
+            failures = write_first_waves(records, out, resume=resume, progress=progress)
+        out_console.print(f"{number_of(len(records) - len(failures), 'image')}: {out}")
+    else:
+        with progress_bars() as progress:
+            segmented = segment_images(
+                records,
+                out,
+                stdp() if method is Method.STDP else surrogate(),
+                pixel_size=size,
+                strict=strict,
+                resume=resume,
+                progress=progress,
+            )
+        failures = segmented.failures
+        n_images, n_cells = len(segmented.images), len(segmented.cells)
+        out_console.print(f"{number_of(n_images, 'image')}, {number_of(n_cells, 'cell')}: {out}")
         _say_of_images(segmented)
     end(failures, len(records), see=out / "failures.csv")
 

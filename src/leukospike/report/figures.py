@@ -35,7 +35,7 @@ from leukospike.report.drawing import (
     label_axes,
     new_figure,
 )
-from leukospike.report.inputs import Analysis, Columns, CropSamples, Metrics, Run, SpikeSamples
+from leukospike.report.inputs import Columns, CropSamples, Metrics, Run, SpikeSamples
 from leukospike.report.words import (
     copies_sentence,
     held_out_words,
@@ -88,13 +88,23 @@ def run_figures(run: Run) -> dict[str, Illustration]:
     return {illustration.name: illustration for illustration in drawn}
 
 
-def analysis_figures(analysis: Analysis) -> dict[str, Illustration]:
-    """Draw "probabilities" if any cell is counted, and "subjects" if it is known of any whose it is."""
+def analysis_figures(counted: Columns, *, threshold: float, generated: bool) -> dict[str, Illustration]:
+    """Draw "probabilities" if any cell is counted, and "subjects" if it is known of any whose it is.
+
+    Parameters
+    ----------
+    counted : Columns
+        The counted cells.
+    threshold : float
+        Probability from which a cell is called leukemic.
+    generated : bool
+        Whether cells are drawn by a program.
+    """
     drawn: list[Illustration] = []
-    if len(analysis.counted["image"]):
-        drawn.append(_probabilities(analysis))
-    if bool((analysis.counted["subject"] != "").any()):
-        drawn.append(_analysis_subjects(analysis))
+    if len(counted["image"]):
+        drawn.append(_probabilities(counted, threshold, generated=generated))
+    if bool((counted["subject"] != "").any()):
+        drawn.append(_analysis_subjects(counted, threshold, generated=generated))
     return {illustration.name: illustration for illustration in drawn}
 
 
@@ -540,16 +550,14 @@ def _run_subjects(run: Run) -> Illustration:
     )
 
 
-def _analysis_subjects(analysis: Analysis) -> Illustration:
+def _analysis_subjects(counted: Columns, threshold: float, *, generated: bool) -> Illustration:
     """Draw each subject's probabilities, coloured by the side of the threshold on which their mean lies."""
-    threshold = float(analysis.summary["decision_threshold"])
-    counted = analysis.counted
     cells = {name: column[counted["subject"] != ""] for name, column in counted.items()}
     colours = {name: class_colour(values.mean() >= threshold) for name, values in _by_subject(cells).items()}
     legend = {f"mean at or above {threshold:g}": LEUKEMIC, f"mean below {threshold:g}": NORMAL}
     return illustrate(
         _dot_plot(cells, colours, threshold, legend),
-        generated=bool(analysis.summary["generated"]),
+        generated=generated,
         name="subjects",
         title="Cell probabilities, subject by subject",
         alt="One row of dots a subject: the probabilities of that subject's cells, with their mean, ordered by mean.",
@@ -560,10 +568,9 @@ def _analysis_subjects(analysis: Analysis) -> Illustration:
     )
 
 
-def _probabilities(analysis: Analysis) -> Illustration:
+def _probabilities(counted: Columns, threshold: float, *, generated: bool) -> Illustration:
     """Draw the histogram of the probabilities."""
-    threshold = float(analysis.summary["decision_threshold"])
-    probabilities = analysis.counted["probability"]
+    probabilities = counted["probability"]
     edges = np.linspace(0, 1, 41)
     figure = new_figure(7.2, 3.0)
     panel = figure.subplots()
@@ -576,7 +583,7 @@ def _probabilities(analysis: Analysis) -> Illustration:
     label_axes(panel, "probability of leukemic", "counted cells")
     return illustrate(
         figure,
-        generated=bool(analysis.summary["generated"]),
+        generated=generated,
         name="probabilities",
         title="How the probabilities are spread",
         alt="Histogram of the probabilities with a line at the decision threshold.",

@@ -15,11 +15,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Float64, Int64, UInt8
 
-from leukospike.analysis.scoring import NOT_COUNTED
-from leukospike.classification.explanation import Explanation, read_explanations
 from leukospike.errors import RunError
 from leukospike.evaluation.metrics import METRICS
-from leukospike.settings import PAPER, Kind
+from leukospike.settings import PAPER
 
 Columns = dict[str, np.ndarray]
 """A table: arrays of shape (rows,) by the names of their columns; text is str, numbers are float64, empty is NaN."""
@@ -202,53 +200,6 @@ class Run:
         return self.predictions["label"].astype(np.int64)
 
 
-@dataclass(frozen=True)
-class Analysis:
-    """An analysis folder, read and checked; tables keep the columns of their files."""
-
-    summary: dict[str, Any]
-    cells: Columns
-    subjects: Columns
-    failures: Columns
-    thumbnails: dict[tuple[str, int], UInt8[np.ndarray, "rows columns 3"]]
-    """By image and number of the cell in it; 0 where no cell has a number."""
-    images: Columns
-    """One row an image, if any of them is a whole field; else without rows."""
-    overlays: dict[str, Path]
-    """By image: the field with numbered outlines."""
-    explanations: tuple[Explanation, ...]
-    """Of some cells, in the order in which they are shown; often of none."""
-
-    @property
-    def scored(self) -> Columns:
-        """The cells that have a probability, highest first."""
-        order = np.argsort(-self.cells["probability"], kind="stable")
-        order = order[np.isfinite(self.cells["probability"][order])]
-        return {name: column[order] for name, column in self.cells.items()}
-
-    @property
-    def counted(self) -> Columns:
-        """Those of them that are neither outliers nor cut by the border of a field."""
-        return self._marked(NOT_COUNTED, wanted=False)
-
-    @property
-    def not_counted(self) -> Columns:
-        """The others of them."""
-        return self._marked(NOT_COUNTED, wanted=True)
-
-    def _marked(self, flags: frozenset[str], *, wanted: bool) -> Columns:
-        """Give the scored cells that have one of some flags, or those that have none."""
-        cells = self.scored
-        marked = np.array([bool(flags & set(own.split())) for own in cells["flags"].tolist()], dtype=bool)
-        return {name: column[marked == wanted] for name, column in cells.items()}
-
-    @property
-    def fields(self) -> Columns:
-        """The rows of `images` that are whole fields."""
-        chosen = np.flatnonzero(self.images["kind"] == Kind.FIELD)
-        return {name: column[chosen] for name, column in self.images.items()}
-
-
 def read_run(folder: Path, *, where: str = "write_report") -> Run:
     """Read a run folder.
 
@@ -318,62 +269,6 @@ def read_run(folder: Path, *, where: str = "write_report") -> Run:
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise _unusable(folder / "metrics.json", where, f"{type(error).__name__}: {error}") from error
-
-
-def read_analysis(folder: Path) -> Analysis:
-    """Read an analysis folder.
-
-    Raises
-    ------
-    RunError
-        If a file is missing, cannot be read, or does not hold what an analysis writes.
-    """
-    where = "write_analysis_report"
-    summary = _json(folder / "summary.json", where)
-    for name in ("images", "failed", "model", "generated", "decision_threshold", "notices"):
-        if name not in summary:
-            raise _unusable(folder / "summary.json", where, f"no {name!r}")
-    arrays = _arrays(folder / "thumbnails.npz", where, ("images", "thumbnails"), optional=("cells",))
-    numbers = arrays.get("cells", np.zeros(len(arrays["images"]), np.int64)).tolist()
-    cells = _table(
-        folder / "cells.csv", where, text=("image", "subject", "decision", "flags"), numbers=("probability",)
-    )
-    # Version 0.1.0 gave cells no number.
-    cells["cell"] = np.array(
-        [int(number or 0) for number in cells.get("cell", np.zeros(len(cells["image"]), np.int64))]
-    )
-    images = _images(folder, where)
-    # The package's classifier says more of a subject than the networks of a run.
-    posterior = ("blasts", "blasts_low", "blasts_high", "posterior") if "card" in summary["model"] else ()
-    return Analysis(
-        summary=summary,
-        cells=cells,
-        subjects=_table(
-            folder / "subjects.csv",
-            where,
-            text=("subject", "decision"),
-            numbers=("cells", "counted", "leukemic", "mean_probability", "share_leukemic", *posterior),
-        ),
-        failures=_failures(folder, where),
-        thumbnails=dict(zip(zip(arrays["images"].tolist(), numbers, strict=True), arrays["thumbnails"], strict=True)),
-        images=images,
-        overlays={
-            image: path
-            for image, name in zip(images["image"].tolist(), images["overlay"].tolist(), strict=True)
-            if name and (path := folder / name).is_file()
-        },
-        explanations=read_explanations(folder),
-    )
-
-
-def _images(folder: Path, where: str) -> Columns:
-    """Read images.csv; the file is there only if an image is a whole field."""
-    text = ("image", "subject", "kind", "flags", "pixel_size_from", "scaled_by", "overlay")
-    numbers = ("cells", "counted", "leukemic", "um_per_px", "red_cells")
-    path = folder / "images.csv"
-    if not path.exists():
-        return {name: np.array([], dtype=str if name in text else np.float64) for name in (*text, *numbers)}
-    return _table(path, where, text=text, numbers=numbers)
 
 
 def _text(path: Path, where: str) -> str:
@@ -464,13 +359,13 @@ def _failures(folder: Path, where: str) -> Columns:
     return _table(path, where, text=("image", "reason"), numbers=())
 
 
-def _arrays(path: Path, where: str, names: Sequence[str], *, optional: Sequence[str] = ()) -> dict[str, np.ndarray]:
-    """Read named arrays from an .npz file, never pickled objects; optional ones if they are there."""
+def _arrays(path: Path, where: str, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Read named arrays from an .npz file, never pickled objects."""
     if not path.exists():
         _text(path, where)
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in (*names, *(name for name in optional if name in arrays))}
+            return {name: arrays[name] for name in names}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise _unusable(path, where, str(error)) from error
 

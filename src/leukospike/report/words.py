@@ -1,6 +1,7 @@
 """What the figures mean, in words for people who read smears rather than programs."""
 
 import math
+import re
 
 from leukospike.report.inputs import Interval, Metrics, Run
 
@@ -313,3 +314,14 @@ def _percent_interval(interval: Interval) -> str:
         return ""
     mark = NO_WIDTH_MARK if _has_no_width(interval) else ""
     return f" ({100 * interval.low:.1f} to {100 * interval.high:.1f} %{mark})"
+
+
+def as_options(text: str) -> str:
+    """Show arguments, which stand in backticks, as the options of the command line that they are.
+
+    Examples
+    --------
+    >>> as_options("Give `pixel_size`, which holds for all.")
+    'Give --pixel-size, which holds for all.'
+    """
+    return re.sub(r"`([a-z_]+)`", lambda match: "--" + match[1].replace("_", "-"), text)

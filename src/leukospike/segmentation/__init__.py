@@ -7,7 +7,7 @@ refuses images that cannot be read, `result` joins the four, and `overlay` draws
 "segmentation".
 """
 
-from leukospike.segmentation.first_wave import GREY_PER_STEP, segment_by_first_wave
+from leukospike.segmentation.first_wave import GREY_PER_STEP, wave_pictures
 from leukospike.segmentation.instances import Box, Instances, find_cells
 from leukospike.segmentation.light import Light, estimate_light
 from leukospike.segmentation.morphology import (
@@ -45,7 +45,7 @@ __all__ = [
     "overlay",
     "pixel_size_from_red_cells",
     "quality_of",
-    "segment_by_first_wave",
     "segment_pixels",
     "stored_pixel_size",
+    "wave_pictures",
 ]

@@ -1,61 +1,37 @@
-"""The original's "segmentation": first spike waves, written as images."""
-
-from collections.abc import Sequence
-from pathlib import Path
+"""The original's "segmentation": first spike waves, as pictures."""
 
 import numpy as np
 import torch
+from jaxtyping import UInt8
 
-from leukospike.datasets import Record
-from leukospike.datasets.decoding import decoded
-from leukospike.failures import Failure
-from leukospike.images.reading import Picture, luma
-from leukospike.jobs import Progress, silent
-from leukospike.segmentation.files import name_failure, output_stem, write_pixels
+from leukospike.images.reading import luma
 from leukospike.spikes import SILENT, latency_map
 
-_WAVE, _LATENCY = "_first_wave.png", "_latency.png"
+PICTURES = ("first_wave", "latency")
+"""What `wave_pictures` returns."""
 
 GREY_PER_STEP = 17
 """Grey levels between one spike time and the next: 255 spikes first, 17 last, 0 is silent."""
 
 
-def segment_by_first_wave(
-    records: Sequence[Record], out: Path, *, progress: Progress = silent
-) -> tuple[list[Path], list[Failure]]:
-    """Write, for each image, its first spike wave and its latencies, at the image's own size.
-
-    `<image without suffix>_first_wave.png` holds 255 where a pixel spikes first, else 0;
-    `<image without suffix>_latency.png` holds 255 for the first spike time, 17 less for each later one, and 0 for
-    silent pixels. The two rows and columns at each border, which the 5 x 5 kernels cannot reach, are silent.
+def wave_pictures(pixels: UInt8[np.ndarray, "rows columns 3"]) -> dict[str, UInt8[np.ndarray, "rows columns"]]:
+    """Return the first spike wave of an image and its latencies, at its own size.
 
     Parameters
     ----------
-    records : sequence of Record
-    out : Path
-        An existing folder; sub-folders are made as the images have them.
-    progress : Progress
+    pixels : ndarray of shape (rows, columns, 3)
+        RGB, uint8, 0-255.
 
     Returns
     -------
-    written : list of Path
-        The first-wave images.
-    failures : list of Failure
+    dict of str to ndarray of shape (rows, columns), uint8
+        ``first_wave``: 255 where a pixel spikes first, else 0. ``latency``: 255 for the first spike time,
+        `GREY_PER_STEP` less for each later one, and 0 for silent pixels. The two rows and columns at each border, which
+        the 5 x 5 kernels cannot reach, are silent.
     """
-    written: list[Path] = []
-    failures: list[Failure] = []
-    names: set[str] = set()
-    for done, (record, result) in enumerate(decoded(records), start=1):
-        stem = output_stem(record.image, names)
-        if not isinstance(result, Picture):
-            failures.append(Failure(record.image, str(result)))
-        elif (failure := name_failure(record.image, stem)) is not None:
-            failures.append(failure)
-        else:
-            latency = latency_map(torch.from_numpy(luma(result.pixels))[None, None]).latency[0].numpy()
-            latency = np.pad(latency, 2, constant_values=SILENT)
-            write_pixels(out / f"{stem}{_WAVE}", np.where(latency == 0, 255, 0).astype(np.uint8))
-            write_pixels(out / f"{stem}{_LATENCY}", ((SILENT - latency) * GREY_PER_STEP).astype(np.uint8))
-            written.append(out / f"{stem}{_WAVE}")
-        progress("segment", done, len(records))
-    return written, failures
+    latency = latency_map(torch.from_numpy(luma(pixels))[None, None]).latency[0].numpy()
+    latency = np.pad(latency, 2, constant_values=SILENT)
+    return {
+        "first_wave": np.where(latency == 0, 255, 0).astype(np.uint8),
+        "latency": ((SILENT - latency) * GREY_PER_STEP).astype(np.uint8),
+    }

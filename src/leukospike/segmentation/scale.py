@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from leukospike.errors import ConfigError
-from leukospike.images.reading import Picture
+from leukospike.images.reading import PLAUSIBLE_UM_PER_PX, Picture
 from leukospike.segmentation.red_cells import LEAST_AGREEING, MIN_RED_CELLS_SEEN, SAME_SIZE
 
 RED_CELL_UM = 7.2
@@ -52,6 +52,24 @@ class PixelSize:
         if not (np.isfinite(self.um_per_px) and self.um_per_px > 0):
             msg = f"PixelSize: um_per_px must be positive, got {self.um_per_px}. Give micrometres per pixel."
             raise ConfigError(msg)
+
+    @classmethod
+    def given(cls, um_per_px: float | None, *, where: str) -> "PixelSize | None":
+        """Check a pixel size that somebody gave; None if nobody did.
+
+        Raises
+        ------
+        ConfigError
+            If no microscope has it.
+        """
+        if um_per_px is None:
+            return None
+        low, high = PLAUSIBLE_UM_PER_PX
+        if not low <= um_per_px <= high:
+            msg = f"`pixel_size` must be {low:g} to {high:g} micrometres, as microscopes have it"
+            advice = "Give the width of the field over its pixels."
+            raise ConfigError(msg, where=where, got=f"{um_per_px:g}", advice=advice)
+        return cls(um_per_px, "given")
 
     @property
     def red_cell_px(self) -> float:

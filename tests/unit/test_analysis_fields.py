@@ -11,8 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
-from leukospike.analysis.scorers import RunScorer
-from leukospike.analysis.scoring import Analysis, analyze_cells
+from leukospike.analysis.analyze import analyze_images
+from leukospike.analysis.judges import SpikeRunJudge
+from leukospike.analysis.result import Analysis
 from leukospike.datasets import Record
 from leukospike.images.framing import Framing
 from leukospike.images.reading import pixel_digest, write_png
@@ -23,6 +24,7 @@ from leukospike.original.preprocessing import Normalisation
 from leukospike.segmentation import CELL_COLUMNS, PixelSize
 from leukospike.segmentation.class_maps import Reading
 from leukospike.segmentation.looks import ScaleFrom
+from leukospike.segmentation.methods import SegmentationMethod
 from leukospike.settings import Kind
 from leukospike.smears import CellKind, DrawnField, draw_cell, draw_field, subject_style
 
@@ -78,11 +80,13 @@ def _records(folder: Path, fields: Sequence[DrawnField], **about) -> list[Record
 
 def _analyze(records, fields, model: FittedModel, out: Path, **options) -> Analysis:
     out.mkdir()
-    return analyze_cells(records, RunScorer([model], "run"), out, segmenter=_Oracle(*fields), **options)
+    method = SegmentationMethod("oracle", _Oracle(*fields), "0")
+    return analyze_images(records, SpikeRunJudge((model,), "run"), out, method=method, **options)
 
 
 def _summary(out: Path) -> dict:
-    return json.loads((out / "summary.json").read_text())
+    summary = json.loads((out / "summary.json").read_text())
+    return summary | {"notices": [notice["text"] for notice in summary["notices"]]}
 
 
 def test_each_white_cell_of_a_field_has_a_row_with_its_place(drawn, model: FittedModel, tmp_path: Path):

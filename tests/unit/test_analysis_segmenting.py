@@ -13,15 +13,19 @@ import pytest
 import torch
 from PIL import Image
 
+from leukospike.analysis import keeping, segmenting
+from leukospike.analysis.engine import Engine, InOrder, Threads
+from leukospike.analysis.segmenting import Segmented, segment_images
 from leukospike.datasets import Record, collect_images
 from leukospike.errors import ConfigError
 from leukospike.images.reading import Picture, pixel_digest, write_png
 from leukospike.segmentation import CELL_COLUMNS, Segmentation
-from leukospike.segmentation import files as files_module
 from leukospike.segmentation.class_maps import Reading, read_classes
-from leukospike.segmentation.files import IMAGE_COLUMNS, segment_files, segmented
+from leukospike.segmentation.facts import IMAGE_COLUMNS
 from leukospike.segmentation.light import Light
+from leukospike.segmentation.methods import SegmentationMethod
 from leukospike.segmentation.network import default_segmenter
+from leukospike.segmentation.result import segment_pixels
 from leukospike.segmentation.scale import PixelSize
 from leukospike.smears import CellKind, DrawnField, draw_cell, draw_field, subject_style
 
@@ -71,6 +75,21 @@ def pictures() -> list[tuple[Record, Picture]]:
     return result
 
 
+def segmented(pictures, segmenter, engine: Engine | None = None):
+    """Segment pictures through an engine, as the stages do."""
+
+    def work(item: tuple[Record, Picture]) -> Segmentation:
+        return segment_pixels(item[0].image, item[1].pixels, segmenter)
+
+    for (record, picture), segmentation in (engine or Threads()).map(work, pictures, alone=keeping._is_large):
+        yield record, picture, segmentation
+
+
+def segment_files(records: list[Record], out: Path, segmenter, **options) -> Segmented:
+    """Segment files with a segmenter that has no weights."""
+    return segment_images(records, out, SegmentationMethod("test", segmenter, "0"), **options)
+
+
 def _assert_same(one: Segmentation, other: Segmentation) -> None:
     np.testing.assert_array_equal(one.mask, other.mask)
     np.testing.assert_array_equal(one.instances.labels, other.instances.labels)
@@ -83,12 +102,12 @@ def _assert_same(one: Segmentation, other: Segmentation) -> None:
 
 
 def test_side_by_side_is_one_by_one(pictures):
-    together = list(segmented(pictures, _shipped, pixel_size=None))
+    together = list(segmented(pictures, _shipped))
     assert [record for record, *_ in together] == [record for record, _ in pictures]
     assert sum(len(segmentation.cells) for *_, segmentation in together) >= len(pictures) / 2
     for (record, picture, segmentation), given in zip(together, pictures, strict=True):
         assert (record, picture) == given
-        [(_, _, alone)] = segmented([given], _shipped, pixel_size=None)
+        [(_, _, alone)] = segmented([given], _shipped, InOrder())
         _assert_same(segmentation, alone)
 
 
@@ -101,7 +120,7 @@ def test_order_is_kept_where_the_first_takes_longest(pictures):
         ended.append(number)
         return _nothing(pixels)
 
-    names = [record.image for record, *_ in segmented(pictures, slow_first, pixel_size=None)]
+    names = [record.image for record, *_ in segmented(pictures, slow_first)]
     assert names == [record.image for record, _ in pictures]
     assert ended[0] != 0
 
@@ -115,12 +134,12 @@ def test_few_images_are_held_at_a_time(pictures):
             taken += 1
             yield picture
 
-    ahead = [taken - done for done, _ in enumerate(segmented(counted(), _nothing, pixel_size=None))]
+    ahead = [taken - done for done, _ in enumerate(segmented(counted(), _nothing))]
     assert 2 < max(ahead) <= 8
 
 
 def test_large_images_go_alone_and_with_all_threads(pictures, monkeypatch):
-    monkeypatch.setattr(files_module, "_LARGE_VALUES", 3 * 300 * 300)
+    monkeypatch.setattr(keeping, "_LARGE_VALUES", 3 * 300 * 300)
     seen: dict[int, tuple[bool, int]] = {}
     running, most = 0, 0
     lock = threading.Lock()
@@ -137,7 +156,7 @@ def test_large_images_go_alone_and_with_all_threads(pictures, monkeypatch):
             running -= 1
         return _nothing(pixels)
 
-    list(segmented(pictures, noted, pixel_size=None))
+    list(segmented(pictures, noted))
     for _, picture in pictures:
         large = picture.pixels.shape[0] > 300
         assert seen[id(picture.pixels)] == ((True, THREADS) if large else (False, 1))
@@ -151,19 +170,19 @@ def test_a_lone_image_has_all_threads(pictures):
         seen.append(torch.get_num_threads())
         return _nothing(pixels)
 
-    list(segmented(pictures[:1], noted, pixel_size=None))
+    list(segmented(pictures[:1], noted))
     assert seen == [THREADS]
 
 
 def test_threads_of_the_caller_are_left_as_they_were(pictures):
-    list(segmented(pictures[:4], _shipped, pixel_size=None))
+    list(segmented(pictures[:4], _shipped))
     assert torch.get_num_threads() == THREADS
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(torch.get_num_threads).result() == THREADS
 
 
 def test_nothing_to_segment():
-    assert list(segmented([], _shipped, pixel_size=None)) == []
+    assert list(segmented([], _shipped)) == []
 
 
 def test_an_error_is_raised_in_its_place(pictures):
@@ -173,7 +192,7 @@ def test_an_error_is_raised_in_its_place(pictures):
             raise ConfigError(msg)
         return _nothing(pixels)
 
-    results = segmented(pictures, refused, pixel_size=None)
+    results = segmented(pictures, refused)
     assert [next(results)[0].image for _ in range(3)] == ["0.png", "1.png", "2.png"]
     with pytest.raises(ConfigError, match="refused"):
         next(results)
@@ -190,7 +209,6 @@ def test_red_cells_and_their_interval_are_empty_where_none_were_counted(tmp_path
     write_png(tmp_path / "in" / "stated.png", field.pixels, um_per_px=0.125)
     write_png(tmp_path / "in" / "blank.png", np.full((99, 99, 3), 200, np.uint8))
     records = [_record(f"{name}.png", tmp_path / "in") for name in ("seen", "stated", "blank")]
-    (tmp_path / "out").mkdir()
 
     given: list[float | None] = []
 
@@ -229,7 +247,6 @@ def test_images_of_one_frame_are_measured_by_one_pixel_size(tmp_path):
         classes = np.ascontiguousarray(masks.get(name, _classes(field)[:-40]))
         return Reading(classes, red_cells=diameters[name])
 
-    (tmp_path / "out").mkdir()
     done = segment_files([_record(f"{name}.png", tmp_path / "in") for name in frames], tmp_path / "out", known)
     images = done.images.set_index("image")
     agreed = round(7.2 / 58, 5)
@@ -280,9 +297,9 @@ def test_what_is_said_of_an_image_is_in_its_row_and_its_cells_stay(tmp_path):
 def test_images_without_cells_are_counted_by_what_is_said_of_them():
     flags = ["blank", "", "not_a_smear out_of_focus", "blank", "blank"]
     images = pd.DataFrame({"cells": [0, 0, 0, 0, 2], "flags": flags})
-    counted = files_module.Segmented(images, pd.DataFrame(), ()).without_cells
+    counted = Segmented(images, pd.DataFrame(), ()).without_cells
     assert list(counted.items()) == [("blank", 2), ("not_a_smear", 1), ("nothing_found", 1), ("out_of_focus", 1)]
-    assert files_module.Segmented(images[4:], pd.DataFrame(), ()).without_cells == {}
+    assert Segmented(images[4:], pd.DataFrame(), ()).without_cells == {}
 
 
 def test_labels_hold_the_numbers_of_the_table_and_part_cells_that_touch(tmp_path):
@@ -297,7 +314,6 @@ def test_labels_hold_the_numbers_of_the_table_and_part_cells_that_touch(tmp_path
     stained = np.array([[0, 0, 0], [190, 150, 210], [90, 50, 130]])[classes]
     stained = np.clip(stained + np.random.default_rng(0).normal(0, 12, stained.shape), 0, 255).astype(np.uint8)
     write_png(tmp_path / "in" / "a.png", np.where(classes[..., None] > 0, stained, field.pixels))
-    (tmp_path / "out").mkdir()
     segmented = segment_files([_record("a.png", tmp_path / "in")], tmp_path / "out", lambda *_: Reading(classes))
     with Image.open(tmp_path / "out" / "a_labels.png") as image:
         assert image.mode == "I;16"
@@ -322,18 +338,11 @@ def test_each_column_is_explained_in_the_docs(table: str, columns: tuple[str, ..
     assert sorted(explained) == sorted(columns)
 
 
-def test_labels_keep_numbers_above_one_byte(tmp_path):
-    labels = np.array([[0, 1, 255], [256, 300, 65_535]], np.uint16)
-    files_module.write_pixels(tmp_path / "a.png", labels)
-    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "a.png")), labels)
-
-
 def test_more_cells_than_labels_can_number_are_a_failure(tmp_path, monkeypatch):
-    monkeypatch.setattr(files_module, "_MOST_CELLS", 2)
+    monkeypatch.setattr(segmenting, "_MOST_CELLS", 2)
     field = _field()
     write_png(tmp_path / "in" / "three.png", field.pixels)
     write_png(tmp_path / "in" / "none.png", field.pixels[:, ::-1].copy())
-    (tmp_path / "out").mkdir()
     maps = {pixel_digest(field.pixels): _classes(field)}
     segmented = segment_files(
         [_record(name, tmp_path / "in") for name in ("three.png", "none.png")],
@@ -379,7 +388,6 @@ def test_folder_named_as_a_result_loses_no_other_image(tmp_path: Path, folder: s
         path.parent.mkdir(parents=True, exist_ok=True)
         write_png(path, np.full((40, 40, 3), 200, np.uint8))
     records = collect_images([tmp_path / "in"])
-    (tmp_path / "out").mkdir()
     done = segment_files(records, tmp_path / "out", _nothing)
     assert [failure.image for failure in done.failures] == [f"{folder}/b.png"]
     assert done.images["image"].tolist() == ["a.png"]

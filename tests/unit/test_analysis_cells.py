@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 import torch
 
-from leukospike.analysis.scorers import RunScorer
-from leukospike.analysis.scoring import Analysis, analyze_cells
+from leukospike.analysis.analyze import analyze_images
+from leukospike.analysis.judges import SpikeRunJudge
+from leukospike.analysis.result import Analysis
 from leukospike.datasets import Record, collect_images
 from leukospike.errors import WeightsError
 from leukospike.images.reading import luma, read_image, write_png
@@ -38,6 +39,10 @@ def model() -> FittedModel:
     return _model()
 
 
+def _texts(summary: dict) -> list[str]:
+    return [notice["text"] for notice in summary["notices"]]
+
+
 def _noise(seed: int, side: int = 40) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
 
@@ -54,7 +59,7 @@ def cells(tmp_path: Path) -> Path:
 
 def _analyze(source: Path | Sequence[Record], models: Sequence[FittedModel], out: Path, **options) -> Analysis:
     records = collect_images([source]) if isinstance(source, Path) else source
-    return analyze_cells(records, RunScorer(models, "run"), out, **options)
+    return analyze_images(records, SpikeRunJudge(tuple(models), "run"), out, **options)
 
 
 def test_cells_table_has_its_columns_in_order_and_a_row_an_image(cells: Path, model: FittedModel, tmp_path: Path):
@@ -91,7 +96,7 @@ def test_several_models_are_averaged(cells: Path, tmp_path: Path):
     assert together.cells["probability"].to_numpy() == pytest.approx(np.mean(alone, axis=0), abs=1e-6)
     summary = json.loads((tmp_path / "all" / "summary.json").read_text())
     assert (summary["model"]["folds"], summary["model"]["networks"]) == (3, 3)
-    assert any("mean of 3 networks, one of each of the 3 folds" in notice for notice in summary["notices"])
+    assert any("mean of 3 networks, one of each of the 3 folds" in notice for notice in _texts(summary))
     assert summary["prevalence"] is None
 
 
@@ -120,7 +125,7 @@ def test_blank_image_is_flagged_and_gets_no_probability(cells: Path, model: Fitt
     assert analysis.subjects[["cells", "counted"]].to_numpy().tolist() == [[3, 2], [3, 3]]
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert (summary["images"], summary["scored"]) == (7, 6)
-    assert any("1 image is blank" in notice for notice in summary["notices"])
+    assert any("1 image is blank" in notice for notice in _texts(summary))
 
 
 def test_subject_of_blank_images_only_is_not_listed(tmp_path: Path, model: FittedModel):
@@ -161,16 +166,18 @@ def test_nothing_readable_gives_empty_tables(tmp_path: Path, model: FittedModel)
 def test_no_failures_no_file(cells: Path, model: FittedModel, tmp_path: Path):
     _analyze(cells, [model], tmp_path / "out")
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert names == {"cells.csv", "subjects.csv", "summary.json", "thumbnails.npz"}
+    assert names == {"cells.csv", "recipe.json", "subjects.csv", "summary.json", "thumbnails.npz"}
 
 
 def test_more_cells_than_are_scored_at_a_time(tmp_path: Path, model: FittedModel):
-    write_png(tmp_path / "a.png", _noise(0))
-    records = [Record(path=tmp_path / "a.png", image=f"{n:03}.png", label=None, subject=None) for n in range(70)]
+    records = [Record(path=tmp_path / f"{n:03}.png", image=f"{n:03}.png", label=None, subject=None) for n in range(70)]
+    for number, record in enumerate(records):
+        write_png(record.path, _noise(number))
     steps: list[tuple[str, int, int]] = []
     analysis = _analyze(records, [model], tmp_path / "out", progress=lambda *step: steps.append(step))
     assert analysis.cells["image"].tolist() == [record.image for record in records]
-    assert analysis.cells["probability"].to_numpy() == pytest.approx(analysis.cells["probability"][0], abs=1e-6)
+    maps = np.stack([spike_map(luma(read_image(record.path).pixels), size=SIDE, window=9) for record in records])
+    assert analysis.cells["probability"].to_numpy() == pytest.approx(model.probabilities(maps), abs=1e-6)
     assert steps == [("analyze", done, 70) for done in range(1, 71)]
 
 
@@ -196,7 +203,7 @@ def test_drawn_cells_and_unknown_subjects_are_said(tmp_path: Path, model: Fitted
     _analyze(tmp_path / "in", [model], tmp_path / "out")
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["generated"] is True
-    assert any(notice.startswith("No subjects are known") for notice in summary["notices"])
+    assert any(notice.startswith("No subjects are known") for notice in _texts(summary))
 
 
 def test_weights_that_give_no_probability_are_refused(cells: Path, tmp_path: Path):

@@ -9,14 +9,21 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from leukospike.analysis.scorers import SUBJECT_COLUMNS, CellSize, ShippedScorer
-from leukospike.analysis.scoring import OUTLIER, Analysis, analyze_cells
+from leukospike.analysis.analyze import analyze_images
+from leukospike.analysis.flags import OUTLIER
+from leukospike.analysis.judges import CropView, Judgements, PackageJudge
+from leukospike.analysis.reading import CellSize, ReadCell, ReadImage
+from leukospike.analysis.result import Analysis
+from leukospike.analysis.tables import POSTERIOR_COLUMNS
 from leukospike.classification.classifier import default_classifier
 from leukospike.classification.explanation import default_explainer, read_explanations
 from leukospike.classification.source import SHARES, diameter_of
+from leukospike.confidence import score_subjects
 from leukospike.datasets import collect_images
 from leukospike.segmentation.class_maps import Reading
+from leukospike.segmentation.methods import SegmentationMethod
 from leukospike.segmentation.scale import PixelSize
+from leukospike.settings import Kind
 
 SIDE = 450
 
@@ -47,8 +54,19 @@ def _analysis(
     def segmenter(pixels, *_):
         return Reading(np.where((pixels.max(axis=2) < 150) & (pixels.max(axis=2) > 4), 2, 0).astype(np.uint8))
 
-    scorer = ShippedScorer(default_classifier())
-    return analyze_cells(collect_images([folder]), scorer, out, segmenter=segmenter if with_cells else None, **options)
+    method = SegmentationMethod("threshold", segmenter, "0") if with_cells else None
+    return analyze_images(collect_images([folder]), PackageJudge(default_classifier()), out, method=method, **options)
+
+
+def _image(picture: np.ndarray, size: CellSize | None) -> ReadImage:
+    """Take a picture as if it had been cut out of an image, in which the cell had a size."""
+    view = CropView()
+    seen = view.see(picture)
+    cell = ReadCell(view.is_blank(seen), (), size, None)
+    nothing = np.zeros((1, 64, 64, 3), np.uint8)
+    return ReadImage(
+        Kind.CELL, (cell,), seen[None], nothing, is_generated=False, scaled_by="", facts=None, overlay=None
+    )
 
 
 def test_cells_have_a_set_and_a_distance(tmp_path: Path):
@@ -109,9 +127,9 @@ def test_outliers_take_no_part_in_subjects(tmp_path: Path):
 
 
 def test_only_counted_cells_are_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    scored = ShippedScorer.scored
+    judge = PackageJudge.judge
     outlier = np.array([False, True, False])
-    monkeypatch.setattr(ShippedScorer, "scored", lambda scorer: replace(scored(scorer), outlier=outlier))
+    monkeypatch.setattr(PackageJudge, "judge", lambda itself, images: replace(judge(itself, images), outlier=outlier))
     pictures = {f"{n}.png": _picture(seed=n) for n in range(3)}
     analysis = _analysis(tmp_path / "in", tmp_path / "out", pictures, explainer=default_explainer())
     assert analysis.cells["flags"].tolist() == ["", "outlier", ""]
@@ -122,8 +140,8 @@ def test_image_without_a_cell_is_counted_neither_as_given_nor_as_moved(tmp_path:
     glass = np.full((200, 200, 3), 230, np.uint8)
     pictures = {"a.png": _picture(), "b.png": _picture(background=230, side=300), "glass.png": glass}
     notices = _analysis(tmp_path / "in", tmp_path / "out", pictures).notices
-    assert notices[0].startswith("Scored as given, since already like C-NMC's: 1 image.")
-    assert notices[1].startswith("1 cell was cut out and moved")
+    assert notices[0].text.startswith("Scored as given, since already like C-NMC's: 1 image.")
+    assert notices[1].text.startswith("1 cell was cut out and moved")
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["model"]["moved"] == 1
 
 
@@ -133,57 +151,56 @@ def test_prevalence_moves_the_posterior_of_subjects_and_nothing_else(tmp_path: P
     rare = _analysis(tmp_path / "2", tmp_path / "out2", pictures, prevalence=0.01)
     pd.testing.assert_series_equal(even.cells["probability"], rare.cells["probability"])
     if len(even.subjects):
-        assert set(SUBJECT_COLUMNS) <= set(even.subjects.columns)
+        assert set(POSTERIOR_COLUMNS) <= set(even.subjects.columns)
         assert rare.subjects["posterior"][0] < even.subjects["posterior"][0]
 
 
-def _shown(scorer: ShippedScorer, sizes: list[CellSize]) -> np.ndarray:
-    """Show as many equal discs of such sizes, and give the diameters at which they are judged."""
+def _judged_discs(sizes: list[CellSize]) -> tuple[Judgements, np.ndarray]:
+    """Judge as many equal discs of such sizes, and return the diameters at which they are judged."""
     rows, columns = np.mgrid[:450, :450] - 225
     disc = np.where((np.hypot(rows, columns) < 100)[..., None], [120, 80, 160], 0).astype(np.uint8)
     disc[::3] = np.where(disc[::3] > 0, disc[::3] + 20, 0)  # an even disc has no spread of colours
-    for size in sizes:
-        scorer.take(disc, size)
-    scorer.scored()
-    return np.array([diameter_of(crop) for crop in scorer.judged_crops])
+    images = [_image(disc, size) for size in sizes]
+    judgements = PackageJudge(default_classifier()).judge(images)
+    move = judgements.move
+    assert move is not None
+    judged = [move.apply(image.seen[0], place) for place, image in enumerate(images)]
+    return judgements, np.array([diameter_of(crop) for crop in judged])
 
 
 def test_pixels_are_no_measure_beside_micrometres():
     given = PixelSize(0.1, "given")
     in_um = [CellSize(diameter, given, (400, 400)) for diameter in (100.0, 120.0, 140.0)]
     in_px = [CellSize(diameter, None, (900, 900)) for diameter in (300.0, 360.0, 420.0)]
-    alone = _shown(scorer := ShippedScorer(default_classifier()), in_um)
-    assert not any("known of some images" in notice for notice in scorer.notices())
-    mixed = _shown(scorer := ShippedScorer(default_classifier()), in_um + in_px)
+    said, alone = _judged_discs(in_um)
+    judge = PackageJudge(default_classifier())
+    assert "some_pixel_sizes" not in {notice.code for notice in judge.notices(said)}
+    said, mixed = _judged_discs(in_um + in_px)
     np.testing.assert_allclose(mixed, np.tile(alone, 2), rtol=0.02)
     assert alone[0] < alone[1] < alone[2]
-    assert any("known of some images and not of others" in notice for notice in scorer.notices())
+    assert "some_pixel_sizes" in {notice.code for notice in judge.notices(said)}
 
 
 def test_cells_keep_their_sizes_where_red_cells_tell_little_of_the_pixel():
     frame = (480, 640)
     sizes = [PixelSize(um_per_px, "red cells", red_cells=n) for um_per_px, n in ((0.075, 9), (0.060, 3), (0.076, 8))]
-    shown = _shown(ShippedScorer(default_classifier()), [CellSize(120.0, size, frame) for size in (*sizes, None)])
+    _, shown = _judged_discs([CellSize(120.0, size, frame) for size in (*sizes, None)])
     np.testing.assert_allclose(shown, shown[0], rtol=0.01)
 
 
 def test_cells_all_of_one_kind_tell_little_of_their_subject():
-    scorer = ShippedScorer(default_classifier())
-    for seed in range(12):
-        scorer.take(_picture(radius=100, seed=seed), CellSize(60.0, None, (300, 300)))
-    ways, subject = scorer.scored().ways, np.repeat("P1", 12)
+    judge = PackageJudge(default_classifier())
+    images = [_image(_picture(radius=100, seed=seed), CellSize(60.0, None, (300, 300))) for seed in range(12)]
+    ways, subject = judge.judge(images).ways, np.repeat("P1", 12)
     over_all, as_blasts = (
-        scorer.subjects(rows, subject, prevalence=0.02)["posterior"][0] for rows in (ways, ways[-1:])
+        score_subjects(judge.subject_model, rows, subject, prevalence=0.02)[0].posterior for rows in (ways, ways[-1:])
     )
     assert over_all < as_blasts
 
 
 def test_ways_of_judging_move_foreign_cells_and_no_others():
-    scorer = ShippedScorer(default_classifier())
-    scorer.take(_picture(), None)
-    for radius in (80, 90, 100):
-        scorer.take(_picture(radius=radius), CellSize(float(radius), None, (300, 300)))
-    ways = scorer.scored().ways
+    foreign = [_image(_picture(radius=radius), CellSize(float(radius), None, (300, 300))) for radius in (80, 90, 100)]
+    ways = PackageJudge(default_classifier()).judge([_image(_picture(), None), *foreign]).ways
     assert ways.shape == (len(SHARES), 4)
     assert np.ptp(ways[:, 0]) == 0
     assert (np.ptp(ways[:, 1:], axis=0) > 0).all()
@@ -192,11 +209,9 @@ def test_ways_of_judging_move_foreign_cells_and_no_others():
 
 
 def test_cells_that_are_all_rim_are_judged_and_flagged():
-    scorer = ShippedScorer(default_classifier())
     rows, columns = np.mgrid[:SIDE, :SIDE] - SIDE / 2
     away = np.hypot(rows, columns)
     ring = np.where(((away > 100) & (away < 112))[..., None], [100, 50, 120], 0).astype(np.uint8)
-    scorer.take(ring, CellSize(80.0, None, (300, 300)))
-    scored = scorer.scored()
-    assert np.isfinite(scored.ways).all()
-    assert scored.outlier.all()
+    judgements = PackageJudge(default_classifier()).judge([_image(ring, CellSize(80.0, None, (300, 300)))])
+    assert np.isfinite(judgements.ways).all()
+    assert judgements.outlier.all()

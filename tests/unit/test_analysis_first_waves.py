@@ -6,9 +6,10 @@ import numpy as np
 import torch
 from PIL import Image
 
+from leukospike.analysis.segmenting import write_first_waves
 from leukospike.datasets import Record, collect_images
 from leukospike.images.reading import luma, write_png
-from leukospike.segmentation import GREY_PER_STEP, segment_by_first_wave
+from leukospike.segmentation import GREY_PER_STEP
 from leukospike.spikes import SILENT, first_wave, latency_map
 
 
@@ -25,11 +26,9 @@ def _read(path: Path) -> np.ndarray:
 def test_maps_are_those_of_the_spike_front_end_at_the_size_of_the_image(tmp_path: Path):
     pixels = _cell(0)
     write_png(tmp_path / "in" / "P1" / "a.png", pixels)
-    written, failures = segment_by_first_wave(collect_images([tmp_path / "in"]), tmp_path / "out")
-    assert written == [tmp_path / "out" / "P1" / "a_first_wave.png"]
-    assert failures == []
+    assert write_first_waves(collect_images([tmp_path / "in"]), tmp_path / "out") == ()
     grey = torch.from_numpy(luma(pixels))[None, None]
-    wave = _read(written[0])
+    wave = _read(tmp_path / "out" / "P1" / "a_first_wave.png")
     assert wave.shape == (31, 40)
     assert set(np.unique(wave)) == {0, 255}
     np.testing.assert_array_equal(wave[2:-2, 2:-2] == 255, first_wave(grey)[0] == 1)
@@ -43,7 +42,7 @@ def test_maps_are_those_of_the_spike_front_end_at_the_size_of_the_image(tmp_path
 
 def test_black_image_is_silent(tmp_path: Path):
     write_png(tmp_path / "in" / "black.png", np.zeros((20, 20, 3), np.uint8))
-    segment_by_first_wave(collect_images([tmp_path / "in"]), tmp_path / "out")
+    write_first_waves(collect_images([tmp_path / "in"]), tmp_path / "out")
     assert not _read(tmp_path / "out" / "black_first_wave.png").any()
     assert not _read(tmp_path / "out" / "black_latency.png").any()
 
@@ -53,13 +52,14 @@ def test_unreadable_images_are_named_and_the_rest_goes_on(tmp_path: Path):
     (tmp_path / "in" / "empty.png").touch()
     (tmp_path / "in" / "notes.txt").write_text("no image")
     steps: list[tuple[str, int, int]] = []
-    written, failures = segment_by_first_wave(
+    failures = write_first_waves(
         collect_images([tmp_path / "in"]), tmp_path / "out", progress=lambda *step: steps.append(step)
     )
-    assert [path.name for path in written] == ["good_first_wave.png"]
     assert [failure.image for failure in failures] == ["empty.png", "notes.txt"]
     assert all(failure.reason for failure in failures)
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["good_first_wave.png", "good_latency.png"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "failures.csv", "good_first_wave.png", "good_latency.png", "recipe.json",
+    ]  # fmt: skip
     assert steps == [("segment", 1, 3), ("segment", 2, 3), ("segment", 3, 3)]
 
 
@@ -67,9 +67,9 @@ def test_images_that_differ_in_their_suffix_only_do_not_overwrite_each_other(tmp
     (tmp_path / "in").mkdir()
     for number, name in enumerate(("a.bmp", "a.png", "a.tif")):
         Image.fromarray(_cell(number)).save(tmp_path / "in" / name)
-    written, _ = segment_by_first_wave(collect_images([tmp_path / "in"]), tmp_path / "out")
-    assert [path.name for path in written] == ["a_first_wave.png", "a.png_first_wave.png", "a.tif_first_wave.png"]
-    for number, path in enumerate(written):
+    write_first_waves(collect_images([tmp_path / "in"]), tmp_path / "out")
+    for number, name in enumerate(("a", "a.png", "a.tif")):
+        path = tmp_path / "out" / f"{name}_first_wave.png"
         grey = torch.from_numpy(luma(_cell(number)))[None, None]
         np.testing.assert_array_equal(_read(path)[2:-2, 2:-2] == 255, first_wave(grey)[0] == 1)
 
@@ -77,16 +77,14 @@ def test_images_that_differ_in_their_suffix_only_do_not_overwrite_each_other(tmp
 def test_results_stay_in_their_folder_wherever_the_image_lies(tmp_path: Path):
     write_png(tmp_path / "elsewhere" / "a.png", _cell(0))
     record = Record(path=tmp_path / "elsewhere" / "a.png", image="../elsewhere/a.png", label=None, subject=None)
-    written, _ = segment_by_first_wave([record], tmp_path / "out")
-    assert written == [tmp_path / "out" / "elsewhere" / "a_first_wave.png"]
-    assert written[0].exists()
+    assert write_first_waves([record], tmp_path / "out") == ()
+    assert (tmp_path / "out" / "elsewhere" / "a_first_wave.png").exists()
 
 
 def test_name_that_leaves_no_room_is_a_failure(tmp_path: Path):
     name = "x" * 245 + ".png"
     write_png(tmp_path / "a.png", _cell(0))
     record = Record(path=tmp_path / "a.png", image=name, label=None, subject=None)
-    written, [failure] = segment_by_first_wave([record], tmp_path / "out")
-    assert written == []
+    [failure] = write_first_waves([record], tmp_path / "out")
     assert failure.image == name
     assert "must have at most 240 bytes" in failure.reason

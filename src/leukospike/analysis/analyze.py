@@ -1,0 +1,436 @@
+"""Many images and a judge: read, judge, tabulate, each stage once, with what was read kept in a store."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from leukospike.analysis.engine import Engine, Threads
+from leukospike.analysis.folder import OVERLAYS, AnalysisFolder
+from leukospike.analysis.judges import Judge, Judgements, load_judge
+from leukospike.analysis.keeping import Contents, contents_of, keep_missing
+from leukospike.analysis.names import name_failure, output_stem
+from leukospike.analysis.notices import analysis_notices
+from leukospike.analysis.reading import ReadCell, read_image
+from leukospike.analysis.result import Analysis, load_analysis
+from leukospike.analysis.store import KeptImage, Recipe, Store, opened_store
+from leukospike.analysis.summary import Detection, KindCounts, ScaleFacts, Summary
+from leukospike.analysis.tables import DECISIONS, Tables, counted_cells, tabulate
+from leukospike.classification.explanation import (
+    CellToExplain,
+    Explainer,
+    chosen_cells,
+    default_explainer,
+    write_explanations,
+)
+from leukospike.confidence import EVEN
+from leukospike.confidence.calibration import CLOSEST
+from leukospike.datasets import Record, collect_images
+from leukospike.environment import describe_environment
+from leukospike.errors import ConfigError, WeightsError
+from leukospike.evaluation.metrics import THRESHOLD
+from leukospike.failures import Failure
+from leukospike.jobs import Progress, silent
+from leukospike.segmentation import PixelSize
+from leukospike.segmentation.detection import Matches, match_centroids
+from leukospike.segmentation.methods import SegmentationMethod, surrogate
+from leukospike.segmentation.morphology import cell_row, cell_table
+from leukospike.settings import Kind, Runtime
+
+EXPLAINED = 12
+"""Cells that an analysis explains, of those that are counted."""
+
+
+def analyze(
+    paths: Sequence[str | Path],
+    *,
+    out: str | Path | None = None,
+    model: str | Path | None = None,
+    kind: Kind | str = Kind.AUTO,
+    pixel_size: float | None = None,
+    strict: bool = False,
+    prevalence: float | None = None,
+    runtime: Runtime | str = Runtime.TORCH,
+    resume: bool = False,
+    progress: Progress = silent,
+) -> Analysis:
+    """Give cells their probability of being leukemic, and each subject how likely leukemia is.
+
+    Whole fields are segmented; each white cell is cut out and shown as the training cells were. The cells of one call
+    are taken for those of one laboratory.
+
+    Parameters
+    ----------
+    paths : sequence of str or Path
+        Images, folders of images, or CSV manifests.
+    out : str or Path, optional
+        New folder for all results; unless given they go with the returned object, see `Analysis.save`.
+    model : str or Path, optional
+        Run folder, or one of its weights files; the classifier of the package unless given.
+    kind : Kind or str
+        What each image shows; "auto" is told by how many cells it shows, and how large.
+    pixel_size : float, optional
+        Side of a pixel of all images, micrometres. Unless given: what a file states, else what red cells show.
+    strict : bool
+        Give no cells of an image of whose quality anything is said.
+    prevalence : float, optional
+        Share of leukemia among those examined, for the posterior of subjects; one half unless given. Only with the
+        classifier of the package.
+    runtime : Runtime or str
+        What computes the classifier of the package.
+    resume : bool
+        Carry on what an interrupted call left in `out`.
+    progress : Progress
+        Such as a `jobs.Job`.
+
+    Returns
+    -------
+    Analysis
+
+    Raises
+    ------
+    ConfigError
+        If a setting is impossible.
+    DataError
+        If a path does not exist or no image is found.
+    RunError
+        If `out` holds something, or is to be resumed and is of other settings.
+    WeightsError
+        If `model` holds no usable model.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> import leukospike as ls
+    >>> from leukospike.smears import SmearConfig, generate_cohort
+    >>> with TemporaryDirectory() as folder:
+    ...     cohort = SmearConfig(n_subjects=2, cells_per_subject=2, fields_per_subject=0)
+    ...     _ = generate_cohort(cohort, Path(folder) / "cohort")
+    ...     analysis = ls.analyze([Path(folder) / "cohort"])
+    >>> len(analysis.cells)
+    4
+    """
+    where = "analyze"
+    if prevalence is not None and not CLOSEST <= prevalence <= 1 - CLOSEST:
+        msg = f"`prevalence` must be from {CLOSEST:g} to {1 - CLOSEST:g}"
+        raise ConfigError(msg, where=where, got=f"{prevalence:g}", advice="Give a share, not per cent.")
+    for name, given in (("prevalence", prevalence is not None), ("runtime", runtime == Runtime.ONNX)):
+        if given and model is not None:
+            msg = f"`{name}` must go with the classifier of the package"
+            raise ConfigError(msg, where=where, got="it with `model`", advice="Leave one out.")
+    judge = load_judge(None if model is None else Path(model), runtime=Runtime(runtime))
+    size = PixelSize.given(pixel_size, where=where)
+    records = collect_images([Path(path) for path in paths])
+    temporary = None
+    if out is None:
+        temporary = TemporaryDirectory(prefix="leukospike-")
+        out = Path(temporary.name) / "analysis"
+    analysis = analyze_images(
+        records,
+        judge,
+        Path(out),
+        method=surrogate(),
+        kind=Kind(kind),
+        pixel_size=size,
+        strict=strict,
+        prevalence=EVEN if prevalence is None else prevalence,
+        explainer=default_explainer() if model is None else None,
+        resume=resume,
+        progress=progress,
+    )
+    return replace(analysis, temporary=temporary)
+
+
+def analyze_images(
+    records: Sequence[Record],
+    judge: Judge,
+    out: Path,
+    *,
+    method: SegmentationMethod | None = None,
+    kind: Kind = Kind.AUTO,
+    pixel_size: PixelSize | None = None,
+    strict: bool = False,
+    prevalence: float = EVEN,
+    explainer: Explainer | None = None,
+    engine: Engine | None = None,
+    resume: bool = False,
+    progress: Progress = silent,
+) -> Analysis:
+    """Give each cell its probability, and each subject the mean of its counted cells.
+
+    Cells that the border of a field cuts and outliers are scored, flagged and not counted: they take no part in what is
+    said of subjects and images. A field that cannot be read, such as a blank one, has a row in `images.csv` with its
+    flags, and no cells.
+
+    Parameters
+    ----------
+    records : sequence of Record
+    judge : Judge
+    out : Path
+        New or empty folder, or what an interrupted call left. Written into it: `cells.csv`, `subjects.csv`,
+        `summary.json`, `thumbnails.npz`, `recipe.json`; if an image could not be used, `failures.csv`; with a method
+        `images.csv`; if there is a field, `overlays/`.
+    method : SegmentationMethod, optional
+        Without it all images are taken for single cells, and cells have neither place nor measures.
+    kind, pixel_size, strict
+        As of `reading.read_image`.
+    prevalence : float
+        Of leukemia among those examined; for judges that give subjects a posterior.
+    explainer : Explainer, optional
+        Of the package's classifier: explains `EXPLAINED` cells, to `explanations.json` and `explanations.npz`.
+    engine : Engine, optional
+        Reads the images; `engine.Threads` unless given.
+    resume : bool
+        Carry on what was interrupted: it ends with the tables of an uninterrupted call.
+    progress : Progress
+
+    Returns
+    -------
+    Analysis
+
+    Raises
+    ------
+    RunError
+        If `out` holds something, or is to be resumed and is of another recipe.
+    WeightsError
+        If the judge gives a cell that is not blank no probability.
+    """
+    recipe = _recipe(judge, method, kind, pixel_size, strict=strict, prevalence=prevalence)
+    folder = AnalysisFolder(out)
+    read = partial(
+        read_image,
+        segmenter=None if method is None else method.segmenter,
+        view=judge.view,
+        kind=kind,
+        pixel_size=pixel_size,
+        strict=strict,
+    )
+    with opened_store(out, recipe, resume=resume) as store:
+        contents = contents_of(records)
+        if store.finished_with is not None:
+            store.require_same_images(contents.digest)
+            return load_analysis(out)
+        failures = keep_missing(
+            records,
+            contents,
+            store,
+            read,
+            store.keep_read,
+            engine=engine or Threads(),
+            stage="analyze",
+            progress=progress,
+        )
+        listing = _listing(records, contents, store, failures)
+        judgements = judge.judge(listing.images)
+        _require_probabilities(listing, judgements, judge)
+        tables = tabulate(
+            listing.records,
+            listing.images,
+            listing.overlays,
+            judgements,
+            judge,
+            with_measures=method is not None,
+            prevalence=prevalence,
+        )
+        for image, key, overlay in zip(listing.images, listing.keys, listing.overlays, strict=True):
+            if image.kind is Kind.FIELD:
+                store.write_picture(key, "overlay", out / overlay)
+        if explainer is not None:
+            write_explanations(out, explainer.explain(_worth_explaining(listing, tables, judgements)))
+        folder.write(tables, listing.failures, with_images=method is not None)
+        folder.write_thumbnails(
+            tables.cells["image"].to_list(),
+            [_number(cell) for image in listing.images for cell in image.cells],
+            (image.thumbnails for image in listing.images if image.cells),
+        )
+        summary = _summary(listing, tables, judgements, judge, kind, prevalence, n_images=len(records))
+        folder.write_summary(summary)
+        store.finish(contents.digest)
+    return Analysis(tables, listing.failures, summary, out)
+
+
+@dataclass(frozen=True)
+class _Listing:
+    """The images that could be used, in their order."""
+
+    records: list[Record]
+    images: list[KeptImage]
+    keys: list[str]
+    overlays: list[str]
+    """Where the outlines of each field are, relative to the results."""
+    failures: tuple[Failure, ...]
+
+
+def _listing(records: Sequence[Record], contents: Contents, store: Store, failures: Mapping[str, Failure]) -> _Listing:
+    """List what was read, and what could not be used."""
+    listing = _Listing([], [], [], [], ())
+    names: set[str] = set()
+    failed: list[Failure] = []
+    failed_keys = {
+        key: failures[record.image].reason
+        for record, key in zip(records, contents.keys, strict=True)
+        if record.image in failures
+    }
+    for record, key in zip(records, contents.keys, strict=True):
+        if key not in store:
+            failed.append(failures.get(record.image) or Failure(record.image, failed_keys[key]))
+            continue
+        image = store.read(key)
+        overlay = ""
+        if image.kind is Kind.FIELD:
+            stem = output_stem(record.image, names)
+            if (failure := name_failure(record.image, stem)) is not None:
+                failed.append(failure)
+                continue
+            overlay = f"{OVERLAYS}/{stem}_overlay.png"
+        listing.records.append(record)
+        listing.images.append(image)
+        listing.keys.append(key)
+        listing.overlays.append(overlay)
+    return replace(listing, failures=tuple(failed))
+
+
+def _recipe(
+    judge: Judge,
+    method: SegmentationMethod | None,
+    kind: Kind,
+    pixel_size: PixelSize | None,
+    *,
+    strict: bool,
+    prevalence: float,
+) -> Recipe:
+    """Say what decides the results."""
+    return Recipe(
+        "analyze",
+        metadata.version("leukospike"),
+        {
+            "model": judge.facts.digest,
+            "method": None if method is None else method.digest,
+            "kind": kind.value,
+            "pixel_size": None if pixel_size is None else pixel_size.um_per_px,
+            "strict": strict,
+            "prevalence": prevalence if judge.subject_model is not None else None,
+        },
+    )
+
+
+def _require_probabilities(listing: _Listing, judgements: Judgements, judge: Judge) -> None:
+    """Refuse weights that give a cell that is not blank no probability."""
+    owners = (
+        (record, cell) for record, image in zip(listing.records, listing.images, strict=True) for cell in image.cells
+    )
+    for (record, cell), value in zip(owners, judgements.probability, strict=True):
+        if not cell.is_blank and not np.isfinite(value):
+            # Finite weights can be too large for float32 all the same.
+            msg = "weights must give each cell a probability"
+            got = f"{value} for {record.image} with {judge.facts.name}"
+            raise WeightsError(msg, where="analyze", got=got, advice="Train again.")
+
+
+def _worth_explaining(listing: _Listing, tables: Tables, judgements: Judgements) -> list[CellToExplain]:
+    """Choose the cells that the judge is least and most sure of, of those that are counted."""
+    counted = tables.cells.index.isin(counted_cells(tables.cells).index)
+    probability = tables.cells["probability"].where(counted).to_numpy(np.float64)
+    places = [(image, number) for image in listing.images for number in range(len(image.cells))]
+    chosen: list[CellToExplain] = []
+    for place in chosen_cells(probability, EXPLAINED, threshold=THRESHOLD):
+        image, number = places[place]
+        cell, crop = image.cells[number], image.seen[number]
+        measures = {} if cell.measures is None else cell_row(cell.measures)
+        chosen.append(
+            CellToExplain(
+                image=str(tables.cells["image"][place]),
+                number=_number(cell),
+                probability=float(probability[place]),
+                crop=crop if judgements.move is None else judgements.move.apply(crop, place),
+                segmented={
+                    name: float(value)
+                    for name in ("nc_ratio", "circularity")
+                    if (value := measures.get(name)) is not None and np.isfinite(value)
+                },
+            )
+        )
+    return chosen
+
+
+def _number(cell: ReadCell) -> int:
+    """Return the number of a cell in its image; 0 where nothing has numbered it."""
+    return 0 if cell.measures is None else cell.measures.cell
+
+
+def _summary(
+    listing: _Listing,
+    tables: Tables,
+    judgements: Judgements,
+    judge: Judge,
+    kind: Kind,
+    prevalence: float,
+    *,
+    n_images: int,
+) -> Summary:
+    """Say what an analysis comes to as a whole."""
+    counted = counted_cells(tables.cells)
+    n_fields = sum(image.kind is Kind.FIELD for image in listing.images)
+    return Summary(
+        images=n_images,
+        failed=len(listing.failures),
+        cells=len(tables.cells),
+        scored=int(np.isfinite(tables.cells["probability"].to_numpy(np.float64)).sum()),
+        counted=len(counted),
+        leukemic=int((counted["decision"].to_numpy(str) == DECISIONS[1]).sum()),
+        generated=any(image.is_generated for image in listing.images),
+        decision_threshold=THRESHOLD,
+        prevalence=prevalence if judge.subject_model is not None else None,
+        model=judge.facts,
+        moved=judgements.n_moved if judge.subject_model is not None else None,
+        kinds=KindCounts(kind.value, len(listing.images) - n_fields, n_fields),
+        scale=_scale(judge, tables) if n_fields else None,
+        detection=_detection(listing),
+        environment=describe_environment(),
+        notices=analysis_notices(tables, listing.failures, judge, judgements),
+    )
+
+
+def _scale(judge: Judge, tables: Tables) -> ScaleFacts:
+    """Say at which scale the cells of fields were shown to the model."""
+    framing = judge.view.framing
+    ways = tables.images["scaled_by"].to_list()
+    return ScaleFacts(
+        model_picture_px=framing.side_px,
+        model_um_per_px=framing.um_per_px,
+        model_cell_share=framing.cell_share,
+        model_cells_on_black=framing.on_black,
+        known_from=judge.framing_from,
+        fields_by_pixel_size=ways.count("pixel size"),
+        fields_by_proportion=ways.count("proportion"),
+        fields_by_source=ways.count("source"),
+    )
+
+
+def _detection(listing: _Listing) -> Detection | None:
+    """Score the found cells against listed ones; None where no field has a list."""
+    matches: list[Matches] = []
+    for record, image in zip(listing.records, listing.images, strict=True):
+        if record.centroids is not None and image.kind is Kind.FIELD:
+            measures = [cell.measures for cell in image.cells if cell.measures is not None]
+            matches.append(match_centroids(record.centroids, cell_table(record.image, measures)))
+    if not matches:
+        return None
+    listing_some = [match for match in matches if match.listed]
+    listed, found, matched = (
+        sum(getattr(match, name) for match in listing_some) for name in ("listed", "found", "matched")
+    )
+    return Detection(
+        fields=len(listing_some),
+        listed=listed,
+        found=found,
+        matched=matched,
+        recall=matched / listed if listed else None,
+        precision=matched / found if found else None,
+        fields_with_empty_list=len(matches) - len(listing_some),
+        found_in_those=sum(match.found for match in matches if not match.listed),
+    )

@@ -1,0 +1,243 @@
+"""The files of a finished analysis: how they are called, written and read."""
+
+import csv
+import io
+import json
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import UInt8
+
+from leukospike.analysis.reading import THUMBNAIL_PX
+from leukospike.analysis.summary import Summary
+from leukospike.analysis.tables import (
+    FIRST_COLUMNS,
+    IMAGE_TABLE_COLUMNS,
+    POSTERIOR_COLUMNS,
+    SUBJECT_COLUMNS,
+    WHOLE_MEASURES,
+    Tables,
+)
+from leukospike.errors import RunError
+from leukospike.failures import Failure, write_failures
+from leukospike.storage.files import write_table, write_text, written_whole
+
+SUMMARY = "summary.json"
+"""Written last: the sign of a finished analysis."""
+
+OVERLAYS = "overlays"
+"""Folder of the fields with numbered outlines."""
+
+THUMBNAILS = "thumbnails.npz"
+
+_TEXT_OF_CELLS = ("image", "subject", "decision", "set", "flags")
+_TEXT_OF_IMAGES = (
+    "image",
+    "subject",
+    "kind",
+    "flags",
+    "advice",
+    "scale_from",
+    "pixel_size_from",
+    "scaled_by",
+    "overlay",
+)
+_WHOLE_OF_IMAGES = ("cells", "counted", "leukemic", "rejected")
+_DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error)
+
+
+@dataclass(frozen=True)
+class AnalysisFolder:
+    """Where an analysis is written to."""
+
+    path: Path
+
+    def write(self, tables: Tables, failures: Sequence[Failure], *, with_images: bool) -> None:
+        """Write the tables, each whole or not at all; what was there is replaced."""
+        write_table(self.path / "cells.csv", tables.cells)
+        write_table(self.path / "subjects.csv", tables.subjects)
+        if with_images:
+            write_table(self.path / "images.csv", tables.images)
+        if failures:
+            write_failures(self.path / "failures.csv", failures)
+
+    def write_summary(self, summary: Summary) -> None:
+        """Write the summary, with which the analysis is finished."""
+        write_text(self.path / SUMMARY, json.dumps(summary.to_json(), indent=1))
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether all is written."""
+        return (self.path / SUMMARY).is_file()
+
+    def write_thumbnails(
+        self,
+        images: Sequence[str],
+        cells: Sequence[int],
+        thumbnails: Iterable[UInt8[np.ndarray, "n 64 64 3"]],
+    ) -> None:
+        """Write small pictures of all cells, image after image, so that no more than one image's are held.
+
+        Parameters
+        ----------
+        images : sequence of str
+            The image of each cell.
+        cells : sequence of int
+            Number of each cell in its image; 0 where it has none.
+        thumbnails : iterable of ndarray of shape (n, 64, 64, 3), uint8
+            All cells', in their order.
+        """
+        shape = (len(images), THUMBNAIL_PX, THUMBNAIL_PX, 3)
+        with written_whole(self.path / THUMBNAILS) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as file:
+            for name, array in (("images", np.array(images, dtype=str)), ("cells", np.array(cells, dtype=np.int64))):
+                with file.open(f"{name}.npy", "w") as member:
+                    np.lib.format.write_array(member, array, allow_pickle=False)
+            with file.open("thumbnails.npy", "w", force_zip64=True) as member:
+                header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(member, header)
+                for pictures in thumbnails:
+                    member.write(np.ascontiguousarray(pictures).tobytes())
+
+    def thumbnails(self, cells: Sequence[tuple[str, int]]) -> list[UInt8[np.ndarray, "side side 3"] | None]:
+        """Read the small pictures of some cells, each by its image and its number there; None where there is none.
+
+        Raises
+        ------
+        RunError
+            If the file cannot be read.
+        """
+        found: dict[tuple[str, int], np.ndarray] = {}
+        wanted = set(cells)
+        try:
+            with np.load(self.path / THUMBNAILS, allow_pickle=False) as arrays:
+                images = arrays["images"].tolist()
+                # Version 0.1.0 gave cells no number.
+                numbers = arrays["cells"].tolist() if "cells" in arrays else [0] * len(images)
+            with zipfile.ZipFile(self.path / THUMBNAILS) as file, file.open("thumbnails.npy") as member:
+                for cell, picture in zip(zip(images, numbers, strict=True), _pictures(member), strict=True):
+                    if cell in wanted:
+                        found[cell] = picture
+        except FileNotFoundError as error:
+            raise _missing(self.path, THUMBNAILS) from error
+        except _DAMAGE as error:
+            raise _unusable(self.path / THUMBNAILS, str(error)) from error
+        return [found.get(cell) for cell in cells]
+
+
+def _pictures(member: Any) -> Iterator[UInt8[np.ndarray, "side side 3"]]:  # noqa: ANN401 - an open file
+    """Read the pictures of an array file one by one."""
+    version = np.lib.format.read_magic(member)
+    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, fortran, kind = read_header(member)
+    if fortran or kind != np.uint8 or len(shape) != 4 or shape[3] != 3 or max(shape[1:3]) > 1024:
+        msg = f"pictures of type {kind} and shape {shape}"
+        raise ValueError(msg)
+    size = int(np.prod(shape[1:]))
+    for place in range(shape[0]):
+        content = member.read(size)
+        if len(content) != size:
+            msg = f"{place} pictures in place of {shape[0]}"
+            raise ValueError(msg)
+        yield np.frombuffer(content, np.uint8).reshape(shape[1:])
+
+
+def read_summary(folder: Path) -> Summary:
+    """Read `summary.json`.
+
+    Raises
+    ------
+    RunError
+        If it is missing or not as an analysis writes it.
+    """
+    path = folder / SUMMARY
+    try:
+        return Summary.from_json(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise _missing(folder, SUMMARY) from error
+    except (*_DAMAGE, RecursionError) as error:  # the last for too deep a nest
+        raise _unusable(path, f"{type(error).__name__}: {error}") from error
+
+
+def read_tables(folder: Path, summary: Summary) -> Tables:
+    """Read the tables of a finished analysis.
+
+    Parameters
+    ----------
+    folder : Path
+    summary : Summary
+
+    Returns
+    -------
+    Tables
+        As `tables.tabulate` returned them. `images` has no rows where nothing was segmented.
+
+    Raises
+    ------
+    RunError
+        If one is missing or not as an analysis writes it.
+    """
+    cells = read_table(folder / "cells.csv", text=_TEXT_OF_CELLS, required=(*FIRST_COLUMNS, "flags"))
+    cells = cells.astype({name: "Int64" for name in WHOLE_MEASURES if name in cells})
+    cells["subject"] = cells["subject"].replace("", None)
+    if "set" in cells:
+        cells["set"] = cells["set"].astype(object).mask(cells["probability"].isna(), np.nan)
+    # The package's classifier says more of a subject than the networks of a run.
+    posterior = () if summary.model.card is None else POSTERIOR_COLUMNS
+    subjects = read_table(
+        folder / "subjects.csv", text=("subject", "decision"), required=(*SUBJECT_COLUMNS, *posterior, "decision")
+    )
+    subjects = subjects.astype(dict.fromkeys(("cells", "counted", "leukemic"), "int64"))
+    if not (folder / "images.csv").exists():
+        return Tables(cells, pd.DataFrame(columns=pd.Index(IMAGE_TABLE_COLUMNS)), subjects)
+    images = read_table(folder / "images.csv", text=_TEXT_OF_IMAGES, required=("image", "subject", "kind", "cells"))
+    images = images.astype({name: "Int64" for name in (*_WHOLE_OF_IMAGES, "red_cells") if name in images})
+    images["subject"] = images["subject"].replace("", None)
+    return Tables(cells, images.reindex(columns=pd.Index(dict.fromkeys([*IMAGE_TABLE_COLUMNS, *images]))), subjects)
+
+
+def read_table(path: Path, *, text: Sequence[str], required: Sequence[str]) -> pd.DataFrame:
+    """Read a table; all columns but those of text are numbers, and an empty cell of them is missing."""
+    try:
+        content = path.read_text(encoding="utf-8-sig")
+        # Not with pandas, which would turn a subject called "007" or "NA" into something else.
+        rows = list(csv.DictReader(io.StringIO(content, newline=""), restval=""))
+        header = next(csv.reader(io.StringIO(content, newline="")), [])
+        if missing := [name for name in required if name not in header]:
+            msg = f"no column {', '.join(missing)}"
+            raise ValueError(msg)
+        columns = {name: [row[name] for row in rows] for name in header}
+        return pd.DataFrame(
+            {name: values if name in text else _numbers(values) for name, values in columns.items()},
+            columns=pd.Index(header),
+        )
+    except FileNotFoundError as error:
+        raise _missing(path.parent, path.name) from error
+    except (*_DAMAGE, csv.Error) as error:
+        raise _unusable(path, str(error)) from error
+
+
+def _numbers(values: Sequence[str]) -> list[float] | pd.Series:
+    """Read a column of numbers or of truth values."""
+    if set(values) <= {"True", "False", ""} and any(values):
+        return pd.Series([None if not value else value == "True" for value in values], dtype="boolean")
+    return [float(value) if value else float("nan") for value in values]
+
+
+def _missing(folder: Path, name: str) -> RunError:
+    """Build the error for a file that is not there."""
+    msg = f"folder must hold {name}"
+    advice = "Finish the analysis with `resume`, or name its folder."
+    return RunError(msg, where="load_analysis", got=f"{folder} without it", advice=advice)
+
+
+def _unusable(path: Path, reason: str) -> RunError:
+    """Build the error for a file that is there and does not hold what it should."""
+    msg = f"{path.name} must be as leukospike wrote it"
+    got = f"{path} ({' '.join(reason.split())[:160]})"
+    return RunError(msg, where="load_analysis", got=got, advice="Make the folder anew.")

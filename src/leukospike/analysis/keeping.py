@@ -1,0 +1,118 @@
+"""Many images through a store: those that are not kept yet are worked on, and each is kept as soon as it is done."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from leukospike.analysis.engine import Engine
+from leukospike.analysis.store import Store, content_key
+from leukospike.datasets import Record
+from leukospike.datasets.decoding import decoded
+from leukospike.errors import ImageError
+from leukospike.failures import Failure
+from leukospike.images.reading import Picture
+from leukospike.jobs import Progress
+
+Result = TypeVar("Result")
+
+_LARGE_VALUES = 4_000_000  # an image of more goes alone: two whole fields side by side would take twice the memory
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What the files of some records hold."""
+
+    keys: tuple[str, ...]
+    """Digest of each file's content; empty where a file cannot be read."""
+    digest: str
+    """Of all keys, and of whose and how called the images are."""
+    unreadable: Mapping[str, Failure]
+    """By image."""
+
+
+def contents_of(records: Sequence[Record]) -> Contents:
+    """Look into the files of records, without decoding them."""
+    keys: list[str] = []
+    unreadable: dict[str, Failure] = {}
+    digest = hashlib.sha256()
+    for record in records:
+        try:
+            keys.append(content_key(record))
+        except ImageError as error:
+            unreadable[record.image] = Failure(record.image, str(error))
+            keys.append("")
+        digest.update(f"{record.image}\0{record.subject}\0{keys[-1]}\n".encode(errors="surrogateescape"))
+    return Contents(tuple(keys), digest.hexdigest(), unreadable)
+
+
+def keep_missing(
+    records: Sequence[Record],
+    contents: Contents,
+    store: Store,
+    work: Callable[[Picture], Result],
+    keep: Callable[[str, Result], None],
+    *,
+    engine: Engine,
+    stage: str,
+    progress: Progress,
+) -> dict[str, Failure]:
+    """Work on the images that a store lacks, and keep each at once.
+
+    Parameters
+    ----------
+    records : sequence of Record
+    contents : Contents
+        Of their files.
+    store : Store
+    work : callable
+        From a picture to what is kept; pure, callable from several threads.
+    keep : callable
+        Method of the store that keeps it, by its key.
+    engine : Engine
+    stage : str
+        What progress is told of.
+    progress : Progress
+
+    Returns
+    -------
+    dict of str to Failure
+        By image: those that could not be used.
+    """
+    failures = dict(contents.unreadable)
+    key_of: dict[str, str] = {}
+    missing: list[Record] = []
+    taken: set[str] = set()
+    for record, key in zip(records, contents.keys, strict=True):
+        # The same file twice is worked on once.
+        if key and key not in store and key not in taken:
+            taken.add(key)
+            key_of[record.image] = key
+            missing.append(record)
+    done = len(records) - len(missing)
+    if done:
+        progress(stage, done, len(records))
+
+    def pictures() -> Iterator[tuple[Record, Picture]]:
+        nonlocal done
+        for record, result in decoded(missing):
+            if isinstance(result, Picture):
+                yield record, result
+            else:
+                failures[record.image] = Failure(record.image, str(result))
+                done += 1
+                progress(stage, done, len(records))
+
+    def on_picture(item: tuple[Record, Picture]) -> Result:
+        return work(item[1])
+
+    for (record, _), result in engine.map(on_picture, pictures(), alone=_is_large):
+        keep(key_of[record.image], result)
+        done += 1
+        progress(stage, done, len(records))
+    return failures
+
+
+def _is_large(item: tuple[Record, Picture]) -> bool:
+    """Tell whether an image should be worked on alone."""
+    return item[1].pixels.size > _LARGE_VALUES

@@ -1,0 +1,34 @@
+"""How the results of an image are called: by the image's own name."""
+
+import os
+from pathlib import PurePosixPath
+
+from leukospike.failures import Failure
+
+_RESULT_SUFFIXES = (".png", ".csv")
+_LONGEST_SUFFIX = "_first_wave.png"
+_LONGEST_STEM = 255 - len(_LONGEST_SUFFIX)  # most file systems allow 255 bytes
+
+
+def output_stem(image: str, names: set[str]) -> str:
+    """Name the results by the image, without its suffix where that is enough to tell it from the others.
+
+    The path of an image in a manifest may lead anywhere; its results do not.
+    """
+    inside = PurePosixPath(*(part for part in PurePosixPath(image).parts if part not in {"/", ".."}))
+    stem = str(inside.with_suffix(""))
+    while stem in names:
+        stem = str(inside) if str(inside) not in names else f"{stem}_"
+    names.add(stem)
+    return stem
+
+
+def name_failure(image: str, stem: str) -> Failure | None:
+    """Refuse a name that leaves no room for what is put behind it, and a folder named as results are."""
+    for folder in PurePosixPath(stem).parts[:-1]:
+        # Its results would lie in a folder of that name, which may be the name of another image's result.
+        if PurePosixPath(folder).suffix in _RESULT_SUFFIXES:
+            return Failure(image, f"folder must not be named as results are (.png, .csv), got {folder}. Rename it.")
+    if (length := len(os.fsencode(PurePosixPath(stem).name))) <= _LONGEST_STEM:
+        return None
+    return Failure(image, f"name must have at most {_LONGEST_STEM} bytes and a suffix, got {length}. Rename the file.")

@@ -1,0 +1,268 @@
+"""The first stage: one image to its cells, each as the judge wants to see it. No file, no name, no other image."""
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from leukospike.analysis.flags import BLANK, BORDER, LARGE, NO_CELL
+from leukospike.images.framing import Framing, view_of
+from leukospike.images.reading import Picture
+from leukospike.segmentation import CellMeasures, PixelSize, Segmentation, overlay
+from leukospike.segmentation.class_maps import Segmenter
+from leukospike.segmentation.cutout import cut_out
+from leukospike.segmentation.facts import ImageFacts
+from leukospike.segmentation.result import segment_pixels
+from leukospike.segmentation.scale import stored_pixel_size
+from leukospike.settings import Kind
+
+LARGE_PX = 1024
+"""Longest side of an image that can be a picture of one cell without a flag."""
+
+THUMBNAIL_PX = 64
+"""Side of the small picture of each cell."""
+
+
+@runtime_checkable
+class CellView(Protocol):
+    """What a judge keeps of a cell, and how it wants cells shown; picklable, so that images can be read elsewhere."""
+
+    @property
+    def framing(self) -> Framing:
+        """How its training pictures show their cells."""
+        ...
+
+    @property
+    def cuts_out(self) -> bool:
+        """Whether it wants every cell cut out on black, or pictures of single cells as they are."""
+        ...
+
+    def see(self, shown: UInt8[np.ndarray, "rows columns 3"]) -> np.ndarray:
+        """Return what is kept of a cell that is shown, an array of the same shape for every cell."""
+        ...
+
+    def is_blank(self, seen: np.ndarray) -> bool:
+        """Whether there is nothing in what `see` returned."""
+        ...
+
+
+@dataclass(frozen=True)
+class CellSize:
+    """How large a cell is where it comes from."""
+
+    diameter_px: float
+    """Of the disc as large as the cell; 0 if there was none to cut out."""
+    pixel_size: PixelSize | None
+    """Of its image, if that is known."""
+    frame: tuple[int, int]
+    """Rows and columns of its image."""
+
+
+@dataclass(frozen=True)
+class ReadCell:
+    """One cell that was cut out, or an image of one; its pictures are in its `ReadImage`."""
+
+    is_blank: bool
+    """Whether there was nothing to see."""
+    flags: tuple[str, ...]
+    size: CellSize | None
+    """None if the picture is shown as it came."""
+    measures: CellMeasures | None
+    """None without a segmenter, and where no cell was found."""
+
+
+@runtime_checkable
+class CellsOfImage(Protocol):
+    """What the later stages need of an image that was read: `ReadImage`, or what a store keeps of one."""
+
+    @property
+    def kind(self) -> Kind:
+        """`Kind.CELL` or `Kind.FIELD`."""
+        ...
+
+    @property
+    def cells(self) -> tuple[ReadCell, ...]:
+        """The cells in the image."""
+        ...
+
+    @property
+    def is_generated(self) -> bool:
+        """Whether the image was drawn by `leukospike smears`."""
+        ...
+
+    @property
+    def scaled_by(self) -> str:
+        """How the cells of a field were brought to the judge's scale."""
+        ...
+
+    @property
+    def facts(self) -> ImageFacts | None:
+        """What segmentation says of the image; None without a segmenter."""
+        ...
+
+    @property
+    def seen(self) -> np.ndarray:
+        """What the judge keeps of each cell, of shape (cells, ...); only asked for where there are cells."""
+        ...
+
+
+@dataclass(frozen=True)
+class ReadImage:
+    """One image, and the cells in it."""
+
+    kind: Kind
+    """`Kind.CELL` or `Kind.FIELD`."""
+    cells: tuple[ReadCell, ...]
+    seen: np.ndarray
+    """What the judge keeps of each cell, of shape (cells, ...), see `CellView`."""
+    thumbnails: UInt8[np.ndarray, "cells 64 64 3"]
+    is_generated: bool
+    """Whether the image was drawn by `leukospike smears`."""
+    scaled_by: str
+    """How the cells of a field were brought to the judge's scale: "pixel size", "proportion", "source", or empty."""
+    facts: ImageFacts | None
+    """What segmentation says of the image; None without a segmenter."""
+    overlay: UInt8[np.ndarray, "rows columns 3"] | None
+    """A field with numbered outlines."""
+
+
+def read_image(
+    picture: Picture,
+    segmenter: Segmenter | None,
+    view: CellView,
+    *,
+    kind: Kind = Kind.AUTO,
+    pixel_size: PixelSize | None = None,
+    strict: bool = False,
+) -> ReadImage:
+    """Find the cells of an image, and see each as a judge wants to.
+
+    An image is of a single cell or a whole field. A field is segmented; each white cell is cut out and shown as the
+    judge wants it (`segmentation.cutout`). An image of a single cell is shown as it is, also where the segmenter finds
+    no white cell in it, which gets a flag; but if the judge wants cells cut out, and it is not yet as wanted, the cell
+    in its middle is cut out.
+
+    Parameters
+    ----------
+    picture : Picture
+    segmenter : callable or None
+        None: the image is taken for a single cell, which has neither place nor measures.
+    view : CellView
+        Of the judge.
+    kind : Kind
+        Auto: told by what the image shows, `Segmentation.shows_one_cell`.
+    pixel_size : PixelSize, optional
+        If not given: what the file states, else what red cells show.
+    strict : bool
+        Give no cells of an image of whose quality anything is said.
+
+    Returns
+    -------
+    ReadImage
+    """
+    if segmenter is None:
+        return _single(picture, None, view)
+    size = pixel_size or stored_pixel_size(picture)
+    segmentation = segment_pixels("", picture.pixels, segmenter, pixel_size=size, strict=strict)
+    if kind is Kind.AUTO:
+        kind = Kind.CELL if segmentation.shows_one_cell else Kind.FIELD
+    return (_single if kind is Kind.CELL else _field)(picture, segmentation, view)
+
+
+def _single(picture: Picture, segmentation: Segmentation | None, view: CellView) -> ReadImage:
+    """Take an image of one cell, as it is or cut out; what the segmenter finds in its middle is measured."""
+    flags = [] if segmentation is None else [*segmentation.flags]
+    if max(picture.pixels.shape) > LARGE_PX:
+        flags.append(LARGE)
+    if segmentation is not None and not segmentation.measures and BLANK not in flags:
+        flags.append(NO_CELL)
+    measures = None if segmentation is None else _middle_cell(segmentation)
+    shown, size = picture.pixels, None
+    if view.cuts_out and not _is_as_wanted(picture, view.framing):
+        shown, size = _middle_cut_out(picture.pixels, segmentation, measures, view.framing)
+    facts = None if segmentation is None else ImageFacts.of(picture, segmentation)
+    seen = view.see(shown)
+    cell = _read_cell(seen, view, size, flags, measures)
+    return ReadImage(Kind.CELL, (cell,), seen[None], _thumbnail(shown)[None], picture.generated, "", facts, None)
+
+
+def _is_as_wanted(picture: Picture, framing: Framing) -> bool:
+    """Tell whether an image shows its cell as the judge wants it, of the same size and on black."""
+    side = framing.side_px
+    return picture.pixels.shape[:2] == (side, side) and view_of(picture).cell_share is not None
+
+
+def _middle_cell(segmentation: Segmentation) -> CellMeasures | None:
+    """Return the measures of the cell in the middle of an image of one cell; None if none is found."""
+    number = segmentation.middle_cell
+    return None if number is None else segmentation.measures[number - 1]
+
+
+def _middle_cut_out(
+    pixels: UInt8[np.ndarray, "rows columns 3"],
+    segmentation: Segmentation | None,
+    measures: CellMeasures | None,
+    framing: Framing,
+) -> tuple[UInt8[np.ndarray, "side side 3"], CellSize]:
+    """Cut the cell in the middle of an image out, and return its size there; black if there is none."""
+    side = framing.side_px
+    if segmentation is None or measures is None:
+        return np.zeros((side, side, 3), np.uint8), CellSize(0.0, None, (len(pixels), len(pixels[0])))
+    even = segmentation.light.correct(pixels)
+    shown = cut_out(even, segmentation.instances, measures.cell, framing)
+    return shown, _size_of(measures, segmentation)
+
+
+def _field(picture: Picture, segmentation: Segmentation, view: CellView) -> ReadImage:
+    """Cut the cells of a field out, each shown as the judge's training images show theirs."""
+    um_per_px = None if segmentation.pixel_size is None else segmentation.pixel_size.um_per_px
+    even = segmentation.light.correct(picture.pixels) if segmentation.measures else picture.pixels
+    cells: list[ReadCell] = []
+    seen: list[np.ndarray] = []
+    thumbnails: list[np.ndarray] = []
+    for measures in segmentation.measures:
+        shown = cut_out(even, segmentation.instances, measures.cell, view.framing, um_per_px=um_per_px)
+        seen.append(view.see(shown))
+        thumbnails.append(_thumbnail(shown))
+        flags = [BORDER] if measures.border else []
+        cells.append(_read_cell(seen[-1], view, _size_of(measures, segmentation), flags, measures))
+    by_size = um_per_px is not None and view.framing.um_per_px is not None
+    way = "source" if view.cuts_out else "pixel size" if by_size else "proportion"
+    return ReadImage(
+        Kind.FIELD,
+        tuple(cells),
+        np.stack(seen) if seen else np.zeros(0),
+        np.stack(thumbnails) if thumbnails else np.zeros((0, THUMBNAIL_PX, THUMBNAIL_PX, 3), np.uint8),
+        picture.generated,
+        way if cells else "",
+        ImageFacts.of(picture, segmentation),
+        overlay(picture.pixels, segmentation.mask, segmentation.instances),
+    )
+
+
+def _read_cell(
+    seen: np.ndarray, view: CellView, size: CellSize | None, flags: list[str], measures: CellMeasures | None
+) -> ReadCell:
+    """Say what is known of one cell."""
+    is_blank = view.is_blank(seen)
+    # Where there was no cell to cut out, the flags say so; the image itself need not be blank.
+    if is_blank and size is None and BLANK not in flags:
+        flags = [BLANK, *flags]
+    return ReadCell(is_blank, tuple(flags), size, measures)
+
+
+def _size_of(measures: CellMeasures, segmentation: Segmentation) -> CellSize:
+    """Return the size of a cell in its image."""
+    rows, columns = segmentation.mask.shape
+    return CellSize(2 * float(np.sqrt(measures.area_px / np.pi)), segmentation.pixel_size, (rows, columns))
+
+
+def _thumbnail(shown: UInt8[np.ndarray, "rows columns 3"]) -> UInt8[np.ndarray, "64 64 3"]:
+    """Make a small picture of a cell, black around it where it is not square."""
+    small = Image.fromarray(shown)
+    small.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
+    canvas = Image.new("RGB", (THUMBNAIL_PX, THUMBNAIL_PX))
+    canvas.paste(small, ((THUMBNAIL_PX - small.width) // 2, (THUMBNAIL_PX - small.height) // 2))
+    return np.asarray(canvas)

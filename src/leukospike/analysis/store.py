@@ -1,0 +1,379 @@
+"""The store: the one place that knows the files of `analyze` and `segment` while they run.
+
+Each finished image is kept at once, in `state/`, by the digest of its file's content; `recipe.json` says what is done
+to images. So work that was interrupted in any way goes on where it stopped, and ends with the same tables. When all
+results are written, `state/` goes.
+"""
+
+import hashlib
+import json
+import shutil
+import zipfile
+import zlib
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8, UInt16
+from PIL import Image
+
+from leukospike.analysis.reading import CellSize, ReadCell, ReadImage
+from leukospike.datasets import Record
+from leukospike.errors import ImageError, RunError
+from leukospike.segmentation import CellMeasures, PixelSize
+from leukospike.segmentation.facts import ImageFacts
+from leukospike.settings import Kind
+from leukospike.storage.files import locked, new_folder, remove_leftovers, write_text, written_whole
+
+RECIPE = "recipe.json"
+"""What decides the results, but for the images themselves."""
+
+STATE = "state"
+"""Folder of what is kept of single images until everything is done."""
+
+_READ_BYTES = 1 << 20
+_DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error)
+
+Setting = str | float | bool | None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides what is made of an image; a folder holds the results of one recipe."""
+
+    verb: str
+    """``analyze`` or ``segment``."""
+    version: str
+    """Of this package."""
+    settings: Mapping[str, Setting]
+    """By their names as arguments; digests of weights among them."""
+
+    def to_json(self) -> dict[str, object]:
+        """Return the recipe in terms of JSON."""
+        return {"verb": self.verb, "version": self.version, "settings": dict(self.settings)}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "Recipe":
+        """Read what `to_json` returned."""
+        return cls(str(content["verb"]), str(content["version"]), dict(content["settings"]))
+
+    def difference(self, other: "Recipe") -> str | None:
+        """Return in words the first thing in which `other` differs from this, or None."""
+        if self.verb != other.verb:
+            return f"the verb {other.verb} in place of {self.verb}"
+        if self.version != other.version:
+            return f"version {other.version} in place of {self.version}"
+        for name in dict.fromkeys([*self.settings, *other.settings]):
+            mine, theirs = self.settings.get(name), other.settings.get(name)
+            if mine != theirs:
+                return f"`{name}` {str(theirs)[:40]} in place of {str(mine)[:40]}"
+        return None
+
+
+@dataclass(frozen=True)
+class SegmentedImage:
+    """What `segment` makes of one image."""
+
+    pictures: Mapping[str, UInt8[np.ndarray, "..."] | UInt16[np.ndarray, "..."]]
+    """By what the names of their files end with, such as "mask"."""
+    facts: ImageFacts | None
+    """None of a method that finds no cells, as the next."""
+    measures: tuple[CellMeasures, ...] = ()
+
+
+@dataclass(frozen=True)
+class KeptImage:
+    """One image that `analyze` has read; its pictures stay in the store until they are asked for."""
+
+    kind: Kind
+    cells: tuple[ReadCell, ...]
+    is_generated: bool
+    scaled_by: str
+    facts: ImageFacts | None
+    path: Path
+    """Of what is kept of it."""
+
+    @property
+    def seen(self) -> np.ndarray:
+        """What the judge keeps of each cell, of shape (cells, ...)."""
+        return _array(self.path, "seen")
+
+    @property
+    def thumbnails(self) -> UInt8[np.ndarray, "cells 64 64 3"]:
+        """A small picture of each cell."""
+        return _array(self.path, "thumbnails")
+
+
+class Store:
+    """What is kept of the images of one folder of results; made by `opened_store`.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the results.
+    recipe : Recipe
+    finished_with : str, optional
+        Digest of the images of which all results are written.
+    """
+
+    def __init__(self, folder: Path, recipe: "Recipe", finished_with: str | None = None) -> None:
+        self.folder, self._recipe = folder, recipe
+        self.finished_with = finished_with
+        """Digest of the images of which all results are written; None until then."""
+        self._state = folder / STATE
+        self._kept = {path.stem for path in self._state.glob("*.npz")}
+
+    def __contains__(self, key: str) -> bool:
+        """Whether an image of this content is kept."""
+        return key in self._kept
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no image is kept."""
+        return not self._kept
+
+    def keep_read(self, key: str, image: ReadImage) -> None:
+        """Keep what `analyze` has read of an image."""
+        facts = {
+            "kind": image.kind.value,
+            "is_generated": image.is_generated,
+            "scaled_by": image.scaled_by,
+            "facts": None if image.facts is None else asdict(image.facts),
+            "cells": [asdict(cell) for cell in image.cells],
+        }
+        arrays = {"seen": image.seen, "thumbnails": image.thumbnails}
+        arrays |= {} if image.overlay is None else {"overlay": _png(image.overlay)}
+        self._keep(key, facts, arrays)
+
+    def keep_segmented(self, key: str, image: SegmentedImage) -> None:
+        """Keep what `segment` made of an image."""
+        facts = {
+            "facts": None if image.facts is None else asdict(image.facts),
+            "measures": [asdict(cell) for cell in image.measures],
+        }
+        self._keep(key, facts, {name: _png(pixels) for name, pixels in image.pictures.items()})
+
+    def _keep(self, key: str, facts: Mapping[str, object], arrays: Mapping[str, np.ndarray]) -> None:
+        """Write what is kept of one image, whole or not at all."""
+        said = np.frombuffer(json.dumps(facts).encode(), np.uint8)
+        with written_whole(self._path(key)) as part:
+            np.savez(part, allow_pickle=False, about=said, **arrays)
+        self._kept.add(key)
+
+    def read(self, key: str) -> KeptImage:
+        """Return what is kept of an image that `analyze` has read.
+
+        Raises
+        ------
+        RunError
+            If it cannot be read, as also by the methods below.
+        """
+        path = self._path(key)
+        with _as_kept(path):
+            said = json.loads(_array(path, "about").tobytes())
+            return KeptImage(
+                kind=Kind(said["kind"]),
+                cells=tuple(_read_cell(cell) for cell in said["cells"]),
+                is_generated=bool(said["is_generated"]),
+                scaled_by=str(said["scaled_by"]),
+                facts=None if said["facts"] is None else _image_facts(said["facts"]),
+                path=path,
+            )
+
+    def segmented(self, key: str) -> tuple[ImageFacts | None, tuple[CellMeasures, ...]]:
+        """Return what `segment` keeps of an image, but for its pictures."""
+        path = self._path(key)
+        with _as_kept(path):
+            said = json.loads(_array(path, "about").tobytes())
+            facts = None if said["facts"] is None else _image_facts(said["facts"])
+            return facts, tuple(CellMeasures(**cell) for cell in said["measures"])
+
+    def write_picture(self, key: str, name: str, path: Path) -> None:
+        """Write a kept picture to `path`, a PNG file, whole or not at all."""
+        encoded = _array(self._path(key), name)
+        with written_whole(path) as part:
+            part.write_bytes(encoded.tobytes())
+
+    def require_same_images(self, digest: str) -> None:
+        """Refuse other images than those of which a folder holds all results.
+
+        Raises
+        ------
+        RunError
+            If they are others.
+        """
+        if self.finished_with != digest:
+            msg = "`resume` must be given the images of the results"
+            advice = "Choose another folder for these."
+            got = f"others than {self.folder} is finished with"
+            raise RunError(msg, where=self._recipe.verb, got=got, advice=advice)
+
+    def finish(self, digest: str) -> None:
+        """Sign that the results of images are all written, and forget the single images."""
+        _write_recipe(self.folder, self._recipe, digest)
+        shutil.rmtree(self._state, ignore_errors=True)
+        self._kept = set()
+        self.finished_with = digest
+
+    def _path(self, key: str) -> Path:
+        """Return where an image is kept."""
+        return self._state / f"{key}.npz"
+
+
+@contextmanager
+def opened_store(folder: Path, recipe: Recipe, *, resume: bool) -> Generator[Store]:
+    """Hold a folder of results while they are made.
+
+    Parameters
+    ----------
+    folder : Path
+        New or empty; or, to resume, what an interrupted call of the same recipe left.
+    recipe : Recipe
+    resume : bool
+
+    Yields
+    ------
+    Store
+        On an error the folder keeps what is finished; a new one that keeps nothing is removed.
+
+    Raises
+    ------
+    RunError
+        If the folder holds something and is not to be resumed, or is to be resumed with another recipe, or another
+        process writes to it.
+    """
+    where = recipe.verb
+    if resume:
+        finished_with = _read_same(folder, recipe)
+        with locked(folder, where=where):
+            remove_leftovers(folder)
+            yield Store(folder, recipe, finished_with)
+        return
+    if (folder / RECIPE).exists():
+        msg = "`out` must be a new folder"
+        advice = "Add `resume` to carry it on, or choose another name."
+        raise RunError(msg, where=where, got=f"{folder}, which holds results already", advice=advice)
+    is_new = not folder.exists()
+    new_folder(folder, where=where)
+    try:
+        with locked(folder, where=where):
+            new_folder(folder, where=where)  # whoever held the lock until now may have filled it
+            remove_leftovers(folder)
+            _write_recipe(folder, recipe, None)
+            store = Store(folder, recipe)
+            try:
+                yield store
+            except BaseException:
+                if store.is_empty and not _has_results(folder):
+                    (folder / RECIPE).unlink(missing_ok=True)
+                    shutil.rmtree(folder / STATE, ignore_errors=True)
+                raise
+    except BaseException:
+        if is_new:
+            with suppress(OSError):  # it keeps what was finished
+                folder.rmdir()
+        raise
+
+
+def content_key(record: Record) -> str:
+    """Return the digest of the content of an image's file, SHA-256, by which results are kept.
+
+    Raises
+    ------
+    ImageError
+        If the file cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        with record.path.open("rb") as file:
+            while block := file.read(_READ_BYTES):
+                digest.update(block)
+    except OSError as error:
+        msg = f"file must be readable, got '{error.strerror or error}'"
+        raise ImageError(msg) from error
+    return digest.hexdigest()
+
+
+def _has_results(folder: Path) -> bool:
+    """Tell whether a folder holds more than what says how it was begun."""
+    return any(path.name not in {RECIPE, STATE} and not path.name.startswith(".") for path in folder.iterdir())
+
+
+def _write_recipe(folder: Path, recipe: Recipe, finished_with: str | None) -> None:
+    """Write what is done to images, and whether it is all done."""
+    write_text(folder / RECIPE, json.dumps(recipe.to_json() | {"finished_with": finished_with}, indent=1))
+
+
+def _read_same(folder: Path, recipe: Recipe) -> str | None:
+    """Refuse to resume what is not there or was something else; return what it is finished with."""
+    where = recipe.verb
+    try:
+        content = json.loads((folder / RECIPE).read_text(encoding="utf-8"))
+        begun, finished_with = Recipe.from_json(content), content["finished_with"]
+    except _DAMAGE as error:
+        msg = "`resume` must be given the folder of an interrupted call"
+        advice = "Leave `resume` out to start anew."
+        raise RunError(msg, where=where, got=f"{folder}, which holds none", advice=advice) from error
+    if (other := begun.difference(recipe)) is not None:
+        msg = "`resume` must be given the settings that the folder was begun with"
+        advice = "Repeat the first call and add `resume`, or choose another folder."
+        raise RunError(msg, where=where, got=f"{other} for {folder}", advice=advice)
+    return finished_with
+
+
+@contextmanager
+def _as_kept(path: Path) -> Generator[None]:
+    """Say, where what is kept of an image was changed or damaged, that it was."""
+    try:
+        yield
+    except _DAMAGE as error:
+        if isinstance(error, RunError):
+            raise
+        reason = " ".join(str(error).split())[:160]
+        msg = "what is kept of an image must be as it was written"
+        advice = "Remove this file and repeat the call."
+        raise RunError(msg, got=f"{path} changed or damaged ({reason})", advice=advice) from error
+
+
+def _array(path: Path, name: str) -> np.ndarray:
+    """Read one array of what is kept."""
+    with _as_kept(path), np.load(path, allow_pickle=False) as arrays:
+        return arrays[name]
+
+
+def _png(pixels: np.ndarray) -> UInt8[np.ndarray, " bytes"]:
+    """Encode a picture of 8 or 16 bits a value as PNG."""
+    buffer = BytesIO()
+    # Level 1: measured, five times as fast as the default for a tenth more bytes; runs alone: fewer of both.
+    Image.fromarray(pixels).save(buffer, format="PNG", compress_level=1, compress_type=zlib.Z_RLE)
+    return np.frombuffer(buffer.getvalue(), np.uint8)
+
+
+def _image_facts(said: Mapping[str, Any]) -> ImageFacts:
+    """Read the facts of an image."""
+    values: dict[str, Any] = {**said, "pixel_size": _pixel_size(said["pixel_size"])}
+    for name in ("frame", "light", "flags"):
+        values[name] = None if said[name] is None else tuple(said[name])
+    return ImageFacts(**values)
+
+
+def _pixel_size(said: Mapping[str, Any] | None) -> PixelSize | None:
+    """Read the size of a pixel."""
+    if said is None:
+        return None
+    values: dict[str, Any] = {**said, "interval": None if said["interval"] is None else tuple(said["interval"])}
+    return PixelSize(**values)
+
+
+def _read_cell(said: Mapping[str, Any]) -> ReadCell:
+    """Read what is known of a cell."""
+    size = None
+    if said["size"] is not None:
+        rows, columns = said["size"]["frame"]
+        size = CellSize(said["size"]["diameter_px"], _pixel_size(said["size"]["pixel_size"]), (rows, columns))
+    measures = None if said["measures"] is None else CellMeasures(**said["measures"])
+    return ReadCell(bool(said["is_blank"]), tuple(said["flags"]), size, measures)
