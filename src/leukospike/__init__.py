@@ -1,1 +1,56 @@
-"""leukospike: blood smears, spikes and leukemia, with figures to believe. Research use only, not a diagnosis."""
+"""Read blood smears for acute lymphoblastic leukemia: research use only, never a diagnosis.
+
+One call each, one typed result each; all of them show themselves in a notebook:
+
+>>> import leukospike as ls
+>>> picture = ls.read_image("field.png")            # doctest: +SKIP
+>>> cells = ls.segment(picture)                     # doctest: +SKIP
+>>> analysis = ls.analyze(["patient-1", "patient-2"])  # doctest: +SKIP
+>>> findings = ls.audit("my-cells")                 # doctest: +SKIP
+>>> layer = ls.spikes.SpikingConv2d(in_channels=2, out_channels=4, kernel_size=5)  # doctest: +SKIP
+
+`read_image` decodes any microscope image, `segment` finds its white cells, `analyze` gives the cells of many images
+their probability of being leukemic and each subject a finding, `audit` looks for copies and for subjects that overlap,
+`load_classifier` loads what judges cells, `load_analysis` what an earlier call has found. `spikes` has the spiking
+layers alone. Each has a docstring with an example; what takes long takes a `jobs.Job` as its `progress`.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from leukospike import spikes as spikes
+    from leukospike.analysis.analyze import analyze as analyze
+    from leukospike.analysis.judges import load_judge
+    from leukospike.analysis.result import load_analysis as load_analysis
+    from leukospike.images.reading import read_image as read_image
+    from leukospike.segmentation.segment import segment as segment
+
+    load_classifier = load_judge
+
+# Loaded when used: torch alone takes a second. Without `__all__`, so that help shows this page and not every docstring.
+_WHERE = {
+    "analyze": ("leukospike.analysis.analyze", "analyze"),
+    "load_analysis": ("leukospike.analysis.result", "load_analysis"),
+    "load_classifier": ("leukospike.analysis.judges", "load_judge"),
+    "read_image": ("leukospike.images.reading", "read_image"),
+    "segment": ("leukospike.segmentation.segment", "segment"),
+}
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name when it is first used."""
+    if name == "spikes":
+        return import_module("leukospike.spikes")
+    if name not in _WHERE:
+        msg = f"module 'leukospike' has no attribute {name!r}"
+        raise AttributeError(msg)
+    module, attribute = _WHERE[name]
+    value = getattr(import_module(module), attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return sorted([*_WHERE, "spikes"])

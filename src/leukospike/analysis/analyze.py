@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from leukospike.analysis.keeping import Contents, contents_of, keep_missing
 from leukospike.analysis.names import name_failure, output_stem
 from leukospike.analysis.notices import analysis_notices
 from leukospike.analysis.reading import ReadCell, read_image
-from leukospike.analysis.result import Analysis, load_analysis
+from leukospike.analysis.result import Analysis, TemporaryFolder, load_analysis
 from leukospike.analysis.store import KeptImage, Recipe, Store, opened_store
 from leukospike.analysis.summary import Detection, KindCounts, ScaleFacts, Summary
 from leukospike.analysis.tables import DECISIONS, Tables, counted_cells, tabulate
@@ -104,6 +103,7 @@ def analyze(
 
     Examples
     --------
+    >>> from pathlib import Path
     >>> from tempfile import TemporaryDirectory
     >>> import leukospike as ls
     >>> from leukospike.smears import SmearConfig, generate_cohort
@@ -111,8 +111,8 @@ def analyze(
     ...     cohort = SmearConfig(n_subjects=2, cells_per_subject=2, fields_per_subject=0)
     ...     _ = generate_cohort(cohort, Path(folder) / "cohort")
     ...     analysis = ls.analyze([Path(folder) / "cohort"])
-    >>> len(analysis.cells)
-    4
+    >>> analysis.subjects["cells"].to_list()
+    [2, 2]
     """
     where = "analyze"
     if prevalence is not None and not CLOSEST <= prevalence <= 1 - CLOSEST:
@@ -127,8 +127,8 @@ def analyze(
     records = collect_images([Path(path) for path in paths])
     temporary = None
     if out is None:
-        temporary = TemporaryDirectory(prefix="leukospike-")
-        out = Path(temporary.name) / "analysis"
+        temporary = TemporaryFolder()
+        out = temporary.path / "analysis"
     analysis = analyze_images(
         records,
         judge,

@@ -1,11 +1,12 @@
 """What an analysis gives: tables, notices, figures, and the folder that holds its pictures."""
 
 import shutil
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,14 @@ from leukospike.notices import Notice
 from leukospike.storage.files import whole_folder
 
 
+class TemporaryFolder:
+    """A folder that goes with this object."""
+
+    def __init__(self) -> None:
+        self.path = Path(mkdtemp(prefix="leukospike-"))
+        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+
+
 @dataclass(frozen=True)
 class Analysis:
     """Cells, what is said of each, and of each subject.
@@ -32,7 +41,7 @@ class Analysis:
     summary: Summary
     folder: Path
     """Of all files; of an analysis that was not asked to keep them, one that goes with this object."""
-    temporary: TemporaryDirectory[str] | None = field(default=None, repr=False, compare=False)
+    temporary: TemporaryFolder | None = field(default=None, repr=False, compare=False)
     """What removes such a folder with this object."""
 
     @property

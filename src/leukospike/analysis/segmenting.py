@@ -19,7 +19,7 @@ from leukospike.failures import Failure, read_failures, write_failures
 from leukospike.images.reading import Picture
 from leukospike.jobs import Progress, silent
 from leukospike.segmentation import CELL_COLUMNS, PixelSize, Quality, cell_table, first_wave, overlay
-from leukospike.segmentation.facts import IMAGE_COLUMNS, ImageFacts
+from leukospike.segmentation.facts import IMAGE_COLUMN_TYPES, IMAGE_COLUMNS, ImageFacts
 from leukospike.segmentation.methods import SegmentationMethod
 from leukospike.segmentation.result import Doubt, segment_pixels
 from leukospike.segmentation.scale import agreed_pixel_sizes, stored_pixel_size
@@ -282,7 +282,7 @@ def _tables(images: _Images, store: Store) -> Segmented:
     # Tables without a row would make columns of numbers columns of objects.
     filled = [table for table in cells if len(table)]
     return Segmented(
-        pd.DataFrame(rows, columns=pd.Index(IMAGE_COLUMNS)).astype({"red_cells": "Int64"}),  # whole, or empty
+        pd.DataFrame(rows, columns=pd.Index(IMAGE_COLUMNS)).astype(IMAGE_COLUMN_TYPES),
         pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=pd.Index(CELL_COLUMNS)),
         tuple(failures.values()),
     )

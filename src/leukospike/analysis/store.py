@@ -341,7 +341,7 @@ def _as_kept(path: Path) -> Generator[None]:
 
 def _array(path: Path, name: str) -> np.ndarray:
     """Read one array of what is kept."""
-    with _as_kept(path), np.load(path, allow_pickle=False) as arrays:
+    with _as_kept(path), path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         return arrays[name]
 
 

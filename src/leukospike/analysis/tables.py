@@ -13,7 +13,7 @@ from leukospike.confidence import EVEN, score_subjects
 from leukospike.datasets import Record
 from leukospike.evaluation.metrics import THRESHOLD
 from leukospike.segmentation import CELL_COLUMNS, cell_row
-from leukospike.segmentation.facts import IMAGE_COLUMNS
+from leukospike.segmentation.facts import IMAGE_COLUMN_TYPES, IMAGE_COLUMNS
 from leukospike.settings import Kind
 
 DECISIONS = ("normal", "leukemic")
@@ -170,7 +170,7 @@ def _image_table(
             row["overlay"] = overlay
         rows.append(row)
     table = pd.DataFrame(rows, columns=pd.Index(IMAGE_TABLE_COLUMNS))
-    return table.astype({"red_cells": "Int64"})  # whole numbers stay whole beside an image where none were counted
+    return table.astype(IMAGE_COLUMN_TYPES)
 
 
 def _subject_table(cells: pd.DataFrame, judgements: Judgements, judge: Judge, prevalence: float) -> pd.DataFrame:

@@ -28,6 +28,11 @@ IMAGE_COLUMNS = (
 )
 """Columns of the table of images."""
 
+_NUMBERS = ("light_red", "light_green", "light_blue", "unevenness", "tint_range", "lit", "scale")
+_SIZES = ("um_per_px", "um_per_px_low", "um_per_px_high")
+IMAGE_COLUMN_TYPES = dict.fromkeys((*_NUMBERS, *_SIZES), "float64") | {"red_cells": "Int64"}
+"""Of the columns that may hold nothing; whole numbers stay whole beside an image where none were counted."""
+
 
 @dataclass(frozen=True)
 class ImageFacts:

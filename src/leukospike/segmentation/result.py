@@ -1,9 +1,11 @@
 """What segmentation gives for one image: cells, each with its confidence, and advice on the image."""
 
+from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
+from io import BytesIO
 
 import numpy as np
 import pandas as pd
@@ -16,6 +18,7 @@ from leukospike.segmentation.instances import Box, ClassMap, Instances, find_cel
 from leukospike.segmentation.light import Light, estimate_light
 from leukospike.segmentation.looks import ScaleFrom
 from leukospike.segmentation.morphology import CellMeasures, cell_mask, cell_table, measure_cells
+from leukospike.segmentation.overlay import overlay
 from leukospike.segmentation.quality import Advice, Quality, appearance_of, quality_of
 from leukospike.segmentation.scale import (
     KNOWN_RED_CELL_PX,
@@ -33,6 +36,7 @@ to .02."""
 
 _QUALITY_PX = 640  # longest side of the copy that quality is told on, which sees no more
 _MOST_RED_CELLS = 5.6  # diameters: a longer picture is a field. Single cells of pbc and cellavision show 5, bccd's 6
+_SHOWN_PX = 960  # longest side of the picture in a notebook
 _MIDDLE = 0.2  # of the longer side: the cell of a picture of one cell is no farther from the middle ...
 _LARGE = 0.18  # ... and its diameter no less
 
@@ -75,6 +79,8 @@ class Segmentation:
     """What told the scale."""
     doubts: tuple[Doubt, ...] = ()
     """What else may be wrong with it."""
+    pixels: UInt8[np.ndarray, "rows columns 3"] | None = None
+    """The image itself, as it was given."""
 
     @cached_property
     def cells(self) -> pd.DataFrame:
@@ -85,6 +91,22 @@ class Segmentation:
     def flags(self) -> tuple[str, ...]:
         """What may be wrong with the image, its scale or its pixel size, in words of the tables."""
         return (*(advice.quality.value for advice in self.quality), *(doubt.value for doubt in self.doubts))
+
+    def outlines(self) -> UInt8[np.ndarray, "rows columns 3"]:
+        """Return the image with numbered outlines of cells and nuclei, RGB, 0-255."""
+        pixels = np.zeros((*self.mask.shape, 3), np.uint8) if self.pixels is None else self.pixels
+        return overlay(pixels, self.mask, self.instances)
+
+    def _repr_html_(self) -> str:
+        """Show outlines and measures in a notebook."""
+        shown = Image.fromarray(self.outlines())
+        shown.thumbnail((_SHOWN_PX, _SHOWN_PX))
+        buffer = BytesIO()
+        shown.save(buffer, format="PNG")
+        picture = b64encode(buffer.getvalue()).decode("ascii")
+        table = self.cells.drop(columns="image").to_html(index=False, max_rows=20, border=0)
+        flags = f"<p>{', '.join(self.flags)}</p>" if self.flags else ""
+        return f'<img alt="cells with numbered outlines" src="data:image/png;base64,{picture}">{flags}{table}'
 
     @property
     def middle_cell(self) -> int | None:
@@ -196,6 +218,7 @@ def segment_pixels(
         reading.scale,
         reading.scale_from,
         doubts,
+        pixels,
     )
 
 

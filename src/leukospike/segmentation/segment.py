@@ -1,0 +1,70 @@
+"""White cells of one image, in one call."""
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from leukospike.errors import ImageError
+from leukospike.images.reading import Picture, read_image
+from leukospike.segmentation.methods import SegmentationMethod, surrogate
+from leukospike.segmentation.result import Segmentation, segment_pixels
+from leukospike.segmentation.scale import PixelSize, stored_pixel_size
+
+
+def segment(
+    image: Picture | UInt8[np.ndarray, "rows columns 3"] | str | Path,
+    *,
+    pixel_size: float | None = None,
+    strict: bool = False,
+    method: SegmentationMethod | None = None,
+) -> Segmentation:
+    """Find the white cells of one image, a whole field or a picture of one cell.
+
+    Parameters
+    ----------
+    image : Picture, ndarray of shape (rows, columns, 3), str or Path
+        What `read_image` returned; or RGB pixels, uint8, 0-255; or a file.
+    pixel_size : float, optional
+        Side of a pixel, micrometres. Unless given: what the file states, else what red cells show.
+    strict : bool
+        Give no cells of an image of whose quality anything is said.
+    method : SegmentationMethod, optional
+        `segmentation.methods.surrogate` unless given.
+
+    Returns
+    -------
+    Segmentation
+        Mask, instances, measures (`cells`, a table), quality and flags; in a notebook, it shows the outlines.
+
+    Raises
+    ------
+    ConfigError
+        If no microscope has such a `pixel_size`.
+    ImageError
+        If the image cannot be read, or an array is not RGB, uint8.
+
+    Examples
+    --------
+    >>> import leukospike as ls
+    >>> import numpy as np
+    >>> from leukospike.smears import CellKind, draw_field, subject_style
+    >>> rng = np.random.default_rng(0)
+    >>> field = draw_field([CellKind.LYMPHOBLAST] * 3, subject_style(rng), rng)
+    >>> found = ls.segment(field.pixels, pixel_size=0.125)
+    >>> len(found.cells), found.mask.shape == field.pixels.shape[:2]
+    (3, True)
+    """
+    size = PixelSize.given(pixel_size, where="segment")
+    name = ""
+    if isinstance(image, str | Path):
+        name, image = Path(image).name, read_image(Path(image))
+    if isinstance(image, Picture):
+        size, pixels = size or stored_pixel_size(image), image.pixels
+    else:
+        pixels = image
+        if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
+            msg = "image must be RGB, uint8, of shape (rows, columns, 3)"
+            got = f"{pixels.dtype} of shape {pixels.shape}"
+            raise ImageError(msg, where="segment", got=got, advice="Convert it, or give the file.")
+    return segment_pixels(name, pixels, (method or surrogate()).segmenter, pixel_size=size, strict=strict)
