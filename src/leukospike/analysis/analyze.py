@@ -111,8 +111,8 @@ def analyze(
     ...     cohort = SmearConfig(n_subjects=2, cells_per_subject=2, fields_per_subject=0)
     ...     _ = generate_cohort(cohort, Path(folder) / "cohort")
     ...     analysis = ls.analyze([Path(folder) / "cohort"])
-    >>> analysis.subjects["cells"].to_list()
-    [2, 2]
+    >>> len(analysis.cells)
+    4
     """
     where = "analyze"
     if prevalence is not None and not CLOSEST <= prevalence <= 1 - CLOSEST:
