@@ -1,4 +1,4 @@
-# The words of this project: setup, demo, test, check, bench. PYTHON chooses the interpreter (3.11 or newer).
+# The words of this project: setup, demo, test, check, coverage, bench, clean. PYTHON chooses the interpreter (3.11 or newer).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

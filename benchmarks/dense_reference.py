@@ -6,14 +6,14 @@ out what that spends on checks and copies, so that a ratio against it flatters n
 
 import torch
 from torch import Tensor
-from torch.nn.functional import conv2d, threshold_
+from torch.nn import functional
 
 from leukospike.spikes import BINS, gabor_bank
 
 
 def waves(image: Tensor) -> Tensor:
     """Give, for each time step, what has spiked so far: (1, rows, columns) to (15, 4, r, c), float32 0 or 1."""
-    responses = conv2d(image[None], gabor_bank())[0].abs()
+    responses = functional.conv2d(image[None], gabor_bank())[0].abs()
     strongest, winner = responses.max(dim=0, keepdim=True)
     inhibited = torch.zeros_like(responses).scatter_(0, winner, strongest)
     order = inhibited.flatten().sort(descending=True).indices
@@ -43,7 +43,7 @@ def integrate_and_fire(wave: Tensor, weight: Tensor, *, threshold: float, paddin
 
     Every time step is a convolution of all that has spiked by then, in float32.
     """
-    potentials = threshold_(conv2d(wave, weight, padding=padding), threshold, 0.0)
+    potentials = functional.threshold(functional.conv2d(wave, weight, padding=padding), threshold, 0.0, inplace=True)
     return potentials.sign(), potentials
 
 

@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from benchmarks import dense_reference, measure
+from benchmarks import dense_reference, measure, tables
 from benchmarks.pictures import KINDS, NOTE, pictures
 from leukospike.spikes import BINS, first_wave, latency_map
 
@@ -76,8 +76,8 @@ def run() -> None:
         "Peak: of a process that does the one call, over its peak after the imports; dense drops each image's waves.",
         "Held: the result for one image; ours one byte a pixel for each map, dense 15 x 4 float32 a pixel.",
     )
-    print(measure.table("Spike front end", rows, notes=notes))
-    measure.save("front-end", {"seed": SEED, "cases": results})
+    print(tables.table("Spike front end", rows, notes=notes))
+    tables.save("front-end", {"seed": SEED, "cases": results})
 
 
 def once(index: int, kind: str, which: int) -> dict[str, float]:

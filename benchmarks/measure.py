@@ -1,4 +1,4 @@
-"""How the tables measure: time by turns in one process, memory in a process of its own."""
+"""How benchmarks measure: time by turns in one process, memory in a process of its own."""
 
 import importlib
 import json
@@ -8,16 +8,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from leukospike.environment import describe_environment
-from leukospike.storage.files import write_text
-
-RESULTS = Path("bench-results")
-"""Where the numbers go besides the terminal."""
 
 
 @dataclass(frozen=True)
@@ -88,27 +82,6 @@ def forget_peak() -> float:
     if forget.exists():
         forget.write_text("5")
     return peak_mb()
-
-
-def machine_line() -> str:
-    """Describe in one line what the numbers are measured on."""
-    about = describe_environment()
-    return f"{about['processor']}, {about['cores']} cores, {about['threads']} threads, torch {about['torch']}"
-
-
-def table(title: str, rows: Sequence[Mapping[str, str]], *, notes: Sequence[str] = ()) -> str:
-    """Set rows as plain text: one column a key, as wide as its widest cell."""
-    heads = list(rows[0])
-    widths = {head: max(len(head), *(len(row[head]) for row in rows)) for head in heads}
-    lines = [title, "=" * len(title), "  ".join(head.ljust(widths[head]) for head in heads).rstrip()]
-    lines.append("  ".join("-" * widths[head] for head in heads))
-    lines += ["  ".join(row[head].ljust(widths[head]) for head in heads).rstrip() for row in rows]
-    return "\n".join([*lines, *notes, ""])
-
-
-def save(name: str, results: Mapping[str, Any]) -> None:
-    """Write results, with the machine, to bench-results/NAME.json."""
-    write_text(RESULTS / f"{name}.json", json.dumps({"machine": describe_environment(), **results}, indent=1) + "\n")
 
 
 def _run_case(case: str, arguments: str, answer: str) -> None:

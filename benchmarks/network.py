@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from benchmarks import measure
+from benchmarks import measure, tables
 from leukospike.original.network import ResidualNetwork
 
 SEED, BATCH, SIZE_PX, REPETITIONS = 0, 32, 100, 9
@@ -38,8 +38,8 @@ def run() -> None:
         f"Median of {REPETITIONS} turns, the layouts alternating in one process; ratio of the medians, in brackets the",
         "quartiles of the turns' own ratios.",
     )
-    print(measure.table("31-layer network", rows, notes=notes))
-    measure.save("network", {"seed": SEED, "batch": BATCH, "repetitions": REPETITIONS, "cases": results})
+    print(tables.table("31-layer network", rows, notes=notes))
+    tables.save("network", {"seed": SEED, "batch": BATCH, "repetitions": REPETITIONS, "cases": results})
 
 
 def _compared(work: Callable[[ResidualNetwork], Callable[[], Tensor]]) -> dict[str, float]:
@@ -52,7 +52,7 @@ def _compared(work: Callable[[ResidualNetwork], Callable[[], Tensor]]) -> dict[s
 def _network(layout: torch.memory_format) -> ResidualNetwork:
     """Make the network with its convolutions' weights in a layout, which the images between them follow."""
     network = ResidualNetwork(image_size=SIZE_PX, generator=torch.Generator().manual_seed(SEED))
-    network.to(memory_format=layout)
+    network.to(memory_format=layout)  # pyright: ignore[reportCallIssue]
     between = network.stem(torch.zeros(2, 1, SIZE_PX, SIZE_PX))
     if not between.is_contiguous(memory_format=layout):
         msg = f"the network does not keep to {layout}"

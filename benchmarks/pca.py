@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from sklearn.decomposition import PCA, IncrementalPCA
 
-from benchmarks import measure
+from benchmarks import measure, tables
 
 CELLS, PIXELS, COMPONENTS, SEED = 10_661, 10_000, 500, 0
 RANK = 2_000
@@ -45,8 +45,8 @@ def run() -> None:
         f" component k as 1/k, and 5 % white noise; seed {SEED}; one repetition.",
         "Peak: over the process after its imports, data included. Variance: share of the data's, by projecting it.",
     )
-    print(measure.table("PCA, 500 components", rows, notes=notes))
-    measure.save("pca", {"seed": SEED, "repetitions": 1, "cases": results})
+    print(tables.table("PCA, 500 components", rows, notes=notes))
+    tables.save("pca", {"seed": SEED, "repetitions": 1, "cases": results})
 
 
 def fit(path: str, method: str, power: int | str = "auto", block: int = BLOCK) -> dict[str, float]:
@@ -54,21 +54,28 @@ def fit(path: str, method: str, power: int | str = "auto", block: int = BLOCK) -
     start = time.perf_counter()
     if method == "randomised":
         cells = np.fromfile(path, np.float32).reshape(CELLS, PIXELS)
-        pca = PCA(COMPONENTS, svd_solver="randomized", copy=False, iterated_power=power, random_state=SEED).fit(cells)
+        randomised = PCA(COMPONENTS, svd_solver="randomized", copy=False, iterated_power=power, random_state=SEED)  # pyright: ignore[reportArgumentType] - its stubs know no number
+        mean, components = _fitted(randomised.fit(cells))
         del cells
     else:
         pca = IncrementalPCA(COMPONENTS)
         for cells in _blocks(path, block):
             pca.partial_fit(cells)
+        mean, components = _fitted(pca)
     elapsed = time.perf_counter() - start
     total = kept = last = 0.0
     for cells in _blocks(path, BLOCK):
-        centred = cells - pca.mean_.astype(np.float32)
+        centred = cells - mean
         total += float(np.square(centred, dtype=np.float64).sum())
-        by_component = np.square(centred @ pca.components_.T.astype(np.float32), dtype=np.float64).sum(axis=0)
+        by_component = np.square(centred @ components.T, dtype=np.float64).sum(axis=0)
         kept += float(by_component.sum())
         last += float(by_component[-1])
     return {"seconds": elapsed, "explained": kept / total, "last": last / total}
+
+
+def _fitted(pca: PCA | IncrementalPCA) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and components, float32."""
+    return np.asarray(pca.mean_, np.float32), np.asarray(pca.components_, np.float32)
 
 
 def _blocks(path: str, size: int) -> Iterator[np.ndarray]:

@@ -1,4 +1,7 @@
-"""What the tables of the spiking parts are measured on: generated grey images, float32, 0 to 1."""
+"""What is measured on: generated grey images, float32, 0 to 1, and the folder of the public ones."""
+
+import os
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -8,6 +11,12 @@ from torch import Tensor
 KINDS = ("cells on black", "noise")
 
 NOTE = "smooth grey blobs in 256 levels, half of the image black; independent noise."
+
+
+def data_folder() -> Path:
+    """Return the folder of public images: LEUKOSPIKE_DATA, or shared/data beside the project; it may not be there."""
+    named = os.environ.get("LEUKOSPIKE_DATA")
+    return Path(named) if named else Path(__file__).parents[2] / "shared" / "data"
 
 
 def pictures(kind: str, count: int, rows: int, columns: int, *, seed: int) -> Tensor:

@@ -1,21 +1,20 @@
 """The whole pipeline on the real images of C-NMC: wall time of each stage, and peak memory."""
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import measure
+from benchmarks import measure, tables
+from benchmarks.pictures import data_folder
 
 EPOCHS, SEED = 1, 0
 
 
 def run() -> None:
     """Run `leukospike reproduce c-nmc` for one epoch, and print and save what it says of itself."""
-    named = os.environ.get("LEUKOSPIKE_DATA")
-    data = (Path(named) if named else Path(__file__).parents[2] / "shared" / "data") / "c-nmc"
+    data = data_folder() / "c-nmc"
     if not data.is_dir():
         print(f"Pipeline: skipped, no real images at {data}; set LEUKOSPIKE_DATA to the folder that holds c-nmc.\n")
         return
@@ -36,6 +35,6 @@ def run() -> None:
         f" seed {SEED}; one repetition.",
         f"{about['credit']}",
     )
-    print(measure.table("leukospike reproduce c-nmc --protocol honest", rows, notes=notes))
+    print(tables.table("leukospike reproduce c-nmc --protocol honest", rows, notes=notes))
     kept = {name: metrics[name] for name in ("stages", "peak_memory_mb", "data")}
-    measure.save("pipeline", {"seed": SEED, "repetitions": 1, "epochs": EPOCHS, "seconds": elapsed, **kept})
+    tables.save("pipeline", {"seed": SEED, "repetitions": 1, "epochs": EPOCHS, "seconds": elapsed, **kept})

@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn.functional import conv2d, max_pool2d, pad
 
-from benchmarks import measure
+from benchmarks import measure, tables
 from leukospike.smears import CellKind, draw_cell, subject_style
 from leukospike.spikes import BINS, SpikingConv2d, gabor_bank, to_wave
 from leukospike.spikes.decision import decide
@@ -56,8 +56,8 @@ def run() -> None:
         "Peak: of a process that does the epoch, over its peak after the imports and the images.",
         "Held: the spikes that learning works on, for one image: its inputs, and of the outputs what is kept.",
     )
-    print(measure.table("Plasticity", rows, notes=notes))
-    measure.save("plasticity", {"seed": SEED, "repetitions": REPETITIONS, "cases": results})
+    print(tables.table("Plasticity", rows, notes=notes))
+    tables.save("plasticity", {"seed": SEED, "repetitions": REPETITIONS, "cases": results})
 
 
 def once(which: str, path: str) -> dict[str, float]:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from benchmarks import dense_reference, measure
+from benchmarks import dense_reference, measure, tables
 from benchmarks.pictures import KINDS, NOTE, pictures
 from leukospike.spikes import (
     BINS,
@@ -135,8 +135,8 @@ def run() -> None:
         "Peak: of a process that does the one call (dense: of one image), over what it held before, input included.",
         "Held: the result for one image; ours 5 bytes a neuron or 1, dense two waves of 15 float32.",
     )
-    print(measure.table("Spiking layers", rows, notes=notes))
-    measure.save("spikes", {"seed": SEED, "cases": results})
+    print(tables.table("Spiking layers", rows, notes=notes))
+    tables.save("spikes", {"seed": SEED, "cases": results})
     if torch.cuda.is_available():
         _run_cuda()
 
@@ -167,8 +167,8 @@ def _run_cuda() -> None:
         "Bandwidth: the bytes of latencies in, latencies and potentials out, each once, in that time, as a share of",
         f"what copying a large tensor on this GPU moves: {copied / 1e9:,.0f} GB/s, read and written.",
     )
-    print(measure.table("Spiking layers on a GPU", rows, notes=notes))
-    measure.save("spikes-cuda", {"seed": SEED, "device": device, "copied_bytes_per_second": copied, "cases": results})
+    print(tables.table("Spiking layers on a GPU", rows, notes=notes))
+    tables.save("spikes-cuda", {"seed": SEED, "device": device, "copied_bytes_per_second": copied, "cases": results})
 
 
 def _copied_bytes_per_second() -> float:

@@ -7,12 +7,12 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from benchmarks.audit import CHANGES, drawn_cells, recall
 from leukospike.audit import alignment, matches
 from leukospike.audit.alignment import align, view_matrix, whole_map
 from leukospike.audit.fingerprints import Fingerprint, fingerprint, turned
 from leukospike.audit.matches import Kind, find_matches
 from leukospike.smears import CellKind, draw_field, subject_style
+from research.audit import drawn_cells
 
 
 def _look(pixels: np.ndarray) -> Fingerprint:
@@ -135,23 +135,6 @@ def test_alignment_finds_a_shift_that_the_rough_map_misses() -> None:
     assert found.agreement > 0.9
     # Half of the shift, since the small picture is half as large.
     assert found.matrix[:, 2] + found.matrix[:, :2] @ [75, 75] - 75 == pytest.approx([-2, -1.5], abs=0.3)
-
-
-@pytest.mark.slow
-def test_recall_on_drawn_cells() -> None:
-    found, false, among = recall(drawn_cells(40, seed=0), seed=0)
-    assert among == 0
-    # Drawn cells have little texture; on photographs the benchmark counts none.
-    assert false <= 10
-    least = dict.fromkeys(CHANGES, 0.95) | {
-        "JPEG 10": 0.5,
-        **{name: 0.8 for name in CHANGES if name.startswith(("crop of 90", "crop of 80"))},
-        "crop of 60 %": 0.4,
-        "crop of 40 %": 0.8,
-        "rotated by 5 degrees": 0.5,
-        "rotated by 30 degrees": 0.0,
-    }
-    assert {name: share for name, share in found.items() if share < least[name]} == {}
 
 
 def test_jpeg_of_another_format_reads_reduced_to_the_same_small_picture() -> None:

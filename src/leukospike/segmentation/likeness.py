@@ -5,7 +5,7 @@ With :math:`z_i` the `i`-th measure less its centre over its spread on smears, w
 .. math:: 1 / (1 + \exp(b + \sum_i u_i z_i + v_i z_i^2))
 
 The squares are there since a picture can be strange both ways: too plain or too restless. Centres, spreads, `u`, `v`
-and `b` are in `likeness.json`; `benchmarks.segmentation.fit_quality` makes it from real smears of seven laboratories
+and `b` are in `likeness.json`; `research.segmentation.fit_quality` makes it from real smears of seven laboratories
 and from drawn pictures of many kinds.
 """
 

@@ -39,7 +39,7 @@ and how much of the joint cell is nucleus.
 SAME_CELL = (1.34, 0.82, -2.96, 1.85, -7.43)
 """Weights of `EVIDENCE` in the log-odds of two parts being one cell.
 
-From `benchmarks.segmentation.fit_parting`: a logistic regression on neighbouring lobes of drawn cells and of cells that
+From `research.segmentation.fit_parting`: a logistic regression on neighbouring lobes of drawn cells and of cells that
 the segmenter finds, of one cell or of two to eight that were laid beside each other. Each image counts as much, and one
 cell twice as much as several, since most cells stand alone. A wide neck and bridge and a disc around both parts speak
 for one cell; a dent between the nuclei, and much nucleus in both parts, as in blasts, for two.
