@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test check bench clean
+.PHONY: setup demo test check coverage bench clean
 
 setup: $(STAMP)
 
@@ -30,8 +30,11 @@ check: setup
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
+coverage: setup
+	$(BIN)/python -m pytest --cov --cov-report=term --cov-report=html
+
 bench: setup
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) demo bench-results
+	rm -rf $(VENV) demo bench-results coverage .coverage

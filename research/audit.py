@@ -1,6 +1,5 @@
 """Leak audit: known copies found and false pairs, on drawn cells and on public images; and time."""
 
-import io
 import time
 from collections.abc import Callable, Sequence
 
@@ -15,6 +14,7 @@ from leukospike.errors import ImageError
 from leukospike.images.reading import read_image
 from leukospike.smears import CellKind, draw_cell, subject_style
 from research import tables
+from research.segmentation.shifts import jpeg
 
 SEED = 0
 MOST_PICTURES = 80
@@ -133,13 +133,6 @@ def _never(_first: int, _second: int) -> bool:
     return False
 
 
-def _jpeg(picture: np.ndarray, quality: int) -> np.ndarray:
-    """Write and read a JPEG."""
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "JPEG", quality=quality)
-    return np.asarray(Image.open(buffer))
-
-
 def _crop(picture: np.ndarray, rng: np.random.Generator, share: float) -> np.ndarray:
     """Cut a window with a share of each side, anywhere."""
     rows, columns = (round(length * share) for length in picture.shape[:2])
@@ -166,15 +159,15 @@ def _rotated(picture: np.ndarray, degrees: float) -> np.ndarray:
 CHANGES: dict[str, Change] = {
     "left and right swapped": lambda picture, _: picture[:, ::-1],
     "turned by 90 degrees": lambda picture, _: np.rot90(picture),
-    "turned by 180 degrees, JPEG 70": lambda picture, _: _jpeg(picture[::-1, ::-1], 70),
-    "JPEG 40": lambda picture, _: _jpeg(picture, 40),
-    "JPEG 10": lambda picture, _: _jpeg(picture, 10),
+    "turned by 180 degrees, JPEG 70": lambda picture, _: jpeg(picture[::-1, ::-1], 70),
+    "JPEG 40": lambda picture, _: jpeg(picture, 40),
+    "JPEG 10": lambda picture, _: jpeg(picture, 10),
     "half the size": lambda picture, _: _resized(picture, tuple(side // 2 for side in picture.shape[:2])),
     "brightness x 1.3": lambda picture, _: _lighter(picture, 1.3),
     "brightness x 0.6": lambda picture, _: _lighter(picture, 0.6),
     "crop of 90 %": lambda picture, rng: _crop(picture, rng, 0.9),
     "crop of 80 %": lambda picture, rng: _crop(picture, rng, 0.8),
-    "crop of 80 %, resized, swapped, JPEG 60": lambda picture, rng: _jpeg(
+    "crop of 80 %, resized, swapped, JPEG 60": lambda picture, rng: jpeg(
         _resized(_crop(picture, rng, 0.8), picture.shape)[:, ::-1], 60
     ),
     "crop of 60 %": lambda picture, rng: _crop(picture, rng, 0.6),

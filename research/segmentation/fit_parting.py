@@ -15,6 +15,7 @@ from benchmarks.pictures import data_folder
 from leukospike.segmentation.instances import NUCLEUS, find_cells
 from leukospike.segmentation.parting import EVIDENCE, Contact, Part, at_step, evidence, is_plain_cell, joined, lobes_of
 from research.segmentation.data import folds, load
+from research.segmentation.scores import box_iou
 from research.segmentation.touching import SCALES, KnownCells, drawn_cells, found_cells, single_cells, touching_cells
 
 _FOUND_PER_KIND = 40
@@ -108,17 +109,10 @@ def share_found(cells: Sequence[KnownCells]) -> tuple[float, float]:
 
 def _found(cells: KnownCells) -> tuple[int, int]:
     """Count the boxes that are found, and the known ones among them."""
-    boxes = [
-        (box.top, box.left, box.top + box.height, box.left + box.width) for box in find_cells(cells.class_map).boxes
-    ]
-    return len(boxes), sum(any(_iou(box, known) >= _LEAST_IOU for box in boxes) for known in cells.boxes)
-
-
-def _iou(one: tuple[int, ...], other: tuple[int, ...]) -> float:
-    """Give the intersection of two boxes over their union."""
-    height, width = (min(one[side + 2], other[side + 2]) - max(one[side], other[side]) for side in (0, 1))
-    both = max(height, 0) * max(width, 0)
-    return both / (sum((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)) - both)
+    found = find_cells(cells.class_map).boxes
+    boxes = [(box.top, box.left, box.top + box.height, box.left + box.width) for box in found]
+    known, places = (np.array(rows, np.int64).reshape(-1, 4) for rows in (cells.boxes, boxes))
+    return len(boxes), int((box_iou(known, places) >= _LEAST_IOU).any(axis=1).sum())
 
 
 def main() -> None:
