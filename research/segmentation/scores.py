@@ -18,6 +18,9 @@ SMALLEST_CELL = 1 / 200
 
 N_RESAMPLES = 1000
 
+Numbers = Sequence[float] | np.ndarray
+"""One an image."""
+
 
 @dataclass(frozen=True)
 class MaskScores:
@@ -175,12 +178,12 @@ def box_iou(truth: np.ndarray, found: np.ndarray) -> np.ndarray:
     return common / np.maximum(areas[0] + areas[1] - common, 1)
 
 
-def mean(values: Sequence[float], *, groups: Sequence[int] = (), seed: int = 0) -> Estimate:
+def mean(values: Numbers, *, groups: Numbers = (), seed: int = 0) -> Estimate:
     """Average over images, with the percentile interval of resampled images.
 
     Parameters
     ----------
-    values : sequence of float
+    values : sequence of float, or ndarray
         One an image, at least one.
     groups : sequence of int
         Where given, one an image, whole groups are resampled.
@@ -193,9 +196,7 @@ def mean(values: Sequence[float], *, groups: Sequence[int] = (), seed: int = 0) 
     return ratio(values, np.ones(len(values)), groups=groups, seed=seed)
 
 
-def ratio(
-    above: Sequence[float], below: Sequence[float] | np.ndarray, *, groups: Sequence[int] = (), seed: int = 0
-) -> Estimate:
+def ratio(above: Numbers, below: Numbers, *, groups: Numbers = (), seed: int = 0) -> Estimate:
     """Sum over images over another sum, such as cells found over cells drawn, with an interval as in `mean`.
 
     Parameters

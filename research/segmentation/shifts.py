@@ -6,7 +6,6 @@ from functools import partial
 from io import BytesIO
 
 import numpy as np
-from numpy.typing import ArrayLike
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 from skimage.color import hsv2rgb, rgb2hsv
@@ -86,7 +85,7 @@ def eyepiece(pixels: np.ndarray) -> np.ndarray:
     return np.where((_from_middle(pixels) < 0.95)[:, :, None], pixels, 0).astype(np.uint8)
 
 
-def stain(pixels: np.ndarray, factors: ArrayLike) -> np.ndarray:
+def stain(pixels: np.ndarray, factors: Sequence[float] | np.ndarray) -> np.ndarray:
     """Multiply the optical density of each colour, relative to the brightest twentieth."""
     light = np.maximum(np.percentile(pixels.reshape(-1, 3), 95, axis=0), 1)
     density = -np.log(np.maximum(pixels, 1) / light)
