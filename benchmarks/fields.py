@@ -2,18 +2,18 @@
 
 import statistics
 import tempfile
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks import measure, tables
+from leukospike.analysis.engine import Threads
+from leukospike.analysis.keeping import is_large
 from leukospike.datasets import Record
 from leukospike.datasets.decoding import decoded
 from leukospike.images.reading import Picture, write_png
-from leukospike.segmentation.class_maps import read_classes
-from leukospike.segmentation.files import segmented
-from leukospike.segmentation.network import default_segmenter
+from leukospike.segmentation.methods import surrogate
+from leukospike.segmentation.result import segment_pixels
 from leukospike.smears import CellKind, draw_cell, draw_field, subject_style
 
 SEED = 0
@@ -54,7 +54,11 @@ def run() -> None:
 
 def case(kind: str, count: int) -> dict[str, float]:
     """Segment images from disk; give the median seconds an image, and the cells that were found."""
-    network = default_segmenter()
+    method = surrogate()
+
+    def segment(item: tuple[Record, Picture]) -> int:
+        return len(segment_pixels("", item[1].pixels, method.segmenter).cells)
+
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "image.png"
         write_png(path, _drawn(kind))
@@ -63,8 +67,7 @@ def case(kind: str, count: int) -> dict[str, float]:
         def work() -> int:
             read = decoded([record] * count)  # ahead on threads of their own, as `segment` and `analyze` do
             pictures = ((record, picture) for record, picture in read if isinstance(picture, Picture))
-            found = segmented(pictures, partial(read_classes, network), pixel_size=None)
-            return sum(len(segmentation.cells) for _, _, segmentation in found)
+            return sum(n_cells for _, n_cells in Threads().map(segment, pictures, alone=is_large))
 
         cells = work()
         seconds = statistics.median(measure.seconds(work) for _ in range(_REPETITIONS))

@@ -1,29 +1,24 @@
 """C-NMC as crops, with the groups of subjects that the leak audit finds to overlap, and the folds by group."""
 
 import json
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, partial
-from pathlib import Path
+from functools import cache
 
 import numpy as np
-from jaxtyping import UInt8
 from sklearn.model_selection import StratifiedGroupKFold
 
 from benchmarks.pictures import data_folder
-from leukospike.analysis.scorers import CellSize, ShippedScorer
-from leukospike.analysis.scoring import analyze_cells
+from leukospike.analysis.judges import CropView
+from leukospike.analysis.reading import read_image
 from leukospike.audit import examine, grouped_dataset, read_material
 from leukospike.classification.appearance_learning import appearances
 from leukospike.classification.cells import LabelledCells
-from leukospike.classification.classifier import default_classifier
 from leukospike.classification.crops import cell_crop
 from leukospike.datasets import collect_images, read_dataset
 from leukospike.datasets.decoding import decoded
 from leukospike.images.reading import Picture
-from leukospike.segmentation.class_maps import read_classes
-from leukospike.segmentation.network import default_segmenter
+from leukospike.segmentation.methods import surrogate
 from leukospike.storage.files import write_text, written_whole
 from research import tables
 
@@ -75,31 +70,19 @@ def cohort() -> Cohort:
     return Cohort(tuple(record.image for record in records), cells, subjects, measures)
 
 
-class _Kept(ShippedScorer):
-    """Keeps the crops of the cells that it is shown, in their own colours."""
-
-    def __init__(self) -> None:
-        super().__init__(default_classifier())
-        self.crops: list[np.ndarray] = []
-
-    def take(self, picture: UInt8[np.ndarray, "rows columns 3"], size: CellSize | None) -> bool:
-        nothing = super().take(picture, size)
-        if not nothing:
-            self.crops.append(cell_crop(picture))
-        return nothing
-
-
 @cache
 def other_cells() -> np.ndarray:
     """Give crops of the white cells of pbc and bccd, all of one size; they have no labels, and are in no fold."""
     kept = tables.RESULTS / "classification" / "other-cells.npz"
     if not kept.exists():
-        scorer = _Kept()
         images = collect_images([data_folder() / "pbc", data_folder() / "bccd" / "images"])
-        with tempfile.TemporaryDirectory() as out:
-            analyze_cells(images, scorer, Path(out), segmenter=partial(read_classes, default_segmenter()))
+        crops: list[np.ndarray] = []
+        for _, picture in decoded(images):
+            if isinstance(picture, Picture):
+                read = read_image(picture, surrogate().segmenter, CropView())
+                crops += [crop for cell, crop in zip(read.cells, read.seen, strict=True) if not cell.is_blank]
         with written_whole(kept) as part:
-            np.savez(part, crops=np.stack(scorer.crops))
+            np.savez(part, crops=np.stack(crops))
     with np.load(kept, allow_pickle=False) as arrays:
         return arrays["crops"]
 

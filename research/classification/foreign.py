@@ -2,7 +2,6 @@
 
 import tempfile
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +11,9 @@ from scipy.special import expit
 from sklearn.metrics import log_loss, roc_auc_score
 
 from benchmarks.pictures import data_folder
-from leukospike.analysis.scorers import ShippedScorer
-from leukospike.analysis.scoring import OUTLIER, analyze_cells
+from leukospike.analysis.analyze import analyze_images
+from leukospike.analysis.flags import OUTLIER
+from leukospike.analysis.judges import PackageJudge
 from leukospike.classification.appearance_learning import AppearanceTraining, appearances, train_appearance
 from leukospike.classification.appearance_network import AppearanceNetwork
 from leukospike.classification.augmentation import augmented
@@ -22,8 +22,7 @@ from leukospike.classification.network import colours_of
 from leukospike.classification.source import SHARES, Reference, brought, diameter_of, reference_of, zoomed
 from leukospike.confidence import score_subjects
 from leukospike.datasets import collect_images
-from leukospike.segmentation.class_maps import read_classes
-from leukospike.segmentation.network import default_segmenter
+from leukospike.segmentation.methods import surrogate
 from research import tables
 from research.classification.data import FOLDS, Cohort, cohort, folds, others
 from research.classification.nested import distances
@@ -65,12 +64,8 @@ def other_kinds(cells: Cohort) -> list[dict[str, str]]:
         held = np.flatnonzero(number == fold)
         known[held] = distances(cells, others(number, [fold]), held)
     with tempfile.TemporaryDirectory() as out:
-        table = analyze_cells(
-            collect_images([data_folder() / "pbc"]),
-            ShippedScorer(default_classifier()),
-            Path(out),
-            segmenter=partial(read_classes, default_segmenter()),
-        ).cells
+        records, judge = collect_images([data_folder() / "pbc"]), PackageJudge(default_classifier())
+        table = analyze_images(records, judge, Path(out), method=surrogate()).cells
     table["kind"] = [Path(image).parts[-2] for image in table["image"]]
     rows = [_kind("all", table, known)]
     return rows + [_kind(str(kind), part, known) for kind, part in table.groupby("kind")]

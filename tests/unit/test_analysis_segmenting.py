@@ -81,7 +81,7 @@ def segmented(pictures, segmenter, engine: Engine | None = None):
     def work(item: tuple[Record, Picture]) -> Segmentation:
         return segment_pixels(item[0].image, item[1].pixels, segmenter)
 
-    for (record, picture), segmentation in (engine or Threads()).map(work, pictures, alone=keeping._is_large):
+    for (record, picture), segmentation in (engine or Threads()).map(work, pictures, alone=keeping.is_large):
         yield record, picture, segmentation
 
 

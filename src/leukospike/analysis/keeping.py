@@ -106,13 +106,13 @@ def keep_missing(
     def on_picture(item: tuple[Record, Picture]) -> Result:
         return work(item[1])
 
-    for (record, _), result in engine.map(on_picture, pictures(), alone=_is_large):
+    for (record, _), result in engine.map(on_picture, pictures(), alone=is_large):
         keep(key_of[record.image], result)
         done += 1
         progress(stage, done, len(records))
     return failures
 
 
-def _is_large(item: tuple[Record, Picture]) -> bool:
+def is_large(item: tuple[Record, Picture]) -> bool:
     """Tell whether an image should be worked on alone."""
     return item[1].pixels.size > _LARGE_VALUES
