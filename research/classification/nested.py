@@ -16,7 +16,7 @@ from leukospike.confidence import (
     mean_over_subjects,
     score_subjects,
 )
-from leukospike.evaluation.metrics import metric_table, per_subject, reliability
+from leukospike.evaluation.metrics import metrics_of, per_subject, reliability
 from research import tables
 from research.classification.data import FOLDS, Cohort, folds, others
 from research.classification.scores import held_out_scores
@@ -83,15 +83,15 @@ def judged(cells: Cohort, seed: int) -> dict[str, Any]:
     curve = reliability(labels, as_here)
     return {
         "chosen": chosen,
-        "cell": metric_table(labels, probability, groups, group_name="subjects", seed=seed),
-        "ece_uncalibrated": metric_table(labels, raw, groups, group_name="subjects", seed=seed, n_resamples=2)["ece"][
-            "value"
-        ],
-        "calibration": metric_table(labels, as_here, groups, group_name="subjects", seed=seed),
-        "subject": metric_table(truth, posterior, names, group_name="subjects", seed=seed),
-        "subject_by_mean": metric_table(
+        "cell": metrics_of(labels, probability, groups, group_name="subjects", seed=seed).to_json(),
+        "ece_uncalibrated": metrics_of(labels, raw, groups, group_name="subjects", seed=seed, n_resamples=2)[
+            "ece"
+        ].value,
+        "calibration": metrics_of(labels, as_here, groups, group_name="subjects", seed=seed).to_json(),
+        "subject": metrics_of(truth, posterior, names, group_name="subjects", seed=seed).to_json(),
+        "subject_by_mean": metrics_of(
             truth, per_subject(labels, probability, groups)[1], names, group_name="subjects", seed=seed
-        ),
+        ).to_json(),
         "operating": {
             "sensitivity": float(called[labels == 1].mean()),
             "specificity": float(1 - called[labels == 0].mean()),

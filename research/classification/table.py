@@ -9,7 +9,7 @@ import torch
 from scipy.special import expit
 from sklearn.metrics import roc_curve
 
-from leukospike.evaluation.metrics import metric_table, per_subject
+from leukospike.evaluation.metrics import metrics_of, per_subject
 from research import tables
 from research.classification import nested
 from research.classification.data import FOLDS, Cohort, cohort, folds
@@ -60,19 +60,19 @@ def figures(
 ) -> dict[str, Any]:
     """Give the figures of log odds: at one half, uncalibrated, and the sensitivity at `SPECIFICITY`."""
     probabilities = expit(scores)
-    table = metric_table(
+    table = metrics_of(
         labels, probabilities, groups, group_name="subjects", seed=seed, n_resamples=1000 if intervals else 2
     )
     false, true, _ = roc_curve(labels, probabilities)
     truth, means, _ = per_subject(labels, probabilities, groups)
-    subject = metric_table(truth, means, np.arange(len(truth)), group_name="subjects", seed=seed, n_resamples=2)
+    subject = metrics_of(truth, means, np.arange(len(truth)), group_name="subjects", seed=seed, n_resamples=2)
     return {
-        "roc_auc": table["roc_auc"]["value"],
-        "roc_auc_interval": [table["roc_auc"]["low"], table["roc_auc"]["high"]],
-        "weighted_f1": table["weighted_f1"]["value"],
-        "weighted_f1_interval": [table["weighted_f1"]["low"], table["weighted_f1"]["high"]],
+        "roc_auc": table["roc_auc"].value,
+        "roc_auc_interval": [table["roc_auc"].low, table["roc_auc"].high],
+        "weighted_f1": table["weighted_f1"].value,
+        "weighted_f1_interval": [table["weighted_f1"].low, table["weighted_f1"].high],
         "sensitivity": float(true[false <= 1 - SPECIFICITY].max()),
-        "subject_auc": subject["roc_auc"]["value"],
+        "subject_auc": subject["roc_auc"].value,
     }
 
 

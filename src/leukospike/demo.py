@@ -7,7 +7,7 @@ from leukospike.analysis.analyze import analyze_images
 from leukospike.analysis.judges import load_judge
 from leukospike.analysis.segmenting import segment_images
 from leukospike.datasets import collect_images, read_dataset
-from leukospike.experiments.protocols import run_protocol
+from leukospike.experiments.run import run_experiment
 from leukospike.jobs import Progress, silent
 from leukospike.report import write_report
 from leukospike.segmentation.methods import surrogate
@@ -49,7 +49,7 @@ def run_demo(out: Path, *, seed: int = 0, progress: Progress = silent) -> Path:
     with whole_folder(out, where="demo") as part:
         smears, run = part / "smears", part / "run"
         generate_cohort(cohort, smears, progress=progress)
-        run_protocol(read_dataset(smears), config, run, progress=progress)
+        run_experiment(read_dataset(smears), config, run, progress=progress)
         fields_report = None
         if COHORT["fields_per_subject"]:
             _read_fields(smears / "fields" / "images", run, part, progress)

@@ -113,38 +113,30 @@ class RunConfig:
         for name, (low, high) in limits.items():
             if name in {"max_cells", "hidden_units"} and getattr(self, name) is None:
                 continue
-            value: Any = getattr(self, name)
+            value: object = getattr(self, name)
             types = (int, float) if name == "learning_rate" else (int,)
-            if type(value) not in types or not low <= value <= high:
+            # `type` and not `isinstance`: True is an int, and no number of folds.
+            if type(value) not in types or not (isinstance(value, int | float) and low <= value <= high):
                 kind = "a whole number" if len(types) == 1 else "a number"
-                got = (
-                    f"the text '{value}'. Write it without quotes."
-                    if isinstance(value, str)
-                    else f"{value}. Change it."
-                )
-                msg = f"settings: {name} must be {kind} from {low:.10g} to {high:.10g}, got {got}"
-                raise ConfigError(msg)
+                is_text = isinstance(value, str)
+                got = f"the text '{value}'" if is_text else value
+                advice = "Write it without quotes." if is_text else "Change it."
+                rule = f"`{name}` must be {kind} from {low:.10g} to {high:.10g}"
+                raise _refused(rule, got, advice)
         known = (PAPER, APPEARANCE, CONVOLUTIONAL)
         if self.backbone not in known and not _TIMM_NAME.fullmatch(self.backbone):
-            msg = (
-                f"settings: backbone must be {PAPER}, {APPEARANCE}, {CONVOLUTIONAL}, or {TIMM} and a name such as"
-                f" resnet18, got {self.backbone}. Correct it."
-            )
-            raise ConfigError(msg)
+            rule = f"`backbone` must be {', '.join(known)}, or {TIMM} and a name such as resnet18"
+            raise _refused(rule, self.backbone, "Correct it.")
         if self.pretrained and not self.backbone.startswith(TIMM):
-            msg = (
-                f"settings: pretrained must go with a backbone of {TIMM}, got it with {self.backbone}. Leave it out or"
-                " name one."
-            )
-            raise ConfigError(msg)
+            rule, got = f"`pretrained` must go with a backbone of {TIMM}", f"it with {self.backbone}"
+            raise _refused(rule, got, "Leave it out or name one.")
         if self.blur_window not in BLUR_WINDOWS:
-            windows = ", ".join(map(str, BLUR_WINDOWS))
-            msg = f"settings: blur_window must be one of {windows}, got {self.blur_window}. The original uses 9."
-            raise ConfigError(msg)
+            rule = f"`blur_window` must be one of {', '.join(map(str, BLUR_WINDOWS))}"
+            raise _refused(rule, self.blur_window, "The original uses 9.")
 
     @classmethod
     def preset(cls, dataset: Preset, settings: Mapping[str, Any] = MappingProxyType({})) -> "RunConfig":
-        """Give the original's settings for a data set, changed by `settings`.
+        """Return the original's settings for a data set, changed by `settings`.
 
         C-NMC: 100 pixels, 500 components, and one augmented copy an image, since its growth was not published.
         ALL-IDB: 224 pixels, 1,200 components, and 10 copies, which grow 108 images to 1,188 ("about 1,200").
@@ -161,33 +153,29 @@ class RunConfig:
         unknown = sorted(set(settings) - {field.name for field in fields(cls)})
         if unknown:
             known = ", ".join(field.name for field in fields(cls))
-            msg = f"settings: name must be one of {known}, got {unknown[0]}. Correct its spelling."
-            raise ConfigError(msg)
+            rule = f"name must be one of {known}"
+            raise _refused(rule, unknown[0], "Correct its spelling.")
         given = dict(settings)
         for name, kind, words in _TYPES:
             if name in given and type(given[name]) is not kind:
-                msg = f"settings: {name} must be {words}, got {given[name]}. Change it."
-                raise ConfigError(msg)
+                rule = f"`{name}` must be {words}"
+                raise _refused(rule, given[name], "Change it.")
         backbone = given.get("backbone", PAPER)
         if backbone != PAPER:
             sizes = _CELL_TRAINING.get(backbone, _TIMM_TRAINING)
             if alien := next((name for name in _OF_PAPER if name in given), None):
-                msg = (
-                    f"settings: {alien} must go with the backbone {PAPER}, got it with {backbone}. Leave it out or name"
-                    " that backbone."
-                )
-                raise ConfigError(msg)
+                rule, got = f"`{alien}` must go with the backbone {PAPER}", f"it with {backbone}"
+                raise _refused(rule, got, "Leave it out or name that backbone.")
         if "protocol" in given:
             try:
                 given["protocol"] = Protocol(given["protocol"])
             except ValueError as error:
-                known = ", ".join(Protocol)
-                msg = f"settings: protocol must be one of {known}, got {given['protocol']}. Change it."
-                raise ConfigError(msg) from error
+                rule = f"`protocol` must be one of {', '.join(Protocol)}"
+                raise _refused(rule, given["protocol"], "Change it.") from error
         return cls(dataset=dataset, **(sizes | given))
 
     def stored(self) -> dict[str, Any]:
-        """Give the settings that count: those of another backbone are left out."""
+        """Return the settings that count: those of another backbone are left out."""
         left_out = () if self.backbone == PAPER else _OF_PAPER
         return {name: value for name, value in asdict(self).items() if name not in left_out}
 
@@ -218,7 +206,12 @@ def read_settings(path: Path) -> dict[str, Any]:
             raise OSError(reason)
         settings = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        msg = f"settings: --config must be a readable TOML file, got {path} ({error}). Correct the file."
-        raise ConfigError(msg) from error
+        rule = "`config` must be a readable TOML file"
+        raise _refused(rule, f"{path} ({error})", "Correct the file.") from error
     # These describe the run that wrote the file; they are no settings.
     return {name: value for name, value in settings.items() if name not in {"data", "groups", "versions"}}
+
+
+def _refused(rule: str, got: object, advice: str) -> ConfigError:
+    """Build the error for a setting."""
+    return ConfigError(rule, where="settings", got=got, advice=advice)

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from leukospike.datasets import read_dataset
+from leukospike.experiments.folder import RunFolder
 from leukospike.experiments.preparation import prepare
-from leukospike.experiments.protocols import run_protocol
-from leukospike.experiments.runs import weights_path
+from leukospike.experiments.run import run_experiment
 from leukospike.original.components import fit_components
 from leukospike.original.front_end import SpikeFrontEnd
 from leukospike.original.model import load_model, save_model
@@ -36,13 +36,13 @@ def main() -> None:
         cohort = Path(folder) / "smears"
         generate_cohort(SmearConfig(n_subjects=4, cells_per_subject=5, fields_per_subject=0, cell_size_px=64), cohort)
         dataset = read_dataset(cohort)
-        run_protocol(dataset, CONFIG, run)
+        run_experiment(dataset, CONFIG, run)
         maps = np.array(prepare(dataset.records, Path(folder) / "maps", SpikeFrontEnd(24, 9), copies=0, seed=0).seen)
 
     # Half of each number's digits are enough here, and pack into half the space.
-    model = load_model(weights_path(run, 0))
+    model = load_model(RunFolder(run).weights(0))
     model.network.bfloat16().float()
-    save_model(model, weights_path(run, 0))
+    save_model(model, RunFolder(run).weights(0))
 
     # The machine is nobody's business, and no part of what is compared.
     metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
@@ -59,7 +59,7 @@ def main() -> None:
         z_score=np.array([normalisation.mean, normalisation.std]),
         basis=components.basis,
         explained_variance_ratio=components.explained_variance_ratio,
-        probabilities=load_model(weights_path(run, 0)).probabilities(prepared),
+        probabilities=load_model(RunFolder(run).weights(0)).probabilities(prepared),
     )
 
 

@@ -1,6 +1,7 @@
 """Stored runs of releases, on generated cells: they load, and what is deterministic in them comes out again."""
 
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -9,10 +10,12 @@ import pandas as pd
 import pytest
 import torch
 
-from leukospike.evaluation.metrics import METRICS, metric_table
-from leukospike.experiments.runs import load_models, read_config
+from leukospike.evaluation.estimates import FEWEST_SUBJECTS
+from leukospike.evaluation.metrics import delong_interval, metrics_of, point_metrics, resampled_intervals
+from leukospike.experiments.folder import model_files, read_config, read_run
 from leukospike.images.reading import luma
 from leukospike.original.components import fit_components
+from leukospike.original.model import load_model
 from leukospike.original.preprocessing import Normalisation, spike_map
 from leukospike.report import write_report
 from leukospike.spikes import first_wave, latency_map
@@ -40,7 +43,8 @@ def expected() -> dict[str, np.ndarray]:
 
 def test_run_of_a_release_still_loads(run: Path):
     config = read_config(run)
-    [model] = load_models(run)
+    [path] = model_files(run)
+    model = load_model(path)
     assert (model.image_size, model.blur_window, model.hidden_units) == (
         config.image_size,
         config.blur_window,
@@ -53,26 +57,33 @@ def test_report_of_a_release_can_be_written_again(run: Path, tmp_path: Path):
     copy = shutil.copytree(run, tmp_path / "run")
     page = write_report(copy).read_text(encoding="utf-8")
     area = json.loads((run / "metrics.json").read_text())["pooled"]["cell"]["roc_auc"]
-    for value in area.values():
-        assert f"{value:.3f}" in page
+    assert f"{area['value']:.3f} (interval not known)" in page  # of a subject of each class nothing is concluded
+    assert f"{area['low']:.3f} to" not in page
     assert "research use only" in page.lower()
 
 
 def test_figures_come_out_of_the_stored_predictions(run: Path):
     table = pd.read_csv(run / "predictions.csv")
-    ours = metric_table(
-        table["label"].to_numpy(),
-        table["probability"].to_numpy(),
-        table["subject"].to_numpy(str),
-        group_name="subjects",
-        seed=read_config(run).seed,
-    )
+    judged = (table["label"].to_numpy(), table["probability"].to_numpy(), table["subject"].to_numpy(str))
     stored = json.loads((run / "metrics.json").read_text())["pooled"]["cell"]
-    assert ours["confusion"] == stored["confusion"]
-    assert ours["interval"] == stored["interval"]
-    came_later = {"misclassification"}
-    for name in set(METRICS) - came_later:
-        assert ours[name] == pytest.approx(stored[name], abs=1e-6)
+    ours = metrics_of(*judged, group_name="subjects")
+    assert ours.confusion.to_json() == stored["confusion"]
+    values, intervals = point_metrics(*judged[:2]), resampled_intervals(*judged, seed=read_config(run).seed)
+    for name in set(values) & set(stored):
+        old = [math.nan if end is None else end for end in map(stored[name].get, ("value", "low", "high"))]
+        assert [values[name], intervals[name].low, intervals[name].high] == pytest.approx(old, abs=1e-6, nan_ok=True)
+    delong = delong_interval(*judged[:2])
+    old = [stored["roc_auc"][end] for end in ("delong_low", "delong_high")]
+    assert [delong.low, delong.high] == pytest.approx(old, abs=1e-6)
+
+
+def test_run_of_a_release_claims_nothing_from_two_subjects(run: Path):
+    result = read_run(run).result
+    assert result.subject is not None
+    assert result.subject.rarer < FEWEST_SUBJECTS
+    assert not result.cell.has_intervals
+    assert not result.cell.delong.is_known
+    assert "fewer than 5 subjects of a class" in result.cell.interval
 
 
 def test_stored_cells_spike_as_they_did(samples: dict[str, np.ndarray]):
@@ -90,13 +101,15 @@ def test_stored_cells_are_prepared_as_they_were(run: Path, samples: dict[str, np
 
 
 def test_stored_cells_are_rebuilt_from_components_as_they_were(run: Path, samples: dict[str, np.ndarray]):
-    [model] = load_models(run)
+    [path] = model_files(run)
+    model = load_model(path)
     np.testing.assert_allclose(model.reconstructions(samples["prepared"]), samples["reconstructed"], atol=1e-4)
 
 
 def test_stored_network_answers_as_it_did(samples: dict[str, np.ndarray], expected: dict[str, np.ndarray]):
     # Of the newest release, which the script made the expected values from.
-    [model] = load_models(RUNS[-1])
+    [path] = model_files(RUNS[-1])
+    model = load_model(path)
     assert expected["probabilities"].max() > 2 * expected["probabilities"].min()  # else any network would do
     np.testing.assert_allclose(model.probabilities(samples["prepared"]), expected["probabilities"], rtol=1e-2)
 

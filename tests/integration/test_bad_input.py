@@ -28,7 +28,7 @@ from safetensors.torch import load_file, save_file
 
 from leukospike import demo
 from leukospike.errors import DataError, RunError
-from leukospike.experiments import protocols
+from leukospike.experiments import run as run_module
 
 TEMPLATE = re.compile(r"leukospike: (.+: )?[^:]+ must .+, got .+\. \S.+")
 
@@ -515,7 +515,7 @@ def test_what_the_system_refuses_is_one_line(
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(protocols, "run_protocol", fail)
+    monkeypatch.setattr(run_module, "run_experiment", fail)
     _refused(leukospike("train", "--data", discs, "--out", tmp_path / "run"), reason)
 
 
@@ -526,7 +526,7 @@ def test_our_own_mistake_is_one_line_and_a_traceback_on_request(
         msg = "first line\nsecond line"
         raise AssertionError(msg)
 
-    monkeypatch.setattr(protocols, "run_protocol", fail)
+    monkeypatch.setattr(run_module, "run_experiment", fail)
     ended = leukospike("train", "--data", discs, "--out", tmp_path / "run")
     assert (ended.status, len(ended.error.splitlines())) == (2, 1)
     assert "got AssertionError: first line second line. Set LEUKOSPIKE_TRACEBACK=1" in ended.reason
@@ -541,7 +541,7 @@ def test_demo_is_whole_or_absent(leukospike, error, tmp_path: Path, monkeypatch:
         raise error
 
     monkeypatch.setattr(demo, "COHORT", {"n_subjects": 2, "cells_per_subject": 1, "fields_per_subject": 0})
-    monkeypatch.setattr(demo, "run_protocol", fail)
+    monkeypatch.setattr(demo, "run_experiment", fail)
     for _ in range(2):
         ended = leukospike("demo", "--out", tmp_path / "demo")
         assert ended.status == (130 if error is KeyboardInterrupt else 2)

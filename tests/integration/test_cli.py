@@ -19,8 +19,8 @@ from leukospike import demo as demo_module
 from leukospike.classification import cell_crop
 from leukospike.classification.classifier import default_classifier
 from leukospike.classification.export import OnnxJudge
-from leukospike.experiments import protocols
-from leukospike.experiments.runs import read_config
+from leukospike.experiments import run as run_module
+from leukospike.experiments.folder import read_config
 from leukospike.experiments.systems import paper
 from leukospike.images.reading import write_png
 from leukospike.settings import RunConfig
@@ -210,7 +210,7 @@ def test_a_run_that_is_cut_before_it_begins_is_not_to_be_resumed(
 
     for name, words in (("new_folder", "Repeat it."), ("prepare", "Repeat it with --resume to carry on.")):
         with monkeypatch.context() as patch:
-            patch.setattr(protocols, name, interrupt)
+            patch.setattr(run_module, name, interrupt)
             ended = leukospike(*arguments)
         assert (ended.status, ended.reason.endswith(f"got an interruption. {words}")) == (130, True)
 
@@ -238,7 +238,7 @@ def test_options_go_before_the_file_and_the_file_before_the_preset(
         asked.append(config)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(protocols, "run_protocol", note)
+    monkeypatch.setattr(run_module, "run_experiment", note)
     file = tmp_path / "settings.toml"
     file.write_text(settings.read_text() + 'seed = 5\nprotocol = "paper"\ndataset = "c-nmc"\n[data]\nname = "x"\n')
     leukospike("reproduce", "all-idb", "--data", discs, "--config", file, "--epochs", 3, "--out", tmp_path / "run")

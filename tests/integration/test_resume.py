@@ -13,8 +13,9 @@ from safetensors.torch import load_file
 from leukospike.audit import join_subjects
 from leukospike.datasets import read_dataset
 from leukospike.errors import RunError
-from leukospike.experiments.protocols import RunOutcome, run_protocol
-from leukospike.experiments.runs import read_groups, write_config
+from leukospike.experiments.folder import RunFolder, read_joined, write_config
+from leukospike.experiments.results import JoinedSubjects
+from leukospike.experiments.run import FinishedRun, run_experiment
 from leukospike.settings import Protocol, RunConfig
 from leukospike.storage.files import locked
 
@@ -29,14 +30,14 @@ class _Cut(BaseException):
 def whole(request: pytest.FixtureRequest, discs: Path, tiny: RunConfig, tmp_path_factory: pytest.TempPathFactory):
     """Give an uninterrupted run by each protocol, and its settings."""
     config = replace(tiny, protocol=request.param, n_folds=2, epochs=2)
-    return run_protocol(read_dataset(discs), config, tmp_path_factory.mktemp("whole") / "run"), config
+    return run_experiment(read_dataset(discs), config, tmp_path_factory.mktemp("whole") / "run"), config
 
 
 @pytest.mark.parametrize(
     ("stage", "done"), [("prepare images", 5), ("train fold 1", 3), ("train fold 2", 1), ("evaluate", 1)]
 )
 def test_resumed_run_ends_the_same(
-    whole: tuple[RunOutcome, RunConfig], stage: str, done: int, discs: Path, tmp_path: Path
+    whole: tuple[FinishedRun, RunConfig], stage: str, done: int, discs: Path, tmp_path: Path
 ) -> None:
     uninterrupted, config = whole
     dataset = read_dataset(discs)
@@ -46,38 +47,39 @@ def test_resumed_run_ends_the_same(
             raise _Cut
 
     with pytest.raises(_Cut):
-        run_protocol(dataset, config, tmp_path / "cut", progress=cut)
+        run_experiment(dataset, config, tmp_path / "cut", progress=cut)
     left_over = tmp_path / "cut" / "state" / ".part-fold_0-abcdefgh.json"  # as of a process that was killed outright
     elsewhere = tmp_path / "cut" / "weights" / ".part-fold_0-abcdefgh.safetensors"
     for path in (left_over, elsewhere, tmp_path / "cut" / ".lock"):
         path.parent.mkdir(exist_ok=True)
         path.touch()
     assert not (tmp_path / "cut" / "metrics.json").exists()
-    resumed = run_protocol(dataset, config, tmp_path / "cut", resume=True)
+    resumed = run_experiment(dataset, config, tmp_path / "cut", resume=True)
 
     for name in ("predictions.csv", "history.csv", "components.csv"):
-        assert (tmp_path / "cut" / name).read_bytes() == (uninterrupted.run / name).read_bytes()
+        assert (tmp_path / "cut" / name).read_bytes() == (uninterrupted.folder / name).read_bytes()
     for fold in range(2):
         weights = f"weights/fold_{fold}.safetensors"
-        ours, theirs = load_file(tmp_path / "cut" / weights), load_file(uninterrupted.run / weights)
+        ours, theirs = load_file(tmp_path / "cut" / weights), load_file(uninterrupted.folder / weights)
         assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-    for name in uninterrupted.metrics.keys() - set(UNREPEATABLE):
-        assert resumed.metrics[name] == uninterrupted.metrics[name]
+    ours, theirs = resumed.result.to_json(), uninterrupted.result.to_json()
+    for name in theirs.keys() - set(UNREPEATABLE):
+        assert ours[name] == theirs[name]
     assert not (tmp_path / "cut" / "state").exists()
     assert not list((tmp_path / "cut").rglob(".*"))
 
 
 def test_what_a_finished_run_was_killed_over_is_removed(
-    whole: tuple[RunOutcome, RunConfig], discs: Path, tmp_path: Path
+    whole: tuple[FinishedRun, RunConfig], discs: Path, tmp_path: Path
 ) -> None:
     uninterrupted, config = whole
     run = tmp_path / "run"
-    shutil.copytree(uninterrupted.run, run)
+    shutil.copytree(uninterrupted.folder, run)
     (run / "state").mkdir()
     (run / "figures").mkdir()
     (run / "figures" / ".part-roc-abcdefgh.png").touch()
-    resumed = run_protocol(read_dataset(discs), config, run, resume=True)
-    assert resumed.metrics == uninterrupted.metrics
+    resumed = run_experiment(read_dataset(discs), config, run, resume=True)
+    assert resumed.result.to_json() == uninterrupted.result.to_json()
     assert not (run / "state").exists()
     assert not list(run.rglob(".*"))
 
@@ -91,23 +93,24 @@ def test_subjects_who_count_as_one_are_recorded_and_stay_so(discs: Path, tiny: R
         table.write_text("\n".join(["image,group", *map(",".join, group.items())]))
         joined.append(join_subjects(dataset, table))
     config = replace(tiny, n_folds=2)
-    outcome = run_protocol(joined[0], config, run)
-    assert "2 subjects are joined into 1." in " ".join(outcome.metrics["notices"])
+    outcome = run_experiment(joined[0], config, run)
+    assert "2 subjects are joined into 1." in " ".join(map(str, outcome.result.notices))
     groups = tomllib.loads((run / "config.toml").read_text())["groups"]
     expected = hashlib.sha256(b'[["all-0", "all-1"]]').hexdigest()
-    assert groups == {"digest": expected, "subjects": 2, "into": 1} == read_groups(run / "config.toml")
+    assert groups == {"digest": expected, "subjects": 2, "into": 1}
+    assert read_joined(run / "config.toml") == JoinedSubjects(expected, 2, 1)
     for other, words in ((dataset, "got none in place of 2 subjects"), (joined[1], "got 2 subjects joined into 1")):
-        with pytest.raises(RunError, match=rf"reproduce: --resume must be given the --groups of the run, {words}"):
-            run_protocol(other, config, run, resume=True)
-    assert run_protocol(joined[0], config, run, resume=True).metrics == outcome.metrics
+        with pytest.raises(RunError, match=rf"`resume` must be given the `groups` of the run, {words}"):
+            run_experiment(other, config, run, resume=True)
+    assert run_experiment(joined[0], config, run, resume=True).result.to_json() == outcome.result.to_json()
 
 
 @pytest.mark.parametrize("resume", [False, True])
 def test_run_that_is_still_going_is_left_alone(discs: Path, tiny: RunConfig, tmp_path: Path, resume: bool) -> None:
     if resume:
-        write_config(tmp_path, tiny)
+        write_config(RunFolder(tmp_path), tiny)
     with (
-        locked(tmp_path, where="reproduce"),
-        pytest.raises(RunError, match=r"reproduce: output folder must not be in use, got "),
+        locked(tmp_path, where="run_experiment"),
+        pytest.raises(RunError, match=r"run_experiment: output folder must not be in use, got "),
     ):
-        run_protocol(read_dataset(discs), tiny, tmp_path, resume=resume)
+        run_experiment(read_dataset(discs), tiny, tmp_path, resume=resume)

@@ -11,14 +11,14 @@ import torch
 from safetensors.torch import load_file
 
 from leukospike.datasets import read_dataset
-from leukospike.experiments.protocols import run_protocol
+from leukospike.experiments.run import run_experiment
 from leukospike.experiments.splits import subject_folds
 from leukospike.images.reading import read_image, write_png
 from leukospike.settings import Protocol, RunConfig
 
 
 def _fitted(data: Path, config: RunConfig, run: Path) -> dict[str, torch.Tensor]:
-    run_protocol(read_dataset(data), config, run)
+    run_experiment(read_dataset(data), config, run)
     return load_file(run / "weights" / "fold_0.safetensors")
 
 

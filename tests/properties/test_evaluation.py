@@ -4,10 +4,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from leukospike.evaluation.estimates import METRICS
 from leukospike.evaluation.metrics import (
-    METRICS,
     delong_interval,
-    metric_table,
+    metrics_of,
     point_metrics,
     reliability,
     weighted_metrics,
@@ -20,7 +20,7 @@ def cases(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     n = draw(st.integers(1, 30))
     several = st.lists(st.integers(0, 20), min_size=n, max_size=n)
     labels = np.array(draw(st.lists(st.integers(0, 1), min_size=n, max_size=n)), np.int64)
-    return labels, np.array(draw(several)) / 20, np.array(draw(several)) % 5
+    return labels, np.array(draw(several)) / 20, np.array(draw(several)) % 12
 
 
 @given(case=cases(), seed=st.integers(0, 100))
@@ -41,11 +41,11 @@ def test_resample_that_takes_each_group_once_is_the_data(
 @settings(max_examples=20, deadline=None)
 def test_every_figure_is_a_share_or_none(case: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
     labels, probabilities, groups = case
-    table = metric_table(labels, probabilities, groups, group_name="subjects", n_resamples=20)
+    found = metrics_of(labels, probabilities, groups, group_name="subjects", n_resamples=20)
     for name in METRICS:
-        for value in table[name].values():
+        for value in found[name].to_json().values():
             assert value is None or -1e-9 <= value <= 1 + 1e-9
-    assert sum(table["confusion"].values()) == table["n"] == len(labels)
+    assert sum(found.confusion.to_json().values()) == found.n == len(labels)
 
 
 @given(case=cases())

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from leukospike.experiments.folder import read_run
 from leukospike.report import write_report
 from leukospike.report.checklists import Row, Status, answered_checklists
-from leukospike.report.inputs import read_run
 from tests.unit.test_report import build_run, page_of, read_rows, write_rows
 
 
@@ -28,7 +28,7 @@ def _change(run: Path, **changes: object) -> None:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    return build_run(tmp_path / "run", n_subjects=6, n_folds=2)
+    return build_run(tmp_path / "run", n_folds=2)
 
 
 def test_every_item_of_both_guidelines_is_there_once(run: Path):
@@ -82,7 +82,7 @@ def test_answers_follow_the_files(run: Path):
     assert "hidden_units 0" in claim["25"].answer
     assert "max_cells not set" in claim["10"].answer
     assert "0.762 (0.712 to 0.812)" in claim["38"].answer
-    assert "resampling of 6 subjects, 1000 times, seed 0" in tripod["12e"].answer
+    assert "resampling of 15 subjects, 1000 times, seed 0" in tripod["12e"].answer
     assert "0 images and 0 subjects are tested in several folds" in claim["20"].answer
     config = run / "config.toml"
     config.write_text(config.read_text(encoding="utf-8").replace("seed = 0", "seed = 77\nmax_cells = 99"), "utf-8")
@@ -110,6 +110,17 @@ def test_data_without_credit_or_names_are_answered_less(tmp_path: Path):
     assert "copies of one image, and one subject, may be in several" in claim["20"].answer
     assert "an unknown number of subjects are tested in several folds" in claim["20"].answer
     assert "Augmented copies of one image fall on both sides" in tripod["26"].answer
+
+
+def test_what_is_not_known_is_not_claimed(tmp_path: Path):
+    claim, tripod = _rows(build_run(tmp_path, n_subjects=12, n_folds=2))
+    assert claim["29"].status is Status.NOT_RECORDED
+    for row in (claim["37"], claim["38"], tripod["23a"]):
+        assert row.status is Status.IN_PART
+        assert "(interval not known)" in row.answer
+        assert "how certain the figures are" in row.answer
+    full, _ = _rows(build_run(tmp_path / "more", n_subjects=15, n_folds=2))
+    assert full["29"].status is full["37"].status is full["38"].status is Status.RECORDED
 
 
 def test_threshold_is_said_only_if_the_counts_bear_it_out(run: Path):

@@ -14,7 +14,8 @@ import pytest
 from leukospike.comparison import compare_runs, comparison_tables, write_comparison
 from leukospike.comparison.pairs import pair_runs
 from leukospike.errors import RunError
-from leukospike.evaluation.metrics import METRICS, per_subject, point_metrics
+from leukospike.evaluation.estimates import METRICS
+from leukospike.evaluation.metrics import per_subject, point_metrics
 from leukospike.evaluation.paired import delong_test
 from tests.unit.test_report import HOSTILE, build_run, page_of, read_rows, write_rows
 
@@ -51,7 +52,7 @@ def _change_metrics(run: Path, **changes: Any) -> None:
 @pytest.fixture
 def runs(tmp_path: Path) -> tuple[Path, Path]:
     """Give two runs on the same cells in the same folds; the second is better."""
-    first = build_run(tmp_path / "older", n_subjects=12, n_folds=3)
+    first = build_run(tmp_path / "older", n_subjects=15, n_folds=3)
     _change_metrics(first, data={"digest": "0123abcd"})
     second = tmp_path / "newer"
     shutil.copytree(first, second)
@@ -89,14 +90,14 @@ def test_cells_of_one_run_only_are_counted_and_left_out(runs: tuple[Path, Path])
     comparison = compare_runs(first, second)
     assert comparison.pairs.alone == (4, 7)
     assert len(comparison.cell.labels) == n - 11
-    assert any("4 by A alone, 7 by B alone" in warning for warning in comparison.warnings)
+    assert any("4 by A alone, 7 by B alone" in str(warning) for warning in comparison.warnings)
 
 
 def test_runs_without_a_common_cell_are_refused(runs: tuple[Path, Path]):
     first, second = runs
     _rewrite(second, lambda rows: [row | {"image": f"other/{row['image']}"} for row in rows])
     with pytest.raises(
-        RunError, match=r"^compare: runs must have tested cells of the same names, got none in common of"
+        RunError, match=r"^compare_runs: runs must have tested cells of the same names, got none in common of"
     ):
         compare_runs(first, second)
 
@@ -113,7 +114,7 @@ def test_labels_that_differ_are_refused_and_one_is_named(runs: tuple[Path, Path]
 def test_image_that_is_predicted_twice_is_refused(runs: tuple[Path, Path]):
     first, second = runs
     _rewrite(second, lambda rows: [*rows, rows[0]])
-    with pytest.raises(RunError, match=r"^compare: predictions\.csv must hold each image once, got .* 2 times in "):
+    with pytest.raises(RunError, match=r"^compare_runs: predictions\.csv must hold each image once, got .* 2 times"):
         compare_runs(first, second)
 
 
@@ -121,25 +122,25 @@ def test_image_that_is_predicted_twice_is_refused(runs: tuple[Path, Path]):
 def test_what_is_no_prediction_is_refused(runs: tuple[Path, Path], column: str, value: str):
     first, second = runs
     _rewrite(second, lambda rows: [rows[0] | {column: value}, *rows[1:]])
-    with pytest.raises(RunError, match=r"^compare: predictions\.csv must give each image a label, 0 or 1, and"):
+    with pytest.raises(RunError, match=r"^compare_runs: predictions\.csv must give each image a label, 0 or 1, and"):
         compare_runs(first, second)
 
 
 @pytest.mark.parametrize("fold", ["", "-1", "0.5", "9", "inf"])
 def test_what_is_no_fold_is_refused(runs: tuple[Path, Path], fold: str):
     _rewrite(runs[1], lambda rows: [rows[0] | {"fold": fold}, *rows[1:]])
-    with pytest.raises(RunError, match=r"^compare: predictions\.csv must name a fold of the run, 0 to \d, got "):
+    with pytest.raises(RunError, match=r"^compare_runs: predictions\.csv must name a fold of the run, 0 to \d, got "):
         compare_runs(*runs)
 
 
 def test_unfinished_run_is_refused_by_this_command(runs: tuple[Path, Path]):
     (runs[1] / "metrics.json").unlink()
-    with pytest.raises(RunError, match=r"^compare: folder must hold metrics\.json, got .*newer without it\. Finish"):
+    with pytest.raises(RunError, match=r"^read_run: folder must hold metrics\.json, got .*newer without it\. Finish"):
         compare_runs(*runs)
 
 
 def test_augmented_copies_are_left_out_and_told(runs: tuple[Path, Path], tmp_path: Path):
-    paper = build_run(tmp_path / "paper", protocol="paper", n_subjects=12, n_folds=3)
+    paper = build_run(tmp_path / "paper", protocol="paper", n_subjects=15, n_folds=3)
     # Its names are of another run's cells: give every three rows the name of one image, and make them its copies.
     rows = read_rows(paper / "predictions.csv")
     labels = {row["image"]: row["label"] for row in read_rows(runs[0] / "predictions.csv")}
@@ -154,8 +155,8 @@ def test_augmented_copies_are_left_out_and_told(runs: tuple[Path, Path], tmp_pat
     assert comparison.pairs.copies == (0, len(kept) - len(originals))
     by_image = {row["image"]: float(row["probability"]) for row in originals}
     assert comparison.pairs.probabilities[1].tolist() == [by_image[image] for image in comparison.pairs.images.tolist()]
-    assert any(warning.startswith("Augmented copies are left out") for warning in comparison.warnings)
-    assert any("A is “honest”, B “paper”" in warning for warning in comparison.warnings)
+    assert any(str(warning).startswith("Augmented copies are left out") for warning in comparison.warnings)
+    assert any("A is “honest”, B “paper”" in str(warning) for warning in comparison.warnings)
 
 
 def test_folds_of_other_numbers_are_the_same_folds(runs: tuple[Path, Path]):
@@ -164,7 +165,7 @@ def test_folds_of_other_numbers_are_the_same_folds(runs: tuple[Path, Path]):
     assert pair_runs(first, second).same_folds
     _rewrite(second, lambda rows: [rows[0] | {"fold": str((int(rows[0]["fold"]) + 1) % 3)}, *rows[1:]])
     assert not pair_runs(first, second).same_folds
-    assert any(warning.startswith("The folds differ") for warning in compare_runs(first, second).warnings)
+    assert any(str(warning).startswith("The folds differ") for warning in compare_runs(first, second).warnings)
 
 
 def test_subjects_that_the_other_run_takes_for_one_are_drawn_as_one(runs: tuple[Path, Path]):
@@ -193,7 +194,7 @@ def test_without_subjects_images_are_drawn_and_that_is_said(runs: tuple[Path, Pa
     comparison = compare_runs(*runs)
     assert comparison.subject is None
     assert f"{len(comparison.cell.labels)} images" in comparison.interval
-    assert any("Neither run knows whose the cells are" in warning for warning in comparison.warnings)
+    assert any("Neither run knows whose the cells are" in str(warning) for warning in comparison.warnings)
 
 
 # ------------------------------------------------------------------------------------------------------------- figures
@@ -210,17 +211,19 @@ def test_figures_are_those_of_the_files(runs: tuple[Path, Path]):
         assert level is not None
         ours, theirs = (point_metrics(truth, probabilities) for probabilities in given)
         for name in METRICS:
-            assert level.value(0, name).value == pytest.approx(ours[name])
-            assert level.value(1, name).value == pytest.approx(theirs[name])
+            assert level.metrics[0][name].value == pytest.approx(ours[name])
+            assert level.metrics[1][name].value == pytest.approx(theirs[name])
             difference = level.differences[name]
             assert difference.value == pytest.approx(theirs[name] - ours[name])
-            assert difference.low <= difference.value <= difference.high
+            if difference.is_known:
+                assert difference.low <= difference.value <= difference.high
         expected = delong_test(truth, given[1], given[0])
         assert (level.delong.areas, level.delong.p) == (expected.areas, expected.p)
         right, other_right = ((probabilities >= 0.5) == (truth == 1) for probabilities in given)
         assert level.mcnemar.only_second == int(np.sum(right & ~other_right))
         assert level.mcnemar.only_first == int(np.sum(~right & other_right))
     assert comparison.cell.differences["roc_auc"].value > 0
+    assert all(comparison.cell.differences[name].is_known for name in METRICS)
 
 
 def test_a_run_compared_with_itself_differs_in_nothing(runs: tuple[Path, Path]):
@@ -229,7 +232,7 @@ def test_a_run_compared_with_itself_differs_in_nothing(runs: tuple[Path, Path]):
         assert {difference.value for difference in level.differences.values()} == {0}
         assert (level.delong.p, level.mcnemar.p) == (1, 1)
     assert comparison.settings == {}
-    assert [warning for warning in comparison.warnings if "fewer than" not in warning] == []
+    assert [warning.code for warning in comparison.warnings if warning.code != "few_subjects"] == []
 
 
 @pytest.mark.parametrize(
@@ -237,19 +240,19 @@ def test_a_run_compared_with_itself_differs_in_nothing(runs: tuple[Path, Path]):
 )
 def test_other_or_unknown_data_are_told(runs: tuple[Path, Path], digest: str, words: str):
     _change_metrics(runs[1], data={"digest": digest})
-    assert any(warning.startswith(words) for warning in compare_runs(*runs).warnings)
+    assert any(str(warning).startswith(words) for warning in compare_runs(*runs).warnings)
 
 
 def test_groups_of_one_run_are_told(runs: tuple[Path, Path]):
     config = runs[1] / "config.toml"
     config.write_text(config.read_text() + '\n[groups]\ndigest = "ab"\nsubjects = 2\ninto = 1\n')
     comparison = compare_runs(*runs)
-    assert any("joined by an audit's groups (--groups) in B alone" in warning for warning in comparison.warnings)
+    assert any("joined by an audit's `groups` in B alone" in str(warning) for warning in comparison.warnings)
     assert comparison.settings["groups.subjects"] == (None, 2)
 
 
 def test_few_subjects_of_a_class_are_told(runs: tuple[Path, Path]):
-    assert any("Of one class there are 4 subjects" in warning for warning in compare_runs(*runs).warnings)
+    assert any("Of one class there are 5 subjects" in str(warning) for warning in compare_runs(*runs).warnings)
 
 
 # --------------------------------------------------------------------------------------------------------------- files
@@ -264,7 +267,7 @@ def test_files_hold_the_comparison(runs: tuple[Path, Path], tmp_path: Path):
 
     found = json.loads((out / "comparison.json").read_text(), parse_constant=lambda name: pytest.fail(name))
     assert found["paired"] == len(comparison.cell.labels)
-    assert found["warnings"] == list(comparison.warnings)
+    assert found["warnings"] == [str(warning) for warning in comparison.warnings]
     assert (found["runs"]["A"]["name"], found["runs"]["B"]["name"]) == ("older", "newer")
     area = found["cell"]["difference"]["roc_auc"]
     ours, theirs = (found["cell"][run]["roc_auc"]["value"] for run in "AB")
@@ -290,7 +293,7 @@ def test_files_hold_the_comparison(runs: tuple[Path, Path], tmp_path: Path):
         page.text.index(difference) < page.text.index("DeLong's test gives p") < page.text.index("takes cells as indep")
     )
     assert table[0]["image"] in page.text
-    assert all(warning in page.text for warning in comparison.warnings)
+    assert all(str(warning) in page.text for warning in comparison.warnings)
     assert not re.search(r"https?://|file:|url\(|@import|<script", page.html)
 
 
@@ -334,7 +337,7 @@ def test_one_class_has_no_area_and_the_rest_is_there(runs: tuple[Path, Path], tm
 
 def test_printed_tables_are_short_and_name_the_runs(runs: tuple[Path, Path]):
     tables = comparison_tables(compare_runs(*runs))
-    assert [table.title.partition(":")[0] for table in tables] == ["By cell", "By subject", "Tests", "Mark"]
+    assert [table.title.partition(":")[0] for table in tables] == ["By cell", "By subject", "Tests"]
     assert tables[0].header[1:3] == ("A: older", "B: newer")
     assert [row[:2] for row in tables[2].rows] == [
         ("DeLong, ROC AUC", "cell"),
@@ -344,8 +347,47 @@ def test_printed_tables_are_short_and_name_the_runs(runs: tuple[Path, Path]):
     ]
 
 
-def test_a_mark_that_is_printed_is_explained(runs: tuple[Path, Path]):
-    tables = comparison_tables(compare_runs(runs[0], runs[0]))
-    assert "(+0.000 to +0.000†)" in str(tables[:-1])
-    [(mark, meaning)] = tables[-1].rows
-    assert (mark, "without width" in meaning) == ("†", True)
+def test_a_difference_without_width_has_no_interval(runs: tuple[Path, Path]):
+    assert "+0.000 (interval not known)" in str(comparison_tables(compare_runs(runs[0], runs[0])))
+
+
+@pytest.fixture
+def few(tmp_path: Path) -> tuple[Path, Path]:
+    """Return two runs on four normal subjects and eight leukemic ones; the second is better."""
+    first = build_run(tmp_path / "older", n_subjects=12, n_folds=3)
+    second = tmp_path / "newer"
+    shutil.copytree(first, second)
+    _rewrite(second, _noisy(1))
+    return first, second
+
+
+def test_nothing_is_known_from_four_subjects_of_a_class(few: tuple[Path, Path]):
+    comparison = compare_runs(*few)
+    for level in comparison.levels:
+        assert level.differences["roc_auc"].value is not None
+        assert not any(difference.is_known for difference in level.differences.values())
+        assert not any(run.has_intervals for run in level.metrics)
+        assert (level.delong_difference.is_known, level.delong_p, level.mcnemar_p) == (False, None, None)
+    assert comparison.interval == "not known, since fewer than 5 subjects of a class were tested"
+    assert [notice.values["fewest"] for notice in comparison.warnings if notice.code == "too_few_subjects"] == [4]
+
+
+def test_neither_run_is_called_better_from_four_subjects_of_a_class(few: tuple[Path, Path], tmp_path: Path):
+    out = tmp_path / "out"
+    out.mkdir()
+    comparison = compare_runs(*few)
+    page = page_of(write_comparison(comparison, out))
+    assert "nothing can be said of which run is better" in page.text
+    for claim in ("orders", "DeLong's test gives p", "lies beside 0:", "includes 0"):
+        assert claim not in page.text
+    found = json.loads((out / "comparison.json").read_text())
+    for unit in ("cell", "subject"):
+        assert found[unit]["delong"]["p"] is found[unit]["delong"]["low"] is found[unit]["mcnemar"]["p"] is None
+        assert found[unit]["difference"]["roc_auc"]["low"] is None
+    assert [row[3] for row in comparison_tables(comparison)[-1].rows] == ["not known"] * 4
+
+
+def test_images_count_where_there_are_no_subjects(few: tuple[Path, Path]):
+    for run in few:
+        _rewrite(run, lambda rows: [row | {"subject": ""} for row in rows])
+    assert compare_runs(*few).cell.suffices

@@ -21,7 +21,7 @@ from leukospike.confidence import (
     score_subjects,
 )
 from leukospike.errors import ConfigError, DataError, WeightsError
-from leukospike.evaluation.metrics import Interval
+from leukospike.evaluation.estimates import Interval
 
 MODEL = SubjectModel(threshold=0.5, rate_normal=0.3, rate_leukemic=0.8, precision=8.0)
 

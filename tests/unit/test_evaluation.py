@@ -9,20 +9,19 @@ from scipy.stats import norm
 from sklearn import metrics as sk
 from torchmetrics.functional.classification import binary_calibration_error
 
+from leukospike.evaluation.curves import decision_curve, roc_band
+from leukospike.evaluation.estimates import METRICS, Estimate, Interval, Metrics, groups_per_class, suffice
 from leukospike.evaluation.metrics import (
-    METRICS,
     N_BINS,
     as_published,
     calibration_error,
-    decision_curve,
     delong_interval,
     drawn_weights,
-    metric_table,
+    metrics_of,
     per_subject,
     point_metrics,
     reliability,
     resampled_intervals,
-    roc_band,
     weighted_metrics,
 )
 
@@ -230,44 +229,87 @@ def test_accuracy_interval_of_independent_cells_is_the_binomial_one():
 # --- the table of metrics.json ---
 
 
-def test_table_has_values_intervals_counts_and_says_how():
+def test_metrics_have_values_intervals_counts_and_say_how():
     labels, probabilities = _case(80, 0.5, None, 1)
-    subjects = np.array([f"S{cell % 8}" for cell in range(80)])
-    table = metric_table(labels, probabilities, subjects, group_name="subjects", n_resamples=200, seed=4)
+    subjects = np.array([f"S{label}{cell % 8}" for cell, label in enumerate(labels)])
+    found = metrics_of(labels, probabilities, subjects, group_name="subjects", n_resamples=200, seed=4)
     values = point_metrics(labels, probabilities)
-    assert set(table) == {"n", "positives", "confusion", "interval", *METRICS}
+    assert set(found.estimates) == set(METRICS)
     for name in METRICS:
-        assert table[name]["value"] == values[name]
-        assert table[name]["low"] <= table[name]["value"] <= table[name]["high"]
-    assert table["roc_auc"]["delong_low"] < values["roc_auc"] < table["roc_auc"]["delong_high"]
+        estimate = found[name]
+        assert estimate.value == values[name]
+        assert estimate.low <= estimate.value <= estimate.high
+    assert found.delong.low < values["roc_auc"] < found.delong.high
     called = probabilities >= 0.5
-    assert table["confusion"] == {
+    assert found.confusion.to_json() == {
         "tn": int(((labels == 0) & ~called).sum()),
         "fp": int(((labels == 0) & called).sum()),
         "fn": int(((labels == 1) & ~called).sum()),
         "tp": int(((labels == 1) & called).sum()),
     }
-    assert (table["n"], table["positives"]) == (80, int(labels.sum()))
-    assert table["interval"] == "95 %, from resampling 8 subjects 200 times, seed 4"
+    assert (found.n, found.positives) == (80, int(labels.sum()))
+    assert found.interval == f"95 %, from resampling {len(set(subjects))} subjects 200 times, seed 4"
+
+
+def test_metrics_come_back_from_json():
+    labels, probabilities = _case(60, 0.5, None, 3)
+    found = metrics_of(labels, probabilities, np.arange(60), group_name="images", n_resamples=50)
+    assert Metrics.from_json(found.to_json()) == found
 
 
 def test_one_class_gives_none_in_place_of_numbers():
-    table = metric_table(np.ones(5, int), np.linspace(0.1, 0.9, 5), np.arange(5), group_name="images", n_resamples=50)
-    assert set(table["roc_auc"].values()) == {None}
-    assert set(table["specificity"].values()) == {None}
-    assert table["sensitivity"]["value"] == pytest.approx(3 / 5)
-    assert table["confusion"] == {"tn": 0, "fp": 0, "fn": 2, "tp": 3}
+    found = metrics_of(np.ones(5, int), np.linspace(0.1, 0.9, 5), np.arange(5), group_name="images", n_resamples=50)
+    assert found["roc_auc"] == found["specificity"] == found.delong == Estimate(None)
+    assert found["sensitivity"].value == pytest.approx(3 / 5)
+    assert found.confusion.to_json() == {"tn": 0, "fp": 0, "fn": 2, "tp": 3}
     assert as_published(np.ones(5, int), np.linspace(0.1, 0.9, 5)) == {"precision": None, "auc": None}
 
 
-def test_same_seed_same_table_other_seed_other_interval():
+def test_same_seed_same_metrics_other_seed_other_interval():
     labels, probabilities = _case(50, 0.5, None, 2)
 
-    def table(seed: int) -> dict:
-        return metric_table(labels, probabilities, np.arange(50), group_name="images", n_resamples=100, seed=seed)
+    def found(seed: int) -> Metrics:
+        return metrics_of(labels, probabilities, np.arange(50), group_name="images", n_resamples=100, seed=seed)
 
-    assert table(1) == table(1)
-    assert table(1)["accuracy"] != table(2)["accuracy"]
+    assert found(1) == found(1)
+    assert found(1)["accuracy"] != found(2)["accuracy"]
+
+
+# --- what nothing can be concluded from ---
+
+
+@pytest.mark.parametrize(("n_leukemic", "known"), [(4, False), (5, True)])
+def test_intervals_are_known_from_five_subjects_of_each_class(n_leukemic: int, known: bool):
+    subject_label = np.array([0] * 9 + [1] * n_leukemic)
+    labels, subjects = np.repeat(subject_label, 6), np.repeat(np.arange(len(subject_label)), 6)
+    probabilities = np.random.default_rng(0).random(len(labels))
+    found = metrics_of(labels, probabilities, subjects, group_name="subjects")
+    assert found.has_intervals is known
+    assert found.delong.is_known is known
+    assert found["accuracy"].is_known is known
+    assert found["accuracy"].value == point_metrics(labels, probabilities)["accuracy"]
+    if not known:
+        assert found.interval == "not known, since fewer than 5 subjects of a class were tested"
+
+
+def test_a_subject_with_any_leukemic_cell_is_leukemic():
+    assert groups_per_class(np.array([0, 1, 0, 0]), np.array(["a", "a", "b", "b"])) == (1, 1)
+    assert not suffice(np.array([0, 1]), np.array(["a", "b"]))
+
+
+@pytest.mark.parametrize("high", [1.0, 1.0 + 1e-15])
+def test_an_interval_without_width_is_not_known(high: float):
+    estimate = Estimate.of(1.0, Interval(1.0, high))
+    assert (estimate.value, estimate.low, estimate.high, estimate.is_known) == (1.0, None, None, False)
+    assert not estimate.excludes(0)
+    assert Estimate.from_json({"value": 1.0, "low": 1.0, "high": high}) == estimate
+
+
+def test_a_narrow_interval_is_known():
+    estimate = Estimate.of(0.9, Interval(0.8999, 0.9001))
+    assert estimate.is_known
+    assert estimate.excludes(0.89)
+    assert not estimate.excludes(0.9)
 
 
 # --- subjects ---

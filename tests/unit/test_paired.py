@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from leukospike.evaluation.metrics import METRICS, auc_components, point_metrics, resampled_intervals
+from leukospike.evaluation.estimates import METRICS
+from leukospike.evaluation.metrics import auc_components, point_metrics, resampled_intervals
 from leukospike.evaluation.paired import delong_test, mcnemar_test, metric_differences
 
 

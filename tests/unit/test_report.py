@@ -13,10 +13,10 @@ import pytest
 
 from leukospike.analysis.result import load_analysis
 from leukospike.errors import RunError
-from leukospike.evaluation.metrics import METRICS
+from leukospike.evaluation.estimates import METRICS
+from leukospike.experiments.folder import read_run
 from leukospike.report import write_report
 from leukospike.report.analyses import AnalysisColumns, card_groups
-from leukospike.report.inputs import read_run
 from leukospike.report.words import summary
 
 HOSTILE = "<script>alert('x')</script>$\\frac$"
@@ -115,7 +115,7 @@ def build_run(
     protocol: str = "honest",
     generated: bool = False,
     with_subjects: bool = True,
-    n_subjects: int = 12,
+    n_subjects: int = 15,
     n_folds: int = 4,
     subject_prefix: str = "UID_",
     only_leukemic_in_fold: int | None = None,
@@ -166,7 +166,7 @@ def build_run(
                 "n_components": 120,
                 "explained_variance": 0.93,
                 "cell": metrics_object(label_array[here], probability_array[here], interval),
-                "subject": metrics_object(np.array([0, 1, 1]), np.array([0.2, 0.7, 0.8]), interval)
+                "subject": metrics_object(np.array([0, 1, 1] * 5), np.array([0.2, 0.7, 0.8] * 5), interval)
                 if with_subjects
                 else None,
             }
@@ -176,6 +176,7 @@ def build_run(
         "protocol": protocol,
         "dataset": "c-nmc",
         "hold_out": False,
+        "seed": 0,
         "generated": generated,
         "data": {
             "name": "C-NMC 2019",
@@ -492,7 +493,7 @@ def test_hostile_names_stay_text(hostile: Path) -> None:
 
 
 def test_interval_down_to_chance_is_called_guessing(tmp_path: Path) -> None:
-    run = build_run(tmp_path, n_subjects=6, n_folds=2)
+    run = build_run(tmp_path, n_folds=2)
     metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
     words = "cannot be told from guessing"
     assert not any(words in paragraph for paragraph in summary(read_run(run)))
@@ -501,25 +502,34 @@ def test_interval_down_to_chance_is_called_guessing(tmp_path: Path) -> None:
     assert any(words in paragraph for paragraph in summary(read_run(run)))
 
 
-def test_interval_without_width_is_marked_and_explained(tmp_path: Path) -> None:
-    run = build_run(tmp_path, n_subjects=6, n_folds=2)
-    mark = "\N{DAGGER}"
-    assert mark not in page_of(write_report(run)).text
+def test_interval_without_width_is_not_known(tmp_path: Path) -> None:
+    run = build_run(tmp_path, n_folds=2)
     metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
-    fixed = {"value": 1.0, "low": 1.0, "high": 1.0 - 1e-15}
-    for name in ("sensitivity", "ece"):
-        metrics["pooled"]["cell"][name] |= fixed
+    metrics["pooled"]["cell"]["sensitivity"] |= {"value": 1.0, "low": 1.0, "high": 1.0 - 1e-15}
     metrics["pooled"]["cell"]["f1"] |= {"value": 0.9998, "low": 0.9996, "high": 0.9999}  # narrow, but with a width
     (run / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
     text = page_of(write_report(run)).text.partition("What this run itself can say")[0]
-    assert text.count(f"1.000 (1.000 to 1.000{mark})") == 3  # two rows, and the caption of the reliability diagram
-    assert f"95 % interval 1.000 to 1.000{mark}" in text
-    assert text.count(f"{mark} marks an interval without width") == 3  # in short, in the caption, below the table
+    assert "sensitivity, by cell 1.000 interval not known" in text
+    assert "1.000 (interval not known)" in text
     assert "1.000 (1.000 to 1.000)" in text
+    assert "an interval is not known where it would have no width" in text
+
+
+def test_nothing_is_concluded_from_four_subjects_of_a_class(tmp_path: Path) -> None:
+    run = build_run(tmp_path, n_subjects=12, n_folds=2)
+    page = page_of(write_report(run))
+    reason = "not known, since fewer than 5 subjects of a class were tested"
+    assert f"Intervals are {reason}: how certain these figures are" in page.text
+    assert f"Intervals: {reason}." in page.text
+    assert f"There is no band: intervals are {reason}." in page.text
+    assert "How to read this: the figures describe those who were tested, and nobody else" in page.text
+    assert not re.search(r"\d\.\d{3} \(\d", page.text)
+    for claim in ("told from guessing", "better than the better of both", "band comes from"):
+        assert claim not in page.text
 
 
 def test_misclassification_is_what_accuracy_leaves_where_a_run_has_none(tmp_path: Path) -> None:
-    run = build_run(tmp_path, n_subjects=6, n_folds=2)
+    run = build_run(tmp_path, n_folds=2)
     metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
     del metrics["pooled"]["cell"]["misclassification"]
     metrics["pooled"]["cell"]["accuracy"] = {"value": 0.75, "low": 0.625, "high": 0.8125}
@@ -538,7 +548,7 @@ def test_one_fold_held_out_is_not_called_cross_validation(tmp_path: Path) -> Non
 
 def test_subject_names_are_not_read_as_numbers(tmp_path: Path) -> None:
     run = build_run(tmp_path, n_subjects=6, n_folds=2, subject_prefix="")
-    assert set(read_run(run).predictions["subject"]) == {"00", "01", "02", "03", "04", "05"}
+    assert set(read_run(run).predictions["subject"].tolist()) == {"00", "01", "02", "03", "04", "05"}
 
 
 RUN_FILES = ["metrics.json", "config.toml", "predictions.csv", "history.csv", "components.csv", "samples.npz"]
@@ -548,7 +558,7 @@ RUN_FILES = ["metrics.json", "config.toml", "predictions.csv", "history.csv", "c
 def test_missing_file_of_a_run_is_named(missing: str, tmp_path: Path) -> None:
     run = build_run(tmp_path, n_subjects=6, n_folds=2)
     (run / missing).unlink()
-    with pytest.raises(RunError, match=rf"^write_report: folder must hold {re.escape(missing)}, got .* without it\."):
+    with pytest.raises(RunError, match=rf"^read_run: folder must hold {re.escape(missing)}, got .* without it\."):
         write_report(run)
 
 
@@ -557,7 +567,7 @@ def test_damaged_file_of_a_run_is_named_and_the_old_report_kept(damaged: str, tm
     run = build_run(tmp_path, n_subjects=6, n_folds=2)
     (run / "report.html").write_text("the old one", encoding="utf-8")
     (run / damaged).write_text("\x00 not what a run writes", encoding="utf-8")
-    with pytest.raises(RunError, match=rf"^write_report: {re.escape(damaged)} must be as leukospike wrote it") as error:
+    with pytest.raises(RunError, match=rf"^read_run: {re.escape(damaged)} must be as leukospike wrote it") as error:
         write_report(run)
     assert "\n" not in str(error.value)
     assert (run / "report.html").read_text(encoding="utf-8") == "the old one"

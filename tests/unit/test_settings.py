@@ -59,7 +59,7 @@ def test_misspelt_setting_is_refused_and_the_right_ones_are_named():
     ],
 )
 def test_impossible_setting_is_refused(name, value):
-    with pytest.raises(ConfigError, match=rf"settings: {name} must be .* got {re.escape(str(value))}\. ") as caught:
+    with pytest.raises(ConfigError, match=rf"settings: `{name}` must be .* got {re.escape(str(value))}\. ") as caught:
         RunConfig.preset(Preset.C_NMC, {name: value})
     assert "\n" not in str(caught.value)
 
@@ -83,7 +83,9 @@ def test_stored_settings_are_those_that_count():
 def test_weights_learned_elsewhere_go_with_timm_only():
     assert RunConfig.preset(Preset.C_NMC, {"backbone": "timm:resnet18.a1_in1k", "pretrained": True}).pretrained
     for backbone in ("paper", "appearance", "convolutional"):
-        with pytest.raises(ConfigError, match=rf"pretrained must go with a backbone of timm:, got it with {backbone}"):
+        with pytest.raises(
+            ConfigError, match=rf"`pretrained` must go with a backbone of timm:, got it with {backbone}"
+        ):
             RunConfig.preset(Preset.C_NMC, {"backbone": backbone, "pretrained": True})
 
 
@@ -92,7 +94,7 @@ def test_unreadable_settings_file(tmp_path: Path, content: str | None):
     path = tmp_path / "config.toml"
     if content is not None:
         path.write_bytes(content.encode("latin-1"))
-    with pytest.raises(ConfigError, match=r"settings: --config must be a readable TOML file, got .*config\.toml \("):
+    with pytest.raises(ConfigError, match=r"settings: `config` must be a readable TOML file, got .*config\.toml \("):
         read_settings(path)
 
 

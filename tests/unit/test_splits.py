@@ -75,7 +75,7 @@ def test_smallest_case_has_no_validation():
 
 
 def test_fewer_subjects_than_folds():
-    message = r"n_folds must be at most the number of independent subjects \(6\), got 7\. Lower the number of folds"
+    message = r"`n_folds` must be at most the number of independent subjects \(6\), got 7\. Lower the number of folds"
     with pytest.raises(SplitError, match=message):
         subject_folds(LABELS, SUBJECTS, DIGESTS, n_folds=7, seed=0)
 
@@ -117,5 +117,5 @@ def test_image_folds_are_shuffled_and_watch_their_test_images():
 
 
 def test_fewer_images_than_folds():
-    with pytest.raises(SplitError, match=r"n_folds must be at most the number of images \(3\), got 4\."):
+    with pytest.raises(SplitError, match=r"`n_folds` must be at most the number of images \(3\), got 4\."):
         image_folds(3, n_folds=4, seed=0)

@@ -24,8 +24,8 @@ from leukospike.classification.source import diameter_of
 from leukospike.classification.timm_network import TimmNetwork
 from leukospike.datasets import DataSet, collect_images, read_dataset
 from leukospike.errors import ConfigError, DataError, ImageError, RunError, WeightsError
-from leukospike.experiments.protocols import RunOutcome, run_protocol
-from leukospike.experiments.runs import weights_path
+from leukospike.experiments.folder import RunFolder
+from leukospike.experiments.run import FinishedRun, run_experiment
 from leukospike.experiments.systems.cells import CropFrontEnd
 from leukospike.images.reading import Picture, read_image, write_png
 from leukospike.original.preprocessing import Augmentation
@@ -71,12 +71,12 @@ def config(backbone: str, **settings: object) -> RunConfig:
 
 
 @pytest.fixture(scope="module")
-def honest(cut_out: DataSet, tmp_path_factory: pytest.TempPathFactory) -> RunOutcome:
-    return run_protocol(cut_out, config("appearance", epochs=30), tmp_path_factory.mktemp("appearance") / "run")
+def honest(cut_out: DataSet, tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
+    return run_experiment(cut_out, config("appearance", epochs=30), tmp_path_factory.mktemp("appearance") / "run")
 
 
-def test_run_folder_holds_all_but_components(honest: RunOutcome):
-    names = {path.relative_to(honest.run).as_posix() for path in honest.run.rglob("*") if path.is_file()}
+def test_run_folder_holds_all_but_components(honest: FinishedRun):
+    names = {path.relative_to(honest.folder).as_posix() for path in honest.folder.rglob("*") if path.is_file()}
     assert names == {
         "config.toml",
         "metrics.json",
@@ -86,21 +86,21 @@ def test_run_folder_holds_all_but_components(honest: RunOutcome):
         "samples.npz",
         *(f"weights/fold_{fold}.safetensors" for fold in range(3)),
     }
-    assert "n_components" not in (honest.run / "config.toml").read_text(encoding="utf-8")
-    assert honest.metrics["backbone"] == "appearance"
+    assert "n_components" not in (honest.folder / "config.toml").read_text(encoding="utf-8")
+    assert honest.result.backbone == "appearance"
 
 
-def test_other_subjects_discs_are_told_apart(honest: RunOutcome):
-    table = pd.read_csv(honest.run / "predictions.csv")
+def test_other_subjects_discs_are_told_apart(honest: FinishedRun):
+    table = pd.read_csv(honest.folder / "predictions.csv")
     assert (table.groupby("subject")["fold"].nunique() == 1).all()
-    assert honest.metrics["pooled"]["cell"]["roc_auc"]["value"] > 0.95
-    assert [fold["validation_cells"] for fold in honest.metrics["folds"]] == [0, 0, 0]
-    assert [fold["train_cells"] + fold["test_cells"] for fold in honest.metrics["folds"]] == [24, 24, 24]
+    assert honest.result.cell["roc_auc"].value > 0.95
+    assert [fold.validation_cells for fold in honest.result.folds] == [0, 0, 0]
+    assert [fold.train_cells + fold.test_cells for fold in honest.result.folds] == [24, 24, 24]
 
 
-def test_probabilities_are_those_of_the_kept_networks(honest: RunOutcome, cut_out: DataSet):
-    table = pd.read_csv(honest.run / "predictions.csv").query("fold == 1")
-    model = load_cell_model(weights_path(honest.run, 1))
+def test_probabilities_are_those_of_the_kept_networks(honest: FinishedRun, cut_out: DataSet):
+    table = pd.read_csv(honest.folder / "predictions.csv").query("fold == 1")
+    model = load_cell_model(RunFolder(honest.folder).weights(1))
     crops = np.stack([CropFrontEnd().see(_picture(cut_out, image)) for image in table["image"]])
     np.testing.assert_allclose(model.probabilities(crops), table["probability"], atol=1e-6)
 
@@ -110,21 +110,21 @@ def _picture(dataset: DataSet, image: str) -> Picture:
     return read_image(record.path)
 
 
-def test_a_fold_sees_no_cell_of_its_test_subjects(cut_out: DataSet, honest: RunOutcome, tmp_path: Path):
-    table = pd.read_csv(honest.run / "predictions.csv").query("fold == 0")
+def test_a_fold_sees_no_cell_of_its_test_subjects(cut_out: DataSet, honest: FinishedRun, tmp_path: Path):
+    table = pd.read_csv(honest.folder / "predictions.csv").query("fold == 0")
     other = tmp_path / "data"
     for record in cut_out.records:
         pixels = read_image(record.path).pixels
         write_png(other / record.image, pixels[..., ::-1].copy() if record.image in set(table["image"]) else pixels)
-    run_protocol(read_dataset(other), config("appearance", epochs=30), tmp_path / "run")
-    before, after = (load_cell_model(weights_path(run, 0)) for run in (honest.run, tmp_path / "run"))
+    run_experiment(read_dataset(other), config("appearance", epochs=30), tmp_path / "run")
+    before, after = (load_cell_model(RunFolder(run).weights(0)) for run in (honest.folder, tmp_path / "run"))
     for name, weight in before.networks[0].state_dict().items():
         torch.testing.assert_close(after.networks[0].state_dict()[name], weight, rtol=0, atol=0)
 
 
-def test_report_of_a_run_without_components(honest: RunOutcome, tmp_path: Path):
+def test_report_of_a_run_without_components(honest: FinishedRun, tmp_path: Path):
     run = tmp_path / "run"
-    shutil.copytree(honest.run, run)
+    shutil.copytree(honest.folder, run)
     page = re.sub(r"data:image/[^\"]+", "", write_report(run).read_text(encoding="utf-8"))
     assert "backbone “appearance”" in page
     assert "Sample cells as read and as the network sees them" in page
@@ -134,37 +134,37 @@ def test_report_of_a_run_without_components(honest: RunOutcome, tmp_path: Path):
 
 
 def test_paper_protocol_leaks_copies_and_names_what_applies(cut_out: DataSet, tmp_path: Path):
-    outcome = run_protocol(cut_out, config("appearance", protocol=Protocol.PAPER), tmp_path / "run")
-    table = pd.read_csv(outcome.run / "predictions.csv")
+    outcome = run_experiment(cut_out, config("appearance", protocol=Protocol.PAPER), tmp_path / "run")
+    table = pd.read_csv(outcome.folder / "predictions.csv")
     assert len(table) == 2 * len(cut_out.records)
     assert (table.groupby("image")["fold"].nunique() > 1).any()
-    said = " ".join(outcome.metrics["flaws"])
+    said = " ".join(map(str, outcome.result.flaws))
     assert "copies" in said
     assert "subject" in said
     assert "principal" not in said
-    assert outcome.metrics["as_published"] is None
+    assert outcome.result.as_published is None
 
 
 @pytest.mark.usefixtures("timm")
 @pytest.mark.parametrize("backbone", ["convolutional", TIMM])
 def test_networks_on_pixels_resume_to_the_same_figures(cut_out: DataSet, tmp_path: Path, backbone: str):
     settings = config(backbone, hold_out=True)
-    whole = run_protocol(cut_out, settings, tmp_path / "whole")
+    whole = run_experiment(cut_out, settings, tmp_path / "whole")
 
     def stop(stage: str, done: int, total: int) -> None:
         if stage == "train fold 1" and done > total / 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_protocol(cut_out, settings, tmp_path / "cut", progress=stop)
-    resumed = run_protocol(cut_out, settings, tmp_path / "cut", resume=True)
-    first, again = (pd.read_csv(outcome.run / "predictions.csv") for outcome in (whole, resumed))
+        run_experiment(cut_out, settings, tmp_path / "cut", progress=stop)
+    resumed = run_experiment(cut_out, settings, tmp_path / "cut", resume=True)
+    first, again = (pd.read_csv(outcome.folder / "predictions.csv") for outcome in (whole, resumed))
     pd.testing.assert_frame_equal(first, again)
-    history = pd.read_csv(resumed.run / "history.csv")
+    history = pd.read_csv(resumed.folder / "history.csv")
     assert history["epoch"].tolist() == [1, 2]
     assert history["val_loss"].isna().all()
-    assert "Training curves per fold" in write_report(resumed.run).read_text(encoding="utf-8")
-    model = load_cell_model(weights_path(resumed.run, 0))
+    assert "Training curves per fold" in write_report(resumed.folder).read_text(encoding="utf-8")
+    model = load_cell_model(RunFolder(resumed.folder).weights(0))
     assert model.backbone == backbone
 
 
@@ -184,7 +184,7 @@ def test_pretrained_weights_that_cannot_be_had_are_an_error(
     with pytest.raises(
         ConfigError, match=r"with its weights, got ConnectionError \(no route\)\. .*leave --pretrained out"
     ):
-        run_protocol(cut_out, settings, tmp_path / "run")
+        run_experiment(cut_out, settings, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -221,10 +221,10 @@ def test_a_network_of_timm_sees_what_it_was_made_for():
     torch.testing.assert_close(given[0][0, 1], torch.zeros(224, 224), rtol=0, atol=1e-6)
 
 
-def test_analyze_with_a_run_of_cells(honest: RunOutcome, tmp_path: Path):
+def test_analyze_with_a_run_of_cells(honest: FinishedRun, tmp_path: Path):
     other = _draw(tmp_path / "others", seed=9)
     (tmp_path / "analysis").mkdir()
-    judge = load_judge(honest.run)
+    judge = load_judge(honest.folder)
     assert isinstance(judge, CropRunJudge)
     analysis = analyze_images(collect_images([other]), judge, tmp_path / "analysis")
     leukemic = analysis.cells["image"].str.contains("all-")
@@ -235,11 +235,11 @@ def test_analyze_with_a_run_of_cells(honest: RunOutcome, tmp_path: Path):
     assert any("mean of 9 networks, 3 of each of the 3 folds" in notice.text for notice in analysis.notices)
 
 
-def test_weights_of_two_backbones_are_refused(honest: RunOutcome, tmp_path: Path):
+def test_weights_of_two_backbones_are_refused(honest: FinishedRun, tmp_path: Path):
     run = tmp_path / "run"
-    shutil.copytree(honest.run, run)
-    model = load_cell_model(weights_path(run, 1))
-    save_cell_model(CellModel("convolutional", (CellNetwork().eval(),), model.reference), weights_path(run, 1))
+    shutil.copytree(honest.folder, run)
+    model = load_cell_model(RunFolder(run).weights(1))
+    save_cell_model(CellModel("convolutional", (CellNetwork().eval(),), model.reference), RunFolder(run).weights(1))
     with pytest.raises(WeightsError, match="must be of one backbone"):
         load_judge(run)
 
@@ -257,9 +257,9 @@ def test_weights_of_two_backbones_are_refused(honest: RunOutcome, tmp_path: Path
         {"reference": {"normal": {"diameter": -1}}},
     ],
 )
-def test_a_tampered_file_is_refused(honest: RunOutcome, tmp_path: Path, change: dict[str, object]):
+def test_a_tampered_file_is_refused(honest: FinishedRun, tmp_path: Path, change: dict[str, object]):
     path = tmp_path / "w.safetensors"
-    stored = read_weights(weights_path(honest.run, 0), form="leukospike-cells-2", where="", give="", use="")
+    stored = read_weights(RunFolder(honest.folder).weights(0), form="leukospike-cells-2", where="", give="", use="")
     write_weights(path, stored.tensors, stored.settings | change)
     with pytest.raises((WeightsError, ConfigError)):
         load_cell_model(path)
@@ -328,7 +328,7 @@ def test_copies_of_crops_are_moved_as_maps_are():
 
 @pytest.mark.parametrize("name", ["image_size", "n_components", "blur_window", "hidden_units"])
 def test_settings_of_the_original_are_refused_with_other_backbones(name: str):
-    with pytest.raises(ConfigError, match=rf"settings: {name} must go with the backbone paper"):
+    with pytest.raises(ConfigError, match=rf"settings: `{name}` must go with the backbone paper"):
         config("appearance", **{name: 9})
 
 
@@ -385,22 +385,22 @@ def test_black_pictures_are_failures_and_no_cells(cut_out: DataSet, tmp_path: Pa
     write_png(data / "all" / "all-0" / "black.png", dot)
     dot[220:230, 220:230] = 200
     write_png(data / "all" / "all-0" / "dot.png", dot)
-    outcome = run_protocol(read_dataset(data), config("appearance"), tmp_path / "run")
+    outcome = run_experiment(read_dataset(data), config("appearance"), tmp_path / "run")
     assert [failure.image for failure in outcome.failures] == ["all/all-0/black.png", "all/all-0/dot.png"]
     assert all(re.search("must show a (white )?cell, got", failure.reason) for failure in outcome.failures)
 
 
-def test_weights_of_an_older_form_are_refused_by_their_own_reader(honest: RunOutcome, tmp_path: Path):
+def test_weights_of_an_older_form_are_refused_by_their_own_reader(honest: FinishedRun, tmp_path: Path):
     path = tmp_path / "w.safetensors"
-    stored = read_weights(weights_path(honest.run, 0), form="leukospike-cells-2", where="", give="", use="")
+    stored = read_weights(RunFolder(honest.folder).weights(0), form="leukospike-cells-2", where="", give="", use="")
     write_weights(path, stored.tensors, stored.settings | {"format": "leukospike-cells-1"})
     with pytest.raises(WeightsError, match=r"form leukospike-cells-2, got leukospike-cells-1.* Train again"):
         load_judge(path)
 
 
-def test_networks_that_a_header_leaves_out_are_missed(honest: RunOutcome, tmp_path: Path):
+def test_networks_that_a_header_leaves_out_are_missed(honest: FinishedRun, tmp_path: Path):
     path = tmp_path / "w.safetensors"
-    stored = read_weights(weights_path(honest.run, 0), form="leukospike-cells-2", where="", give="", use="")
+    stored = read_weights(RunFolder(honest.folder).weights(0), form="leukospike-cells-2", where="", give="", use="")
     write_weights(path, stored.tensors, stored.settings | {"networks": 1})
     with pytest.raises(WeightsError, match="for 1 networks"):
         load_cell_model(path)
@@ -409,10 +409,10 @@ def test_networks_that_a_header_leaves_out_are_missed(honest: RunOutcome, tmp_pa
         load_cell_model(path)
 
 
-def test_a_run_without_one_of_its_models_is_refused(honest: RunOutcome, tmp_path: Path):
+def test_a_run_without_one_of_its_models_is_refused(honest: FinishedRun, tmp_path: Path):
     run = tmp_path / "run"
-    shutil.copytree(honest.run, run)
-    weights_path(run, 1).rename(weights_path(run, 9))
+    shutil.copytree(honest.folder, run)
+    RunFolder(run).weights(1).rename(RunFolder(run).weights(9))
     with pytest.raises(WeightsError, match=r"weights of each of its 3 folds and no others, got .*fold_9"):
         load_judge(run)
 
@@ -425,10 +425,10 @@ def test_damaged_state_of_a_run_is_named(cut_out: DataSet, tmp_path: Path, conte
 
     run, settings = tmp_path / "run", config("appearance", augmented_copies=3)
     with pytest.raises(KeyboardInterrupt):
-        run_protocol(cut_out, settings, run, progress=stop)
+        run_experiment(cut_out, settings, run, progress=stop)
     (run / "state" / "fold_0.json").write_text(content)
-    with pytest.raises(RunError, match=r"run must be as leukospike wrote it, got .*fold_0\.json changed or damaged"):
-        run_protocol(cut_out, settings, run, resume=True)
+    with pytest.raises(RunError, match=r"fold_0\.json must be as leukospike wrote it, got .*fold_0\.json \("):
+        run_experiment(cut_out, settings, run, resume=True)
 
 
 def test_damaged_pictures_of_a_run_are_named(cut_out: DataSet, tmp_path: Path):
@@ -439,10 +439,10 @@ def test_damaged_pictures_of_a_run_are_named(cut_out: DataSet, tmp_path: Path):
     for name, said in (("pictures.npz", "as leukospike wrote it"), ("seen.npy", "as it was written")):
         run = tmp_path / name
         with pytest.raises(KeyboardInterrupt):
-            run_protocol(cut_out, config("appearance"), run, progress=stop)
+            run_experiment(cut_out, config("appearance"), run, progress=stop)
         (run / "state" / name).write_bytes(b"")
         with pytest.raises(RunError, match=said):
-            run_protocol(cut_out, config("appearance"), run, resume=True)
+            run_experiment(cut_out, config("appearance"), run, resume=True)
 
 
 def test_groups_may_leave_out_what_cannot_be_read_and_nothing_else(cut_out: DataSet, tmp_path: Path):
@@ -464,8 +464,6 @@ def test_groups_may_leave_out_what_cannot_be_read_and_nothing_else(cut_out: Data
 def test_a_subject_of_both_classes_is_said(cut_out: DataSet, tmp_path: Path):
     first = cut_out.records[0]
     mislabelled = replace(cut_out, records=(replace(first, label=1 - int(first.label or 0)), *cut_out.records[1:]))
-    outcome = run_protocol(mislabelled, config("appearance"), tmp_path / "run")
-    assert any(
-        f"Images of both classes are filed under 1 subject ({first.subject})" in said
-        for said in outcome.metrics["notices"]
-    )
+    outcome = run_experiment(mislabelled, config("appearance"), tmp_path / "run")
+    said = " ".join(map(str, outcome.result.notices))
+    assert f"Images of both classes are filed under 1 subject ({first.subject})" in said

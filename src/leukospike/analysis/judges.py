@@ -34,7 +34,7 @@ from leukospike.classification.source import (
 )
 from leukospike.confidence import EVEN, SubjectModel
 from leukospike.errors import WeightsError
-from leukospike.experiments.runs import model_files
+from leukospike.experiments.folder import model_files
 from leukospike.images.framing import C_NMC_FRAMING, Framing
 from leukospike.images.reading import luma
 from leukospike.notices import Notice, Severity

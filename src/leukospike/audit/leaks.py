@@ -1,10 +1,10 @@
 """What each leak is worth: the same network under three protocols, and the differences with their intervals.
 
-The three runs are `protocols.run_protocol`'s, in folders of their own, and can be carried on. Their predictions are of
+The three runs are `experiments.run`'s, in folders of their own, and can be carried on. Their predictions are of
 the same images, so that the differences are paired: whole subjects are drawn, and both runs' figures computed on them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from leukospike.datasets import DataSet
-from leukospike.evaluation.metrics import Interval
+from leukospike.evaluation.estimates import NO_INTERVAL, Estimate, suffice, too_few_words
 from leukospike.jobs import Progress, silent
 from leukospike.settings import PAPER, Protocol, RunConfig
 
@@ -28,8 +28,8 @@ class Arm:
     """One protocol's figures."""
 
     protocol: Protocol
-    values: dict[str, float | None]
-    intervals: dict[str, tuple[float | None, float | None]]
+    figures: Mapping[str, Estimate]
+    """By measure."""
     n_tested: int
     """Tested pictures; under ``paper`` with their augmented copies."""
 
@@ -40,7 +40,8 @@ class Worth:
 
     leak: str
     between: tuple[Protocol, Protocol]
-    gains: dict[str, tuple[float, Interval]]
+    gains: Mapping[str, Estimate]
+    """By measure."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Leaks:
     worth: tuple[Worth, ...]
     """One a leak, and where there are several all of them together, last."""
     interval: str
-    """How the intervals were made."""
+    """How the intervals were made, or why they are not known."""
     backbone: str
     """What was trained."""
     epochs: int
@@ -78,9 +79,9 @@ def measure_leaks(dataset: DataSet, config: RunConfig, runs: Path, *, progress: 
     Raises
     ------
     DataError, SplitError, RunError
-        As of `run_protocol`.
+        As of `run_experiment`.
     """
-    from leukospike.experiments.protocols import run_protocol  # Lightning is slow to load, and only --run needs it
+    from leukospike.experiments.run import run_experiment  # Lightning is slow to load, and only --run needs it
 
     has_subjects = all(record.subject is not None for record in dataset.records)
     group = "subject" if has_subjects else "image"
@@ -93,22 +94,15 @@ def measure_leaks(dataset: DataSet, config: RunConfig, runs: Path, *, progress: 
         def told(stage: str, done: int, total: int, protocol: Protocol = protocol) -> None:
             progress(f"{protocol.value}: {stage}", done, total)
 
-        outcome = run_protocol(
+        finished = run_experiment(
             dataset,
             replace(config, protocol=protocol),
             run,
             resume=(run / "config.toml").exists(),
             progress=told,
         )
-        table = outcome.metrics["pooled"]["cell"]
-        arms.append(
-            Arm(
-                protocol,
-                {name: table[name]["value"] for name in MEASURES},
-                {name: (table[name]["low"], table[name]["high"]) for name in MEASURES},
-                int(table["n"]),
-            )
-        )
+        cell = finished.result.cell
+        arms.append(Arm(protocol, {name: cell[name] for name in MEASURES}, cell.n))
         predictions[protocol] = pd.read_csv(run / "predictions.csv", dtype={"image": str, "subject": str})
     # Other backbones than the original's fit nothing before the split, and their learning rate follows a plan.
     copies = f"{_COPIES}; {_FITS}" if config.backbone == PAPER else _COPIES
@@ -120,13 +114,19 @@ def measure_leaks(dataset: DataSet, config: RunConfig, runs: Path, *, progress: 
         Worth(leak, between, _gains(predictions[between[0]], predictions[between[1]], group, config.seed))
         for between, leak in steps.items()
     )
-    n = predictions[Protocol.PAPER][group].nunique()
-    interval = f"95 %, from drawing {n} {group}s with replacement 1,000 times, the same for both protocols"
+    drawn = predictions[Protocol.PAPER]
+    enough = suffice(drawn["label"].to_numpy(int), drawn[group].to_numpy(str))
+    n = drawn[group].nunique()
+    interval = (
+        f"95 %, from drawing {n} {group}s with replacement 1,000 times, the same for both protocols"
+        if enough
+        else too_few_words(f"{group}s")
+    )
     return Leaks(tuple(arms), worth, interval, config.backbone, config.epochs, config.seed)
 
 
 def leaks_as_json(leaks: Leaks) -> dict[str, Any]:
-    """Give the figures in the form that `audit.json` holds."""
+    """Return the figures in the form that `audit.json` holds."""
     return {
         "backbone": leaks.backbone,
         "epochs": leaks.epochs,
@@ -134,31 +134,33 @@ def leaks_as_json(leaks: Leaks) -> dict[str, Any]:
         "interval": leaks.interval,
         "protocols": [
             {"protocol": arm.protocol.value, "tested": arm.n_tested}
-            | {name: [arm.values[name], *arm.intervals[name]] for name in MEASURES}
+            | {name: _as_list(arm.figures[name]) for name in MEASURES}
             for arm in leaks.arms
         ],
         "worth": [
             {"leak": entry.leak, "from": entry.between[0].value, "to": entry.between[1].value}
-            | {name: [_plain(gain), _plain(span.low), _plain(span.high)] for name, (gain, span) in entry.gains.items()}
+            | {name: _as_list(gain) for name, gain in entry.gains.items()}
             for entry in leaks.worth
         ],
     }
 
 
-def _plain(value: float) -> float | None:
-    """Put None in place of NaN, which JSON does not know."""
-    return None if value != value else value
+def _as_list(estimate: Estimate) -> list[float | None]:
+    """Return value, low and high."""
+    return [estimate.value, estimate.low, estimate.high]
 
 
-def _gains(flattering: pd.DataFrame, plain: pd.DataFrame, group: str, seed: int) -> dict[str, tuple[float, Interval]]:
-    """Give by how much each measure is higher in the first table, with its interval."""
+def _gains(flattering: pd.DataFrame, plain: pd.DataFrame, group: str, seed: int) -> dict[str, Estimate]:
+    """Compute by how much each measure is higher in the first table, with its interval."""
     from leukospike.evaluation.paired import metric_differences  # slow to load, as above
 
     first, second = (
         (table["label"].to_numpy(int), table["probability"].to_numpy(float), table[group].to_numpy(str))
         for table in (flattering, plain)
     )
-    return metric_differences(first, second, names=MEASURES, seed=seed)
+    enough = all(suffice(labels, groups) for labels, _, groups in (first, second))
+    found = metric_differences(first, second, names=MEASURES, seed=seed)
+    return {name: Estimate.of(gain, span if enough else NO_INTERVAL) for name, (gain, span) in found.items()}
 
 
 def protocol_names(protocols: Sequence[Protocol]) -> list[str]:

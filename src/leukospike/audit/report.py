@@ -18,12 +18,11 @@ from leukospike.audit.matches import Kind, Pair
 from leukospike.datasets import Table
 from leukospike.environment import describe_environment
 from leukospike.errors import ImageError, RunError
-from leukospike.evaluation.metrics import Interval
 from leukospike.failures import write_failures
 from leukospike.images.reading import read_image
 from leukospike.plurals import number_of
 from leukospike.report.pages import render_page, write_page
-from leukospike.report.words import NONE
+from leukospike.report.words import NONE, signed_with_interval, with_interval
 from leukospike.storage.files import write_table, write_text
 
 KIND_WORDS = {
@@ -397,23 +396,9 @@ def _group_table(findings: Findings) -> pd.DataFrame:
 
 def _arm_figures(arm: Arm) -> tuple[str, ...]:
     """Write one protocol's figures with their intervals."""
-    return tuple(_figure(arm.values[name], *arm.intervals[name]) for name in arm.values)
+    return tuple(with_interval(figure) for figure in arm.figures.values())
 
 
 def _worth_rows(leaks: Leaks) -> list[tuple[str, ...]]:
     """Write what each leak adds."""
-    return [(entry.leak, *(_signed(gain, span) for gain, span in entry.gains.values())) for entry in leaks.worth]
-
-
-def _figure(value: float | None, low: float | None, high: float | None) -> str:
-    """Write a figure with its interval."""
-    if value is None:
-        return NONE
-    return f"{value:.3f}" if low is None or high is None else f"{value:.3f} ({low:.3f} to {high:.3f})"
-
-
-def _signed(value: float, span: Interval) -> str:
-    """Write a difference with its interval."""
-    if value != value:
-        return NONE
-    return f"{value:+.3f}" if span.low != span.low else f"{value:+.3f} ({span.low:+.3f} to {span.high:+.3f})"
+    return [(entry.leak, *(signed_with_interval(gain) for gain in entry.gains.values())) for entry in leaks.worth]

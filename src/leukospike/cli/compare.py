@@ -27,13 +27,14 @@ def compare(
     leukospike compare runs/paper runs/honest --out comparison
     """
     from leukospike.comparison import compare_runs, comparison_tables, write_comparison
+    from leukospike.report.words import as_options
 
     refuse_inside(out, [run_a, run_b])
     comparison = compare_runs(run_a, run_b)
     with whole_folder(out, where="compare") as part:
         report = write_comparison(comparison, part).name
     for warning in comparison.warnings:
-        say(warning)
+        say(as_options(str(warning)))
     for table in comparison_tables(comparison):
         print_table(table)
     out_console.print(f"Report: {out / report}")

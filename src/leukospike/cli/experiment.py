@@ -1,7 +1,7 @@
 """What `train` and `reproduce` have in common: settings from options, a file and a preset, and one run."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from leukospike import datasets
 from leukospike.cli.console import out_console, progress_bars, say
@@ -10,8 +10,11 @@ from leukospike.errors import ConfigError
 from leukospike.plurals import number_of
 from leukospike.settings import PAPER, Preset, RunConfig, read_settings
 
+if TYPE_CHECKING:
+    from leukospike.experiments.results import RunResult  # slow to load, and --help needs none
 
-def run_experiment(
+
+def conduct(
     data: Path,
     out: Path,
     preset: Preset,
@@ -22,41 +25,47 @@ def run_experiment(
     resume: bool,
     hold_out: bool,
 ) -> None:
-    """Run a protocol."""
-    from leukospike.experiments.protocols import run_protocol
-    from leukospike.experiments.runs import read_groups
+    """Run an experiment, write its report, and say on the terminal what came out."""
+    from leukospike.experiments.folder import RunFolder, read_joined
+    from leukospike.experiments.run import run_experiment
     from leukospike.report import write_report
 
     refuse_inside(out, [data])
     run_config = settings_of(preset, options, config, hold_out=hold_out)
-    if config is not None and groups is None and (joined := read_groups(config)).get("subjects"):
-        msg = (
-            f"settings: --config must go with its run's groups, which make {joined['subjects']} subjects"
-            f" {joined['into']}, got {config} without. Give the same table with --groups."
-        )
-        raise ConfigError(msg)
+    if config is not None and groups is None and (joined := read_joined(config)) and joined.subjects:
+        rule = f"`config` must go with its run's groups, which make {joined.subjects} subjects {joined.into}"
+        raise ConfigError(rule, where="settings", got=f"{config} without", advice="Give the same table with `groups`.")
     dataset = datasets.read_dataset(data)
     if groups is not None:
         from leukospike.audit import join_subjects
 
         dataset = join_subjects(dataset, groups)
     with progress_bars() as progress:
-        outcome = run_protocol(dataset, run_config, out, resume=resume, progress=progress)
-    cell = outcome.metrics["pooled"]["cell"]
-    area = cell["roc_auc"]
-    if area["value"] is not None:
-        backbone = "" if run_config.backbone == PAPER else f", backbone {run_config.backbone}"
-        out_console.print(
-            f"{run_config.protocol} protocol{backbone}, {number_of(cell['n'], 'cell')}:"
-            f" accuracy {cell['accuracy']['value']:.3f},"
-            f" ROC AUC {area['value']:.3f} (interval {area['low']:.3f} to {area['high']:.3f}, {cell['interval']}"
-            f"{'; too few subjects for it to vary' if area['low'] == area['high'] else ''})",
-        )
+        finished = run_experiment(dataset, run_config, out, resume=resume, progress=progress)
+    out_console.print(_in_one_line(finished.result))
     report = write_report(out)
-    for notice in outcome.metrics["notices"]:
-        say(notice)
+    for notice in finished.result.notices:
+        say(str(notice))
     out_console.print(f"Report: {report}")
-    end(outcome.failures, outcome.metrics["data"]["images"] + len(outcome.failures), see=out / "failures.csv")
+    n_files = finished.result.data.images + len(finished.failures)
+    end(finished.failures, n_files, see=RunFolder(out).failures)
+
+
+def _in_one_line(result: "RunResult") -> str:
+    """Say what came out."""
+    from leukospike.report.words import interval_words, number
+
+    cell = result.cell
+    area = cell["roc_auc"]
+    backbone = "" if result.backbone == PAPER else f", backbone {result.backbone}"
+    start = (
+        f"{result.protocol} protocol{backbone}, {number_of(cell.n, 'cell')}: accuracy {number(cell['accuracy'].value)}"
+    )
+    if not cell.has_intervals:
+        return f"{start}, ROC AUC {number(area.value)} (interval {cell.interval})"
+    if not area.is_known:
+        return f"{start}, ROC AUC {number(area.value)} (interval not known: it comes out the same whoever is drawn)"
+    return f"{start}, ROC AUC {number(area.value)} (interval {interval_words(area)}, {cell.interval})"
 
 
 def settings_of(preset: Preset, options: dict[str, Any], config: Path | None, *, hold_out: bool = False) -> RunConfig:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from leukospike.cli.experiment import run_experiment
+from leukospike.cli.experiment import conduct
 from leukospike.cli.options import (
     BackboneOption,
     ConfigOption,
@@ -73,4 +73,4 @@ def reproduce(
         "seed": seed,
         "max_cells": max_cells,
     }
-    run_experiment(data, out, dataset, settings, config, groups=groups, resume=resume, hold_out=False)
+    conduct(data, out, dataset, settings, config, groups=groups, resume=resume, hold_out=False)

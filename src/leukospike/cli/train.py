@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from leukospike.cli.experiment import run_experiment
+from leukospike.cli.experiment import conduct
 from leukospike.cli.options import (
     BackboneOption,
     ConfigOption,
@@ -69,4 +69,4 @@ def train(
         "seed": seed,
         "max_cells": max_cells,
     }
-    run_experiment(data, out, preset, settings, config, groups=groups, resume=resume, hold_out=True)
+    conduct(data, out, preset, settings, config, groups=groups, resume=resume, hold_out=True)

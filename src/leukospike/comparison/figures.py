@@ -4,7 +4,8 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from leukospike.comparison.findings import Comparison, Level
-from leukospike.evaluation.metrics import THRESHOLD, roc_band
+from leukospike.evaluation.curves import roc_band
+from leukospike.evaluation.metrics import THRESHOLD
 from leukospike.report.drawing import (
     INK,
     MUTED,
@@ -70,9 +71,9 @@ def _differences(comparison: Comparison) -> Illustration:
         generated=_generated(comparison),
         name="differences",
         title="Differences with their intervals",
-        alt="For each measure the difference, B less A, as a dot with its 95 % interval, by cell and by subject.",
+        alt="For each measure the difference, B less A, as a dot, with its 95 % interval where that is known.",
         caption="Right of the line B has the higher figure, left of it A. An interval that crosses the line does not"
-        f" show a difference. Intervals: {comparison.interval}.",
+        f" show a difference, nor does a dot without one. Intervals: {comparison.interval}.",
     )
 
 
@@ -84,7 +85,8 @@ def _roc(comparison: Comparison) -> Illustration:
     pairs = comparison.pairs
     for letter, given, colour, dashes in zip("AB", pairs.probabilities, COLOURS, _DASHES, strict=True):
         band = roc_band(pairs.labels, given, pairs.groups, n_resamples=_BAND_RESAMPLES)
-        panel.fill_between(band.fpr, band.low, band.high, color=colour, alpha=0.15, linewidth=0)
+        if comparison.cell.suffices:
+            panel.fill_between(band.fpr, band.low, band.high, color=colour, alpha=0.15, linewidth=0)
         panel.plot(band.fpr, band.tpr, color=colour, linewidth=2, linestyle=dashes, label=letter)
     panel.set_aspect("equal")
     panel.set_xlim(-0.01, 1.01)
@@ -96,10 +98,12 @@ def _roc(comparison: Comparison) -> Illustration:
         generated=_generated(comparison),
         name="roc",
         title="ROC curves, by cell",
-        alt="ROC curves of both runs on the cells that both have tested, each with a 95 % band.",
+        alt="ROC curves of both runs on the cells that both have tested.",
         caption="Both on the same cells. Bands that overlap do not mean that the curves do not differ: a subject that"
         " is hard for both widens both bands, and leaves the difference as it is. Look at the intervals of differences"
-        f" for that. The bands come from resampling {pairs.group_name} {_BAND_RESAMPLES} times.",
+        f" for that. The bands come from resampling {pairs.group_name} {_BAND_RESAMPLES} times."
+        if comparison.cell.suffices
+        else f"Both on the same cells. There are no bands: intervals are {comparison.interval}.",
     )
 
 
@@ -154,4 +158,4 @@ def _scatter(panel: Axes, level: Level) -> None:
 
 def _generated(comparison: Comparison) -> bool:
     """Tell whether the cells are drawn."""
-    return any(run.generated for run in comparison.pairs.runs)
+    return any(run.result.generated for run in comparison.pairs.runs)

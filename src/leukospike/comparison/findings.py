@@ -1,17 +1,28 @@
 """What two runs' predictions of the same cells say: figures side by side, differences, and tests."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, Int64
 
 from leukospike.comparison.pairs import Pairs, pair_runs
-from leukospike.evaluation.metrics import FEW_SUBJECTS, METRICS, N_RESAMPLES, metric_table, per_subject
+from leukospike.evaluation.estimates import (
+    FEW_SUBJECTS,
+    FEWEST_SUBJECTS,
+    METRICS,
+    NO_INTERVAL,
+    Estimate,
+    Metrics,
+    groups_per_class,
+    suffice,
+    too_few_words,
+)
+from leukospike.evaluation.metrics import N_RESAMPLES, metrics_of, per_subject
 from leukospike.evaluation.paired import DelongTest, McnemarTest, delong_test, mcnemar_test, metric_differences
+from leukospike.notices import Notice, Severity
 from leukospike.plurals import number_of
-from leukospike.report.inputs import Interval
 
 SEED = 0
 
@@ -26,18 +37,31 @@ class Level:
     """(n,) str: of the cells' images, or of the subjects."""
     labels: Int64[np.ndarray, " n"]
     probabilities: tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, " n"]]
-    tables: tuple[dict[str, Any], dict[str, Any]]
-    """Of each run, as `evaluation.metric_table` gives them."""
-    differences: dict[str, Interval]
+    metrics: tuple[Metrics, Metrics]
+    """Of each run."""
+    differences: Mapping[str, Estimate]
     """By metric, with the 95 % interval from drawing subjects (or images), the same for both runs."""
     delong: DelongTest
     mcnemar: McnemarTest
     """`only_first` counts what only B calls right."""
+    suffices: bool
+    """Whether there are enough subjects (or images) of each class: if not, no interval and no p is known, and neither
+    run is called better."""
 
-    def value(self, run: int, metric: str) -> Interval:
-        """Give a run's figure with its interval."""
-        entry = self.tables[run][metric]
-        return Interval(entry["value"], entry["low"], entry["high"])
+    @property
+    def delong_difference(self) -> Estimate:
+        """Difference of the areas under the ROC curve, with DeLong's interval."""
+        return Estimate.of(self.delong.difference, self.delong.interval if self.suffices else NO_INTERVAL)
+
+    @property
+    def delong_p(self) -> float | None:
+        """Return the p of DeLong's test; None where it is not known."""
+        return Estimate.of(self.delong.p).value if self.suffices else None
+
+    @property
+    def mcnemar_p(self) -> float | None:
+        """Return the p of McNemar's test; None where it is not known."""
+        return self.mcnemar.p if self.suffices else None
 
 
 @dataclass(frozen=True)
@@ -49,8 +73,8 @@ class Comparison:
     subject: Level | None
     """None where neither run knows the subjects."""
     interval: str
-    """How the intervals of differences were made."""
-    warnings: tuple[str, ...]
+    """How the intervals of differences were made, or why they are not known."""
+    warnings: tuple[Notice, ...]
     """Why the comparison may not say what it seems to."""
     settings: dict[str, tuple[object, object]]
     """Those that differ, None where a run has none of that name."""
@@ -91,7 +115,9 @@ def compare_runs(first: Path, second: Path) -> Comparison:
         cell=cell,
         subject=subject,
         interval=f"95 %, from resampling {number_of(n_groups, pairs.group_name[:-1])} {N_RESAMPLES} times, the same for"
-        f" both runs, seed {SEED}",
+        f" both runs, seed {SEED}"
+        if cell.suffices
+        else too_few_words(pairs.group_name),
         warnings=tuple(_warnings(pairs, subject)),
         settings=_differing_settings(pairs),
     )
@@ -107,79 +133,114 @@ def _level(
 ) -> Level:
     """Compare two lists of probabilities."""
     first, second = probabilities
+    suffices = suffice(labels, groups)
     differences = metric_differences((labels, second, groups), (labels, first, groups), names=METRICS, seed=SEED)
     return Level(
-        unit,
-        names,
-        labels,
-        probabilities,
-        (
-            metric_table(labels, first, groups, group_name=group_name, seed=SEED),
-            metric_table(labels, second, groups, group_name=group_name, seed=SEED),
+        unit=unit,
+        names=names,
+        labels=labels,
+        probabilities=probabilities,
+        metrics=(
+            metrics_of(labels, first, groups, group_name=group_name, seed=SEED),
+            metrics_of(labels, second, groups, group_name=group_name, seed=SEED),
         ),
-        {
-            name: Interval(*(None if np.isnan(end) else float(end) for end in (value, span.low, span.high)))
-            for name, (value, span) in differences.items()
+        differences={
+            name: Estimate.of(value, interval if suffices else NO_INTERVAL)
+            for name, (value, interval) in differences.items()
         },
-        delong_test(labels, second, first),
-        mcnemar_test(labels, second, first),
+        delong=delong_test(labels, second, first),
+        mcnemar=mcnemar_test(labels, second, first),
+        suffices=suffices,
     )
 
 
-def _warnings(pairs: Pairs, subject: Level | None) -> list[str]:
+def _warnings(pairs: Pairs, subject: Level | None) -> Iterator[Notice]:
     """Say why the comparison may not say what it seems to."""
-    found: list[str] = []
-    first, second = pairs.runs
+    first, second = (run.result for run in pairs.runs)
     if first.protocol != second.protocol:
-        found.append(
+        yield _warning(
+            "other_protocols",
             f"The protocols differ: A is “{first.protocol}”, B “{second.protocol}”. What the split adds cannot be"
-            " told from what the model adds."
+            " told from what the model adds.",
         )
     if not first.data.digest or not second.data.digest:
-        found.append("Whether both runs had the same data is not known: not both have a digest of their pixels.")
+        yield _warning(
+            "data_not_known",
+            "Whether both runs had the same data is not known: not both have a digest of their pixels.",
+        )
     elif first.data.digest != second.data.digest:
-        found.append(
+        yield _warning(
+            "other_data",
             "The data differ: the digests of all images' pixels are not the same. One model may have learned from"
-            " more, or from other pictures."
+            " more, or from other pictures.",
         )
     digests = [run.settings.get("groups.digest") for run in pairs.runs]
     if digests[0] != digests[1] and any(run.settings.get("groups.subjects") for run in pairs.runs):
         whose = "by other groups in A than in B" if all(digests) else f"in {'A' if digests[0] else 'B'} alone"
-        found.append(
-            f"Overlapping subjects are joined by an audit's groups (--groups) {whose}: the runs do not keep the same"
-            " people together."
+        yield _warning(
+            "other_groups",
+            f"Overlapping subjects are joined by an audit's `groups` {whose}: the runs do not keep the same people"
+            " together.",
         )
     if not pairs.same_folds:
-        found.append(
-            "The folds differ: the two models that judge a cell have learned from other cells, and of other subjects."
+        yield _warning(
+            "other_folds",
+            "The folds differ: the two models that judge a cell have learned from other cells, and of other subjects.",
         )
     if any(pairs.alone):
-        found.append(
+        yield _warning(
+            "not_both",
             f"Not all cells were tested by both: {pairs.alone[0]} by A alone, {pairs.alone[1]} by B alone. Those are"
-            " left out, so that the figures are not those of the runs' own reports."
+            " left out, so that the figures are not those of the runs' own reports.",
+            a=pairs.alone[0],
+            b=pairs.alone[1],
         )
     if any(pairs.copies):
-        found.append(
+        yield _warning(
+            "copies",
             f"Augmented copies are left out: of A {number_of(pairs.copies[0], 'prediction')}, of B {pairs.copies[1]}."
-            " Only predictions of the images themselves are compared."
+            " Only predictions of the images themselves are compared.",
+            a=pairs.copies[0],
+            b=pairs.copies[1],
         )
     if pairs.renamed:
-        found.append(
+        yield _warning(
+            "renamed_subjects",
             f"Of differently named subjects: {number_of(pairs.renamed, 'cell')}. Subjects that share a cell are taken"
-            " for one."
+            " for one.",
+            cells=pairs.renamed,
         )
     if subject is None:
-        found.append(
-            "Neither run knows whose the cells are: images are drawn for the intervals, which are too narrow for that."
+        yield _warning(
+            "unknown_subjects",
+            "Neither run knows whose the cells are: images are drawn for the intervals, which are too narrow for that.",
         )
-    else:
-        fewest = int(min(np.sum(subject.labels == label) for label in (0, 1)))
-        if fewest < FEW_SUBJECTS:
-            found.append(
-                f"Of one class there {'is' if fewest == 1 else 'are'} {number_of(fewest, 'subject')}: with fewer than"
-                f" {FEW_SUBJECTS}, intervals from resampling are too narrow."
-            )
-    return found
+    yield from _few_subjects(pairs)
+
+
+def _few_subjects(pairs: Pairs) -> Iterator[Notice]:
+    """Say that there are too few subjects, or images where subjects are not known."""
+    fewest = min(groups_per_class(pairs.labels, pairs.groups))
+    unit = pairs.group_name[:-1]
+    of_one = f"Of one class there {'is' if fewest == 1 else 'are'} {number_of(fewest, unit)}"
+    if fewest < FEWEST_SUBJECTS:
+        yield _warning(
+            "too_few_subjects",
+            f"{of_one}: with fewer than {FEWEST_SUBJECTS}, intervals and tests are not known, and neither run can be"
+            " called better.",
+            fewest=fewest,
+        )
+    elif pairs.has_subjects and fewest < FEW_SUBJECTS:
+        yield _warning(
+            "few_subjects",
+            f"{of_one}: with fewer than {FEW_SUBJECTS}, intervals from resampling are too narrow.",
+            fewest=fewest,
+        )
+
+
+def _warning(code: str, text: str, **values: int) -> Notice:
+    """Build a notice."""
+    return Notice(code, text, Severity.WARNING, values)
 
 
 def _differing_settings(pairs: Pairs) -> dict[str, tuple[object, object]]:

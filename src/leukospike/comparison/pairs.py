@@ -4,19 +4,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float64, Int64
 
 from leukospike.errors import RunError
+from leukospike.experiments.folder import read_run
+from leukospike.experiments.results import Run
 from leukospike.experiments.splits import linked_groups
-from leukospike.report.inputs import Columns, Run, read_run
+
+_WHERE = "compare_runs"
 
 
 @dataclass(frozen=True)
 class Pairs:
     """Two runs, and what each said of the cells that both have tested; arrays are in the order of the images."""
 
-    names: tuple[str, str]
-    """Of the run folders."""
     runs: tuple[Run, Run]
     images: np.ndarray
     """(n,) str."""
@@ -34,6 +36,11 @@ class Pairs:
     """Cells that only this run has tested."""
     copies: tuple[int, int]
     """Predictions of augmented copies, which have no partner and are left out."""
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """Names of the run folders."""
+        return self.runs[0].name, self.runs[1].name
 
     @property
     def group_name(self) -> str:
@@ -65,80 +72,66 @@ def pair_runs(first: Path, second: Path) -> Pairs:
     RunError
         If a folder is no finished run, no image was tested by both, or one has two labels.
     """
-    runs = read_run(first, where="compare"), read_run(second, where="compare")
+    runs = read_run(first), read_run(second)
     tables = _originals(runs[0], first), _originals(runs[1], second)
-    images, *places = np.intersect1d(tables[0]["image"], tables[1]["image"], return_indices=True)
-    if len(images) == 0:
-        msg = (
-            f"compare: runs must have tested cells of the same names, got none in common of {len(tables[0]['image'])}"
-            f" (first {tables[0]['image'][:1].tolist()}) and {len(tables[1]['image'])} (first"
-            f" {tables[1]['image'][:1].tolist()}). Give runs on the same data."
-        )
-        raise RunError(msg)
-    ours, theirs = (
-        {name: column[where] for name, column in table.items()} for table, where in zip(tables, places, strict=True)
+    images, *places = np.intersect1d(
+        tables[0]["image"].to_numpy(str), tables[1]["image"].to_numpy(str), return_indices=True
     )
-    differ = np.flatnonzero(ours["label"] != theirs["label"])
+    if len(images) == 0:
+        firsts = [f"{len(table)} (first {table['image'].head(1).tolist()})" for table in tables]
+        rule, got = "runs must have tested cells of the same names", f"none in common of {firsts[0]} and {firsts[1]}"
+        raise RunError(rule, where=_WHERE, got=got, advice="Give runs on the same data.")
+    ours, theirs = (table.iloc[where] for table, where in zip(tables, places, strict=True))
+    differ = np.flatnonzero(ours["label"].to_numpy() != theirs["label"].to_numpy())
     if len(differ):
-        msg = (
-            f"compare: runs must give a cell the same label, got two for {len(differ)} of {len(images)} cells (first"
-            f" {images[differ[0]]}). Correct the data of one of them and repeat its run."
-        )
-        raise RunError(msg)
-    groups, renamed = _groups(ours["subject"], theirs["subject"], images, tuple(run.has_subjects for run in runs))
+        rule = "runs must give a cell the same label"
+        got = f"two for {len(differ)} of {len(images)} cells (first {images[differ[0]]})"
+        raise RunError(rule, where=_WHERE, got=got, advice="Correct the data of one of them and repeat its run.")
+    subjects = ours["subject"].to_numpy(str), theirs["subject"].to_numpy(str)
+    groups, renamed = _groups(*subjects, images, tuple(run.has_subjects for run in runs))
     return Pairs(
-        names=(first.resolve().name, second.resolve().name),
         runs=runs,
         images=images,
-        labels=ours["label"].astype(np.int64),
-        probabilities=(ours["probability"], theirs["probability"]),
-        folds=(ours["fold"], theirs["fold"]),
+        labels=ours["label"].to_numpy(np.int64),
+        probabilities=(ours["probability"].to_numpy(np.float64), theirs["probability"].to_numpy(np.float64)),
+        folds=(ours["fold"].to_numpy(), theirs["fold"].to_numpy()),
         groups=groups,
         has_subjects=any(run.has_subjects for run in runs),
         renamed=renamed,
-        alone=(len(tables[0]["image"]) - len(images), len(tables[1]["image"]) - len(images)),
-        copies=(
-            len(runs[0].predictions["image"]) - len(tables[0]["image"]),
-            len(runs[1].predictions["image"]) - len(tables[1]["image"]),
-        ),
+        alone=(len(tables[0]) - len(images), len(tables[1]) - len(images)),
+        copies=(len(runs[0].predictions) - len(tables[0]), len(runs[1].predictions) - len(tables[1])),
     )
 
 
-def _originals(run: Run, folder: Path) -> Columns:
-    """Give the predictions of the images themselves, each once."""
+def _originals(run: Run, folder: Path) -> pd.DataFrame:
+    """Return the predictions of the images themselves, each once."""
     table = run.predictions
     if "copy" in table:
-        chosen = np.flatnonzero(table["copy"] == 0)
-        table = {name: column[chosen] for name, column in table.items()}
-    names, counts = np.unique(table["image"], return_counts=True)
-    if len(names) < len(table["image"]):
-        msg = (
-            f"compare: predictions.csv must hold each image once, got {names[counts > 1][0]} {counts.max()} times in"
-            f" {folder}. Make the run anew."
-        )
-        raise RunError(msg)
-    folds = table["fold"]
-    odd = ~np.isin(folds, [fold.fold for fold in run.folds])
-    if odd.any():
-        msg = (
-            f"compare: predictions.csv must name a fold of the run, 0 to {len(run.folds) - 1}, got {folds[odd][0]:g}"
-            f" for {table['image'][odd][0]} in {folder}. Make the run anew."
-        )
-        raise RunError(msg)
-    usable = np.isin(table["label"], (0, 1)) & (table["probability"] >= 0) & (table["probability"] <= 1)
-    if not usable.all():
-        msg = (
-            "compare: predictions.csv must give each image a label, 0 or 1, and a probability, 0 to 1, got neither for"
-            f" {table['image'][~usable][0]} in {folder}. Make the run anew."
-        )
-        raise RunError(msg)
+        table = table.query("copy == 0")
+    again = "Make the run anew."
+    counts = table["image"].value_counts()
+    if len(counts) < len(table):
+        rule, got = "predictions.csv must hold each image once", f"{counts.index[0]} {counts.iloc[0]} times in {folder}"
+        raise RunError(rule, where=_WHERE, got=got, advice=again)
+    known = table["fold"].isin([fold.fold for fold in run.result.folds])
+    odd = table.loc[~known]
+    if len(odd):
+        rule = f"predictions.csv must name a fold of the run, 0 to {len(run.result.folds) - 1}"
+        got = f"{odd['fold'].iloc[0]:g} for {odd['image'].iloc[0]} in {folder}"
+        raise RunError(rule, where=_WHERE, got=got, advice=again)
+    usable = table["label"].isin((0, 1)) & table["probability"].between(0, 1)
+    unusable = table.loc[~usable]
+    if len(unusable):
+        rule = "predictions.csv must give each image a label, 0 or 1, and a probability, 0 to 1"
+        got = f"neither for {unusable['image'].iloc[0]} in {folder}"
+        raise RunError(rule, where=_WHERE, got=got, advice=again)
     return table
 
 
 def _groups(
     ours: np.ndarray, theirs: np.ndarray, images: np.ndarray, known: tuple[bool, ...]
 ) -> tuple[np.ndarray, int]:
-    """Give each cell what it must be drawn with, and how many cells have two names for their subject."""
+    """Return for each cell what it must be drawn with, and how many cells have two names for their subject."""
     if not all(known):
         return (ours if known[0] else theirs if known[1] else images), 0
     renamed = int(np.sum(ours != theirs))

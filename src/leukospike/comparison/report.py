@@ -11,19 +11,19 @@ import pandas as pd
 from leukospike.comparison.figures import comparison_figures
 from leukospike.comparison.findings import Comparison, Level
 from leukospike.datasets import Table
-from leukospike.evaluation.metrics import METRICS, THRESHOLD
+from leukospike.evaluation.estimates import FEWEST_SUBJECTS, Estimate
+from leukospike.evaluation.metrics import THRESHOLD
 from leukospike.plurals import number_of
-from leukospike.report.inputs import Interval
 from leukospike.report.pages import render_page, write_page
 from leukospike.report.words import (
     METRIC_TITLES,
-    NO_WIDTH_MARK,
-    NO_WIDTH_NOTE,
     NONE,
-    no_width_note,
+    as_options,
     number,
     p_value,
     protocol_sentence,
+    signed,
+    signed_interval_words,
     signed_with_interval,
     with_interval,
 )
@@ -67,21 +67,21 @@ def comparison_as_json(comparison: Comparison) -> dict[str, Any]:
         "runs": {
             letter: {
                 "name": name,
-                "protocol": run.protocol,
-                "hold_out": run.hold_out,
-                "generated": run.generated,
-                "data": run.data.name,
-                "digest": run.data.digest or None,
+                "protocol": result.protocol.value,
+                "hold_out": result.hold_out,
+                "generated": result.generated,
+                "data": result.data.name,
+                "digest": result.data.digest or None,
                 "only_here": alone,
                 "copies_left_out": copies,
             }
-            for letter, name, run, alone, copies in zip(
-                "AB", pairs.names, pairs.runs, pairs.alone, pairs.copies, strict=True
+            for letter, name, result, alone, copies in zip(
+                "AB", pairs.names, (run.result for run in pairs.runs), pairs.alone, pairs.copies, strict=True
             )
         },
         "paired": len(pairs.images),
         "same_folds": pairs.same_folds,
-        "warnings": list(comparison.warnings),
+        "warnings": [str(warning) for warning in comparison.warnings],
         "settings_that_differ": {name: {"A": a, "B": b} for name, (a, b) in comparison.settings.items()},
         "difference": "B less A",
         "interval": comparison.interval,
@@ -113,71 +113,60 @@ def comparison_tables(comparison: Comparison) -> list[Table]:
     ]
     rows = [row[:4] for level in comparison.levels for row in _test_rows(level)]
     tables.append(Table("Tests", ("test", "by", "difference, B less A", "p"), rows))
-    if any(NO_WIDTH_MARK in cell for table in tables for row in table.rows for cell in row):
-        tables.append(Table("Mark", ("mark", "meaning"), [(NO_WIDTH_MARK, NO_WIDTH_NOTE)]))
     return tables
 
 
 def _level_as_json(level: Level) -> dict[str, Any]:
     """Give one level's figures."""
-    delong, mcnemar = level.delong, level.mcnemar
+    delong, mcnemar = level.delong_difference, level.mcnemar
     return {
         "n": len(level.labels),
         "positives": int(level.labels.sum()),
-        "A": level.tables[0],
-        "B": level.tables[1],
-        "difference": {
-            name: {"value": difference.value, "low": difference.low, "high": difference.high}
-            for name, difference in level.differences.items()
-        },
+        "A": level.metrics[0].to_json(),
+        "B": level.metrics[1].to_json(),
+        "difference": {name: difference.to_json() for name, difference in level.differences.items()},
         "delong": {
-            "difference": _plain(delong.difference),
-            "low": _plain(delong.interval.low),
-            "high": _plain(delong.interval.high),
-            "z": _plain(delong.z),
-            "p": _plain(delong.p),
+            "difference": delong.value,
+            "low": delong.low,
+            "high": delong.high,
+            "z": Estimate.of(level.delong.z).value if level.suffices else None,
+            "p": level.delong_p,
             "note": INDEPENDENT[level.unit],
         },
         "mcnemar": {
             "only_A_right": mcnemar.only_second,
             "only_B_right": mcnemar.only_first,
-            "p": mcnemar.p,
+            "p": level.mcnemar_p,
             "note": INDEPENDENT[level.unit],
         },
     }
 
 
-def _plain(value: float) -> float | None:
-    """Put None in place of NaN, which JSON does not know."""
-    return None if np.isnan(value) else value
-
-
 def _figures(level: Level, name: str) -> tuple[str, str, str]:
     """Write a measure of A, of B, and the difference."""
     return (
-        with_interval(level.value(0, name)),
-        with_interval(level.value(1, name)),
+        with_interval(level.metrics[0][name]),
+        with_interval(level.metrics[1][name]),
         signed_with_interval(level.differences[name]),
     )
 
 
 def _test_rows(level: Level) -> list[tuple[str, str, str, str, str]]:
     """Write the tests: name, unit, difference, p, what to mind."""
-    delong, mcnemar = level.delong, level.mcnemar
-    difference = Interval(*map(_plain, (delong.difference, delong.interval.low, delong.interval.high)))
+    mcnemar = level.mcnemar
     return [
         (
             "DeLong, ROC AUC",
             level.unit,
-            signed_with_interval(difference),
-            p_value(_plain(delong.p)),
+            signed_with_interval(level.delong_difference),
+            p_value(level.delong_p),
             INDEPENDENT[level.unit],
         ),
         (
             "McNemar, calls",
             level.unit,
             f"right only in A {mcnemar.only_second}, only in B {mcnemar.only_first}",
-            p_value(mcnemar.p),
+            p_value(level.mcnemar_p),
             INDEPENDENT[level.unit] if level.unit == "cell" else "exact; subjects are independent",
         ),
     ]
@@ -210,19 +199,17 @@ def _page(comparison: Comparison, cells: pd.DataFrame) -> str:
     return render_page(
         "comparison.html.j2",
         names=pairs.names,
-        generated=any(run.generated for run in pairs.runs),
-        warnings=comparison.warnings,
+        generated=any(run.result.generated for run in pairs.runs),
+        warnings=[as_options(str(warning)) for warning in comparison.warnings],
         tiles=[tile for level in comparison.levels for tile in _tiles(level)],
         summary=_summary(comparison),
         interval=comparison.interval,
+        suffices=comparison.cell.suffices,
         levels=[
             {
                 "unit": level.unit,
                 "n": len(level.labels),
                 "rows": [(*METRIC_TITLES[name], *_figures(level, name)) for name in METRIC_TITLES],
-                "note": no_width_note(
-                    *(level.value(run, name) for run in (0, 1) for name in METRICS), *level.differences.values()
-                ).strip(),
             }
             for level in comparison.levels
         ],
@@ -237,8 +224,8 @@ def _page(comparison: Comparison, cells: pd.DataFrame) -> str:
             (
                 letter,
                 name,
-                f"{run.data.name}: {number_of(run.data.images, 'image')}",
-                protocol_sentence(run.protocol),
+                f"{run.result.data.name}: {number_of(run.result.data.images, 'image')}",
+                protocol_sentence(run.result.protocol),
                 f"{run.settings.get('versions.leukospike', 'not recorded')}",
             )
             for letter, name, run in zip("AB", pairs.names, pairs.runs, strict=True)
@@ -259,7 +246,7 @@ def _rows(table: pd.DataFrame, most: int) -> list[dict[str, Any]]:
             "label": "leukemic" if row["label"] else "normal",
             "probability_a": number(row["probability_a"]),
             "probability_b": number(row["probability_b"]),
-            "difference": f"{row['difference']:+.3f}",
+            "difference": signed(row["difference"]),
         }
         for row in shown
     ]
@@ -267,12 +254,15 @@ def _rows(table: pd.DataFrame, most: int) -> list[dict[str, Any]]:
 
 def _tiles(level: Level) -> list[tuple[str, str, str]]:
     """Give label, figure and note of what the page shows largest."""
-    figure, _, interval = signed_with_interval(level.differences["roc_auc"]).partition(" ")
-    accuracy, _, accuracy_interval = signed_with_interval(level.differences["accuracy"]).partition(" ")
     mcnemar = level.mcnemar
     return [
-        (f"ROC AUC by {level.unit}, B less A", figure, interval.strip("()")),
-        (f"accuracy by {level.unit}, B less A", accuracy, accuracy_interval.strip("()")),
+        *(
+            (f"{title} by {level.unit}, B less A", signed(difference.value), signed_interval_words(difference))
+            for title, difference in (
+                ("ROC AUC", level.differences["roc_auc"]),
+                ("accuracy", level.differences["accuracy"]),
+            )
+        ),
         (
             f"{level.unit}s that one alone calls right",
             f"{mcnemar.only_second} / {mcnemar.only_first}",
@@ -296,6 +286,9 @@ def _summary(comparison: Comparison) -> list[str]:
         " that they allow for cells of one subject being alike, which the tests by cell do not. None of them says what"
         " training anew with another seed would change. Many measures are compared: where nothing"
         " differs, about one interval in twenty lies beside 0 by chance alone."
+        if comparison.cell.suffices
+        else "How to read this: the figures describe the cells that were tested, and nobody else. At least"
+        f" {FEWEST_SUBJECTS} {pairs.group_name} of each class are needed before a difference gets an interval or a p."
     )
     return [done, *(_found(level) for level in comparison.levels), read]
 
@@ -306,17 +299,22 @@ def _found(level: Level) -> str:
     only_one = level.mcnemar.only_first + level.mcnemar.only_second
     calls = (
         f" One run alone calls {number_of(only_one, level.unit)} right: A"
-        f" {level.mcnemar.only_second}, B {level.mcnemar.only_first} (McNemar, p {p_value(level.mcnemar.p)})."
+        f" {level.mcnemar.only_second}, B {level.mcnemar.only_first}"
     )
-    if difference.value is None or difference.low is None or difference.high is None:
+    calls += f" (McNemar, p {p_value(level.mcnemar_p)})." if level.suffices else "."
+    if difference.value is None:
         return f"By {level.unit}, the ROC AUC cannot be computed: all are of one class by label.{calls}"
-    if difference.low > 0 or difference.high < 0:
+    figures = (
+        f"By {level.unit}, the ROC AUC is {with_interval(level.metrics[0]['roc_auc'])} in A and"
+        f" {with_interval(level.metrics[1]['roc_auc'])} in B, a difference of {signed_with_interval(difference)}"
+    )
+    if not level.suffices:
+        return f"{figures}. From so few nothing can be said of which run is better.{calls}"
+    if difference.excludes(0):
         better = "B" if difference.value > 0 else "A"
         verdict = f"the interval lies beside 0: on these data {better} orders {level.unit}s better"
-    else:
+    elif difference.is_known:
         verdict = "the interval includes 0: a difference is not shown, nor that there is none"
-    return (
-        f"By {level.unit}, the ROC AUC is {with_interval(level.value(0, 'roc_auc'))} in A and"
-        f" {with_interval(level.value(1, 'roc_auc'))} in B, a difference of {signed_with_interval(difference)};"
-        f" {verdict}. DeLong's test gives p {p_value(_plain(level.delong.p))} ({INDEPENDENT[level.unit]}).{calls}"
-    )
+    else:
+        verdict = "whoever is drawn, it comes out the same: a difference is not shown, nor that there is none"
+    return f"{figures}; {verdict}. DeLong's test gives p {p_value(level.delong_p)} ({INDEPENDENT[level.unit]}).{calls}"

@@ -30,7 +30,8 @@ from leukospike.confidence.calibration import CLOSEST, shift_prevalence
 from leukospike.confidence.stored import read_number
 from leukospike.confidence.subjects import check_cells, check_probabilities, left_out
 from leukospike.errors import DataError, WeightsError
-from leukospike.evaluation.metrics import CONFIDENCE, Interval, per_subject
+from leukospike.evaluation.estimates import Interval
+from leukospike.evaluation.metrics import CONFIDENCE, per_subject
 
 EVEN = 0.5
 """Prevalence without any knowledge of it: leukemia is as likely as not."""

@@ -7,7 +7,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from leukospike.errors import DataError, SplitError
-from leukospike.evaluation.metrics import CONFIDENCE, N_RESAMPLES, Interval
+from leukospike.evaluation.estimates import Interval
+from leukospike.evaluation.metrics import CONFIDENCE, N_RESAMPLES
 
 
 def equal_weights(subjects: np.ndarray) -> Float[np.ndarray, " n"]:

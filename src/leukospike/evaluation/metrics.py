@@ -1,14 +1,23 @@
 """Figures of one model and how far to believe them: metrics, DeLong's interval, intervals from resampling subjects."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 from scipy.sparse import coo_array
 
-# scikit-learn and scipy.stats are loaded where they are called: half a second that who needs an `Interval` alone, as
+from leukospike.evaluation.estimates import (
+    METRICS,
+    NO_INTERVAL,
+    Confusion,
+    Estimate,
+    Interval,
+    Metrics,
+    suffice,
+    too_few_words,
+)
+
+# scikit-learn and scipy.stats are loaded where they are called: half a second that whoever needs a threshold alone, as
 # an analysis does, would wait.
 
 THRESHOLD = 0.5
@@ -17,63 +26,8 @@ THRESHOLD = 0.5
 N_BINS = 15
 """Bins of the calibration error and of the reliability diagram, as in Guo et al. 2017."""
 
-FEW_SUBJECTS = 10
-"""With fewer of a class, intervals from resampling subjects are too narrow."""
-
 N_RESAMPLES = 1000
 CONFIDENCE = 0.95
-METRICS = (
-    "accuracy",
-    "misclassification",
-    "balanced_accuracy",
-    "sensitivity",
-    "specificity",
-    "precision",
-    "f1",
-    "weighted_f1",
-    "roc_auc",
-    "brier",
-    "ece",
-)
-
-
-@dataclass(frozen=True)
-class Interval:
-    """Two ends of a 95 % interval; NaN where it cannot be had."""
-
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class RocBand:
-    """A ROC curve and the band that resampled subjects draw, on a common grid."""
-
-    fpr: Float[np.ndarray, " grid"]
-    tpr: Float[np.ndarray, " grid"]
-    low: Float[np.ndarray, " grid"]
-    high: Float[np.ndarray, " grid"]
-
-
-@dataclass(frozen=True)
-class DecisionCurve:
-    """What decisions by a threshold are worth, for every threshold.
-
-    Net benefits are in right calls of leukemic for each that was judged: at most the share that is leukemic. What
-    nobody is called leukemic is worth is 0.
-    """
-
-    thresholds: Float[np.ndarray, " thresholds"]
-    """Probabilities from which something is called leukemic: 0.01, 0.02, ..., 0.99."""
-    model: Float[np.ndarray, " thresholds"]
-    low: Float[np.ndarray, " thresholds"]
-    """Ends of the 95 % band around `model`, point by point; NaN with fewer than two groups, like the next two."""
-    high: Float[np.ndarray, " thresholds"]
-    treat_all: Float[np.ndarray, " thresholds"]
-    """If everything is called leukemic."""
-    gain_low: Float[np.ndarray, " thresholds"]
-    """Ends of the band around what the model adds to the better of calling all and calling none leukemic."""
-    gain_high: Float[np.ndarray, " thresholds"]
 
 
 @dataclass(frozen=True)
@@ -88,7 +42,7 @@ class Reliability:
 
 
 def point_metrics(labels: Int[np.ndarray, " n"], probabilities: Float[np.ndarray, " n"]) -> dict[str, float]:
-    """Give every metric once.
+    """Compute every metric.
 
     Parameters
     ----------
@@ -125,7 +79,7 @@ def point_metrics(labels: Int[np.ndarray, " n"], probabilities: Float[np.ndarray
 
 
 def calibration_error(labels: Int[np.ndarray, " n"], probabilities: Float[np.ndarray, " n"]) -> float:
-    """Give the expected calibration error of the probability of being leukemic, 0 to 1, from `reliability`'s bins.
+    """Compute the expected calibration error of the probability of being leukemic, 0 to 1, from `reliability`'s bins.
 
     Not torchmetrics', which puts probabilities of exactly 1 into a bin of their own.
     """
@@ -134,7 +88,7 @@ def calibration_error(labels: Int[np.ndarray, " n"], probabilities: Float[np.nda
 
 
 def delong_interval(labels: Int[np.ndarray, " n"], probabilities: Float[np.ndarray, " n"]) -> Interval:
-    r"""Give DeLong's 95 % interval of the area under the ROC curve.
+    r"""Compute DeLong's 95 % interval of the area under the ROC curve.
 
     The variance of the area from its structural components, by mid-ranks [2]_; normal approximation, cut at 0 and 1. It
     takes cells as independent, which cells of one subject are not: it is printed beside, not in place of, the
@@ -158,7 +112,7 @@ def delong_interval(labels: Int[np.ndarray, " n"], probabilities: Float[np.ndarr
     from scipy.stats import norm
 
     if min(np.sum(labels == 1), np.sum(labels == 0)) < 2:
-        return Interval(float("nan"), float("nan"))
+        return NO_INTERVAL
     above, below = auc_components(labels, probabilities)
     area = float(above.mean())
     error = float(np.sqrt(above.var(ddof=1) / len(above) + below.var(ddof=1) / len(below)))
@@ -169,7 +123,7 @@ def delong_interval(labels: Int[np.ndarray, " n"], probabilities: Float[np.ndarr
 def auc_components(
     labels: Int[np.ndarray, " n"], probabilities: Float[np.ndarray, " n"]
 ) -> tuple[Float[np.ndarray, " m"], Float[np.ndarray, " k"]]:
-    """Give the structural components of the area under the ROC curve, by mid-ranks as in Sun and Xu 2014.
+    """Compute the structural components of the area under the ROC curve, by mid-ranks as in Sun and Xu 2014.
 
     Parameters
     ----------
@@ -207,7 +161,7 @@ def resampled_intervals(
     n_resamples: int = N_RESAMPLES,
     seed: int = 0,
 ) -> dict[str, Interval]:
-    """Give each metric's 95 % percentile interval from drawing whole groups (subjects) with replacement.
+    """Compute each metric's 95 % percentile interval from drawing whole groups (subjects) with replacement.
 
     Parameters
     ----------
@@ -226,7 +180,7 @@ def resampled_intervals(
     return {name: percentiles(draws[name]) for name in METRICS}
 
 
-def metric_table(
+def metrics_of(
     labels: Int[np.ndarray, " n"],
     probabilities: Float[np.ndarray, " n"],
     groups: np.ndarray,
@@ -234,8 +188,8 @@ def metric_table(
     group_name: str,
     n_resamples: int = N_RESAMPLES,
     seed: int = 0,
-) -> dict[str, Any]:
-    """Give every metric with its intervals, in the form that `metrics.json` holds.
+) -> Metrics:
+    """Compute every metric with its intervals.
 
     Parameters
     ----------
@@ -247,31 +201,32 @@ def metric_table(
 
     Returns
     -------
-    dict
-        `n`, `positives`, one entry a metric with `value`, `low`, `high` (None where not defined; `roc_auc` also has
-        `delong_low` and `delong_high`), `confusion` and a sentence on the `interval`.
+    Metrics
+        Without intervals if there are fewer than `FEWEST_SUBJECTS` groups of a class.
     """
     from sklearn import metrics
 
     values = point_metrics(labels, probabilities)
-    intervals = resampled_intervals(labels, probabilities, groups, n_resamples=n_resamples, seed=seed)
-    table: dict[str, Any] = {"n": len(labels), "positives": int(labels.sum())}
-    for name in METRICS:
-        span = intervals[name]
-        table[name] = _without_nan({"value": values[name], "low": span.low, "high": span.high})
-    delong = delong_interval(labels, probabilities)
-    table["roc_auc"] |= _without_nan({"delong_low": delong.low, "delong_high": delong.high})
     counts = metrics.confusion_matrix(labels, probabilities >= THRESHOLD, labels=[0, 1]).ravel()
-    table["confusion"] = dict(zip(("tn", "fp", "fn", "tp"), (int(count) for count in counts), strict=True))
-    n_groups = len(np.unique(groups))
-    table["interval"] = f"95 %, from resampling {n_groups} {group_name} {n_resamples} times, seed {seed}"
-    return table
+    n, positives, confusion = len(labels), int(labels.sum()), Confusion(*(int(count) for count in counts))
+    if not suffice(labels, groups):
+        estimates = {name: Estimate.of(values[name]) for name in METRICS}
+        return Metrics(n, positives, estimates, estimates["roc_auc"], confusion, too_few_words(group_name))
+    intervals = resampled_intervals(labels, probabilities, groups, n_resamples=n_resamples, seed=seed)
+    return Metrics(
+        n=n,
+        positives=positives,
+        estimates={name: Estimate.of(values[name], intervals[name]) for name in METRICS},
+        delong=Estimate.of(values["roc_auc"], delong_interval(labels, probabilities)),
+        confusion=confusion,
+        interval=f"95 %, from resampling {len(np.unique(groups))} {group_name} {n_resamples} times, seed {seed}",
+    )
 
 
 def per_subject(
     labels: Int[np.ndarray, " n"], probabilities: Float[np.ndarray, " n"], subjects: np.ndarray
 ) -> tuple[Int[np.ndarray, " s"], Float[np.ndarray, " s"], np.ndarray]:
-    """Give each subject's label, mean probability and name.
+    """Return each subject's label, mean probability and name.
 
     A subject is leukemic if any of its cells is labelled so: blasts are found in leukemia only.
     """
@@ -283,7 +238,7 @@ def per_subject(
 
 
 def as_published(labels: Int[np.ndarray, " n"], probabilities: Float[np.ndarray, " n"]) -> dict[str, float | None]:
-    """Give precision and area under the curve by the published, wrong formulas: to be shown as wrong.
+    """Compute precision and area under the curve by the published, wrong formulas: to be shown as wrong.
 
     The original computed its precision as TN / (TN + FP), which is the specificity, and its area from decisions in
     place of probabilities.
@@ -294,99 +249,7 @@ def as_published(labels: Int[np.ndarray, " n"], probabilities: Float[np.ndarray,
     both = len(np.unique(labels)) == 2
     specificity = point_metrics(labels, probabilities)["specificity"]
     area = float(metrics.roc_auc_score(labels, decisions)) if both else float("nan")
-    return _without_nan({"precision": specificity, "auc": area})
-
-
-def roc_band(
-    labels: Int[np.ndarray, " n"],
-    probabilities: Float[np.ndarray, " n"],
-    groups: np.ndarray,
-    *,
-    n_resamples: int = 200,
-    seed: int = 0,
-) -> RocBand:
-    """Give the ROC curve and the 95 % band around it, point by point, from resampling groups.
-
-    Returns
-    -------
-    RocBand
-        Fields of shape (101,): the grid of false positive rates 0, 0.01, ..., 1, and true positive rates on it.
-    """
-    from sklearn import metrics
-
-    grid = np.linspace(0, 1, 101)
-
-    def curve(weight: np.ndarray) -> np.ndarray:
-        fpr, tpr, _ = metrics.roc_curve(labels, probabilities, sample_weight=weight)
-        return np.interp(grid, fpr, tpr)
-
-    _, member = np.unique(groups, return_inverse=True)
-    drawn = [weight[member].astype(np.float64) for weight in drawn_weights(groups, n_resamples, seed)]
-    # A draw without one of the classes has no curve.
-    curves = [curve(weight) for weight in drawn if all(weight[labels == label].any() for label in (0, 1))]
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(np.array(curves), [tail, 1 - tail], axis=0)
-    return RocBand(grid, curve(np.ones(len(labels))), low, high)
-
-
-def decision_curve(
-    labels: Int[np.ndarray, " n"],
-    probabilities: Float[np.ndarray, " n"],
-    groups: np.ndarray,
-    *,
-    n_resamples: int = N_RESAMPLES,
-    seed: int = 0,
-) -> DecisionCurve:
-    r"""Give the net benefit of calling leukemic from each threshold, with a band from resampling groups.
-
-    :math:`TP / n - FP / n \cdot p / (1 - p)` at the threshold :math:`p` [1]_: who calls leukemic from a probability of
-    0.2 says that one leukemia found is worth four false alarms. It depends on the share that is leukemic in the data.
-
-    Few groups make percentile intervals too narrow; the band's tails are therefore those of Student's t with as many
-    degrees of freedom as there are groups less one (the "expanded percentile interval" of [2]_). From 30 groups on it
-    hardly differs from the usual 2.5 %.
-
-    Parameters
-    ----------
-    labels, probabilities, groups : ndarray of shape (n,)
-        As in `resampled_intervals`.
-    n_resamples, seed : int
-
-    Returns
-    -------
-    DecisionCurve
-
-    References
-    ----------
-    .. [1] Vickers, Elkin, Medical Decision Making 26(6):565-574, 2006, doi 10.1177/0272989X06295361.
-    .. [2] Hesterberg, The American Statistician 69(4):371-386, 2015, doi 10.1080/00031305.2015.1089789, section 4.3.
-
-    Examples
-    --------
-    >>> curve = decision_curve(np.array([1, 1, 0, 0]), np.array([0.9, 0.6, 0.4, 0.1]), np.arange(4))
-    >>> [float(curve.thresholds[19]), float(curve.model[19]), float(curve.treat_all[19])]
-    [0.2, 0.4375, 0.375]
-    """
-    thresholds = np.arange(1, 100) / 100
-    odds = thresholds / (1 - thresholds)
-    names, member = np.unique(groups, return_inverse=True)
-    truth = (labels == 1)[:, None]
-    called = probabilities[:, None] >= thresholds
-    belongs = coo_array((np.ones(len(labels)), (member, np.arange(len(labels)))), shape=(len(names), len(labels)))
-    worth = belongs @ ((called & truth) - (called & ~truth) * odds)
-    worth_of_all = belongs @ (truth - ~truth * odds)
-    sizes = np.bincount(member).astype(np.float64)
-
-    def net_benefits(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Give those of the model and of calling all leukemic, a row a resample."""
-        n = (weights @ sizes)[:, None]
-        return weights @ worth / n, weights @ worth_of_all / n
-
-    (model,), (treat_all,) = net_benefits(np.ones((1, len(names))))
-    drawn, drawn_all = net_benefits(drawn_weights(groups, n_resamples, seed))
-    low, high = _expanded_percentiles(drawn, len(names))
-    gain_low, gain_high = _expanded_percentiles(drawn - np.maximum(drawn_all, 0), len(names))
-    return DecisionCurve(thresholds, model, low, high, treat_all, gain_low, gain_high)
+    return {"precision": Estimate.of(specificity).value, "auc": Estimate.of(area).value}
 
 
 def reliability(
@@ -406,7 +269,7 @@ def reliability(
 
 
 def _bin_of(probabilities: np.ndarray, n_bins: int) -> np.ndarray:
-    """Give each probability's bin of equal width; a border belongs to the bin below it, as in Guo et al. 2017."""
+    """Return each probability's bin of equal width; a border belongs to the bin below it, as in Guo et al. 2017."""
     return np.clip(np.ceil(probabilities * n_bins).astype(np.int64) - 1, 0, n_bins - 1)
 
 
@@ -431,7 +294,7 @@ def drawn_weights(groups: np.ndarray, n_resamples: int, seed: int) -> Int[np.nda
 def weighted_metrics(
     labels: np.ndarray, probabilities: np.ndarray, groups: np.ndarray, weights: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Give every metric for every resample at once.
+    """Compute every metric for every resample at once.
 
     Each metric but the area is made of sums over cells, hence of sums over groups: one matrix product gives them for
     all resamples. The tests hold this against `point_metrics` on the cells written out one by one.
@@ -483,7 +346,7 @@ def weighted_metrics(
 def _weighted_areas(
     truth: np.ndarray, probabilities: np.ndarray, member: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
-    """Give the area under the ROC curve of every resample: pairs rightly ordered, equals counting half."""
+    """Compute the area under the ROC curve of every resample: pairs rightly ordered, equals counting half."""
     levels, level = np.unique(probabilities, return_inverse=True)
     shape = (weights.shape[1], len(levels))
     areas: list[np.ndarray] = []
@@ -498,25 +361,10 @@ def _weighted_areas(
 
 
 def percentiles(values: np.ndarray) -> Interval:
-    """Give the middle 95 % of the values that are defined; NaN if none is."""
+    """Return the middle 95 % of the values that are defined; NaN if none is."""
     defined = values[np.isfinite(values)]
     if len(defined) == 0:
-        return Interval(float("nan"), float("nan"))
+        return NO_INTERVAL
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(defined, [tail, 1 - tail])
     return Interval(float(low), float(high))
-
-
-def _expanded_percentiles(draws: np.ndarray, n_groups: int) -> np.ndarray:
-    """Give the middle 95 % of the draws, with the tails of Student's t; two rows, low and high."""
-    from scipy.stats import norm, t
-
-    if n_groups < 2:
-        return np.full((2, draws.shape[1]), np.nan)
-    reach = t.ppf(0.5 + CONFIDENCE / 2, n_groups - 1) * np.sqrt(n_groups / (n_groups - 1))
-    return np.quantile(draws, [norm.cdf(-reach), norm.cdf(reach)], axis=0)
-
-
-def _without_nan(figures: Mapping[str, float]) -> dict[str, float | None]:
-    """Put None in place of NaN, which JSON does not know."""
-    return {name: value if np.isfinite(value) else None for name, value in figures.items()}

@@ -7,11 +7,12 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.stats import binomtest, norm
 
+from leukospike.errors import DataError
+from leukospike.evaluation.estimates import NO_INTERVAL, Interval
 from leukospike.evaluation.metrics import (
     CONFIDENCE,
     N_RESAMPLES,
     THRESHOLD,
-    Interval,
     auc_components,
     drawn_weights,
     percentiles,
@@ -50,7 +51,7 @@ class McnemarTest:
 def metric_differences(
     first: Judged, second: Judged, *, names: Sequence[str], n_resamples: int = N_RESAMPLES, seed: int = 0
 ) -> dict[str, tuple[float, Interval]]:
-    """Give by how much metrics of one run exceed another's, with 95 % percentile intervals.
+    """Compute by how much metrics of one run exceed another's, with 95 % percentile intervals.
 
     Whole groups (subjects) are drawn with replacement, the same for both runs: what makes a subject easy or hard for
     both does not widen the interval of the difference.
@@ -70,14 +71,12 @@ def metric_differences(
 
     Raises
     ------
-    ValueError
+    DataError
         If the groups differ.
     """
     if set(np.unique(first[2])) != set(np.unique(second[2])):
-        msg = (
-            "metric_differences: both runs must have judged the same groups, got others. Compare runs on the same data."
-        )
-        raise ValueError(msg)
+        rule = "both runs must have judged the same groups"
+        raise DataError(rule, where="metric_differences", got="others", advice="Compare runs on the same data.")
     weights = drawn_weights(first[2], n_resamples, seed)
     values, other_values = (point_metrics(labels, probabilities) for labels, probabilities, _ in (first, second))
     draws, other_draws = (weighted_metrics(*judged, weights) for judged in (first, second))
@@ -122,7 +121,7 @@ def delong_test(
     """
     nan = float("nan")
     if min(np.sum(labels == 1), np.sum(labels == 0)) < 2:
-        return DelongTest((nan, nan), nan, Interval(nan, nan), nan, nan)
+        return DelongTest((nan, nan), nan, NO_INTERVAL, nan, nan)
     (above, below), (other_above, other_below) = (auc_components(labels, given) for given in (first, second))
     areas = float(above.mean()), float(other_above.mean())
     gain, loss = above - other_above, below - other_below

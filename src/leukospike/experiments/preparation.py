@@ -24,9 +24,6 @@ from leukospike.storage.files import write_text
 INDEX = "index.json"
 """Names the images whose maps or crops lie beside it, their labels, subjects, and digests."""
 
-_REFUSAL = (
-    "prepare: images must be those that the run was begun with, got {}. Give the first data again or start a new run."
-)
 _CHUNK = 64  # augmented at a time
 
 
@@ -36,16 +33,16 @@ class FrontEnd(Protocol):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Give the shape of what it makes."""
+        """Return the shape of what it makes."""
         ...
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Give its type of numbers."""
+        """Return its type of numbers."""
         ...
 
     def settings(self) -> dict[str, Any]:
-        """Give what decides the result, in terms of JSON."""
+        """Return what decides the result, in terms of JSON."""
         ...
 
     def see(self, picture: Picture) -> np.ndarray:
@@ -84,7 +81,7 @@ def prepare(
     seed: int,
     progress: Progress = silent,
 ) -> Prepared:
-    """Make, or find again, what is seen of images and of their augmented copies.
+    """Compute, or find again, what is seen of images and of their augmented copies.
 
     An augmented copy depends on its image, the seed and the image's place in the list, and on no other image.
 
@@ -121,8 +118,8 @@ def prepare(
             if seen_path.exists():
                 return _opened(records, seen_path, kept, copies)
         except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
-            msg = f"prepare: {folder} must be as it was written, got it changed or damaged ({error}). Start a new run."
-            raise RunError(msg) from error
+            rule, got = f"{folder} must be as it was written", f"it changed or damaged ({error})"
+            raise RunError(rule, where="prepare", got=got, advice="Start a new run.") from error
     stamps = [_stamp(record) for record in records]
     folder.mkdir(parents=True, exist_ok=True)
     index.unlink(missing_ok=True)
@@ -185,9 +182,8 @@ def require_same_images(records: Sequence[Record], index: Path) -> None:
         kept = json.loads(index.read_text(encoding="utf-8"))
         before, stamps = kept["records"], kept["stamps"]
         digests: dict[str, str] = dict(zip(kept["images"], kept["digests"], strict=True))
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        msg = _REFUSAL.format(f"a run whose {index.name} does not name them")
-        raise RunError(msg) from error
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        _refuse_images(f"a run whose {index.name} does not name them")
     now = [_said(record) for record in records]
     if [image for image, *_ in now] != [image for image, *_ in before]:
         _refuse_images(f"others than {index.parent} keeps")
@@ -202,16 +198,17 @@ def require_same_images(records: Sequence[Record], index: Path) -> None:
 
 def _refuse_images(got: str) -> NoReturn:
     """Refuse data that a run was not begun with."""
-    raise RunError(_REFUSAL.format(got))
+    rule, advice = "images must be those that the run was begun with", "Give the first data again or start a new run."
+    raise RunError(rule, where="prepare", got=got, advice=advice)
 
 
 def _said(record: Record) -> list[str | int | None]:
-    """Give what the data set says of an image."""
+    """Return what the data set says of an image."""
     return [record.image, record.label, record.subject]
 
 
 def _stamp(record: Record) -> list[int] | None:
-    """Give size and time of a file, by which it is known to be unchanged; None where it cannot be seen."""
+    """Return size and time of a file, by which it is known to be unchanged; None where it cannot be seen."""
     try:
         status = record.path.stat()
     except OSError:

@@ -26,7 +26,7 @@ class Fold:
 
 
 def linked_groups(subjects: Sequence[str], digests: Sequence[str]) -> Int[np.ndarray, " n"]:
-    """Give each cell the number of the group that a split must keep together.
+    """Return, for each cell, the number of the group that a split must keep together.
 
     Cells of one subject belong together, and so do two subjects that share a pixel-identical image.
 
@@ -81,30 +81,24 @@ def subject_folds(
     SplitError
         If there are too few subjects or cells for the folds, or a training part would hold one class only.
     """
+    where = "subject_folds"
     label = np.asarray(labels)
     groups = linked_groups(subjects, digests)
     n_groups = int(groups.max()) + 1
     if n_folds > n_groups:
-        msg = (
-            f"subject_folds: n_folds must be at most the number of independent subjects ({n_groups}), got {n_folds}."
-            " Lower the number of folds or add subjects."
-        )
-        raise SplitError(msg)
+        rule = f"`n_folds` must be at most the number of independent subjects ({n_groups})"
+        raise SplitError(rule, where=where, got=n_folds, advice="Lower the number of folds or add subjects.")
     rarer = _rarer_class(label)
     if n_folds > rarer:
-        msg = (
-            f"subject_folds: n_folds must be at most the number of images of the rarer class ({rarer}), got {n_folds}."
-            " Lower the number of folds or add images of that class."
-        )
-        raise SplitError(msg)
+        rule = f"`n_folds` must be at most the number of images of the rarer class ({rarer})"
+        raise SplitError(rule, where=where, got=n_folds, advice="Lower it, or add images of that class.")
     folds: list[Fold] = []
     for rest, test in _stratified(label, groups, n_folds, seed):
         if len(test) == 0:
-            msg = (
-                f"subject_folds: each fold must hold a subject, got none in fold {len(folds)} of {n_folds}: the"
-                f" {n_groups} independent subjects differ too much. Lower the number of folds or change the seed."
-            )
-            raise SplitError(msg)
+            got = f"none in fold {len(folds)} of {n_folds}: the {n_groups} independent subjects differ too much"
+            advice = "Lower the number of folds or change the seed."
+            rule = "each fold must hold a subject"
+            raise SplitError(rule, where=where, got=got, advice=advice)
         n_inner = min(_VALIDATION_SHARE, len(np.unique(groups[rest])), _rarer_class(label[rest]))
         train, validation = rest, rest[:0]
         if n_inner > 1:
@@ -114,12 +108,10 @@ def subject_folds(
             if usable:
                 train, validation = rest[usable[0][0]], rest[usable[0][1]]
         if len(np.unique(label[train])) < 2:
-            msg = (
-                f"subject_folds: each training part must hold both classes, got one class in fold {len(folds)} of"
-                f" {n_folds} ({n_groups} independent subjects). Lower the number of folds or add subjects of the"
-                " rarer class."
-            )
-            raise SplitError(msg)
+            rule = "each training part must hold both classes"
+            got = f"one class in fold {len(folds)} of {n_folds} ({n_groups} independent subjects)"
+            advice = "Lower the number of folds or add subjects of the rarer class."
+            raise SplitError(rule, where=where, got=got, advice=advice)
         folds.append(Fold(train, validation, test))
     return folds
 
@@ -148,8 +140,8 @@ def image_folds(n: int, *, n_folds: int, seed: int) -> list[Fold]:
     from sklearn.model_selection import KFold  # slow to load, and an audit without --run makes no folds
 
     if n < n_folds:
-        msg = f"image_folds: n_folds must be at most the number of images ({n}), got {n_folds}. Lower it."
-        raise SplitError(msg)
+        rule = f"`n_folds` must be at most the number of images ({n})"
+        raise SplitError(rule, where="image_folds", got=n_folds, advice="Lower it.")
     split = KFold(n_folds, shuffle=True, random_state=seed).split(np.zeros(n))
     return [Fold(train, test, test) for train, test in split]
 

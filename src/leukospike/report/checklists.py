@@ -18,9 +18,10 @@ from enum import StrEnum
 
 import numpy as np
 
-from leukospike.evaluation.metrics import METRICS, THRESHOLD
-from leukospike.report.inputs import Metrics, Run
-from leukospike.report.words import METRIC_TITLES, PROTOCOL_MEANINGS, no_width_note, with_interval
+from leukospike.evaluation.estimates import METRICS, Metrics
+from leukospike.evaluation.metrics import THRESHOLD
+from leukospike.experiments.results import Run
+from leukospike.report.words import METRIC_TITLES, PROTOCOL_MEANINGS, with_interval
 
 
 class Status(StrEnum):
@@ -218,6 +219,7 @@ class _Said:
 
     def __init__(self, run: Run) -> None:
         self.run = run
+        self.result = run.result
         self.settings = run.settings
 
     def setting(self, name: str) -> str:
@@ -226,19 +228,18 @@ class _Said:
 
     def source(self) -> str:
         """Say what the data are."""
-        data = self.run.data
+        data = self.result.data
         digest = f", digest of the pixels {data.digest[:12]}" if data.digest else ""
         credit = f" {data.credit.rstrip('.')}." if data.credit else ""
         return f"{data.name}, layout {data.layout}{digest}.{credit}"
 
     def sizes(self) -> str:
         """Say how many images and subjects there are."""
-        data = self.run.data
-        people = (
-            f" of {data.subjects} subjects ({data.subjects_per_class[1]} leukemic, {data.subjects_per_class[0]} normal)"
-            if data.subjects
-            else "; whose they are is not known"
-        )
+        data = self.result.data
+        people = "; whose they are is not known"
+        if data.subjects_per_class is not None:
+            normal, leukemic = data.subjects_per_class
+            people = f" of {data.subjects} subjects ({leukemic} leukemic, {normal} normal)"
         return (
             f"{data.images} images ({data.cells_per_class[1]} leukemic, {data.cells_per_class[0]} normal){people};"
             f" {data.failed} could not be read (failures.csv)."
@@ -250,16 +251,16 @@ class _Said:
             f"fold {fold.fold}: {fold.train_cells} training, {fold.validation_cells} validation, {fold.test_cells} test"
             " cells"
             + (f" ({fold.train_subjects} training, {fold.test_subjects} test subjects)" if fold.train_subjects else "")
-            for fold in self.run.folds
+            for fold in self.result.folds
         )
         return f"{counts} (metrics.json)."
 
     def partition(self) -> str:
         """Say how the parts were made."""
-        held_out = " One part was held out and tested, the others not." if self.run.hold_out else ""
+        held_out = " One part was held out and tested, the others not." if self.result.hold_out else ""
         return (
-            f"{PROTOCOL_MEANINGS[self.run.protocol]} {self.setting('n_folds')}, {self.setting('seed')} (config.toml)."
-            f"{held_out} {self.folds()}"
+            f"{PROTOCOL_MEANINGS[self.result.protocol]} {self.setting('n_folds')}, {self.setting('seed')}"
+            f" (config.toml).{held_out} {self.folds()}"
         )
 
     def disjoint(self) -> str:
@@ -269,7 +270,7 @@ class _Said:
             "honest": "subject",
             "image": "image; one subject may be in several",
             "paper": "single picture; copies of one image, and one subject, may be in several",
-        }[run.protocol]
+        }[self.result.protocol]
         counted = (
             f"{_in_several_folds(run, 'subject')} subjects" if run.has_subjects else "an unknown number of subjects"
         )
@@ -288,7 +289,7 @@ class _Said:
         """Repeat the settings of the training."""
         names = ("epochs", "batch_size", "learning_rate", "augmented_copies", "hidden_units", "pretrained", "seed")
         return (
-            f"Models: {len(self.run.folds)}, one a fold;"
+            f"Models: {len(self.result.folds)}, one a fold;"
             f" {', '.join(self.setting(name) for name in names if name in self.settings)}"
             " (config.toml); loss, accuracy and learning rate of each epoch (history.csv)."
         )
@@ -299,15 +300,15 @@ class _Said:
         versions = {
             name.removeprefix(prefix): value for name, value in self.settings.items() if name.startswith(prefix)
         }
-        versions |= {name: value for name, value in self.run.environment.items() if name not in versions and value}
+        versions |= {name: value for name, value in self.result.environment.items() if name not in versions and value}
         return "; ".join(f"{name} {value}" for name, value in versions.items()) + " (config.toml, metrics.json)."
 
     def missing(self) -> Answer:
         """Say what was left out, and whether any prediction lacks its probability."""
-        lacking = int(np.sum(~np.isfinite(self.run.predictions["probability"])))
+        lacking = int(np.sum(~np.isfinite(self.run.probabilities)))
         return _recorded(
-            f"{self.run.data.failed} images that could not be read were left out (failures.csv); {lacking} of"
-            f" {self.run.cell.n} predictions lack a probability."
+            f"{self.result.data.failed} images that could not be read were left out (failures.csv); {lacking} of"
+            f" {self.result.cell.n} predictions lack a probability."
         )
 
     def model(self) -> Answer:
@@ -322,9 +323,9 @@ class _Said:
 
     def threshold(self) -> Answer:
         """Say what the model gives, and the threshold if the counts bear it out."""
-        called = int(np.sum(self.run.predictions["probability"] >= THRESHOLD))
+        called = int(np.sum(self.run.probabilities >= THRESHOLD))
         output = "A probability of being leukemic, from 0 to 1 (predictions.csv)."
-        if called != self.run.cell.confusion["fp"] + self.run.cell.confusion["tp"]:
+        if called != self.result.cell.confusion.called_leukemic:
             return _in_part(output, "the threshold")
         return _in_part(
             f"{output} {called} are called leukemic, which are those of {THRESHOLD:g} and more.", "why that threshold"
@@ -334,42 +335,46 @@ class _Said:
         """List the measures."""
         return f"{', '.join(METRIC_TITLES[name][0] for name in METRICS)} (metrics.json)."
 
-    def uncertainty(self) -> str:
-        """Say how intervals were made."""
-        delong = "" if self.run.cell.delong.low is None else " DeLong's interval of the ROC AUC stands beside it."
-        return f"Intervals: {self.run.cell.interval}.{delong}"
+    def uncertainty(self) -> Answer:
+        """Say how intervals were made, or that there are none."""
+        if not self.result.cell.has_intervals:
+            return Answer(Status.NOT_RECORDED, f"Intervals: {self.result.cell.interval}.")
+        delong = " DeLong's interval of the ROC AUC stands beside it." if self.result.cell.delong.is_known else ""
+        return _recorded(f"Intervals: {self.result.cell.interval}.{delong}")
 
-    def performance(self) -> str:
-        """Give discrimination and calibration."""
-        return self._figures(("roc_auc", "accuracy", "sensitivity", "specificity", "brier", "ece"))
+    def performance(self, missing: str = "") -> Answer:
+        """Repeat discrimination and calibration."""
+        return self._figures(("roc_auc", "accuracy", "sensitivity", "specificity", "brier", "ece"), missing)
 
-    def accuracy(self) -> str:
-        """Give what a diagnostic test is judged by."""
+    def accuracy(self) -> Answer:
+        """Repeat what a diagnostic test is judged by."""
         return self._figures(("sensitivity", "specificity", "precision"))
 
-    def _figures(self, names: tuple[str, ...]) -> str:
-        """Give measures by cell and by subject."""
-        tables: list[tuple[str, Metrics]] = [("cell", self.run.cell)]
-        if self.run.subject is not None:
-            tables.append(("subject", self.run.subject))
+    def _figures(self, names: tuple[str, ...], missing: str = "") -> Answer:
+        """Repeat measures by cell and by subject; recorded in full if every one has an interval."""
+        tables: list[tuple[str, Metrics]] = [("cell", self.result.cell)]
+        if self.result.subject is not None:
+            tables.append(("subject", self.result.subject))
         words = " ".join(
             f"By {unit}: "
-            + ", ".join(f"{METRIC_TITLES[name][0]} {with_interval(metrics.estimates[name])}" for name in names)
+            + ", ".join(f"{METRIC_TITLES[name][0]} {with_interval(metrics[name])}" for name in names)
             + "."
             for unit, metrics in tables
         )
-        return words + no_width_note(*(metrics.estimates[name] for _, metrics in tables for name in names))
+        if not all(metrics[name].is_known for _, metrics in tables for name in names):
+            missing = "; ".join(filter(None, (missing, "how certain the figures are, where the interval is not known")))
+        return _in_part(words, missing) if missing else _recorded(words)
 
     def errors(self) -> str:
         """Count the errors."""
-        words = f"{_wrong(self.run.cell)} of {self.run.cell.n} cells"
-        if self.run.subject is not None:
-            words += f" and {_wrong(self.run.subject)} of {self.run.subject.n} subjects"
+        words = f"{self.result.cell.confusion.wrong} of {self.result.cell.n} cells"
+        if self.result.subject is not None:
+            words += f" and {self.result.subject.confusion.wrong} of {self.result.subject.n} subjects"
         return f"{words} are called wrong; predictions.csv names each, and the report shows them subject by subject."
 
     def limits(self) -> Answer:
         """Repeat flaws and notices."""
-        stated = [*self.run.flaws, *self.run.notices]
+        stated = [str(notice) for notice in (*self.result.flaws, *self.result.notices)]
         if not stated:
             return Answer(Status.NOT_RECORDED, "")
         return _in_part(" ".join(stated), "limits beyond those that a program can see")
@@ -377,33 +382,29 @@ class _Said:
 
 def _in_several_folds(run: Run, column: str) -> int:
     """Count the subjects, or images, that have predictions in several folds."""
-    pairs = np.unique(np.stack([run.predictions[column], run.predictions["fold"].astype(str)]), axis=1)
-    _, counts = np.unique(pairs[0], return_counts=True)
-    return int(np.sum(counts > 1))
-
-
-def _wrong(metrics: Metrics) -> int:
-    """Count the wrong calls."""
-    return metrics.confusion["fp"] + metrics.confusion["fn"]
+    pairs = run.predictions[[column, "fold"]].drop_duplicates()
+    return sum(count > 1 for count in Counter(pairs[column].tolist()).values())
 
 
 def _claim_answers(said: _Said) -> dict[str, Answer]:
     """Answer the items of CLAIM 2024 that a run says anything to."""
-    run = said.run
-    normal, leukemic = run.data.class_names
+    result = said.result
+    normal, leukemic = result.data.class_names
     answers = {
         "2": _in_part("The report's “In short” gives design, methods and results.", "conclusions"),
-        "7": _recorded(said.source()) if run.data.credit else _in_part(said.source(), "whose data they are"),
+        "7": _recorded(said.source()) if result.data.credit else _in_part(said.source(), "whose data they are"),
         "8": _in_part(said.sizes(), "by what rule people and images came into the data set, where and when"),
         "9": _in_part(f"Sizes: {said.preparation()}", "the steps themselves"),
-        "10": _in_part(f"{said.setting('max_cells')} (config.toml); {run.data.images} images were used.", "why these"),
+        "10": _in_part(
+            f"{said.setting('max_cells')} (config.toml); {result.data.images} images were used.", "why these"
+        ),
         "12": said.missing(),
         "14": _in_part(
             f"Labels as the data set gives them: “{leukemic}” is leukemic, “{normal}” normal.", "how they were obtained"
         ),
         "19": _recorded(said.partition()),
         "20": _recorded(said.disjoint()),
-        "21": Answer(Status.NOT_RECORDED, f"Tested were {run.cell.n}; how many were intended stands nowhere."),
+        "21": Answer(Status.NOT_RECORDED, f"Tested were {result.cell.n}; how many were intended stands nowhere."),
         "22": said.model(),
         "23": _recorded(said.software()),
         "24": _in_part(f"{said.setting('seed')} (config.toml).", "from what distribution initial weights were drawn"),
@@ -414,22 +415,22 @@ def _claim_answers(said: _Said) -> dict[str, Answer]:
             "whether a fold's model is a combination",
         ),
         "28": _recorded(said.measures()),
-        "29": _recorded(said.uncertainty()),
-        "32": _recorded(f"{run.cell.n} predictions, all on {run.data.name}."),
+        "29": said.uncertainty(),
+        "32": _recorded(f"{result.cell.n} predictions, all on {result.data.name}."),
         "33": _recorded("None in this run: all predictions are on the data set that it was trained on part of."),
         "35": _in_part(said.sizes(), "who was left out before the data set was made"),
         "36": _in_part(f"By class and fold: {said.sizes()} {said.folds()}", "age, sex, subtype, stage"),
-        "37": _recorded(said.performance()),
-        "38": _recorded(said.accuracy()),
+        "37": said.performance(),
+        "38": said.accuracy(),
         "39": _in_part(said.errors(), "why they are wrong"),
         "40": said.limits(),
         "42": _in_part("Every setting (config.toml).", "a study protocol"),
         "43": _in_part(
-            f"Weights in the run folder: {run.n_weights}. Data: {said.source()}",
+            f"Weights in the run folder: {said.run.n_weights}. Data: {said.source()}",
             "where others get software, models and data",
         ),
     }
-    if run.generated:
+    if result.generated:
         drawn = "The cells are drawn by a program; there is no person."
         known = "Each cell was drawn as one of its class; nobody labelled it."
         answers |= {number: _not_applicable(drawn) for number in ("5", "11", "13", "34", "36")}
@@ -439,15 +440,15 @@ def _claim_answers(said: _Said) -> dict[str, Answer]:
 
 def _tripod_answers(said: _Said) -> dict[str, Answer]:
     """Answer the items of TRIPOD+AI that a run says anything to."""
-    run = said.run
-    normal, leukemic = run.data.class_names
+    result = said.result
+    normal, leukemic = result.data.class_names
     final = "A run ends with its evaluation; no model is updated after it."
     answers = {
         "5a": _in_part(said.source(), "how representative they are"),
         "6b": _in_part(said.sizes(), "by what rule people came into the data set"),
         "7": _in_part(
-            f"{said.preparation()} {run.data.duplicate_images} images have the same pixels as another,"
-            f" {run.data.cross_subject_duplicates} as one of another subject.",
+            f"{said.preparation()} {result.data.duplicate_images} images have the same pixels as another,"
+            f" {result.data.cross_subject_duplicates} as one of another subject.",
             "the steps themselves, and quality checks before the data set was made",
         ),
         "8a": _in_part(
@@ -461,7 +462,7 @@ def _tripod_answers(said: _Said) -> dict[str, Answer]:
         "12a": _recorded(said.partition()),
         "12b": _in_part(said.preparation(), "the steps themselves"),
         "12c": _in_part(f"{said.training()} {said.disjoint()}", "type and layers of the network, optimiser and loss"),
-        "12e": _recorded(f"{said.measures()} Figures in this report. {said.uncertainty()}"),
+        "12e": _recorded(f"{said.measures()} Figures in this report. {said.uncertainty().words}"),
         "12f": _not_applicable(final),
         "12g": _in_part(
             "Each cell's probability is of the model of the fold that it is tested in (predictions.csv).",
@@ -474,13 +475,13 @@ def _tripod_answers(said: _Said) -> dict[str, Answer]:
         "18e": _in_part(said.source(), "whether others can have them"),
         "20a": _in_part(said.sizes(), "the flow before the data set was made"),
         "20b": _in_part(f"By class: {said.sizes()}", "age, sex, subtype, stage, and what of these is missing"),
-        "21": _recorded(f"{said.folds()} Pooled: {run.cell.n} tested cells, {run.cell.positives} leukemic."),
+        "21": _recorded(f"{said.folds()} Pooled: {result.cell.n} tested cells, {result.cell.positives} leukemic."),
         "22": said.model(),
-        "23a": _in_part(said.performance(), "figures for groups by age, sex or other such things"),
+        "23a": said.performance("figures for groups by age, sex or other such things"),
         "24": _not_applicable(final),
         "26": said.limits(),
     }
-    if run.generated:
+    if result.generated:
         drawn = "The cells are drawn by a program; there is no person."
         numbers = ("3c", "5b", "6a", "6b", "6c", "8b", "8c", "14", "17", "19", "20b")
         answers |= {number: _not_applicable(drawn) for number in numbers}

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
+import numpy as np
 from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -17,6 +18,9 @@ NORMAL = "#0072b2"
 INK = "#222222"
 MUTED = "#767676"
 FAINT = "#dddddd"
+
+Columns = dict[str, np.ndarray]
+"""A table: arrays of shape (rows,) by the names of their columns."""
 
 PIXELS_PER_INCH = 100
 """CSS pixels that one inch of a figure takes on the page."""

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float, Int64
 from matplotlib import colormaps
 from matplotlib.axes import Axes
@@ -11,15 +12,10 @@ from matplotlib.colors import BoundaryNorm, ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from leukospike.evaluation.metrics import (
-    N_BINS,
-    THRESHOLD,
-    DecisionCurve,
-    decision_curve,
-    per_subject,
-    reliability,
-    roc_band,
-)
+from leukospike.evaluation.curves import DecisionCurve, decision_curve, roc_band
+from leukospike.evaluation.estimates import Metrics
+from leukospike.evaluation.metrics import N_BINS, THRESHOLD, per_subject, reliability
+from leukospike.experiments.results import CropSamples, Run, SpikeSamples
 from leukospike.plurals import number_of
 from leukospike.report.drawing import (
     FAINT,
@@ -27,6 +23,7 @@ from leukospike.report.drawing import (
     LEUKEMIC,
     MUTED,
     NORMAL,
+    Columns,
     Illustration,
     add_legend,
     class_colour,
@@ -35,11 +32,9 @@ from leukospike.report.drawing import (
     label_axes,
     new_figure,
 )
-from leukospike.report.inputs import Columns, CropSamples, Metrics, Run, SpikeSamples
 from leukospike.report.words import (
     copies_sentence,
     held_out_words,
-    no_width_note,
     percent,
     protocol_reminder,
     with_interval,
@@ -74,14 +69,14 @@ def run_figures(run: Run) -> dict[str, Illustration]:
     drawn = [_confusion(run), _reliability(run)]
     if run.components is not None:
         drawn.append(_pca_spectrum(run, run.components))
-    if len(run.history["epoch"]):
+    if len(run.history):
         drawn.append(_training(run))
     if len(run.samples.labels):
         if isinstance(run.samples, SpikeSamples):
             drawn += [_samples(run, run.samples), _reconstructions(run, run.samples)]
         else:
             drawn.append(_crops(run, run.samples))
-    if not run.cell.one_class:
+    if not run.result.cell.one_class:
         drawn += [_roc(run), _decision_curve(run)]
     if run.has_subjects:
         drawn.append(_run_subjects(run))
@@ -147,7 +142,7 @@ def _samples(run: Run, samples: SpikeSamples) -> Illustration:
     bar.set_label("spike time (0 first, 14 last)", fontsize=9, color=INK)
     return illustrate(
         figure,
-        generated=run.generated,
+        generated=run.result.generated,
         name="samples",
         title="Sample cells before and after the spike step",
         alt=f"{len(shown)} cells in rows; columns: colour picture, spike times, first wave, blurred and resized, after"
@@ -156,7 +151,7 @@ def _samples(run: Run, samples: SpikeSamples) -> Illustration:
         " silent, never spikes); the first wave, which is all that is kept of it (black: pixels that spike first);"
         " the same after blurring and resizing; and what is left of that after PCA, which is what the network sees."
         " Look for whether nuclear outline and chromatin texture survive into the last column: the network cannot"
-        f" use what is lost here, and colour is lost at the first step. {protocol_reminder(run.protocol)}",
+        f" use what is lost here, and colour is lost at the first step. {protocol_reminder(run.result.protocol)}",
     )
 
 
@@ -178,13 +173,13 @@ def _crops(run: Run, samples: CropSamples) -> Illustration:
         _bare(panel)
     return illustrate(
         figure,
-        generated=run.generated,
+        generated=run.result.generated,
         name="samples",
         title="Sample cells as read and as the network sees them",
         alt=f"{len(shown)} cells in columns; rows: colour picture, and the cell cut out on black.",
         caption="Above: the cell as it was read; below: cut out on black and reduced, which is all that the network"
         " sees. Look for whether the outline is the cell's own: what is cut off is lost, and what is left of neighbours"
-        f" counts as part of the cell. {protocol_reminder(run.protocol)}",
+        f" counts as part of the cell. {protocol_reminder(run.result.protocol)}",
     )
 
 
@@ -214,18 +209,18 @@ def _reconstructions(run: Run, samples: SpikeSamples) -> Illustration:
     bar.set_label("difference", fontsize=9, color=INK)
     return illustrate(
         figure,
-        generated=run.generated,
+        generated=run.result.generated,
         name="reconstructions",
         title="Cells rebuilt from their principal components",
         alt=f"{len(shown)} cells in columns; rows: before PCA, after PCA, and the difference.",
         caption="Each cell before PCA, rebuilt from its components, and the difference (after minus before, in the"
         " units of the blurred map). “Lost” is the share of the picture's variance that the rebuilt"
         " one lacks. A difference without structure is noise left out; outlines in it are shape that the network will"
-        f" never see. {protocol_reminder(run.protocol)}",
+        f" never see. {protocol_reminder(run.result.protocol)}",
     )
 
 
-def _pca_spectrum(run: Run, components: Columns) -> Illustration:
+def _pca_spectrum(run: Run, components: pd.DataFrame) -> Illustration:
     """Draw the cumulative explained variance of each fold."""
     figure = new_figure(7.2, 4.2)
     panel = figure.subplots()
@@ -251,7 +246,7 @@ def _pca_spectrum(run: Run, components: Columns) -> Illustration:
     add_legend(panel, n_columns=1 + len(folds) // 9)
     return illustrate(
         figure,
-        generated=run.generated,
+        generated=run.result.generated,
         name="pca_spectrum",
         title="PCA spectrum",
         alt="Cumulative explained variance against the number of components, one line a fold, with a line at 99 %.",
@@ -259,7 +254,7 @@ def _pca_spectrum(run: Run, components: Columns) -> Illustration:
         + "; ".join(reached)
         + ". A curve that is still climbing at its end means that the components kept are too few for the 99 % that the"
         " original asked for; one that reaches 100 % as the components reach the number of pictures shows nothing but"
-        f" that count. {protocol_reminder(run.protocol)}",
+        f" that count. {protocol_reminder(run.result.protocol)}",
     )
 
 
@@ -269,7 +264,7 @@ def _pca_spectrum(run: Run, components: Columns) -> Illustration:
 def _training(run: Run) -> Illustration:
     """Draw loss, accuracy and, if it changed, learning rate over the epochs; one column of panels a fold."""
     folds = _by_fold(run.history, order="epoch")
-    rates = np.unique(run.history["learning_rate"])
+    rates = np.unique(run.history["learning_rate"].to_numpy())
     rate_changed = any(len(np.unique(rows["learning_rate"])) > 1 for rows in folds.values())
     measures = ["loss", "accuracy", *(["learning rate"] if rate_changed else [])]
     per_block = 5
@@ -277,8 +272,8 @@ def _training(run: Run) -> Illustration:
     blocks = max(1, math.ceil(len(folds) / per_block))
     figure = new_figure(9.6, blocks * (1.65 * len(measures)) + 0.6, gap=0.08)
     panels = figure.subplots(blocks * len(measures), n_columns, squeeze=False, sharex=True)
-    losses = np.concatenate([run.history["train_loss"], run.history["val_loss"]])
-    validated = bool(np.isfinite(run.history["val_loss"]).any())
+    losses = run.history[["train_loss", "val_loss"]].to_numpy().ravel()
+    validated = bool(run.history["val_loss"].notna().any())
     top = float(losses[np.isfinite(losses)].max(initial=0.0)) or 1.0
     for panel in panels.flat:
         panel.set_visible(False)
@@ -314,20 +309,20 @@ def _training(run: Run) -> Illustration:
     lowered = "lowered when progress stopped" if validated else "lowered by plan"
     rate = f" The bottom row is the learning rate, {lowered}." if rate_changed else ""
     held_out = (
-        f"; solid: {held_out_words(run.protocol)}. Look at the gap: a dashed curve that goes on improving while the"
-        " solid one stops or turns means that the network learns its cells by heart."
+        f"; solid: {held_out_words(run.result.protocol)}. Look at the gap: a dashed curve that goes on improving while"
+        " the solid one stops or turns means that the network learns its cells by heart."
         if validated
         else ", as they were drawn and changed. No cells are held out from learning: nothing is chosen by them."
     )
     return illustrate(
         figure,
-        generated=run.generated,
+        generated=run.result.generated,
         name="training",
         title="Training curves per fold",
         alt="Loss and accuracy over the epochs for training"
         f"{' (dashed) and held-out cells (solid)' if validated else ' cells'}, a column a fold.",
         caption="Loss (lower is better) and accuracy after each pass over the training cells; dashed: the cells that"
-        f" are learned from{held_out}{rate} {protocol_reminder(run.protocol)}",
+        f" are learned from{held_out}{rate} {protocol_reminder(run.result.protocol)}",
     )
 
 
@@ -338,7 +333,7 @@ def _roc(run: Run) -> Illustration:
     """Draw the pooled ROC curve with its band, and those of the folds."""
     from sklearn import metrics  # slow to load, and the report of an analysis has no curve
 
-    band = roc_band(run.labels, run.predictions["probability"], run.groups, n_resamples=N_RESAMPLES, seed=BAND_SEED)
+    band = roc_band(run.labels, run.probabilities, run.groups, n_resamples=N_RESAMPLES, seed=BAND_SEED)
     figure = new_figure(5.8, 5.6)
     panel = figure.subplots()
     panel.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
@@ -347,7 +342,9 @@ def _roc(run: Run) -> Illustration:
     for index, rows in enumerate(rows for rows in folds if rows["label"][0] != rows["label"][-1]):
         false_rate, true_rate, _ = metrics.roc_curve(rows["label"], rows["probability"])
         panel.plot(false_rate, true_rate, color="#9a9a9a", linewidth=0.9, label=None if index else "single folds")
-    panel.fill_between(band.fpr, band.low, band.high, color=NORMAL, alpha=0.2, linewidth=0, label="95 % band")
+    banded = run.result.cell.has_intervals
+    if banded:
+        panel.fill_between(band.fpr, band.low, band.high, color=NORMAL, alpha=0.2, linewidth=0, label="95 % band")
     panel.plot(band.fpr, band.tpr, color=NORMAL, linewidth=2.2, label="all folds pooled")
     panel.set_aspect("equal")
     panel.set_xlim(-0.01, 1.01)
@@ -355,31 +352,40 @@ def _roc(run: Run) -> Illustration:
     label_axes(panel, "false positive rate (1 - specificity)", "true positive rate (sensitivity)")
     add_legend(panel)
     unit = f"{len(set(run.groups.tolist()))} {'subjects' if run.has_subjects else 'images'}"
-    area = run.cell.estimates["roc_auc"]
-    delong = run.cell.delong
+    area = run.result.cell["roc_auc"]
+    delong = run.result.cell.delong
+    by_delong = (
+        f" By DeLong's formula, which takes every cell for an independent one, {with_interval(delong)}."
+        if banded
+        else ""
+    )
+    said = (
+        f" The band comes from resampling {unit} {N_RESAMPLES} times (seed {BAND_SEED}); a wide one, or folds far"
+        " apart, means that other people could have given another curve."
+        if banded
+        else f" There is no band: intervals are {run.result.cell.interval}."
+    )
     return illustrate(
         figure,
-        generated=run.generated,
+        generated=run.result.generated,
         name="roc",
-        title="ROC curve with its band",
-        alt="ROC curve of all folds pooled with a 95 % band, thin curves of single folds, and the diagonal of chance.",
-        caption=f"AUC {with_interval(area)}; interval: {run.cell.interval}. By DeLong's formula, which takes every cell"
-        f" for an independent one, {with_interval(delong)}. Each point is one threshold: how many leukemic"
-        " cells are found (up) for how many normal ones are called leukemic (right). Closer to the upper left corner is"
-        f" better; the diagonal is guessing. The band comes from resampling {unit} {N_RESAMPLES} times (seed"
-        f" {BAND_SEED}); a wide one, or folds far apart, means that other people could have given another curve."
-        " Each fold has a network of its own, with its own scale of probabilities: pooled, they may rank worse than"
-        " each does alone."
-        f"{no_width_note(area, delong)}{copies_sentence(run)} {protocol_reminder(run.protocol)}",
+        title="ROC curve with its band" if banded else "ROC curve",
+        alt=f"ROC curve of all folds pooled{' with a 95 % band' if banded else ''}, thin curves of single folds, and"
+        " the diagonal of chance.",
+        caption=f"AUC {with_interval(area)}; interval: {run.result.cell.interval}.{by_delong} Each point is one"
+        " threshold: how many leukemic cells are found (up) for how many normal ones are called"
+        " leukemic (right). Closer to the upper left corner is better; the diagonal is guessing."
+        f"{said} Each fold has a network of its own, with its own scale of probabilities: pooled, they may rank worse"
+        f" than each does alone.{copies_sentence(run)} {protocol_reminder(run.result.protocol)}",
     )
 
 
 def _confusion(run: Run) -> Illustration:
     """Draw the confusion matrices: pooled, by subject, and of each fold."""
-    entries: list[tuple[str, Metrics]] = [("all folds, cells", run.cell)]
-    if run.subject is not None:
-        entries.append(("all folds, subjects", run.subject))
-    entries += [(f"fold {fold.fold}, cells", fold.cell) for fold in run.folds]
+    entries: list[tuple[str, Metrics]] = [("all folds, cells", run.result.cell)]
+    if run.result.subject is not None:
+        entries.append(("all folds, subjects", run.result.subject))
+    entries += [(f"fold {fold.fold}, cells", fold.cell) for fold in run.result.folds]
     n_columns = min(len(entries), 4)
     n_rows = math.ceil(len(entries) / n_columns)
     figure = new_figure(2.4 * n_columns, 2.6 * n_rows, gap=0.09)
@@ -387,12 +393,8 @@ def _confusion(run: Run) -> Illustration:
     for panel in panels.flat[len(entries) :]:
         panel.set_visible(False)
     for index, (panel, (title, metrics)) in enumerate(zip(panels.flat, entries, strict=False)):
-        counts = np.array(
-            [
-                [metrics.confusion["tn"], metrics.confusion["fp"]],
-                [metrics.confusion["fn"], metrics.confusion["tp"]],
-            ]
-        )
+        confusion = metrics.confusion
+        counts = np.array([[confusion.tn, confusion.fp], [confusion.fn, confusion.tp]])
         totals = counts.sum(axis=1, keepdims=True)
         shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
         panel.imshow(shares, cmap="Blues", vmin=0, vmax=1.25)
@@ -411,20 +413,20 @@ def _confusion(run: Run) -> Illustration:
             panel.set_xlabel("called", fontsize=9, color=MUTED)
     return illustrate(
         figure,
-        generated=run.generated,
+        generated=run.result.generated,
         name="confusion",
         title="Confusion matrices",
         alt="Tables of labelled against called class, all folds together and each fold alone.",
         caption="Rows: the label; columns: what the network calls it when leukemic starts at a probability of 0.5."
         " Percentages are of the row, so that the lower right is the sensitivity and the upper left the specificity."
         " Look for errors that lie on one side only, and for folds that differ."
-        f"{copies_sentence(run)} {protocol_reminder(run.protocol)}",
+        f"{copies_sentence(run)} {protocol_reminder(run.result.protocol)}",
     )
 
 
 def _reliability(run: Run) -> Illustration:
     """Draw the reliability diagram over a histogram of the probabilities."""
-    bins = reliability(run.labels, run.predictions["probability"], n_bins=N_BINS)
+    bins = reliability(run.labels, run.probabilities, n_bins=N_BINS)
     filled = bins.counts > 0
     figure = new_figure(5.8, 6.2)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
@@ -446,78 +448,81 @@ def _reliability(run: Run) -> Illustration:
     label_axes(lower, "probability of leukemic, as given by the network", "cells")
     return illustrate(
         figure,
-        generated=run.generated,
+        generated=run.result.generated,
         name="reliability",
         title="Reliability diagram",
         alt="Observed share of leukemic cells against the given probability, with the number of cells in each bin.",
         caption="Whether a probability may be taken at its word: of the cells given 0.8, 80 % should be leukemic, and"
         " the points lie on the diagonal. Points below it: leukemia is claimed too confidently; above it: too"
         f" timidly. The bars count the cells in each of the {N_BINS} bins; a point over a short bar says little."
-        f" Expected calibration error (mean distance from the diagonal) {with_interval(run.cell.estimates['ece'])},"
-        f" Brier score {with_interval(run.cell.estimates['brier'])}."
-        f"{no_width_note(run.cell.estimates['ece'], run.cell.estimates['brier'])}"
-        f"{copies_sentence(run)} {protocol_reminder(run.protocol)}",
+        f" Expected calibration error (mean distance from the diagonal) {with_interval(run.result.cell['ece'])},"
+        f" Brier score {with_interval(run.result.cell['brier'])}."
+        f"{copies_sentence(run)} {protocol_reminder(run.result.protocol)}",
     )
 
 
 def _decision_curve(run: Run) -> Illustration:
     """Draw the net benefit against the threshold, by cell and, where there are subjects, by subject."""
-    labels, probabilities, groups = run.labels, run.predictions["probability"], run.groups
+    labels, probabilities, groups = run.labels, run.probabilities, run.groups
     judged = {"cell": (labels, probabilities, groups)}
-    if run.subject is not None and not run.subject.one_class:
+    if run.result.subject is not None and not run.result.subject.one_class:
         judged["subject"] = per_subject(labels, probabilities, groups)
     figure = new_figure(4.8 * len(judged) if len(judged) > 1 else 5.8, 4.5)
     panels = figure.subplots(1, len(judged), squeeze=False)[0]
+    banded = run.result.cell.has_intervals
     gains: list[str] = []
     for panel, (unit, triple) in zip(panels, judged.items(), strict=True):
         curve = decision_curve(*triple, n_resamples=N_RESAMPLES, seed=BAND_SEED)
         panel.axhline(0, color=INK, linewidth=1, label="call none leukemic")
         panel.plot(curve.thresholds, curve.treat_all, color=MUTED, linewidth=1.4, linestyle=(0, (4, 3)),
                    label="call all leukemic")  # fmt: skip
-        if np.isfinite(curve.low).all():
+        if banded:
             panel.fill_between(curve.thresholds, curve.low, curve.high, color=NORMAL, alpha=0.2, linewidth=0,
                                label="95 % band")  # fmt: skip
         panel.plot(curve.thresholds, curve.model, color=NORMAL, linewidth=2.2, label="go by the network")
-        top = 1.12 * float(max(triple[0].mean(), np.nanmax([curve.model, curve.high])))
+        top = 1.12 * float(max(triple[0].mean(), np.max([curve.model, curve.high if banded else curve.model])))
         panel.set_ylim(-0.25 * top, top)  # calling all leukemic falls without end
         panel.set_xlim(0, 1)
         panel.set_title(f"by {unit}", fontsize=10, color=INK)
         label_axes(panel, "threshold probability", "net benefit" if panel is panels[0] else "")
-        gains.append(f"By {unit} {_thresholds_of_gain(curve)}.")
+        if banded:
+            gains.append(f" By {unit} {_thresholds_of_gain(curve)}.")
     handles, words = panels[0].get_legend_handles_labels()
     figure.legend(handles, words, loc="outside lower center", ncols=2 * len(judged), frameon=False, fontsize=9,
                   labelcolor=INK)  # fmt: skip
-    n_groups = len(set(groups.tolist()))
+    band = _decision_band_words(run, len(set(groups.tolist()))) if banded else (
+        f"There is no band: intervals are {run.result.cell.interval}."
+    )  # fmt: skip
+    return illustrate(
+        figure,
+        generated=run.result.generated,
+        name="decision_curve",
+        title="Decision curve",
+        alt=f"Net benefit against the threshold probability: going by the network{' with its band' if banded else ''},"
+        " calling all leukemic, calling none leukemic.",
+        caption="How to read it: find the threshold at which you would act (0.2: one leukemia found is worth four false"
+        " alarms); the highest line there is the best rule, and its height is how many leukemias it finds for each that"
+        f" is judged, false alarms deducted.{''.join(gains)} Net benefit depends on the share that is leukemic, here"
+        f" {percent(float(labels.mean()), digits=0)} of cells: among other people it is another. {band}"
+        f"{copies_sentence(run)} {protocol_reminder(run.result.protocol)}",
+    )
+
+
+def _decision_band_words(run: Run, n_groups: int) -> str:
+    """Say where the band around the net benefit is from."""
     units = f"{n_groups} {'subjects' if run.has_subjects else 'images'}"
     widened = (
         ", widened for their small number by Student's t; with few of a class it is rough all the same"
         if n_groups < 30
         else ""
     )
-    of_classes = "" if run.subject is None else (
-        f" ({run.subject.positives} leukemic, {run.subject.n - run.subject.positives} normal)"
-    )  # fmt: skip
-    return illustrate(
-        figure,
-        generated=run.generated,
-        name="decision_curve",
-        title="Decision curve",
-        alt="Net benefit against the threshold probability: going by the network with its band, calling all leukemic,"
-        " calling none leukemic.",
-        caption="How to read it: find the threshold at which you would act (0.2: one leukemia found is worth four false"
-        " alarms); the highest line there is the best rule, and its height is how many leukemias it finds for each that"
-        f" is judged, false alarms deducted. {' '.join(gains)} Net benefit depends on the share that is leukemic, here"
-        f" {percent(float(labels.mean()), digits=0)} of cells: among other people it is another. The band comes from"
-        f" resampling {units}{of_classes} {N_RESAMPLES} times (seed {BAND_SEED}){widened}."
-        f"{copies_sentence(run)}"
-        f" {protocol_reminder(run.protocol)}",
-    )
+    subject = run.result.subject
+    of_classes = "" if subject is None else f" ({subject.positives} leukemic, {subject.n - subject.positives} normal)"
+    return f"The band comes from resampling {units}{of_classes} {N_RESAMPLES} times (seed {BAND_SEED}){widened}."
 
 
 def _thresholds_of_gain(curve: DecisionCurve) -> str:
     """Say at which thresholds the network is better than calling all, or none, leukemic, and not by chance."""
-    if not np.isfinite(curve.gain_low).all():
-        return "one group alone does not show where the network is better than both"
     places = np.flatnonzero(curve.gain_low > 0)
     if len(places) == 0:
         return "no threshold shows the network to be better than the better of both (95 %, each threshold alone)"
@@ -531,22 +536,21 @@ def _thresholds_of_gain(curve: DecisionCurve) -> str:
 
 def _run_subjects(run: Run) -> Illustration:
     """Draw each subject's probabilities, coloured by label."""
-    labels, _, names = per_subject(run.labels, run.predictions["probability"], run.groups)
+    labels, _, names = per_subject(run.labels, run.probabilities, run.groups)
     colours = {str(name): class_colour(label) for name, label in zip(names, labels, strict=True)}
     normal, leukemic = _class_words(run)
-    figure = _dot_plot(
-        run.predictions, colours, THRESHOLD, {f"labelled {leukemic}": LEUKEMIC, f"labelled {normal}": NORMAL}
-    )
+    cells = {"subject": run.groups, "probability": run.probabilities}
+    figure = _dot_plot(cells, colours, THRESHOLD, {f"labelled {leukemic}": LEUKEMIC, f"labelled {normal}": NORMAL})
     return illustrate(
         figure,
-        generated=run.generated,
+        generated=run.result.generated,
         name="subjects",
         title="Cell probabilities, subject by subject",
         alt="One row of dots a subject: the probabilities of that subject's cells, with their mean, ordered by mean.",
         caption="Each row is one person, ordered by mean probability; each small dot one of their cells, the diamond"
         " the mean. The two colours should part at the dashed line. Look for people on the wrong side: cells of one"
         " person resemble each other, so that errors come by the person, which is why the intervals are made by"
-        f" resampling people.{copies_sentence(run)} {protocol_reminder(run.protocol)}",
+        f" resampling people.{copies_sentence(run)} {protocol_reminder(run.result.protocol)}",
     )
 
 
@@ -637,13 +641,12 @@ def _bare(panel: Axes) -> None:
     panel.spines[:].set_color(FAINT)
 
 
-def _by_fold(table: Columns, *, order: str) -> dict[str, Columns]:
+def _by_fold(table: pd.DataFrame, *, order: str) -> dict[str, Columns]:
     """Part a table by its folds, which are named as in the files, from 0; each part sorted by the column `order`."""
     parts: dict[str, Columns] = {}
-    for fold in np.unique(table["fold"]):
-        rows = np.flatnonzero(table["fold"] == fold)
-        rows = rows[np.argsort(table[order][rows], kind="stable")]
-        parts[f"fold {fold:.0f}"] = {name: column[rows] for name, column in table.items()}
+    for fold, rows in table.groupby("fold"):
+        ordered = rows.sort_values(order, kind="stable")
+        parts[f"fold {fold:.0f}"] = {str(name): ordered[name].to_numpy() for name in ordered.columns}
     return parts
 
 
@@ -654,7 +657,7 @@ def _by_subject(cells: Columns) -> dict[str, Float[np.ndarray, " cells"]]:
 
 def _class_words(run: Run) -> tuple[str, str]:
     """Name (normal, leukemic) with the data set's own words for them."""
-    normal, leukemic = run.data.class_names
+    normal, leukemic = run.result.data.class_names
     return f"normal ({normal})", f"leukemic ({leukemic})"
 
 

@@ -3,19 +3,19 @@
 import csv
 import io
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
+from leukospike.evaluation.estimates import Metrics
+from leukospike.experiments.folder import read_run
 from leukospike.plurals import number_of
 from leukospike.report.checklists import Checklist, answered_checklists
 from leukospike.report.figures import run_figures
-from leukospike.report.inputs import flattened, read_run
 from leukospike.report.tables import (
     duration,
     failure_rows,
@@ -28,12 +28,13 @@ from leukospike.report.tables import (
 from leukospike.report.words import (
     KEY_METRICS,
     copies_sentence,
+    interval_words,
     probability,
     protocol_sentence,
     summary,
-    with_interval,
 )
 from leukospike.storage.files import write_text, written_whole
+from leukospike.storage.reading import flattened
 
 
 def write_report(run: Path, *, fields_report: str | None = None) -> Path:
@@ -59,31 +60,33 @@ def write_report(run: Path, *, fields_report: str | None = None) -> Path:
         If the folder lacks a file, or one does not hold what a run writes.
     """
     found = read_run(run)
+    result = found.result
     figures = run_figures(found)
     for name, illustration in figures.items():
         with written_whole(run / "figures" / f"{name}.png") as part:
             part.write_bytes(illustration.png)
     checklists = answered_checklists(found)
     write_text(run / "checklist.csv", _checklist_table(checklists))
-    seconds = sum(time for _, time in found.stages)
+    seconds = sum(result.stages.values())
     page = render_page(
         "run.html.j2",
-        run=found,
+        run=result,
+        has_components=found.components is not None,
         fields_report=fields_report,
         figures=figures,
         summary=summary(found),
-        key_figures=_key_figures(found.cell.estimates, "cell")
-        + (_key_figures(found.subject.estimates, "subject") if found.subject else []),
-        protocol_sentence=protocol_sentence(found.protocol),
+        key_figures=_key_figures(result.cell, "cell")
+        + (_key_figures(result.subject, "subject") if result.subject else []),
+        protocol_sentence=protocol_sentence(result.protocol),
         copies_sentence=copies_sentence(found),
-        cell_table=metric_table(found.cell, [(fold.fold, fold.cell) for fold in found.folds]),
-        subject_table=found.subject
-        and metric_table(found.subject, [(fold.fold, fold.subject) for fold in found.folds]),
+        cell_table=metric_table(result.cell, [(fold.fold, fold.cell) for fold in result.folds]),
+        subject_table=result.subject
+        and metric_table(result.subject, [(fold.fold, fold.subject) for fold in result.folds]),
         subjects=subject_rows(found) if found.has_subjects else [],
         published=published_rows(found),
         settings=setting_rows(found.settings),
-        environment=setting_rows(flattened(found.environment)),
-        stages=[(stage, duration(time), time / seconds if seconds else 0.0) for stage, time in found.stages],
+        environment=setting_rows(flattened(result.environment)),
+        stages=[(stage, duration(time), time / seconds if seconds else 0.0) for stage, time in result.stages.items()],
         total=duration(seconds),
         checklists=checklists,
         failures=failure_rows(found.failures),
@@ -102,13 +105,12 @@ def _checklist_table(checklists: Sequence[Checklist]) -> str:
     return buffer.getvalue()
 
 
-def _key_figures(estimates: Mapping[str, Any], unit: str) -> list[tuple[str, str, str]]:
-    """Give label, figure and interval of what the page shows largest."""
-    key: list[tuple[str, str, str]] = []
-    for name, title in KEY_METRICS.items():
-        figure, _, interval = with_interval(estimates[name]).partition(" ")
-        key.append((f"{title}, by {unit}", figure, interval.strip("()")))
-    return key
+def _key_figures(metrics: Metrics, unit: str) -> list[tuple[str, str, str]]:
+    """Return label, figure and interval of what the page shows largest."""
+    return [
+        (f"{title}, by {unit}", number(metrics[name].value), interval_words(metrics[name]))
+        for name, title in KEY_METRICS.items()
+    ]
 
 
 def encoded_png(pixels: UInt8[np.ndarray, "rows columns 3"]) -> bytes:

@@ -4,14 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
+from leukospike.evaluation.estimates import Metrics
 from leukospike.evaluation.metrics import THRESHOLD, per_subject
-from leukospike.report.inputs import Columns, Metrics, Run
+from leukospike.experiments.results import Run
+from leukospike.report.drawing import Columns
 from leukospike.report.words import (
     METRIC_TITLES,
     NONE,
     SETTING_MEANINGS,
-    no_width_note,
     number,
     unavailable,
     with_interval,
@@ -91,8 +93,8 @@ def metric_table(pooled: Metrics, folds: Sequence[tuple[int, Metrics | None]]) -
     rows = [
         MetricRow(
             *METRIC_TITLES[name],
-            pooled=with_interval(pooled.estimates[name]),
-            folds=tuple(number(metrics.estimates[name].value if metrics else None) for _, metrics in folds),
+            pooled=with_interval(pooled[name]),
+            folds=tuple(number(metrics[name].value if metrics else None) for _, metrics in folds),
         )
         for name in METRIC_TITLES
     ]
@@ -108,9 +110,11 @@ def metric_table(pooled: Metrics, folds: Sequence[tuple[int, Metrics | None]]) -
         for what, metrics in columns
         if metrics is None or any(estimate.value is None for estimate in metrics.estimates.values())
     ]
-    if any(estimate.value is not None and estimate.low is None for estimate in pooled.estimates.values()):
-        reasons.append("all folds: figures without brackets have no interval, since too little could be resampled")
-    reasons += [note.strip().rstrip(".")] if (note := no_width_note(*pooled.estimates.values(), pooled.delong)) else []
+    if pooled.has_intervals and not all(estimate.is_known for estimate in pooled.estimates.values()):
+        reasons.append(
+            "all folds: an interval is not known where it would have no width, since the figure comes out the same"
+            " whoever is drawn, or where too little could be drawn; that does not make the figure certain"
+        )
     return MetricTable(
         folds=tuple(fold for fold, _ in folds),
         rows=(rows[0], delong, *rows[1:]),
@@ -121,7 +125,7 @@ def metric_table(pooled: Metrics, folds: Sequence[tuple[int, Metrics | None]]) -
 
 def subject_rows(run: Run) -> list[SubjectRow]:
     """List the subjects of a run by mean probability, highest first, as in the dot plot."""
-    labels, means, subjects = per_subject(run.labels, run.predictions["probability"], run.groups)
+    labels, means, subjects = per_subject(run.labels, run.probabilities, run.groups)
     return [
         SubjectRow(
             subject=str(subjects[place]),
@@ -138,17 +142,19 @@ def subject_rows(run: Run) -> list[SubjectRow]:
 def published_rows(run: Run) -> list[PublishedRow]:
     """Put the published figures beside ours, and ours by the paper's own formulas."""
     # What was published on photographs has no business beside drawn cells.
-    published = {} if run.generated else run.published
+    result = run.result
+    published = {} if result.generated or result.published is None else result.published.figures
+    as_published = result.as_published or {}
     rows: list[PublishedRow] = []
-    for name in dict.fromkeys([*published, *run.as_published]):
-        ours = run.cell.estimates.get(_PUBLISHED_NAMES.get(name, name))
+    for name in dict.fromkeys([*published, *as_published]):
+        ours = result.cell.estimates.get(_PUBLISHED_NAMES.get(name, name))
         title, _ = METRIC_TITLES.get(_PUBLISHED_NAMES.get(name, name), (name.replace("_", " "), ""))
         rows.append(
             PublishedRow(
                 title=title,
                 published=number(published.get(name), digits=4),
                 ours=with_interval(ours) if ours else NONE,
-                by_their_formula=number(run.as_published.get(name)),
+                by_their_formula=number(as_published.get(name)),
             )
         )
     return rows
@@ -164,7 +170,7 @@ def setting_rows(
     ]
 
 
-def failure_rows(failures: Columns) -> list[tuple[str, str]]:
+def failure_rows(failures: Columns | pd.DataFrame) -> list[tuple[str, str]]:
     """List the images that failed with their reasons."""
     return list(zip(failures["image"].tolist(), failures["reason"].tolist(), strict=True))
 

@@ -1,18 +1,12 @@
 """What the figures mean, in words for people who read smears rather than programs."""
 
-import math
 import re
 
-from leukospike.report.inputs import Interval, Metrics, Run
+from leukospike.evaluation.estimates import FEWEST_SUBJECTS, Estimate, Metrics
+from leukospike.experiments.results import Run, RunResult
 
 NONE = "\N{EN DASH}"
-
-NO_WIDTH_MARK = "\N{DAGGER}"
-NO_WIDTH_NOTE = (
-    f"{NO_WIDTH_MARK} marks an interval without width: whichever subjects (or images) are drawn, the figure comes out"
-    " the same, for instance because all cells of every subject are called right. Resampling cannot show the figure's"
-    " uncertainty here; that does not make it certain, and the fewer the subjects, the less so."
-)
+UNKNOWN_INTERVAL = "interval not known"
 
 METRIC_TITLES = {
     "roc_auc": ("ROC AUC", "how often a leukemic cell gets a higher probability than a normal one; 0.5 is chance"),
@@ -116,34 +110,49 @@ def percent(value: float | None, *, digits: int = 1) -> str:
     return NONE if value is None else f"{100 * value:.{digits}f} %"
 
 
-def with_interval(interval: Interval) -> str:
-    """Write a figure with its interval, marked if that has no width.
+def with_interval(estimate: Estimate) -> str:
+    """Write a figure with its interval, or say that this is not known.
 
     Examples
     --------
-    >>> with_interval(Interval(0.9, 0.85, 0.95))
-    '0.900 (0.850 to 0.950)'
+    >>> with_interval(Estimate(0.9, 0.85, 0.95)), with_interval(Estimate(0.9))
+    ('0.900 (0.850 to 0.950)', '0.900 (interval not known)')
     """
-    if interval.low is None or interval.high is None:
-        return number(interval.value)
-    mark = NO_WIDTH_MARK if _has_no_width(interval) else ""
-    return f"{number(interval.value)} ({number(interval.low)} to {number(interval.high)}{mark})"
+    if estimate.value is None:
+        return NONE
+    return f"{number(estimate.value)} ({interval_words(estimate)})"
 
 
-def signed_with_interval(difference: Interval) -> str:
+def interval_words(estimate: Estimate) -> str:
+    """Write the interval of a figure, or say that it is not known."""
+    if not estimate.is_known:
+        return UNKNOWN_INTERVAL
+    return f"{number(estimate.low)} to {number(estimate.high)}"
+
+
+def signed_with_interval(difference: Estimate) -> str:
     """Write a difference with its interval, each with its sign.
 
     Examples
     --------
-    >>> signed_with_interval(Interval(0.01234, -0.004, 0.03))
-    '+0.012 (-0.004 to +0.030)'
+    >>> signed_with_interval(Estimate(0.01234, -0.004, 0.03)), signed_with_interval(Estimate(0.01234))
+    ('+0.012 (-0.004 to +0.030)', '+0.012 (interval not known)')
     """
     if difference.value is None:
         return NONE
+    return f"{signed(difference.value)} ({signed_interval_words(difference)})"
+
+
+def signed(difference: float | None) -> str:
+    """Write a difference with its sign, or a dash where there is none."""
+    return NONE if difference is None else f"{difference:+.3f}"
+
+
+def signed_interval_words(difference: Estimate) -> str:
+    """Write the interval of a difference, or say that it is not known."""
     if difference.low is None or difference.high is None:
-        return f"{difference.value:+.3f}"
-    mark = NO_WIDTH_MARK if _has_no_width(difference) else ""
-    return f"{difference.value:+.3f} ({difference.low:+.3f} to {difference.high:+.3f}{mark})"
+        return UNKNOWN_INTERVAL
+    return f"{difference.low:+.3f} to {difference.high:+.3f}"
 
 
 def p_value(p: float | None) -> str:
@@ -151,24 +160,12 @@ def p_value(p: float | None) -> str:
 
     Examples
     --------
-    >>> p_value(0.0421), p_value(0.00002), p_value(None) == NONE
-    ('0.042', '< 0.001', True)
+    >>> p_value(0.0421), p_value(0.00002), p_value(None)
+    ('0.042', '< 0.001', 'not known')
     """
     if p is None:
-        return NONE
+        return "not known"
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def no_width_note(*intervals: Interval) -> str:
-    """Say what the mark means if one of the intervals bears it; with a space before, else nothing."""
-    return f" {NO_WIDTH_NOTE}" if any(map(_has_no_width, intervals)) else ""
-
-
-def _has_no_width(interval: Interval) -> bool:
-    """Tell an interval whose ends are the same but for rounding in the last bits."""
-    if interval.low is None or interval.high is None:
-        return False
-    return math.isclose(interval.low, interval.high, rel_tol=0, abs_tol=1e-9)
 
 
 def protocol_sentence(protocol: str) -> str:
@@ -223,25 +220,28 @@ def summary(run: Run) -> list[str]:
     list of str
         Paragraphs of plain text.
     """
-    return [_done(run), _found(run.cell, "cell"), *_found_by_subject(run), _how_to_read(run)]
+    result = run.result
+    return [_done(run), _found(result.cell, "cell"), *_found_by_subject(result), _how_to_read(result)]
 
 
 def _done(run: Run) -> str:
     """Say what was done."""
-    data = run.data
-    drawn = "drawn (not photographed) " if run.generated else ""
+    result = run.result
+    data = result.data
+    drawn = "drawn (not photographed) " if result.generated else ""
     normal, leukemic = data.class_names
-    people = f" of {data.subjects} {'drawn subjects' if run.generated else 'people'}" if data.subjects else ""
+    people = f" of {data.subjects} {'drawn subjects' if result.generated else 'people'}" if data.subjects else ""
     each = {
         "honest": "Each cell was judged by a network that had seen no cell of the same person.",
         "image": "Each cell was judged by a network that may have learned from other cells of the same person.",
         "paper": "Each cell was judged by a network that may have learned from other cells of the same person, or from"
         " an altered copy of the very same picture.",
-    }[run.protocol]
+    }[result.protocol]
     trained = (
         "A network was trained once, leaving one part out, and tested on that part; the others were not tested on."
-        if run.hold_out
-        else f"A network was trained {len(run.folds)} times, each time leaving one part out, and tested on that part."
+        if result.hold_out
+        else f"A network was trained {len(result.folds)} times, each time leaving one part out, and tested on that"
+        " part."
     )
     return (
         f"{data.images} {drawn}images{people} ({data.cells_per_class[1]} leukemic, “{leukemic}”, and"
@@ -255,7 +255,7 @@ def _found(metrics: Metrics, unit: str) -> str:
     if metrics.one_class:
         return f"By {unit}, nothing can be said: {unavailable(metrics, what='all folds')}."
     area, sensitivity, specificity, accuracy = (
-        metrics.estimates[name] for name in ("roc_auc", "sensitivity", "specificity", "accuracy")
+        metrics[name] for name in ("roc_auc", "sensitivity", "specificity", "accuracy")
     )
     commoner = max(metrics.positives, metrics.n - metrics.positives) / metrics.n
     words = (
@@ -267,32 +267,38 @@ def _found(metrics: Metrics, unit: str) -> str:
         f" {percent(accuracy.value)} of its calls are right{_percent_interval(accuracy)}; always giving the commoner"
         f" answer would be right in {percent(commoner)}."
     )
-    if area.low is not None and area.high is not None and area.low <= 0.5 <= area.high:
-        words += " The interval of the AUC includes 0.5: on these data the network cannot be told from guessing."
-    elif area.low is not None and area.low == area.high:
+    if not metrics.has_intervals:
         words += (
-            " So few subjects were tested that resampling them changes nothing: how certain this AUC is, nobody can say"
-            " from these data."
+            f" Intervals are {metrics.interval}: how certain these figures are, and whether others would be told apart"
+            " as well, nobody can say from these data."
         )
+    elif not area.is_known:
+        words += (
+            " Whichever of them are drawn, the AUC comes out the same, so that its interval is not known: that does not"
+            " make it certain."
+        )
+    elif not area.excludes(0.5):
+        words += " The interval of the AUC includes 0.5: on these data the network cannot be told from guessing."
     return words
 
 
-def _found_by_subject(run: Run) -> list[str]:
+def _found_by_subject(run: RunResult) -> list[str]:
     """Say how well subjects were told apart, or why that is unknown."""
     if run.subject is None:
         return ["By subject nothing can be said: the data do not say whose cell each one is."]
     return [_found(run.subject, "subject")]
 
 
-def _how_to_read(run: Run) -> str:
+def _how_to_read(run: RunResult) -> str:
     """Say what the intervals mean and what the figures do not."""
     words = (
         f"How to read this: the range in brackets is an interval ({run.cell.interval}); with other samples of the"
         " same kind, the figure would mostly have fallen within such a range. Where the interval is wide, the figure in"
         " front of it means little."
+        if run.cell.has_intervals
+        else f"How to read this: the figures describe those who were tested, and nobody else. At least"
+        f" {FEWEST_SUBJECTS} of each class are needed before a figure gets an interval."
     )
-    shown = [metrics.estimates[name] for metrics in (run.cell, run.subject) if metrics for name in KEY_METRICS]
-    words += no_width_note(*shown, run.cell.estimates["accuracy"])
     if run.generated:
         return f"{words} Since the cells are drawn, all of this says only that the program runs."
     if run.protocol in {"image", "paper"}:
@@ -303,17 +309,16 @@ def _how_to_read(run: Run) -> str:
     )
 
 
-def _of_hundred(interval: Interval) -> str:
+def _of_hundred(estimate: Estimate) -> str:
     """Write a share as a count of 100."""
-    return NONE if interval.value is None else f"{100 * interval.value:.0f}"
+    return NONE if estimate.value is None else f"{100 * estimate.value:.0f}"
 
 
-def _percent_interval(interval: Interval) -> str:
-    """Write an interval of a share in percent, in brackets after a space."""
-    if interval.low is None or interval.high is None:
+def _percent_interval(estimate: Estimate) -> str:
+    """Write an interval of a share in percent, in brackets after a space; nothing if it is not known."""
+    if estimate.low is None or estimate.high is None:
         return ""
-    mark = NO_WIDTH_MARK if _has_no_width(interval) else ""
-    return f" ({100 * interval.low:.1f} to {100 * interval.high:.1f} %{mark})"
+    return f" ({100 * estimate.low:.1f} to {100 * estimate.high:.1f} %)"
 
 
 def as_options(text: str) -> str:

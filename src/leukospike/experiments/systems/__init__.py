@@ -1,20 +1,24 @@
 """What is trained in a fold: the original system, or a network on cells cut out.
 
-Both go through the same protocols (`experiments.protocols`), which split the images and judge what comes out. `fold`
-says what a system is given and must give back; `paper` is the original's, spikes, components and 31 layers; `cells`
+Both go through the same protocols (`experiments.plan`, `experiments.run`). `fold` says what a system is given and must
+return; `paper` is the original's, spikes, components and 31 layers; `cells`
 trains the other backbones.
 """
+
+from importlib import metadata
 
 from leukospike.experiments.systems.cells import CellSystem
 from leukospike.experiments.systems.fold import FoldResult, Items, Part, Stages, System
 from leukospike.experiments.systems.paper import PaperSystem
-from leukospike.settings import PAPER, RunConfig
+from leukospike.settings import PAPER, TIMM, RunConfig
 
-__all__ = ["CellSystem", "FoldResult", "Items", "PaperSystem", "Part", "Stages", "System", "system_of"]
+__all__ = ["CellSystem", "FoldResult", "Items", "PaperSystem", "Part", "Stages", "System", "system_of", "versions_of"]
+
+_LIBRARIES = ("leukospike", "torch", "lightning", "numpy", "scikit-learn")
 
 
 def system_of(config: RunConfig) -> System:
-    """Give what a run trains.
+    """Return what a run trains.
 
     Raises
     ------
@@ -22,3 +26,9 @@ def system_of(config: RunConfig) -> System:
         If its backbone is of timm, and cannot be had.
     """
     return PaperSystem(config) if config.backbone == PAPER else CellSystem(config)
+
+
+def versions_of(config: RunConfig) -> dict[str, str]:
+    """Return the versions of the libraries that a run rests on."""
+    libraries = (*_LIBRARIES, "timm") if config.backbone.startswith(TIMM) else _LIBRARIES
+    return {name: metadata.version(name) for name in libraries}

@@ -17,7 +17,7 @@ from leukospike.classification.cell_model import CellBackbone, CellModel, save_c
 from leukospike.classification.source import diameter_of, reference_of
 from leukospike.classification.timm_network import TimmNetwork
 from leukospike.errors import ImageError
-from leukospike.experiments.systems.fold import FoldResult, Part
+from leukospike.experiments.systems.fold import SPLIT_COPIES, FoldResult, Part
 from leukospike.images.framing import view_of
 from leukospike.images.reading import Picture
 from leukospike.learning.history import EpochRecord
@@ -47,7 +47,7 @@ class CropFrontEnd:
         self._segmenter = partial(read_classes, default_segmenter())
 
     def settings(self) -> dict[str, Any]:
-        """Give the side of the crops."""
+        """Return the side of the crops."""
         return {"crop_px": CROP_PX}
 
     def see(self, picture: Picture) -> UInt8[np.ndarray, "96 96 3"]:
@@ -66,23 +66,21 @@ class CropFrontEnd:
             pixels = np.asarray(ImageOps.pad(Image.fromarray(pixels), (side, side), Image.Resampling.BICUBIC))
         crop = cell_crop(pixels)
         if diameter_of(crop) < _SMALLEST_PX:
-            msg = "image must show a cell, got black with next to nothing in it. Look at it, and leave it out."
-            raise ImageError(msg)
+            rule, got = "image must show a cell", "black with next to nothing in it"
+            raise ImageError(rule, got=got, advice="Look at it, and leave it out.")
         return crop
 
     def _cut_out(self, picture: Picture) -> UInt8[np.ndarray, "450 450 3"]:
         """Cut out the cell in the middle, black around it."""
         found = segment_pixels("", picture.pixels, self._segmenter)
         if found.whole_cells > _MOST_CELLS:
-            msg = (
-                f"image must show a single cell, got a field of {found.whole_cells}. Cut its cells out or leave it out."
-            )
-            raise ImageError(msg)
+            rule, got = "image must show a single cell", f"a field of {found.whole_cells}"
+            raise ImageError(rule, got=got, advice="Cut its cells out or leave it out.")
         number = found.middle_cell
         if number is None:
             flagged = f" ({', '.join(found.flags)})" if found.flags else ""
-            msg = f"image must show a white cell, got none{flagged}. Look at it, and leave it out."
-            raise ImageError(msg)
+            rule, got = "image must show a white cell", f"none{flagged}"
+            raise ImageError(rule, got=got, advice="Look at it, and leave it out.")
         area = int(np.count_nonzero(found.instances.labels == number))
         share = 2 * float(np.sqrt(area / np.pi)) / max(picture.pixels.shape[:2])
         return cut_out(
@@ -114,7 +112,7 @@ class CellSystem:
     """
 
     validates = False
-    flaws = ("Augmented copies of one image fall on both sides of the split.",)
+    flaws = (SPLIT_COPIES,)
 
     def __init__(self, config: RunConfig) -> None:
         self._config = config

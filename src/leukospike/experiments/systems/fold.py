@@ -1,4 +1,4 @@
-"""What a system is given of a fold, and what it gives back."""
+"""What a system is given of a fold, and what it returns."""
 
 import time
 from collections.abc import Generator, Sequence
@@ -14,6 +14,12 @@ from leukospike.experiments.preparation import FrontEnd, Prepared
 from leukospike.experiments.splits import Fold
 from leukospike.jobs import Progress
 from leukospike.learning.history import EpochRecord
+from leukospike.notices import Notice, Severity
+
+SPLIT_COPIES = Notice(
+    "split_copies", "Augmented copies of one image fall on both sides of the split.", Severity.WARNING
+)
+"""Flaw of the protocol `paper`, which splits augmented copies like images of their own."""
 
 
 @dataclass
@@ -41,6 +47,16 @@ class Items:
     """Place of the item's image in the list of images."""
     copy: Int[np.ndarray, " items"]
     """0: the image itself."""
+
+    @classmethod
+    def of(cls, prepared: Prepared, copies: int) -> "Items":
+        """List images and so many copies of each in the order of `Prepared.seen`."""
+        n = len(prepared.records)
+        image = np.tile(np.arange(n), 1 + copies)
+        labels = np.array([record.label for record in prepared.records], np.int64)
+        # Where there are no subjects, each image stands for itself.
+        subjects = np.array([record.image if record.subject is None else record.subject for record in prepared.records])
+        return cls(labels[image], subjects[image], prepared.digests, image, np.repeat(np.arange(1 + copies), n))
 
 
 @dataclass(frozen=True)
@@ -76,12 +92,12 @@ class System(Protocol):
 
     @property
     def front(self) -> FrontEnd:
-        """Give what turns each image, once, into what is seen of it."""
+        """Return what turns each image, once, into what is seen of it."""
         ...
 
     @property
     def copies(self) -> int:
-        """Give the number of augmented copies of each image that are prepared beside it."""
+        """Return the number of augmented copies of each image that are prepared beside it."""
         ...
 
     @property
@@ -90,7 +106,7 @@ class System(Protocol):
         ...
 
     @property
-    def flaws(self) -> tuple[str, ...]:
+    def flaws(self) -> tuple[Notice, ...]:
         """Name the flaws of the protocol `paper` with this system, but for who is on which side of the split."""
         ...
 

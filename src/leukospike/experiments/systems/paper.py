@@ -6,9 +6,10 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
-from leukospike.experiments.systems.fold import FoldResult, Part
+from leukospike.experiments.systems.fold import SPLIT_COPIES, FoldResult, Part
 from leukospike.images.framing import framing_of
 from leukospike.images.reading import luma
+from leukospike.notices import Notice, Severity
 from leukospike.original.components import FittedComponents, fit_components
 from leukospike.original.front_end import SpikeFrontEnd
 from leukospike.original.model import FittedModel, load_model, network_probabilities, save_model
@@ -33,11 +34,19 @@ class PaperSystem:
 
     validates = True
     flaws = (
-        "Augmented copies of one image fall on both sides of the split.",
-        "The z-score and the principal components are fitted on all images, test images included.",
-        "The learning rate follows the accuracy on the test images.",
-        "The published precision is the specificity's formula, and the published area under the curve is computed from"
-        " decisions in place of probabilities; both are shown here as published and as they should be.",
+        SPLIT_COPIES,
+        Notice(
+            "fitted_on_all",
+            "The z-score and the principal components are fitted on all images, test images included.",
+            Severity.WARNING,
+        ),
+        Notice("rate_by_test", "The learning rate follows the accuracy on the test images.", Severity.WARNING),
+        Notice(
+            "wrong_formulas",
+            "The published precision is the specificity's formula, and the published area under the curve is computed"
+            " from decisions in place of probabilities; both are shown here as published and as they should be.",
+            Severity.WARNING,
+        ),
     )
 
     def __init__(self, config: RunConfig) -> None:
@@ -86,7 +95,7 @@ class PaperSystem:
         return FoldResult(probabilities, training.history, components.explained_variance_ratio)
 
     def _fitted(self, part: Part) -> tuple[Normalisation, FittedComponents]:
-        """Give z-score and components for a fold."""
+        """Return z-score and components for a fold."""
         if self._config.protocol is not Protocol.PAPER:
             return self._fit(part, part.fold.train)
         if self._shared is None:

@@ -8,41 +8,55 @@ import pytest
 import torch
 
 from leukospike.errors import RunError, WeightsError
-from leukospike.experiments.runs import load_models, read_config, weights_path, write_config
+from leukospike.experiments.folder import RunFolder, model_files, read_config, write_config
+from leukospike.experiments.results import DataDescription
 from leukospike.original.components import fit_components
-from leukospike.original.model import FittedModel, save_model
+from leukospike.original.model import FittedModel, load_model, save_model
 from leukospike.original.network import ResidualNetwork
 from leukospike.original.preprocessing import Normalisation
 from leukospike.settings import SMALLEST_SIZE_PX, Preset, Protocol, RunConfig, read_settings
 
+DATA = DataDescription(
+    name="cells",
+    layout="folders",
+    credit="",
+    images=4,
+    subjects=None,
+    class_names=("hem", "all"),
+    cells_per_class=(2, 2),
+    subjects_per_class=None,
+    failed=0,
+    duplicate_images=0,
+    cross_subject_duplicates=0,
+    digest="ab",
+)
+
 
 def test_written_config_is_read_again(tmp_path: Path):
     config = RunConfig(dataset=Preset.ALL_IDB, protocol=Protocol.PAPER, hidden_units=1200, learning_rate=3e-4, seed=7)
-    write_config(tmp_path, config, data={"name": "ALL-IDB2", "subjects": None}, versions={"torch": "2.13.0"})
+    write_config(RunFolder(tmp_path), config, data=DATA, versions={"torch": "2.13.0"})
     assert read_config(tmp_path) == config
     # None stands for what is not said.
-    write_config(tmp_path, replace(config, hidden_units=None))
+    write_config(RunFolder(tmp_path), replace(config, hidden_units=None))
     assert read_config(tmp_path).hidden_units is None
 
 
 def test_config_of_a_run_can_be_given_to_another(tmp_path: Path):
     config = RunConfig(dataset=Preset.C_NMC, epochs=3)
-    write_config(tmp_path, config, data={"name": "cells"}, versions={"torch": "2.13.0"})
+    write_config(RunFolder(tmp_path), config, data=DATA, versions={"torch": "2.13.0"})
     settings = read_settings(tmp_path / "config.toml")
     assert settings == {name: value for name, value in asdict(config).items() if value is not None}
 
 
 def test_folder_without_config_is_no_run(tmp_path: Path):
-    with pytest.raises(RunError, match=r"run folder: config\.toml must be in it, got .* without\. Give a folder that"):
+    with pytest.raises(RunError, match=r"run folder must hold config\.toml, got .* without\. Give a folder that"):
         read_config(tmp_path)
 
 
 @pytest.mark.parametrize("content", ["", 'dataset = "mars"\nprotocol = "honest"', 'dataset = "c-nmc"'])
 def test_config_of_something_else_is_no_run(tmp_path: Path, content: str):
     (tmp_path / "config.toml").write_text(content)
-    with pytest.raises(
-        RunError, match=r"run folder: config\.toml must hold a run's settings, got .*\. Use another run\."
-    ):
+    with pytest.raises(RunError, match=r"config\.toml must hold the settings of a run, got .*\. Use another run\."):
         read_config(tmp_path)
 
 
@@ -56,19 +70,17 @@ def _save(path: Path, seed: int) -> None:
 
 def test_models_of_a_run_and_of_one_file(tmp_path: Path):
     for fold in range(2):
-        _save(weights_path(tmp_path, fold), fold)
+        _save(RunFolder(tmp_path).weights(fold), fold)
     (tmp_path / "metrics.json").write_text('{"folds": [{}, {}]}')  # the sign of a finished run
-    models = load_models(tmp_path)
-    assert len(models) == 2
-    assert models[0].normalisation != models[1].normalisation
-    [second] = load_models(weights_path(tmp_path, 1))
-    assert second.normalisation == models[1].normalisation
+    first, second = (load_model(path) for path in model_files(tmp_path))
+    assert first.normalisation != second.normalisation
+    assert model_files(RunFolder(tmp_path).weights(1)) == [RunFolder(tmp_path).weights(1)]
 
 
 def test_unfinished_run_is_no_model(tmp_path: Path):
-    message = r"load_models: model must be the folder of a finished run, got .* which is none\. Finish the run with"
+    message = r"`model` must be the folder of a finished run, got .* which is none\. Finish the run with"
     with pytest.raises(WeightsError, match=message):
-        load_models(tmp_path)
-    _save(weights_path(tmp_path, 0), 0)
+        model_files(tmp_path)
+    _save(RunFolder(tmp_path).weights(0), 0)
     with pytest.raises(WeightsError, match=message):
-        load_models(tmp_path)
+        model_files(tmp_path)

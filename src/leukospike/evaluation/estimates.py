@@ -1,0 +1,261 @@
+"""A figure and how far it can be believed: values with intervals, and when nothing may be concluded from them."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+METRICS = (
+    "accuracy",
+    "misclassification",
+    "balanced_accuracy",
+    "sensitivity",
+    "specificity",
+    "precision",
+    "f1",
+    "weighted_f1",
+    "roc_auc",
+    "brier",
+    "ece",
+)
+
+FEW_SUBJECTS = 10
+"""With fewer of a class, intervals from resampling subjects are too narrow."""
+
+FEWEST_SUBJECTS = 5
+"""With fewer of a class nothing is concluded: intervals and tests are not known. Images count where there are no
+subjects."""
+
+_SAME = 1e-9  # ends of an interval that differ by less differ by rounding alone
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Two ends of a 95 % interval; NaN where it cannot be had."""
+
+    low: float
+    high: float
+
+
+NO_INTERVAL = Interval(float("nan"), float("nan"))
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure with its 95 % interval.
+
+    Attributes
+    ----------
+    value : float or None
+        None where it is not defined.
+    low, high : float or None
+        None where the interval is not known. One without width is not known: that a figure comes out the same
+        whoever is drawn shows that too few were drawn, not that it is certain.
+
+    Examples
+    --------
+    >>> Estimate.of(0.9, Interval(0.8, 1.0))
+    Estimate(value=0.9, low=0.8, high=1.0)
+    >>> Estimate.of(1.0, Interval(1.0, 1.0)).is_known
+    False
+    """
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+
+    @classmethod
+    def of(cls, value: float, interval: Interval = NO_INTERVAL) -> "Estimate":
+        """Build it from numbers that may be NaN."""
+        return cls._checked(_plain(value), _plain(interval.low), _plain(interval.high))
+
+    @classmethod
+    def _checked(cls, value: float | None, low: float | None, high: float | None) -> "Estimate":
+        """Build it, without an interval that says nothing."""
+        if value is None or low is None or high is None or abs(high - low) < _SAME:
+            low = high = None
+        return cls(value, low, high)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the interval is known."""
+        return self.low is not None and self.high is not None
+
+    def excludes(self, value: float) -> bool:
+        """Tell whether `value` lies outside the interval; of one that is not known nobody can say so."""
+        return self.low is not None and self.high is not None and not self.low <= value <= self.high
+
+    @property
+    def complement(self) -> "Estimate":
+        """What is left to 1."""
+        value, low, high = (None if end is None else 1 - end for end in (self.value, self.high, self.low))
+        return Estimate(value, low, high)
+
+    def to_json(self) -> dict[str, float | None]:
+        """Return it in terms of JSON."""
+        return {"value": self.value, "low": self.low, "high": self.high}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any], *, low: str = "low", high: str = "high") -> "Estimate":
+        """Read what `to_json` returned, or the same with other names for the ends."""
+        return cls._checked(_number(content["value"]), _number(content[low]), _number(content[high]))
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Calls at the threshold 0.5, by label: right and wrong, leukemic ("positive") and normal."""
+
+    tn: int
+    fp: int
+    fn: int
+    tp: int
+
+    @property
+    def wrong(self) -> int:
+        """Calls that are wrong."""
+        return self.fp + self.fn
+
+    @property
+    def called_leukemic(self) -> int:
+        """Calls of leukemic."""
+        return self.fp + self.tp
+
+    def to_json(self) -> dict[str, int]:
+        """Return it in terms of JSON."""
+        return {"tn": self.tn, "fp": self.fp, "fn": self.fn, "tp": self.tp}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "Confusion":
+        """Read what `to_json` returned."""
+        return cls(*(int(content[name]) for name in ("tn", "fp", "fn", "tp")))
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """The figures of one set of test predictions.
+
+    Attributes
+    ----------
+    n, positives : int
+        Predictions, and how many of them are leukemic by label.
+    estimates : mapping of str to Estimate
+        One for each of `METRICS`.
+    delong : Estimate
+        The area under the ROC curve again, with DeLong's interval.
+    confusion : Confusion
+    interval : str
+        How the intervals were made, or why they are not known.
+    """
+
+    n: int
+    positives: int
+    estimates: Mapping[str, Estimate]
+    delong: Estimate
+    confusion: Confusion
+    interval: str
+
+    def __getitem__(self, name: str) -> Estimate:
+        """Return one of `METRICS`."""
+        return self.estimates[name]
+
+    @property
+    def one_class(self) -> bool:
+        """Whether all labels are the same, so that classes cannot be told apart."""
+        return self.positives in {0, self.n}
+
+    @property
+    def rarer(self) -> int:
+        """Number of predictions of the rarer class."""
+        return min(self.positives, self.n - self.positives)
+
+    @property
+    def has_intervals(self) -> bool:
+        """Whether anything is known about how certain the figures are."""
+        return any(estimate.is_known for estimate in self.estimates.values())
+
+    def without_intervals(self, group_name: str) -> "Metrics":
+        """Return the figures alone, for too few groups, such as "subjects"."""
+        return replace(
+            self,
+            estimates={name: Estimate(estimate.value) for name, estimate in self.estimates.items()},
+            delong=Estimate(self.delong.value),
+            interval=too_few_words(group_name),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it in terms of JSON, as `metrics.json` holds it."""
+        figures: dict[str, dict[str, float | None]] = {name: self.estimates[name].to_json() for name in METRICS}
+        figures["roc_auc"] |= {"delong_low": self.delong.low, "delong_high": self.delong.high}
+        return {
+            "n": self.n,
+            "positives": self.positives,
+            **figures,
+            "confusion": self.confusion.to_json(),
+            "interval": self.interval,
+        }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "Metrics":
+        """Read what `to_json` returned; version 0.1.0 did not write the misclassification, which accuracy leaves.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            If it is something else.
+        """
+        estimates = {name: Estimate.from_json(content[name]) for name in METRICS if name in content}
+        if "misclassification" not in estimates:
+            estimates["misclassification"] = estimates["accuracy"].complement
+        return cls(
+            n=int(content["n"]),
+            positives=int(content["positives"]),
+            estimates={name: estimates[name] for name in METRICS},
+            delong=Estimate.from_json(content["roc_auc"], low="delong_low", high="delong_high"),
+            confusion=Confusion.from_json(content["confusion"]),
+            interval=str(content["interval"]),
+        )
+
+
+def too_few_words(group_name: str) -> str:
+    """Say why intervals are not known, of groups such as "subjects"."""
+    return f"not known, since fewer than {FEWEST_SUBJECTS} {group_name} of a class were tested"
+
+
+def groups_per_class(labels: Int[np.ndarray, " n"], groups: np.ndarray) -> tuple[int, int]:
+    """Count the groups (subjects, or images) of each class; one with any leukemic cell is leukemic.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (n,), int, 0 or 1
+    groups : ndarray of shape (n,)
+        The group of each cell.
+
+    Returns
+    -------
+    normal, leukemic : int
+
+    Examples
+    --------
+    >>> groups_per_class(np.array([0, 0, 1, 1]), np.array(["A", "B", "C", "C"]))
+    (2, 1)
+    """
+    leukemic = len(np.unique(groups[labels == 1]))
+    return len(np.unique(groups)) - leukemic, leukemic
+
+
+def suffice(labels: Int[np.ndarray, " n"], groups: np.ndarray) -> bool:
+    """Tell whether there are enough groups of each class for intervals and tests to mean anything."""
+    return min(groups_per_class(labels, groups)) >= FEWEST_SUBJECTS
+
+
+def _plain(value: float) -> float | None:
+    """Put None in place of NaN, which JSON does not know."""
+    return float(value) if math.isfinite(value) else None
+
+
+def _number(value: Any) -> float | None:  # noqa: ANN401 (JSON holds anything)
+    """Read a figure; null and NaN both mean that there is none."""
+    return None if value is None or math.isnan(value) else float(value)

@@ -1,0 +1,116 @@
+"""Files of results, read with every doubt: what is missing or is not what was written is named, and never guessed.
+
+Functions raise `RunError`; `where` is the function that asks, which the error names.
+"""
+
+import csv
+import io
+import json
+import math
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from leukospike.errors import RunError
+
+
+def unusable(path: Path, where: str, reason: str) -> RunError:
+    """Build the error for a file that is there and does not hold what it should."""
+    rule = f"{path.name} must be as leukospike wrote it"
+    got = f"{path} ({' '.join(reason.split())[:300]})"
+    return RunError(rule, where=where, got=got, advice="Make the folder anew.")
+
+
+def read_text(path: Path, where: str) -> str:
+    """Read a UTF-8 file, or say which one is missing."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise _missing(path, where) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise unusable(path, where, str(error)) from error
+
+
+def read_json(path: Path, where: str) -> dict[str, Any]:
+    """Read a JSON object."""
+    try:
+        content = json.loads(read_text(path, where))
+    except (ValueError, RecursionError) as error:  # also for a number of thousands of digits, or too deep a nest
+        raise unusable(path, where, str(error)) from error
+    if not isinstance(content, dict):
+        raise unusable(path, where, "not a JSON object")
+    return content
+
+
+def read_table(
+    path: Path, where: str, *, text: Sequence[str] = (), numbers: Sequence[str] = (), optional: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Read a CSV file whose columns are at the least those named.
+
+    Columns of numbers, and optional ones if they are there, are float64, an empty field NaN; all others are text.
+    """
+    # Not with pandas' own reader, which would turn a subject called "007" or "NA" into something else.
+    content = read_text(path, where)
+    try:
+        rows = list(csv.DictReader(io.StringIO(content, newline=""), restval=""))
+        header = next(csv.reader(io.StringIO(content, newline="")), [])
+    except csv.Error as error:
+        raise unusable(path, where, str(error)) from error
+    missing = [name for name in (*text, *numbers) if name not in header]
+    if missing:
+        raise unusable(path, where, f"no column {', '.join(missing)}")
+    as_numbers = {*numbers, *optional}
+    try:
+        return pd.DataFrame(
+            {
+                name: np.array([float(row[name]) if row[name] else math.nan for row in rows], np.float64)
+                if name in as_numbers
+                else np.array([row[name] for row in rows], str)
+                for name in header
+            }
+        )
+    except ValueError as error:
+        raise unusable(path, where, str(error)) from error
+
+
+def read_arrays(path: Path, where: str, names: Sequence[str], *, optional: Sequence[str] = ()) -> dict[str, np.ndarray]:
+    """Read named arrays from an .npz file, never pickled objects; optional ones if they are there."""
+    if not path.exists():
+        raise _missing(path, where)
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in (*names, *(name for name in optional if name in arrays))}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise unusable(path, where, str(error)) from error
+
+
+def _missing(path: Path, where: str) -> RunError:
+    """Build the error for a file that is not there."""
+    return RunError(
+        f"folder must hold {path.name}",
+        where=where,
+        got=f"{path.parent} without it",
+        advice="Finish the run, or name its folder.",
+    )
+
+
+def flattened(content: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
+    """Turn nested tables, as of a TOML file, into one with dotted names.
+
+    Examples
+    --------
+    >>> flattened({"seed": 0, "data": {"name": "C-NMC 2019"}})
+    {'seed': 0, 'data.name': 'C-NMC 2019'}
+    """
+    flat: dict[str, object] = {}
+    for name, value in content.items():
+        if isinstance(value, Mapping):
+            flat |= flattened(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
