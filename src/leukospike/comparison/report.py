@@ -61,7 +61,7 @@ def write_comparison(comparison: Comparison, out: Path) -> Path:
 
 
 def comparison_as_json(comparison: Comparison) -> dict[str, Any]:
-    """Give a comparison in the form that `comparison.json` holds."""
+    """Return a comparison in the form that `comparison.json` holds."""
     pairs = comparison.pairs
     return {
         "runs": {
@@ -117,7 +117,7 @@ def comparison_tables(comparison: Comparison) -> list[Table]:
 
 
 def _level_as_json(level: Level) -> dict[str, Any]:
-    """Give one level's figures."""
+    """Return one level's figures."""
     delong, mcnemar = level.delong_difference, level.mcnemar
     return {
         "n": len(level.labels),
@@ -173,7 +173,7 @@ def _test_rows(level: Level) -> list[tuple[str, str, str, str, str]]:
 
 
 def _disagreements(level: Level, subjects: np.ndarray | None) -> pd.DataFrame:
-    """Give one row each, those first on which the probabilities differ most."""
+    """Return one row each, those first on which the probabilities differ most."""
     first, second = level.probabilities
     right, other_right = ((given >= THRESHOLD) == (level.labels == 1) for given in level.probabilities)
     columns: dict[str, Any] = {"image" if level.unit == "cell" else "subject": level.names}
@@ -253,7 +253,7 @@ def _rows(table: pd.DataFrame, most: int) -> list[dict[str, Any]]:
 
 
 def _tiles(level: Level) -> list[tuple[str, str, str]]:
-    """Give label, figure and note of what the page shows largest."""
+    """Return label, figure and note of what the page shows largest."""
     mcnemar = level.mcnemar
     return [
         *(

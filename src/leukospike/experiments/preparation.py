@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NoReturn, Protocol, runtime_checkable
@@ -23,6 +23,12 @@ from leukospike.storage.files import write_text
 
 INDEX = "index.json"
 """Names the images whose maps or crops lie beside it, their labels, subjects, and digests."""
+
+Said = tuple[str, int | None, str | None]
+"""Image, label and subject."""
+
+Stamp = tuple[int, int]
+"""Size of a file, bytes, and when it was changed, nanoseconds: by these it is known to be unchanged."""
 
 _CHUNK = 64  # augmented at a time
 
@@ -52,6 +58,50 @@ class FrontEnd(Protocol):
     def changed(self, seen: np.ndarray, augmentation: Augmentation) -> np.ndarray:
         """Augment several of those that it made."""
         ...
+
+
+@dataclass(frozen=True)
+class Index:
+    """What `index.json`, and afterwards the `images.json` of a run, holds."""
+
+    settings: Mapping[str, object]
+    """Of the front end, with the number of copies and the seed."""
+    records: tuple[Said, ...]
+    """What the data set says of each image."""
+    stamps: tuple[Stamp | None, ...]
+    """Size and time of each file; None where it could not be seen."""
+    images: tuple[str, ...]
+    """Those that could be read."""
+    digests: tuple[str, ...]
+    """Of their pixels."""
+    views: tuple[View, ...]
+    """How each of them shows its cell."""
+    failures: tuple[Failure, ...]
+    generated: bool
+
+    def to_json(self) -> dict[str, object]:
+        """Return it in terms of JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "Index":
+        """Read what `to_json` returned.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            If it is something else.
+        """
+        return cls(
+            settings=dict(content["settings"]),
+            records=tuple((image, label, subject) for image, label, subject in content["records"]),
+            stamps=tuple(None if stamp is None else (int(stamp[0]), int(stamp[1])) for stamp in content["stamps"]),
+            images=tuple(content["images"]),
+            digests=tuple(content["digests"]),
+            views=tuple(View(**view) for view in content["views"]),
+            failures=tuple(Failure(**failure) for failure in content["failures"]),
+            generated=bool(content["generated"]),
+        )
 
 
 @dataclass(frozen=True)
@@ -108,21 +158,21 @@ def prepare(
         If `folder` keeps what is seen of other images, labels, subjects, or settings.
     """
     settings = front.settings() | {"copies": copies, "seed": seed}
-    index, seen_path = folder / INDEX, folder / "seen.npy"
-    if index.exists():
-        require_same_images(records, index)
+    path, seen_path = folder / INDEX, folder / "seen.npy"
+    if path.exists():
+        require_same_images(records, path)
         try:
-            kept = json.loads(index.read_text(encoding="utf-8"))
-            if kept["settings"] != settings:
+            index = Index.from_json(json.loads(path.read_text(encoding="utf-8")))
+            if index.settings != settings:
                 _refuse_images(f"others than {folder} keeps")
             if seen_path.exists():
-                return _opened(records, seen_path, kept, copies)
+                return _opened(records, seen_path, index, copies)
         except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
             rule, got = f"{folder} must be as it was written", f"it changed or damaged ({error})"
             raise RunError(rule, where="prepare", got=got, advice="Start a new run.") from error
-    stamps = [_stamp(record) for record in records]
+    stamps = tuple(_stamp(record) for record in records)
     folder.mkdir(parents=True, exist_ok=True)
-    index.unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
     seen = open_memmap(seen_path, mode="w+", dtype=front.dtype, shape=(len(records) * (1 + copies), *front.shape))
     if hasattr(os, "posix_fallocate"):
         # A full disk is an error now, and not the death of the process when a page of the file is first written.
@@ -147,19 +197,19 @@ def prepare(
         progress("prepare images", done, len(records))
     _augment(front, seen, len(images), copies, seed, progress)
     seen.flush()
-    kept: dict[str, Any] = {
-        "settings": settings,
-        "records": [_said(record) for record in records],
-        "stamps": stamps,
-        "images": images,
-        "digests": digests,
-        "views": [asdict(view) for view in views],
-        "failures": [asdict(failure) for failure in failures],
-        "generated": generated,
-    }
+    index = Index(
+        settings=settings,
+        records=tuple(_said(record) for record in records),
+        stamps=stamps,
+        images=tuple(images),
+        digests=tuple(digests),
+        views=tuple(views),
+        failures=tuple(failures),
+        generated=generated,
+    )
     # Written last: what lies there without an index is of an interrupted run, and is made again.
-    write_text(index, json.dumps(kept))
-    return _opened(records, seen_path, kept, copies)
+    write_text(path, json.dumps(index.to_json()))
+    return _opened(records, seen_path, index, copies)
 
 
 def require_same_images(records: Sequence[Record], index: Path) -> None:
@@ -179,18 +229,17 @@ def require_same_images(records: Sequence[Record], index: Path) -> None:
         If they differ in anything, or `index` does not say.
     """
     try:
-        kept = json.loads(index.read_text(encoding="utf-8"))
-        before, stamps = kept["records"], kept["stamps"]
-        digests: dict[str, str] = dict(zip(kept["images"], kept["digests"], strict=True))
+        kept = Index.from_json(json.loads(index.read_text(encoding="utf-8")))
+        digests = dict(zip(kept.images, kept.digests, strict=True))
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         _refuse_images(f"a run whose {index.name} does not name them")
-    now = [_said(record) for record in records]
-    if [image for image, *_ in now] != [image for image, *_ in before]:
+    now = tuple(_said(record) for record in records)
+    if [image for image, *_ in now] != [image for image, *_ in kept.records]:
         _refuse_images(f"others than {index.parent} keeps")
-    for said, other in zip(now, before, strict=True):
+    for said, other in zip(now, kept.records, strict=True):
         if said != other:
             _refuse_images(f"another label or subject for {said[0]} than {index.parent} keeps")
-    changed = [record for record, stamp in zip(records, stamps, strict=True) if _stamp(record) != stamp]
+    changed = [record for record, stamp in zip(records, kept.stamps, strict=True) if _stamp(record) != stamp]
     for record, result in decoded(changed):
         if (pixel_digest(result.pixels) if isinstance(result, Picture) else None) != digests.get(record.image):
             _refuse_images(f"other pixels in {record.image} than {index.parent} keeps")
@@ -202,18 +251,18 @@ def _refuse_images(got: str) -> NoReturn:
     raise RunError(rule, where="prepare", got=got, advice=advice)
 
 
-def _said(record: Record) -> list[str | int | None]:
+def _said(record: Record) -> Said:
     """Return what the data set says of an image."""
-    return [record.image, record.label, record.subject]
+    return record.image, record.label, record.subject
 
 
-def _stamp(record: Record) -> list[int] | None:
+def _stamp(record: Record) -> Stamp | None:
     """Return size and time of a file, by which it is known to be unchanged; None where it cannot be seen."""
     try:
         status = record.path.stat()
     except OSError:
         return None
-    return [status.st_size, status.st_mtime_ns]
+    return status.st_size, status.st_mtime_ns
 
 
 def _augment(front: FrontEnd, seen: np.ndarray, n: int, copies: int, seed: int, progress: Progress) -> None:
@@ -228,15 +277,15 @@ def _augment(front: FrontEnd, seen: np.ndarray, n: int, copies: int, seed: int, 
             progress("augment", (copy - 1) * n + places.stop, copies * n)
 
 
-def _opened(records: Sequence[Record], seen_path: Path, kept: dict[str, Any], copies: int) -> Prepared:
+def _opened(records: Sequence[Record], seen_path: Path, index: Index, copies: int) -> Prepared:
     """Open what is finished for reading."""
     by_image = {record.image: record for record in records}
     seen = np.load(seen_path, mmap_mode="r", allow_pickle=False)
     return Prepared(
-        seen=seen[: len(kept["images"]) * (1 + copies)],
-        records=tuple(by_image[image] for image in kept["images"]),
-        digests=tuple(kept["digests"]),
-        views=tuple(View(**view) for view in kept["views"]),
-        failures=tuple(Failure(**failure) for failure in kept["failures"]),
-        generated=kept["generated"],
+        seen=seen[: len(index.images) * (1 + copies)],
+        records=tuple(by_image[image] for image in index.images),
+        digests=index.digests,
+        views=index.views,
+        failures=index.failures,
+        generated=index.generated,
     )

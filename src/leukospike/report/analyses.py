@@ -284,7 +284,7 @@ def _with_pictures(chosen: list[_Chosen], analysis: AnalysisColumns) -> list[Car
 
 
 def field_rows(analysis: AnalysisColumns) -> list[Field]:
-    """Give what the page says of each field; the first twelve with cells also show them.
+    """Return what the page says of each field; the first twelve with cells also show them.
 
     Parameters
     ----------
@@ -338,7 +338,7 @@ def _not_counted_words(analysis: AnalysisColumns) -> str:
 
 
 def _small_jpeg(path: Path) -> bytes:
-    """Give a picture at the width of the page."""
+    """Return a picture at the width of the page."""
     with Image.open(path) as image:
         small = image.convert("RGB")
     small.thumbnail((_PAGE_PX, _PAGE_PX))

@@ -70,7 +70,7 @@ def illustrate(figure: Figure, *, generated: bool, name: str, title: str, alt: s
 
 
 def label_axes(panel: Axes, horizontal: str, vertical: str) -> None:
-    """Give axes their labels and the look of all axes in the reports."""
+    """Label axes, and draw them as all axes of the reports."""
     panel.set_xlabel(horizontal, fontsize=10, color=INK)
     panel.set_ylabel(vertical, fontsize=10, color=INK)
     panel.tick_params(labelsize=9, colors=INK, length=3, color=MUTED)
@@ -88,7 +88,7 @@ def add_legend(panel: Axes, *, n_columns: int = 1) -> None:
 
 
 def class_colour(leukemic: object) -> str:
-    """Give the colour of a class."""
+    """Return the colour of a class."""
     return LEUKEMIC if leukemic else NORMAL
 
 

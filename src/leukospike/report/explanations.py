@@ -126,7 +126,7 @@ def smoothed(
 
 
 def full_colour(maps: Sequence[Float[np.ndarray, "rows columns"]]) -> float:
-    """Give the share in log odds that gets the full colour: one for all maps, so that faint ones look faint."""
+    """Return the share in log odds that gets the full colour: one for all maps, so that faint ones look faint."""
     values = np.abs(np.concatenate([values[values != 0] for values in maps])) if maps else np.zeros(0)
     return float(np.quantile(values, _MOST)) if len(values) else 1.0
 
@@ -167,7 +167,7 @@ def spike_time_colours(latency: UInt8[np.ndarray, "rows columns"]) -> UInt8[np.n
 def enlarged(
     pixels: UInt8[np.ndarray, "rows columns 3"], way: Image.Resampling = Image.Resampling.BICUBIC
 ) -> UInt8[np.ndarray, "192 192 3"]:
-    """Give a picture the size that it has on the page."""
+    """Resize a picture to the size that it has on the page."""
     return np.asarray(Image.fromarray(pixels).resize((_SIDE_PX, _SIDE_PX), way))
 
 

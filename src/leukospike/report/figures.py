@@ -671,6 +671,6 @@ def _shown_samples(labels: Int64[np.ndarray, " n"]) -> list[int]:
 
 
 def _relative_error(before: Float[np.ndarray, "size size"], after: Float[np.ndarray, "size size"]) -> float | None:
-    """Give the share of a picture's variance that its reconstruction lacks; None for a blank picture."""
+    """Compute the share of a picture's variance that its reconstruction lacks; None for a blank picture."""
     variance = float(np.var(before))
     return float(np.mean((after - before) ** 2)) / variance if variance else None

@@ -95,7 +95,7 @@ def write_report(run: Path, *, fields_report: str | None = None) -> Path:
 
 
 def _checklist_table(checklists: Sequence[Checklist]) -> str:
-    """Give all items with their answers as CSV."""
+    """Return all items with their answers as CSV."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(("guideline", "item", "part", "asks", "status", "answer"))
