@@ -70,7 +70,7 @@ def _differences(comparison: Comparison) -> Illustration:
         figure,
         generated=_generated(comparison),
         name="differences",
-        title="Differences with their intervals",
+        title="Differences with their intervals" if comparison.cell.suffices else "Differences",
         alt="For each measure the difference, B less A, as a dot, with its 95 % interval where that is known.",
         caption="Right of the line B has the higher figure, left of it A. An interval that crosses the line does not"
         f" show a difference, nor does a dot without one. Intervals: {comparison.interval}.",

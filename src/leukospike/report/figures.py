@@ -354,10 +354,11 @@ def _roc(run: Run) -> Illustration:
     unit = f"{len(set(run.groups.tolist()))} {'subjects' if run.has_subjects else 'images'}"
     area = run.result.cell["roc_auc"]
     delong = run.result.cell.delong
-    by_delong = (
-        f" By DeLong's formula, which takes every cell for an independent one, {with_interval(delong)}."
+    intervals = (
+        f"; interval: {run.result.cell.interval}. By DeLong's formula, which takes every cell for an independent one,"
+        f" {with_interval(delong)}."
         if banded
-        else ""
+        else "."
     )
     said = (
         f" The band comes from resampling {unit} {N_RESAMPLES} times (seed {BAND_SEED}); a wide one, or folds far"
@@ -372,7 +373,7 @@ def _roc(run: Run) -> Illustration:
         title="ROC curve with its band" if banded else "ROC curve",
         alt=f"ROC curve of all folds pooled{' with a 95 % band' if banded else ''}, thin curves of single folds, and"
         " the diagonal of chance.",
-        caption=f"AUC {with_interval(area)}; interval: {run.result.cell.interval}.{by_delong} Each point is one"
+        caption=f"AUC {with_interval(area)}{intervals} Each point is one"
         " threshold: how many leukemic cells are found (up) for how many normal ones are called"
         " leukemic (right). Closer to the upper left corner is better; the diagonal is guessing."
         f"{said} Each fold has a network of its own, with its own scale of probabilities: pooled, they may rank worse"
