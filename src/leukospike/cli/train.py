@@ -51,9 +51,9 @@ def train(
     """Train one network on most of the subjects, test it on the others, and keep it for analyze.
 
     The subjects are cut into --folds parts, and the first part with both classes is held out: about a fifth, and at
-    least one subject of each class, which of 3 and 3 is a third. The run says whom it tested. From fewer than 5 subjects of
-    a class nothing is concluded, and intervals from fewer than 10 are too narrow: reproduce, whose folds test everyone,
-    makes more of few subjects.
+    least one subject of each class, which of 3 and 3 is a third. The run says whom it tested. From fewer than 5
+    subjects of a class nothing is concluded, and intervals from fewer than 10 are too narrow: reproduce, whose
+    folds test everyone, makes more of few subjects.
 
     Example:
 
