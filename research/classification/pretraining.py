@@ -11,6 +11,7 @@ from leukospike.classification.augmentation import augmented
 from leukospike.classification.network import EMBEDDING, CellNetwork, colours_of
 from leukospike.errors import WeightsError
 from leukospike.jobs import Progress, silent
+from leukospike.learning.chance import drawing_from
 
 STRENGTH = 0.5
 """How much stain and light differ between the two views of a cell: moderately, since they tell of its class."""
@@ -64,39 +65,38 @@ def pretrain(
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
     batch = min(_BATCH, len(crops))
     losses: list[float] = []
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(rng.integers(2**62)))  # layers draw from the global generator only
+    with drawing_from(torch.Generator().manual_seed(int(rng.integers(2**62)))):
         network = CellNetwork()
         projector = nn.Sequential(
             nn.Linear(EMBEDDING, _PROJECTED), nn.BatchNorm1d(_PROJECTED), nn.ReLU(), nn.Linear(_PROJECTED, _PROJECTED)
         )
-        learning = nn.ModuleList([network, projector])
-        adam = torch.optim.AdamW(learning.parameters(), lr=_LEARNING_RATE, weight_decay=0.05)
-        n_steps = len(crops) // batch
-        rate = torch.optim.lr_scheduler.CosineAnnealingLR(adam, epochs * n_steps)
-        for epoch in range(epochs):
-            total = 0.0
-            for places in rng.permutation(len(crops))[: n_steps * batch].reshape(n_steps, batch):
-                colours = colours_of(torch.from_numpy(crops[np.sort(places)]))
-                views = [augmented(colours, strength=STRENGTH, generator=generator) for _ in range(2)]
-                with torch.autocast("cpu", dtype=torch.bfloat16):
-                    first, second = (network.embed(view) for view in views)
-                loss = twin_loss(projector(first), projector(second))
-                adam.zero_grad()
-                loss.backward()
-                adam.step()
-                rate.step()
-                total += float(loss.detach())
-            losses.append(total / n_steps)
-            if not np.isfinite(total):
-                msg = f"pretrain: loss must be finite, got {total} in epoch {epoch + 1}. Look at the crops."
-                raise WeightsError(msg)
-            progress("pretrain", epoch + 1, epochs)
+    learning = nn.ModuleList([network, projector])
+    adam = torch.optim.AdamW(learning.parameters(), lr=_LEARNING_RATE, weight_decay=0.05)
+    n_steps = len(crops) // batch
+    rate = torch.optim.lr_scheduler.CosineAnnealingLR(adam, epochs * n_steps)
+    for epoch in range(epochs):
+        total = 0.0
+        for places in rng.permutation(len(crops))[: n_steps * batch].reshape(n_steps, batch):
+            colours = colours_of(torch.from_numpy(crops[np.sort(places)]))
+            views = [augmented(colours, strength=STRENGTH, generator=generator) for _ in range(2)]
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                first, second = (network.embed(view) for view in views)
+            loss = twin_loss(projector(first), projector(second))
+            adam.zero_grad()
+            loss.backward()
+            adam.step()
+            rate.step()
+            total += float(loss.detach())
+        losses.append(total / n_steps)
+        if not np.isfinite(total):
+            rule, got = "loss must be finite", f"{total} in epoch {epoch + 1}"
+            raise WeightsError(rule, where="pretrain", got=got, advice="Look at the crops.")
+        progress("pretrain", epoch + 1, epochs)
     return Pretrained(network.eval().requires_grad_(requires_grad=False), tuple(losses))
 
 
 def twin_loss(first: Float[Tensor, "batch features"], second: Float[Tensor, "batch features"]) -> Float[Tensor, ""]:
-    """Give how far the correlation of two views' features is from the identity: 0 where each agrees with itself alone.
+    """Measure how far the correlation of two views' features is from the identity; 0 where each agrees with itself.
 
     The mean over features of the squared distance from 1 on the diagonal and, weighted, from 0 off it.
     """

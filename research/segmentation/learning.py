@@ -16,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 from leukospike.errors import ConfigError, DataError
 from leukospike.jobs import Progress, silent
 from leukospike.learning.averaging import running_mean
+from leukospike.learning.chance import drawing_from
 from leukospike.segmentation.input_spikes import BY_VALUE, INPUTS
 from leukospike.segmentation.network import SpikingLayer, SpikingSegmenter
 from leukospike.segmentation.regions import connected, fill_holes, window_of
@@ -53,8 +54,8 @@ class SegmenterTraining:
             ("seed", 0),
         ):
             if not getattr(self, name) >= low:
-                msg = f"SegmenterTraining: {name} must be at least {low:g}, got {getattr(self, name)}. Raise it."
-                raise ConfigError(msg)
+                rule = f"{name} must be at least {low:g}"
+                raise ConfigError(rule, where="SegmenterTraining", got=getattr(self, name), advice="Raise it.")
 
 
 def train_segmenter(
@@ -107,8 +108,8 @@ def train_segmenter(
     groups = sorted({image.group for image in images})
     if groups != sorted(shares):
         wanted, given = ", ".join(groups), ", ".join(sorted(shares))
-        msg = f"train_segmenter: shares must name the groups {wanted}, got {given}. Correct the shares."
-        raise DataError(msg)
+        rule = f"shares must name the groups {wanted}"
+        raise DataError(rule, where="train_segmenter", got=given, advice="Correct the shares.")
     by_group = {name: [image for image in images if image.group == name] for name in groups}
     banks = {name: Bank.of(own, where, seed=config.seed) for name, own in by_group.items()}
     odds = np.array([shares[name] for name in groups]) / sum(shares.values())
@@ -116,8 +117,7 @@ def train_segmenter(
     rng = np.random.default_rng(config.seed)
     generator = torch.Generator(where).manual_seed(config.seed)
 
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)  # layers draw their first weights from the global generator only
+    with drawing_from(torch.Generator().manual_seed(config.seed)):
         network = SpikingSegmenter(folded=False)
     network.to(where, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     network.train()
@@ -259,7 +259,7 @@ def _optimisers(network: SpikingSegmenter, learning_rate: float) -> tuple[torch.
 
 
 def _rate(step: int, iterations: int) -> float:
-    """Give the learning rate at a step, in the highest: it rises, then falls, evenly."""
+    """Compute the learning rate at a step, as a share of the highest: it rises, then falls, evenly."""
     return min((step + 1) / (_RISING * iterations), 1 - step / iterations)
 
 

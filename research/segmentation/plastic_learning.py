@@ -65,8 +65,8 @@ class PlasticTraining:
         """Refuse impossible values."""
         for name, low in (("feature_steps", 1), ("pixels_per_image", 10), ("epochs", 1), ("seed", 0)):
             if not getattr(self, name) >= low:
-                msg = f"PlasticTraining: {name} must be at least {low}, got {getattr(self, name)}. Raise it."
-                raise ConfigError(msg)
+                rule = f"{name} must be at least {low}"
+                raise ConfigError(rule, where="PlasticTraining", got=getattr(self, name), advice="Raise it.")
 
 
 def train_plastic(
@@ -97,8 +97,8 @@ def train_plastic(
         If there are no images, or no labelled pixels.
     """
     if not any(bool((image.labels != UNKNOWN).any()) for image in images):
-        msg = f"train_plastic: images must hold labelled pixels, got {len(images)} without. Give images with classes."
-        raise DataError(msg)
+        rule, got = "images must hold labelled pixels", f"{len(images)} without"
+        raise DataError(rule, where="train_plastic", got=got, advice="Give images with classes.")
     chance = torch.Generator().manual_seed(config.seed)
     network = PlasticSegmenter(generator=chance)
     latencies = [input_latency(at_working_size(image.pixels)) for image in images]

@@ -26,7 +26,7 @@ class Ended(NamedTuple):
 
     @property
     def reason(self) -> str:
-        """The last line on standard error: before it stand the stages, and Lightning's own words."""
+        """The last line on standard error: before it stand the stages."""
         return self.error.splitlines()[-1] if self.error else ""
 
 

@@ -81,7 +81,7 @@ def test_an_analysis_does_not_load_what_it_does_not_need():
     code = (
         "import sys, leukospike.cli.app, leukospike.analysis.scoring, leukospike.report;"
         "import leukospike.classification.explanation;"
-        "print(*{'sklearn', 'scipy.stats', 'scipy.optimize', 'kornia', 'lightning'} & set(sys.modules))"
+        "print(*{'sklearn', 'scipy.stats', 'scipy.optimize', 'kornia', 'torchmetrics'} & set(sys.modules))"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ended.stdout.strip() == ""
@@ -94,7 +94,7 @@ def test_help_in_a_process_of_its_own():
     assert ended.stderr == ""
 
 
-SLOW_TO_LOAD = {"torch", "sklearn", "scipy", "pandas", "kornia", "lightning", "matplotlib"}
+SLOW_TO_LOAD = {"torch", "sklearn", "scipy", "pandas", "kornia", "torchmetrics", "matplotlib"}
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["--version"], ["reproduce", "--help"], ["data", "check", "."]])

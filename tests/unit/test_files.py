@@ -5,6 +5,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -99,6 +100,27 @@ def test_results_are_not_written_over(tmp_path: Path):
     for path in (tmp_path, tmp_path / "metrics.json"):
         with pytest.raises(RunError, match=message):
             new_folder(path, where="analyze")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="rights as POSIX has them")
+def test_a_file_has_the_rights_of_any_new_file_and_the_umask_is_never_touched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "any").touch()
+    monkeypatch.delattr(os, "umask")  # even for a moment it would be that of all threads
+    write_text(tmp_path / "ours", "text")
+    assert (tmp_path / "ours").stat().st_mode == (tmp_path / "any").stat().st_mode
+
+
+def test_two_threads_cannot_hold_one_folder(tmp_path: Path):
+    def take() -> None:
+        with locked(tmp_path, where="train"):
+            pass
+
+    with ThreadPoolExecutor(1) as pool:
+        with locked(tmp_path, where="train"), pytest.raises(RunError, match="must not be in use"):
+            pool.submit(take).result()
+        pool.submit(take).result()
 
 
 def test_whole_folder_holds_its_content_when_the_block_has_ended(tmp_path: Path):

@@ -1,6 +1,7 @@
-"""Work side by side has one of torch's threads each, and leaves their number as it was."""
+"""Work side by side has one of torch's threads each, and changes nothing outside it."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -36,8 +37,24 @@ def test_as_many_at_once_as_torch_has_threads_each_with_one(most, at_once):
     assert seen[-1] == (3, 0)
 
 
+def _of_a_new_thread() -> int:
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(torch.get_num_threads).result()
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_other_threads_have_as_many_as_before_while_two_callers_overlap():
+    with one_core_each() as first:
+        first.submit(torch.get_num_threads).result()
+        with one_core_each() as second:
+            assert second.submit(torch.get_num_threads).result() == 1
+            assert (torch.get_num_threads(), _of_a_new_thread()) == (3, 3)
+        assert (torch.get_num_threads(), _of_a_new_thread()) == (3, 3)
+    assert (torch.get_num_threads(), _of_a_new_thread()) == (3, 3)
+
+
 @pytest.mark.usefixtures("three_threads")
 def test_the_number_comes_back_after_an_error():
     with pytest.raises(ZeroDivisionError), one_core_each() as pool:
         pool.submit(lambda: 1 // 0).result()
-    assert torch.get_num_threads() == 3
+    assert (torch.get_num_threads(), _of_a_new_thread()) == (3, 3)

@@ -1,6 +1,8 @@
 """Training on cells whose class is plain to see."""
 
 import signal
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from leukospike.original.model import network_probabilities
 from leukospike.original.training import ProjectedCells, Training, TrainingConfig, train_network
 
 SIDE = 21
+CPU = torch.device("cpu")
 CONFIG = TrainingConfig(epochs=4, batch_size=8, seed=3)
 NOBODY = ProjectedCells(np.zeros((0, 3), np.float32), np.zeros(0, np.int64))
 
@@ -64,7 +67,7 @@ def _fail_at(step: int, error: BaseException):
 def test_loss_falls_where_the_classes_are_plain(components):
     train, test = _cells(32), _cells(20, seed=1)
     config = replace(CONFIG, epochs=12)
-    training = train_network(train, _cells(12, seed=2), components, config, accelerator="cpu")
+    training = train_network(train, _cells(12, seed=2), components, config, device=CPU)
     losses = [record.train_loss for record in training.history]
     assert losses[-1] < 0.5 * losses[0]
     assert training.history[-1].train_accuracy == 1
@@ -75,7 +78,7 @@ def test_loss_falls_where_the_classes_are_plain(components):
 
 def test_history_has_every_figure_of_every_epoch(components):
     validation = _cells(12, seed=2)
-    training = train_network(_cells(20), validation, components, CONFIG, accelerator="cpu")
+    training = train_network(_cells(20), validation, components, CONFIG, device=CPU)
     assert [record.epoch for record in training.history] == [1, 2, 3, 4]
     last = training.history[-1]
     probabilities = network_probabilities(training.network, components, validation.coordinates)
@@ -91,7 +94,7 @@ def test_history_has_every_figure_of_every_epoch(components):
 def test_same_seed_same_weights_other_seed_others(components):
     def weights(seed: int) -> dict[str, Tensor]:
         config = replace(CONFIG, epochs=1, seed=seed)
-        return _state(train_network(_cells(12), NOBODY, components, config, accelerator="cpu"))
+        return _state(train_network(_cells(12), NOBODY, components, config, device=CPU))
 
     first = weights(0)
     torch.rand(5)
@@ -103,7 +106,7 @@ def test_same_seed_same_weights_other_seed_others(components):
 def test_interrupted_training_ends_as_if_it_had_not_been(components, tmp_path: Path, step: int):
     # 20 cells in batches of 8: 3 steps an epoch, so in the 1st, at the end of the 2nd, and in the 4th epoch.
     train, validation, checkpoint = _cells(20), _cells(8, seed=2), tmp_path / "fold.safetensors"
-    whole = train_network(train, validation, components, CONFIG, accelerator="cpu")
+    whole = train_network(train, validation, components, CONFIG, device=CPU)
     with pytest.raises(RuntimeError, match="power cut"):
         train_network(
             train,
@@ -112,7 +115,7 @@ def test_interrupted_training_ends_as_if_it_had_not_been(components, tmp_path: P
             CONFIG,
             checkpoint=checkpoint,
             progress=_fail_at(step, RuntimeError("power cut")),
-            accelerator="cpu",
+            device=CPU,
         )
     assert checkpoint.exists() == (step > 3)
     steps: list[int] = []
@@ -123,7 +126,7 @@ def test_interrupted_training_ends_as_if_it_had_not_been(components, tmp_path: P
         CONFIG,
         checkpoint=checkpoint,
         progress=lambda _stage, done, _total: steps.append(done),
-        accelerator="cpu",
+        device=CPU,
     )
     assert steps == list(range((step - 1) // 3 * 3 + 1, 13))
     assert resumed.history == whole.history
@@ -133,7 +136,7 @@ def test_interrupted_training_ends_as_if_it_had_not_been(components, tmp_path: P
 def test_resuming_a_finished_training_trains_no_more(components, tmp_path: Path):
     checkpoint = tmp_path / "fold.safetensors"
     config = replace(CONFIG, epochs=2)
-    first = train_network(_cells(12), NOBODY, components, config, checkpoint=checkpoint, accelerator="cpu")
+    first = train_network(_cells(12), NOBODY, components, config, checkpoint=checkpoint, device=CPU)
     again = train_network(
         _cells(12),
         NOBODY,
@@ -141,19 +144,21 @@ def test_resuming_a_finished_training_trains_no_more(components, tmp_path: Path)
         config,
         checkpoint=checkpoint,
         progress=_fail_at(1, AssertionError("trained")),
-        accelerator="cpu",
+        device=CPU,
     )
     assert again.history == first.history
     assert _same(_state(again), _state(first))
 
 
-def test_ctrl_c_comes_through_and_can_be_pressed_again(components):
-    before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
-        train_network(
-            _cells(8), NOBODY, components, CONFIG, progress=_fail_at(1, KeyboardInterrupt()), accelerator="cpu"
-        )
-    assert signal.getsignal(signal.SIGINT) is before
+def test_training_leaves_threads_seed_and_signals_as_they_were(components):
+    signals = [signal.getsignal(each) for each in sorted(signal.valid_signals())]
+    before = torch.get_rng_state(), torch.get_num_threads(), torch.is_grad_enabled(), warnings.filters[:]
+    with ThreadPoolExecutor() as pool:
+        pool.submit(train_network, _cells(8), _cells(4), components, CONFIG, device=CPU).result()
+    after = torch.get_rng_state(), torch.get_num_threads(), torch.is_grad_enabled(), warnings.filters[:]
+    assert torch.equal(before[0], after[0])
+    assert before[1:] == after[1:]
+    assert [signal.getsignal(each) for each in sorted(signal.valid_signals())] == signals
 
 
 def test_learning_rate_falls_after_5_epochs_without_a_better_accuracy(components, tmp_path: Path):
@@ -162,7 +167,7 @@ def test_learning_rate_falls_after_5_epochs_without_a_better_accuracy(components
 
     def train(progress) -> Training:
         return train_network(
-            _cells(4), _undecidable(4), components, config, checkpoint=checkpoint, progress=progress, accelerator="cpu"
+            _cells(4), _undecidable(4), components, config, checkpoint=checkpoint, progress=progress, device=CPU
         )
 
     # The first epoch sets the mark, the second to sixth do not pass it. The count survives an interruption.
@@ -176,13 +181,13 @@ def test_learning_rate_falls_after_5_epochs_without_a_better_accuracy(components
 
 def test_learning_rate_does_not_fall_below_a_millionth(components):
     config = TrainingConfig(epochs=7, batch_size=4, learning_rate=2e-6)
-    training = train_network(_cells(4), _undecidable(4), components, config, accelerator="cpu")
+    training = train_network(_cells(4), _undecidable(4), components, config, device=CPU)
     assert [record.learning_rate for record in training.history] == pytest.approx([2e-6] * 6 + [1e-6])
 
 
 def test_without_validation_cells_the_learning_rate_stays(components):
     config = TrainingConfig(epochs=8, batch_size=4)
-    training = train_network(_cells(4), NOBODY, components, config, accelerator="cpu")
+    training = train_network(_cells(4), NOBODY, components, config, device=CPU)
     for record in training.history:
         assert (record.val_loss, record.val_accuracy, record.val_auc) == (None, None, None)
         assert record.learning_rate == config.learning_rate
@@ -191,14 +196,14 @@ def test_without_validation_cells_the_learning_rate_stays(components):
 def test_validation_of_one_class_has_no_area(components):
     cells = _cells(6)
     leukemic = ProjectedCells(cells.coordinates[1::2], cells.labels[1::2])
-    record = train_network(cells, leukemic, components, replace(CONFIG, epochs=1), accelerator="cpu").history[0]
+    record = train_network(cells, leukemic, components, replace(CONFIG, epochs=1), device=CPU).history[0]
     assert record.val_auc is None
     assert record.val_accuracy is not None
 
 
 def test_hidden_layer_is_trained_too(components):
     config = TrainingConfig(epochs=1, hidden_units=7)
-    training = train_network(_cells(8), NOBODY, components, config, accelerator="cpu")
+    training = train_network(_cells(8), NOBODY, components, config, device=CPU)
     assert training.network.head[2].out_features == 7
 
 
@@ -208,16 +213,16 @@ def test_loss_that_is_no_number_is_an_error(components, tmp_path: Path, validati
     cells.coordinates[3] = np.nan
     checkpoint = tmp_path / "fold.safetensors"
     with pytest.raises(WeightsError, match=r"loss must be finite, got nan in epoch 1\. Lower the learning rate\."):
-        train_network(cells, validation, components, CONFIG, checkpoint=checkpoint, accelerator="cpu")
+        train_network(cells, validation, components, CONFIG, checkpoint=checkpoint, device=CPU)
     assert not checkpoint.exists()
 
 
 def test_checkpoint_of_other_settings_is_refused(components, tmp_path: Path):
     checkpoint = tmp_path / "fold.safetensors"
     config = replace(CONFIG, epochs=1)
-    train_network(_cells(8), NOBODY, components, config, checkpoint=checkpoint, accelerator="cpu")
+    train_network(_cells(8), NOBODY, components, config, checkpoint=checkpoint, device=CPU)
     with pytest.raises(WeightsError, match=r"checkpoint must be of the same settings, got fold\.safetensors of others"):
-        train_network(_cells(8), NOBODY, components, CONFIG, checkpoint=checkpoint, accelerator="cpu")
+        train_network(_cells(8), NOBODY, components, CONFIG, checkpoint=checkpoint, device=CPU)
 
 
 @pytest.mark.parametrize("content", [b"", b"not safetensors"])
@@ -225,7 +230,7 @@ def test_damaged_checkpoint_is_refused(components, tmp_path: Path, content: byte
     checkpoint = tmp_path / "fold.safetensors"
     checkpoint.write_bytes(content)
     with pytest.raises(WeightsError, match=r"checkpoint must be readable, got fold\.safetensors \(.*Remove it"):
-        train_network(_cells(8), NOBODY, components, CONFIG, checkpoint=checkpoint, accelerator="cpu")
+        train_network(_cells(8), NOBODY, components, CONFIG, checkpoint=checkpoint, device=CPU)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from leukospike.classification.invariance import moment_gap, risk_variance, subj
 from leukospike.classification.network import colours_of
 from leukospike.errors import ConfigError, WeightsError
 from leukospike.jobs import Progress, silent
+from leukospike.learning.chance import drawing_from
 from leukospike.side_by_side import one_core_each
 
 _BATCH = 16  # measured, twice as fast as 128: what is computed of so many stays in the cache
@@ -50,8 +51,8 @@ class AppearanceTraining:
         limits |= {"risk_variance": 0, "moment_gap": 0, "shrinkage": 0}
         for name, low in limits.items():
             if not getattr(self, name) >= low:
-                msg = f"AppearanceTraining: {name} must be at least {low:g}, got {getattr(self, name)}. Raise it."
-                raise ConfigError(msg)
+                rule = f"{name} must be at least {low:g}"
+                raise ConfigError(rule, where="AppearanceTraining", got=getattr(self, name), advice="Raise it.")
 
 
 def train_appearance(
@@ -107,39 +108,40 @@ def train_appearance(
     networks: list[AppearanceNetwork] = []
     for number in range(config.networks):
         rng = np.random.default_rng((config.seed, number))
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(rng.integers(2**62)))  # layers and dropout draw from the global generator only
+        chance = drawing_from(torch.Generator().manual_seed(int(rng.integers(2**62))))
+        with chance:
             network = AppearanceNetwork()
-            network.mean, network.spread = mean.clone(), spread.clone()
-            adam = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
-            rate = CosineAnnealingLR(adam, config.epochs * n_steps)
-            for epoch in range(config.epochs):
-                for places in rng.choice(len(odds), (n_steps, config.batch_size), p=odds):
+        network.mean, network.spread = mean.clone(), spread.clone()
+        adam = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+        rate = CosineAnnealingLR(adam, config.epochs * n_steps)
+        for epoch in range(config.epochs):
+            for places in rng.choice(len(odds), (n_steps, config.batch_size), p=odds):
+                with chance:
                     hidden = network.hidden(standardised[places])
-                    logits = network.decision(hidden)
-                    loss = functional.cross_entropy(logits, targets[places], label_smoothing=_SMOOTHING)
-                    if config.risk_variance:
-                        losses = functional.cross_entropy(logits, targets[places], reduction="none")
-                        loss = loss + config.risk_variance * risk_variance(losses, subjects[places])
-                    if config.moment_gap:
-                        loss = loss + config.moment_gap * moment_gap(hidden, labels[places], subjects[places])
-                    adam.zero_grad()
-                    loss.backward()
-                    adam.step()
-                    rate.step()
-                progress("train networks", number * config.epochs + epoch + 1, config.networks * config.epochs)
+                logits = network.decision(hidden)
+                loss = functional.cross_entropy(logits, targets[places], label_smoothing=_SMOOTHING)
+                if config.risk_variance:
+                    losses = functional.cross_entropy(logits, targets[places], reduction="none")
+                    loss = loss + config.risk_variance * risk_variance(losses, subjects[places])
+                if config.moment_gap:
+                    loss = loss + config.moment_gap * moment_gap(hidden, labels[places], subjects[places])
+                adam.zero_grad()
+                loss.backward()
+                adam.step()
+                rate.step()
+            progress("train networks", number * config.epochs + epoch + 1, config.networks * config.epochs)
         if shrunk is not None:
             # Into the first layer, so that the network takes measures that are not shrunk.
             network.first.weight.data = network.first.weight.data @ shrunk
         if not all(bool(torch.isfinite(weight).all()) for weight in network.parameters()):
-            msg = "train_appearance: weights must stay finite, got some that are not. Lower the learning rate."
-            raise WeightsError(msg)
+            rule, got = "weights must stay finite", "some that are not"
+            raise WeightsError(rule, where="train_appearance", got=got, advice="Lower the learning rate.")
         networks.append(network.eval().requires_grad_(requires_grad=False))
     return tuple(networks)
 
 
 def appearances(crops: UInt8[np.ndarray, "n rows columns 3"]) -> Float[np.ndarray, "n appearances"]:
-    """Give what `appearance_of` gives of crops, but for rounding: of each it looks at no more than holds the cell."""
+    """Compute what `appearance_of` does of crops, but for rounding: of each it looks at no more than holds the cell."""
     sides = _sides(crops)
     found = np.empty((len(crops), APPEARANCES), np.float32)
     batches: list[tuple[int, Int64[np.ndarray, " batch"]]] = []
@@ -161,7 +163,7 @@ def appearances(crops: UInt8[np.ndarray, "n rows columns 3"]) -> Float[np.ndarra
 
 
 def _sides(crops: UInt8[np.ndarray, "n rows columns 3"]) -> Int64[np.ndarray, " n"]:
-    """Give the side of the square in the middle of each crop that holds all there is, with black around it.
+    """Return the side of the square in the middle of each crop that holds all there is, with black around it.
 
     It is a multiple of 8 less than the crop's, so that crops of one side can be computed together and rows and columns
     are taken by twos as those of the whole crop; or the crop's own.

@@ -19,6 +19,7 @@ from leukospike.classification.source import Reference
 from leukospike.classification.timm_network import TimmNetwork
 from leukospike.confidence.stored import read_count
 from leukospike.errors import LeukospikeError
+from leukospike.learning.chance import undrawn
 from leukospike.settings import APPEARANCE, CONVOLUTIONAL, TIMM
 from leukospike.storage.weights import read_weights, write_weights, wrong_part
 
@@ -121,7 +122,8 @@ def load_cell_model(path: Path) -> CellModel:
                 name.removeprefix(start): tensor for name, tensor in stored.tensors.items() if name.startswith(start)
             }
             _check_shapes(settings["backbone"], weights)
-            network = _new(settings["backbone"])
+            with undrawn():
+                network = _new(settings["backbone"])
             network.load_state_dict(weights)
             _check(network)
             networks.append(network.eval().requires_grad_(requires_grad=False))

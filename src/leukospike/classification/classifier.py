@@ -35,6 +35,7 @@ from leukospike.confidence import (
 )
 from leukospike.confidence.stored import read_count, read_number
 from leukospike.errors import WeightsError
+from leukospike.learning.chance import undrawn
 from leukospike.storage.weights import check_settings, read_weights, write_weights, wrong_part
 
 EVEN = 0.5
@@ -186,7 +187,8 @@ def load_classifier(path: Path) -> Classifier:
         read_count(where, settings, "networks", 1, _MOST_NETWORKS)
         networks: list[AppearanceNetwork] = []
         for number in range(settings["networks"]):
-            network = AppearanceNetwork()
+            with undrawn():
+                network = AppearanceNetwork()
             start = f"network.{number}."
             own = {
                 name.removeprefix(start): tensor for name, tensor in stored.tensors.items() if name.startswith(start)

@@ -16,6 +16,7 @@ from leukospike.classification.timm_network import TimmNetwork
 from leukospike.errors import ConfigError, WeightsError
 from leukospike.jobs import Progress, silent
 from leukospike.learning.averaging import running_mean
+from leukospike.learning.chance import drawing_from
 from leukospike.learning.history import EpochRecord
 from leukospike.storage.checkpoints import read_checkpoint, write_checkpoint
 
@@ -54,8 +55,8 @@ class ClassifierTraining:
         limits = {"epochs": 1, "batch_size": 2, "learning_rate": 1e-12, "seed": 0, "augmentation": 0}
         for name, low in limits.items():
             if not getattr(self, name) >= low:
-                msg = f"ClassifierTraining: {name} must be at least {low:g}, got {getattr(self, name)}. Raise it."
-                raise ConfigError(msg)
+                rule = f"{name} must be at least {low:g}"
+                raise ConfigError(rule, where="ClassifierTraining", got=getattr(self, name), advice="Raise it.")
 
 
 @dataclass(frozen=True)
@@ -105,13 +106,12 @@ def train_classifier(
         If the loss is no longer finite, or `checkpoint` is of other settings.
     """
     cells.require_both_classes("train_classifier")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)  # layers and dropout draw from the global generator only
-        resumed = checkpoint is not None and checkpoint.exists()
+    resumed = checkpoint is not None and checkpoint.exists()
+    with drawing_from(torch.Generator().manual_seed(config.seed)):
         network = _new(config, pretrained=config.pretrained and not resumed)
-        if start is not None:
-            network.load_state_dict(start.state_dict())
-        return _trained(network, cells, config, checkpoint, progress)
+    if start is not None:
+        network.load_state_dict(start.state_dict())
+    return _trained(network, cells, config, checkpoint, progress)
 
 
 def _trained(
@@ -140,7 +140,7 @@ def _trained(
         # By seed and epoch alone, so that a resumed training sees the same cells.
         rng = np.random.default_rng((config.seed, epoch))
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        torch.manual_seed(int(rng.integers(2**62)))
+        left_out = torch.Generator(device).manual_seed(int(rng.integers(2**62)))
         network.train()
         losses, right = 0.0, 0
         for step in range(n_steps):
@@ -149,7 +149,7 @@ def _trained(
             places = rng.choice(len(odds), config.batch_size, p=odds)
             colours = colours_of(torch.from_numpy(cells.crops[np.sort(places)]))
             colours = augmented(colours, strength=config.augmentation, generator=generator).to(device)
-            with torch.autocast(device.type, dtype=torch.bfloat16):
+            with torch.autocast(device.type, dtype=torch.bfloat16), drawing_from(left_out):
                 logits = network(colours)
             labels = torch.from_numpy(cells.labels[np.sort(places)]).to(device)
             loss = functional.cross_entropy(logits.float(), labels, label_smoothing=_SMOOTHING)
@@ -161,8 +161,8 @@ def _trained(
             right += int((logits.argmax(1) == labels).sum())
             progress("train", epoch * n_steps + step + 1, total)
         if not math.isfinite(losses):
-            msg = f"train_classifier: loss must be finite, got {losses} in epoch {epoch + 1}. Lower the learning rate."
-            raise WeightsError(msg)
+            rule, got = "loss must be finite", f"{losses} in epoch {epoch + 1}"
+            raise WeightsError(rule, where="train_classifier", got=got, advice="Lower the learning rate.")
         history.append(_record(epoch + 1, losses / n_steps, right / (n_steps * config.batch_size), config, n_steps))
         if checkpoint is not None:
             state = {"config": asdict(config), "history": [asdict(record) for record in history]}
@@ -187,5 +187,5 @@ def _record(epoch: int, loss: float, accuracy: float, config: ClassifierTraining
 
 
 def _rate(step: int, total: int) -> float:
-    """Give the learning rate at a step, in the highest."""
+    """Compute the learning rate at a step, as a share of the highest."""
     return min((step + 1) / min(_RISING, max(total / 10, 1)), 1) * 0.5 * (1 + math.cos(math.pi * step / total))

@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from leukospike.images.framing import Framing
 from leukospike.images.reading import MIN_SIDE, PLAUSIBLE_UM_PER_PX
+from leukospike.learning.chance import undrawn
 from leukospike.original.components import FittedComponents
 from leukospike.original.network import ResidualNetwork
 from leukospike.original.preprocessing import BLUR_KERNELS, Normalisation
@@ -122,7 +123,8 @@ def load_model(path: Path) -> FittedModel:
     settings, tensors = stored.settings, stored.tensors
     try:
         _check_settings(settings)
-        network = ResidualNetwork(image_size=settings["image_size"], hidden_units=settings["hidden_units"])
+        with undrawn():
+            network = ResidualNetwork(image_size=settings["image_size"], hidden_units=settings["hidden_units"])
         network.load_state_dict(
             {name.removeprefix("network."): tensor for name, tensor in tensors.items() if name.startswith("network.")}
         )

@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from leukospike.errors import ConfigError
+from leukospike.learning.chance import undrawn
 from leukospike.settings import SMALLEST_SIZE_PX
 
 STAGES = (((32, 32, 64), 1), ((64, 64, 128), 2), ((64, 64, 256), 2))
@@ -97,27 +98,28 @@ class ResidualNetwork(nn.Module):
         if in_channels not in (1, 3):
             msg = f"ResidualNetwork: in_channels must be 1 or 3, got {in_channels}. Use grey or RGB images."
             raise ConfigError(msg)
-        self.stem = nn.Sequential(
-            nn.Conv2d(in_channels, 64, 7, stride=2, padding=3, bias=False),
-            nn.BatchNorm2d(64),
-            nn.ReLU(inplace=True),
-            nn.MaxPool2d(3, stride=2),
-        )
-        blocks: list[nn.Module] = []
-        width, side = 64, (image_size + 1) // 2
-        side = (side - 3) // 2 + 1
-        for channels, stride in STAGES:
-            blocks.append(ResidualBlock(width, channels, stride=stride))
-            width = channels[-1]
-            blocks += [ResidualBlock(width, channels, stride=None) for _ in range(2)]
-            side = (side - 1) // stride + 1
-        self.stages = nn.Sequential(*blocks)
-        features = width * (side // 2) ** 2
-        hidden: list[nn.Module] = []
-        if hidden_units is not None:
-            hidden = [nn.Linear(features, hidden_units), nn.ReLU(inplace=True)]
-            features = hidden_units
-        self.head = nn.Sequential(nn.AvgPool2d(2), nn.Flatten(), *hidden, nn.Linear(features, 2))
+        with undrawn():  # torch's own first weights are replaced
+            self.stem = nn.Sequential(
+                nn.Conv2d(in_channels, 64, 7, stride=2, padding=3, bias=False),
+                nn.BatchNorm2d(64),
+                nn.ReLU(inplace=True),
+                nn.MaxPool2d(3, stride=2),
+            )
+            blocks: list[nn.Module] = []
+            width, side = 64, (image_size + 1) // 2
+            side = (side - 3) // 2 + 1
+            for channels, stride in STAGES:
+                blocks.append(ResidualBlock(width, channels, stride=stride))
+                width = channels[-1]
+                blocks += [ResidualBlock(width, channels, stride=None) for _ in range(2)]
+                side = (side - 1) // stride + 1
+            self.stages = nn.Sequential(*blocks)
+            features = width * (side // 2) ** 2
+            hidden: list[nn.Module] = []
+            if hidden_units is not None:
+                hidden = [nn.Linear(features, hidden_units), nn.ReLU(inplace=True)]
+                features = hidden_units
+            self.head = nn.Sequential(nn.AvgPool2d(2), nn.Flatten(), *hidden, nn.Linear(features, 2))
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
                 nn.init.xavier_uniform_(module.weight, generator=generator)

@@ -1,25 +1,24 @@
 """Fit one network on one fold: Adam, cross-entropy, a learning rate that falls when validation stops improving."""
 
-import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from lightning import LightningModule, Trainer
 from torch import Tensor
 from torch.nn import functional
-from torch.utils.data import DataLoader, IterableDataset
-from torchmetrics.classification import BinaryAccuracy, BinaryAUROC
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torchmetrics.functional.classification import binary_auroc
 
 from leukospike.errors import ConfigError, WeightsError
 from leukospike.jobs import Progress, silent
 from leukospike.learning.history import EpochRecord
 from leukospike.original.components import FittedComponents
 from leukospike.original.network import ResidualNetwork
-from leukospike.storage.checkpoints import Checkpoint, read_checkpoint, write_checkpoint
+from leukospike.storage.checkpoints import read_checkpoint, write_checkpoint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +40,8 @@ class TrainingConfig:
         for name, low in (("epochs", 1), ("batch_size", 2), ("learning_rate", 1e-12), ("hidden_units", 1), ("seed", 0)):
             value = getattr(self, name)
             if value is not None and not value >= low:
-                msg = f"TrainingConfig: {name} must be at least {low:g}, got {value}. Change it."
-                raise ConfigError(msg)
+                rule = f"{name} must be at least {low:g}"
+                raise ConfigError(rule, where="TrainingConfig", got=value, advice="Change it.")
 
 
 PLATEAU_EPOCHS = 5
@@ -75,7 +74,7 @@ def train_network(
     *,
     checkpoint: Path | None = None,
     progress: Progress = silent,
-    accelerator: str = "auto",
+    device: torch.device | None = None,
 ) -> Training:
     """Train a network on images rebuilt from their components.
 
@@ -92,8 +91,8 @@ def train_network(
         with the same weights as without the interruption.
     progress : Progress
         Told after each batch.
-    accelerator : str
-        Lightning's name of the device: "auto", "cpu", "gpu".
+    device : torch.device or None
+        Where to train; None: on a GPU where there is one.
 
     Returns
     -------
@@ -105,175 +104,144 @@ def train_network(
     WeightsError
         If the loss is no longer finite, or `checkpoint` does not fit this training.
     """
-    side = round(len(components.mean) ** 0.5)
-    generator = torch.Generator().manual_seed(config.seed)
-    network = ResidualNetwork(image_size=side, hidden_units=config.hidden_units, generator=generator)
-    module = _Classifier(network, train, validation, components, config, checkpoint, progress)
-    remaining = config.epochs - len(module.history)
-    if remaining > 0:
-        trainer = Trainer(
-            accelerator=accelerator,
-            devices=1,
-            max_epochs=remaining,
-            num_sanity_val_steps=0,
-            reload_dataloaders_every_n_epochs=1,
-            limit_val_batches=0 if len(validation.labels) == 0 else None,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
-        on_interrupt = signal.getsignal(signal.SIGINT)
-        try:
-            trainer.fit(module)
-        except SystemExit as stop:
-            # Lightning turns an interruption into an exit, and then is deaf to the next.
-            signal.signal(signal.SIGINT, on_interrupt or signal.SIG_DFL)
-            raise KeyboardInterrupt from stop
-    return Training(network.cpu().eval(), tuple(module.history))
+    if device is None:
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    state = _State.begun(config, components, checkpoint, device)
+    n_batches = -(-len(train.labels) // config.batch_size)
+
+    def told(batch: int) -> None:
+        progress("train", len(state.history) * n_batches + batch, config.epochs * n_batches)
+
+    while (epoch := len(state.history)) < config.epochs:
+        # By seed and epoch alone, so that a resumed run sees the same order.
+        order = np.random.default_rng((config.seed, epoch)).permutation(len(train.labels))
+        loss, accuracy = _learn(state, _batches(train, components, order, config.batch_size, device), told)
+        if not np.isfinite(loss):
+            rule, got = "loss must be finite", f"{loss} in epoch {epoch + 1}"
+            raise WeightsError(rule, where="train_network", got=got, advice="Lower the learning rate.")
+        in_order = np.arange(len(validation.labels))
+        val = _validate(state.network, _batches(validation, components, in_order, config.batch_size, device))
+        rate = state.adam.param_groups[0]["lr"]
+        state.history.append(EpochRecord(epoch + 1, loss, accuracy, val.loss, val.accuracy, val.auc, rate))
+        if val.accuracy is not None:
+            state.plateau.step(val.accuracy)
+        if checkpoint is not None:
+            state.keep(checkpoint, config)
+    return Training(state.network.cpu().eval(), tuple(state.history))
 
 
-class _Batches(IterableDataset[tuple[Tensor, Tensor]]):
-    """Rebuilt images with their labels, batch by batch, in a given order."""
+@dataclass(frozen=True)
+class _State:
+    """What a training changes, and what it goes on from after an interruption."""
 
-    def __init__(self, cells: ProjectedCells, components: FittedComponents, order: np.ndarray, size: int) -> None:
-        self._cells, self._components, self._order, self._size = cells, components, order, size
+    network: ResidualNetwork
+    adam: torch.optim.Adam
+    plateau: ReduceLROnPlateau
+    history: list[EpochRecord]
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for first in range(0, len(self._order), self._size):
-            places = self._order[first : first + self._size]
-            images = self._components.reconstruct(self._cells.coordinates[places])
-            yield torch.from_numpy(images[:, None]), torch.from_numpy(self._cells.labels[places])
-
-
-class _Classifier(LightningModule):
-    """What Lightning needs to know of a training, and its state between epochs."""
-
-    def __init__(
-        self,
-        network: ResidualNetwork,
-        train: ProjectedCells,
-        validation: ProjectedCells,
-        components: FittedComponents,
-        config: TrainingConfig,
-        checkpoint: Path | None,
-        progress: Progress,
-    ) -> None:
-        super().__init__()
-        self.network = network
-        self._cells, self._validation, self._components = train, validation, components
-        self._config, self._checkpoint, self._progress = config, checkpoint, progress
-        self.history: list[EpochRecord] = []
-        self._resumed: Checkpoint | None = None
-        self._train_accuracy, self._val_accuracy, self._val_auc = BinaryAccuracy(), BinaryAccuracy(), BinaryAUROC()
-        self._train_loss, self._val_loss = 0.0, 0.0
-        if checkpoint is not None and checkpoint.exists():
-            self._restore(checkpoint)
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Make the optimiser and the schedule, in the state of the checkpoint if there is one."""
-        self._adam = torch.optim.Adam(self.network.parameters(), lr=self._config.learning_rate)
-        self._plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
-            self._adam,
+    @classmethod
+    def begun(
+        cls, config: TrainingConfig, components: FittedComponents, checkpoint: Path | None, device: torch.device
+    ) -> "_State":
+        """Return the state at the start, or that of the checkpoint if there is one."""
+        network = ResidualNetwork(
+            image_size=round(len(components.mean) ** 0.5),
+            hidden_units=config.hidden_units,
+            generator=torch.Generator().manual_seed(config.seed),
+        ).to(device)
+        adam = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
+        plateau = ReduceLROnPlateau(
+            adam,
             mode="max",
             factor=PLATEAU_FACTOR,
             patience=PLATEAU_EPOCHS - 1,  # of these torch takes no notice; it acts after one more
             min_lr=SMALLEST_LEARNING_RATE,
         )
-        if self._resumed is not None:
-            self._resumed.restore_moments(self._adam)
-            plateau = self._resumed.state["plateau"]
-            for group in self._adam.param_groups:
-                group["lr"] = plateau["lr"]
-            self._plateau.best = plateau["best"]
-            self._plateau.num_bad_epochs = int(plateau["num_bad_epochs"])
-        return self._adam
+        if checkpoint is None or not checkpoint.exists():
+            return cls(network, adam, plateau, [])
+        kept = read_checkpoint(checkpoint, asdict(config), where="train_network")
+        try:
+            network.load_state_dict(kept.weights("network"))
+        except RuntimeError as error:
+            rule, got = "checkpoint must be of the same size of image", f"{checkpoint.name} of another"
+            raise WeightsError(rule, where="train_network", got=got, advice="Remove it.") from error
+        kept.restore_moments(adam)
+        for group in adam.param_groups:
+            group["lr"] = kept.state["plateau"]["lr"]
+        plateau.best = kept.state["plateau"]["best"]
+        plateau.num_bad_epochs = int(kept.state["plateau"]["num_bad_epochs"])
+        return cls(network, adam, plateau, [EpochRecord(**record) for record in kept.state["history"]])
 
-    def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
-        """Shuffle anew for each epoch, by seed and epoch alone, so that a resumed run sees the same order."""
-        epoch = len(self.history)
-        order = np.random.default_rng((self._config.seed, epoch)).permutation(len(self._cells.labels))
-        return self._loader(self._cells, order)
-
-    def val_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
-        """Give the validation images in their order."""
-        return self._loader(self._validation, np.arange(len(self._validation.labels)))
-
-    def _loader(self, cells: ProjectedCells, order: np.ndarray) -> DataLoader[tuple[Tensor, Tensor]]:
-        """Wrap batches for Lightning; they come ready made, so that there is nothing to collate."""
-        return DataLoader(_Batches(cells, self._components, order, self._config.batch_size), batch_size=None)
-
-    def on_train_epoch_start(self) -> None:
-        """Forget the last epoch's sums."""
-        self._train_loss, self._val_loss = 0.0, 0.0
-        for metric in (self._train_accuracy, self._val_accuracy, self._val_auc):
-            metric.reset()
-
-    def training_step(self, batch: list[Tensor], index: int) -> Tensor:
-        """Give the loss of one batch."""
-        images, labels = batch
-        logits = self.network(images)
-        loss = functional.cross_entropy(logits, labels)
-        self._train_loss += float(loss.detach()) * len(labels)
-        self._train_accuracy.update(logits.detach().argmax(1), labels)
-        n_batches = -(-len(self._cells.labels) // self._config.batch_size)
-        epoch = len(self.history)
-        self._progress("train", epoch * n_batches + index + 1, self._config.epochs * n_batches)
-        return loss
-
-    def validation_step(self, batch: list[Tensor]) -> None:
-        """Add one batch to the validation figures."""
-        images, labels = batch
-        logits = self.network(images)
-        self._val_loss += float(functional.cross_entropy(logits, labels)) * len(labels)
-        self._val_accuracy.update(logits.argmax(1), labels)
-        self._val_auc.update(logits.softmax(1)[:, 1], labels)
-
-    def on_train_epoch_end(self) -> None:
-        """Note the epoch, let the learning rate follow, and keep the state."""
-        n_validation = len(self._validation.labels)
-        both_classes = len(np.unique(self._validation.labels)) == 2
-        record = EpochRecord(
-            epoch=len(self.history) + 1,
-            train_loss=self._train_loss / len(self._cells.labels),
-            train_accuracy=float(self._train_accuracy.compute()),
-            val_loss=self._val_loss / n_validation if n_validation else None,
-            val_accuracy=float(self._val_accuracy.compute()) if n_validation else None,
-            val_auc=float(self._val_auc.compute()) if both_classes else None,
-            learning_rate=self._adam.param_groups[0]["lr"],
-        )
-        if not np.isfinite(record.train_loss):
-            msg = (
-                f"train_network: loss must be finite, got {record.train_loss} in epoch {record.epoch}."
-                " Lower the learning rate."
-            )
-            raise WeightsError(msg)
-        self.history.append(record)
-        if record.val_accuracy is not None:
-            self._plateau.step(record.val_accuracy)
-        if self._checkpoint is not None:
-            self._keep(self._checkpoint)
-
-    def _keep(self, path: Path) -> None:
+    def keep(self, path: Path, config: TrainingConfig) -> None:
         """Write weights, Adam's moments, the schedule and the history to one file."""
         state = {
-            "config": asdict(self._config),
+            "config": asdict(config),
             "history": [asdict(record) for record in self.history],
             "plateau": {
-                "lr": self._adam.param_groups[0]["lr"],
-                "best": float(self._plateau.best),
-                "num_bad_epochs": self._plateau.num_bad_epochs,
+                "lr": self.adam.param_groups[0]["lr"],
+                "best": float(self.plateau.best),
+                "num_bad_epochs": self.plateau.num_bad_epochs,
             },
         }
-        write_checkpoint(path, {"network": self.network}, self._adam, state)
+        write_checkpoint(path, {"network": self.network}, self.adam, state)
 
-    def _restore(self, path: Path) -> None:
-        """Take up the state that `_keep` wrote."""
-        kept = read_checkpoint(path, asdict(self._config), where="train_network")
-        try:
-            self.network.load_state_dict(kept.weights("network"))
-        except RuntimeError as error:
-            msg = f"train_network: checkpoint must be of the same size of image, got {path.name} of another. Remove it."
-            raise WeightsError(msg) from error
-        self._resumed = kept
-        self.history = [EpochRecord(**record) for record in kept.state["history"]]
+
+class _Validation(NamedTuple):
+    """Figures on the validation cells; None where there are none, or one class only."""
+
+    loss: float | None
+    accuracy: float | None
+    auc: float | None
+
+
+def _batches(
+    cells: ProjectedCells, components: FittedComponents, order: np.ndarray, size: int, device: torch.device
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield rebuilt images with their labels, batch by batch, in a given order."""
+    for first in range(0, len(order), size):
+        places = order[first : first + size]
+        images = components.reconstruct(cells.coordinates[places])
+        yield torch.from_numpy(images[:, None]).to(device), torch.from_numpy(cells.labels[places]).to(device)
+
+
+def _learn(state: _State, batches: Iterator[tuple[Tensor, Tensor]], told: Callable[[int], None]) -> tuple[float, float]:
+    """Move the weights by each batch in turn; return the mean loss and the accuracy while they moved."""
+    state.network.train()
+    total, right, n = 0.0, 0, 0
+    for number, (images, labels) in enumerate(batches, start=1):
+        logits = state.network(images)
+        loss = functional.cross_entropy(logits, labels)
+        state.adam.zero_grad()
+        loss.backward()
+        state.adam.step()
+        total += float(loss.detach()) * len(labels)
+        right += int((logits.detach().argmax(1) == labels).sum())
+        n += len(labels)
+        told(number)
+    return total / n, _share(right, n)
+
+
+@torch.inference_mode()
+def _validate(network: ResidualNetwork, batches: Iterator[tuple[Tensor, Tensor]]) -> _Validation:
+    """Measure the network on cells that it does not learn from."""
+    network.eval()
+    total, right = 0.0, 0
+    probabilities: list[Tensor] = []
+    truths: list[Tensor] = []
+    for images, labels in batches:
+        logits = network(images)
+        total += float(functional.cross_entropy(logits, labels)) * len(labels)
+        right += int((logits.argmax(1) == labels).sum())
+        probabilities.append(logits.softmax(1)[:, 1])
+        truths.append(labels)
+    if not truths:
+        return _Validation(None, None, None)
+    labels = torch.cat(truths)
+    both = len(labels.unique()) == 2
+    auc = float(binary_auroc(torch.cat(probabilities), labels)) if both else None
+    return _Validation(total / len(labels), _share(right, len(labels)), auc)
+
+
+def _share(right: int, n: int) -> float:
+    """Return a share as a float32 has it, which is what histories have always held."""
+    return float(np.float32(right) / np.float32(n))

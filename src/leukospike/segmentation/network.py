@@ -25,6 +25,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
 
+from leukospike.learning.chance import undrawn
 from leukospike.segmentation.input_spikes import INPUTS
 from leukospike.segmentation.windows import Window, laid
 from leukospike.storage.weights import fill, write_weights
@@ -234,8 +235,9 @@ class SpikingSegmenter(nn.Module):
         return window.doubled().of(potentials, above.doubled())
 
     def fold(self) -> "SpikingSegmenter":
-        """Give the same network without batch norm, ready for use: each norm folded into weights and current."""
-        folded = SpikingSegmenter(folded=True)
+        """Return the same network without batch norm, ready for use: each norm folded into weights and current."""
+        with undrawn():
+            folded = SpikingSegmenter(folded=True)
         layers = dict(self.named_modules())
         for name, layer in folded.named_modules():
             if isinstance(layer, SpikingLayer):
@@ -305,7 +307,8 @@ def load_segmenter(path: Path) -> SpikingSegmenter:
         If the file is missing, not safetensors, of another network or other settings, or holds a value that is not
         float32 or not finite.
     """
-    network = SpikingSegmenter(folded=True)
+    with undrawn():
+        network = SpikingSegmenter(folded=True)
     fill(network, path, _SETTINGS, where="load_segmenter", give="Install the package again.", use="Train a segmenter.")
     network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     return network.eval().requires_grad_(requires_grad=False)
@@ -313,6 +316,6 @@ def load_segmenter(path: Path) -> SpikingSegmenter:
 
 @cache
 def default_segmenter() -> SpikingSegmenter:
-    """Give the network whose weights are part of the package."""
+    """Return the network whose weights are part of the package."""
     with resources.as_file(resources.files("leukospike") / "segmentation" / "segmenter.safetensors") as path:
         return load_segmenter(path)

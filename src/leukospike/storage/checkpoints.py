@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from leukospike.errors import WeightsError
-from leukospike.storage.files import written_whole
+from leukospike.storage.weights import read_tensors, write_tensors
+
+_STATE = "state"  # name in the header
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,12 @@ class Checkpoint:
     tensors: dict[str, Tensor]
 
     def weights(self, name: str) -> dict[str, Tensor]:
-        """Give the state of one of the networks."""
+        """Return the state of one of the networks."""
         start = f"{name}."
         return {key.removeprefix(start): tensor for key, tensor in self.tensors.items() if key.startswith(start)}
 
     def restore_moments(self, adam: torch.optim.Optimizer) -> None:
-        """Give an optimiser its moments again, in the memory order that they had: in another they round otherwise."""
+        """Set an optimiser's moments again, in the memory order that they had: in another they round otherwise."""
         for index, parameter in enumerate(_parameters(adam)):
             adam.state[parameter] = {
                 name: tensor
@@ -61,10 +61,7 @@ def write_checkpoint(
     }
     for index, parameter in enumerate(_parameters(adam)):
         tensors |= {f"adam.{index}.{name}": tensor for name, tensor in adam.state[parameter].items()}
-    kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with written_whole(path) as part:
-        # Not with save_file, whose error for a full disk is not the system's.
-        part.write_bytes(save(kept, metadata={"state": json.dumps(dict(state))}))
+    write_tensors(path, tensors, {_STATE: state})
 
 
 def read_checkpoint(path: Path, config: Mapping[str, Any], *, where: str) -> Checkpoint:
@@ -76,7 +73,7 @@ def read_checkpoint(path: Path, config: Mapping[str, Any], *, where: str) -> Che
     config : mapping of str to what JSON can say
         The settings of the training that is to go on.
     where : str
-        Who asks; messages begin with it.
+        Who asks, for errors.
 
     Raises
     ------
@@ -84,20 +81,18 @@ def read_checkpoint(path: Path, config: Mapping[str, Any], *, where: str) -> Che
         If the file cannot be read, or is of other settings.
     """
     try:
-        with safe_open(path, framework="pt") as file:
-            state = json.loads(file.metadata()["state"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-        before = state["config"]
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
-        msg = f"{where}: checkpoint must be readable, got {path.name} ({error}). Remove it to train this fold anew."
-        raise WeightsError(msg) from error
+        stored = read_tensors(path, _STATE)
+        before = stored.settings["config"]
+    except (KeyError, TypeError, ValueError) as error:
+        rule, got = "checkpoint must be readable", f"{path.name} ({error})"
+        raise WeightsError(rule, where=where, got=got, advice="Remove it to train this fold anew.") from error
     if before != json.loads(json.dumps(dict(config))):
-        msg = f"{where}: checkpoint must be of the same settings, got {path.name} of others. Remove it."
-        raise WeightsError(msg)
-    return Checkpoint(state, tensors)
+        rule, got = "checkpoint must be of the same settings", f"{path.name} of others"
+        raise WeightsError(rule, where=where, got=got, advice="Remove it.")
+    return Checkpoint(stored.settings, stored.tensors)
 
 
 def _parameters(adam: torch.optim.Optimizer) -> list[Tensor]:
-    """Give the parameters, in their order."""
+    """Return the parameters, in their order."""
     [group] = adam.param_groups
     return group["params"]

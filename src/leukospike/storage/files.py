@@ -6,8 +6,8 @@ the same folder next removes it, unless a living process holds the folder's lock
 
 import os
 import re
+import secrets
 import shutil
-import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -27,7 +27,7 @@ _OWN_PART = re.compile(r"\.part(-.*-[a-z0-9_]{8}(\.[^.]*)?)?", re.DOTALL)  # nob
 
 @contextmanager
 def written_whole(path: Path) -> Generator[Path]:
-    """Give a temporary path in the same folder, and rename it to `path` when the block ends without an error.
+    """Yield a temporary path in the same folder, and rename it to `path` when the block ends without an error.
 
     Parameters
     ----------
@@ -41,19 +41,24 @@ def written_whole(path: Path) -> Generator[Path]:
         it is removed and `path` is as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{_PART}-{path.stem[:40]}-", suffix=path.suffix)
-    os.close(handle)
-    part = Path(name)
+    part = new_part(path)
     try:
         yield part
-        # mkstemp makes files private; a result should be as readable as any other file the user makes.
-        umask = os.umask(0)
-        os.umask(umask)
-        part.chmod(0o666 & ~umask)
         part.replace(path)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def new_part(path: Path) -> Path:
+    """Make the empty temporary file for `path`, as readable as any other file that the user makes."""
+    while True:
+        part = path.with_name(f"{_PART}-{path.stem[:40]}-{secrets.token_hex(4)}{path.suffix}")
+        # Not by tempfile, which makes files private: to undo that one must know the umask, and to read that, the whole
+        # process has to be without one for a moment.
+        with suppress(FileExistsError):
+            os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666))
+            return part
 
 
 def write_text(path: Path, text: str) -> None:
@@ -78,8 +83,8 @@ def new_folder(path: Path, *, where: str) -> Path:
         If `path` is a file, or a folder that holds something: results are never written over.
     """
     if path.exists() and not (path.is_dir() and all(_is_own(entry) for entry in path.iterdir())):
-        msg = f"{where}: output folder must be new or empty, got {path}. Choose another name or remove it."
-        raise RunError(msg)
+        rule = "output folder must be new or empty"
+        raise RunError(rule, where=where, got=path, advice="Choose another name or remove it.")
     path.mkdir(parents=True, exist_ok=True)
     return path
 
@@ -98,7 +103,7 @@ def locked(path: Path, *, where: str) -> Generator[None]:
     path : Path
         An existing folder.
     where : str
-        Who asks; the message begins with it.
+        Who asks, for the error.
 
     Raises
     ------
@@ -109,11 +114,8 @@ def locked(path: Path, *, where: str) -> Generator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
-        msg = (
-            f"{where}: output folder must not be in use, got {path}, which a running program writes to."
-            " Wait for it, or choose another name."
-        )
-        raise RunError(msg) from error
+        rule, got = "output folder must not be in use", f"{path}, which a running program writes to"
+        raise RunError(rule, where=where, got=got, advice="Wait for it, or choose another name.") from error
     try:
         yield
     finally:
@@ -134,14 +136,14 @@ def remove_leftovers(path: Path) -> None:
 
 @contextmanager
 def whole_folder(path: Path, *, where: str) -> Generator[Path]:
-    """Give a hidden folder in the new folder `path`, and move its content up when the block ends without an error.
+    """Yield a hidden folder in the new folder `path`, and move its content up when the block ends without an error.
 
     Parameters
     ----------
     path : Path
         The output folder, new or empty but for what a killed process left there, which is removed.
     where : str
-        Who asks; the message begins with it.
+        Who asks, for the error.
 
     Yields
     ------

@@ -1,10 +1,13 @@
-"""Weights in safetensors files whose header holds the settings as JSON: written whole, checked when read, no pickle."""
+"""Weights in safetensors files whose header holds the settings as JSON: written whole, checked when read, no pickle.
+
+`write_tensors` and `read_tensors` are the one way to such a file, for checkpoints as well.
+"""
 
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -14,6 +17,7 @@ from torch import Tensor, nn
 from leukospike.errors import WeightsError
 from leukospike.storage.files import written_whole
 
+_SETTINGS = "leukospike"  # name in the header
 _COUNTER = "num_batches_tracked"  # of a batch norm, an int64; other types are of other programs
 
 
@@ -37,10 +41,40 @@ def write_weights(path: Path, tensors: Mapping[str, Tensor], settings: Mapping[s
     settings : mapping of str to what JSON can say
         With the key "format", by which `read_weights` knows the file.
     """
+    write_tensors(path, tensors, {_SETTINGS: settings})
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write tensors, and what a header says by name, to `path`, whole or not at all."""
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with written_whole(path) as part:
         # Not with save_file, whose error for a full disk is not the system's.
-        part.write_bytes(save(contiguous, metadata={"leukospike": json.dumps(dict(settings))}))
+        part.write_bytes(save(contiguous, metadata={name: json.dumps(dict(said)) for name, said in header.items()}))
+
+
+def read_tensors(path: Path, name: str) -> StoredWeights:
+    """Read all tensors of a file, and what its header says under a name; an empty dict where it says nothing.
+
+    Raises
+    ------
+    ValueError
+        If the file is not a readable safetensors file, or its header no JSON object.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+            return StoredWeights(_said(file.metadata(), name), tensors)
+    except (SafetensorError, OSError, RecursionError) as error:  # the last for a header nested too deep
+        raise ValueError(error) from error
+
+
+def _said(metadata: Mapping[str, str] | None, name: str) -> dict[str, Any]:
+    """Read what a header says under a name."""
+    said = json.loads((metadata or {}).get(name, "{}"))
+    if not isinstance(said, dict):
+        msg = f"a header of type {type(said).__name__}"
+        raise TypeError(msg)
+    return cast("dict[str, Any]", said)
 
 
 def read_weights(
@@ -61,7 +95,7 @@ def read_weights(
     form : str
         The "format" that it must be of.
     where : str
-        Who asks; messages begin with it.
+        Who asks, for errors.
     give, use : str
         What to do next where there is no file, and where it is of another form: a sentence each.
     kinds : collection of torch.dtype
@@ -78,45 +112,36 @@ def read_weights(
         If the file is missing, not safetensors, of another form, or holds a value of another type or not finite.
     """
     if not path.is_file():
-        msg = f"{where}: weights must be a file, got {path}. {give}"
-        raise WeightsError(msg)
+        rule = "weights must be a file"
+        raise WeightsError(rule, where=where, got=path, advice=give)
     try:
-        with safe_open(path, framework="pt") as file:
-            settings = json.loads((file.metadata() or {}).get("leukospike", "{}"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except (SafetensorError, OSError, ValueError, RecursionError) as error:  # the last for a header nested too deep
-        msg = (
-            f"{where}: weights must be a readable safetensors file, got {path.name} ({error}). Copy or train it again."
-        )
-        raise WeightsError(msg) from error
-    written_as = settings.get("format") if isinstance(settings, dict) else None
-    if written_as != form:
-        msg = f"{where}: weights must be of the form {form}, got {written_as} in {path.name}. {use}"
-        raise WeightsError(msg)
-    for name, tensor in tensors.items():
+        stored = read_tensors(path, _SETTINGS)
+    except (ValueError, TypeError) as error:
+        rule, got = "weights must be a readable safetensors file", f"{path.name} ({error})"
+        raise WeightsError(rule, where=where, got=got, advice="Copy or train it again.") from error
+    if (written_as := stored.settings.get("format")) != form:
+        rule = f"weights must be of the form {form}"
+        raise WeightsError(rule, where=where, got=f"{written_as} in {path.name}", advice=use)
+    for name, tensor in stored.tensors.items():
         counts = name.endswith(_COUNTER) and tensor.dtype == torch.int64
         if tensor.dtype not in kinds and not counts:
-            kind, allowed = _name(tensor.dtype), " or ".join(map(_name, kinds))
-            msg = (
-                f"{where}: weights must be {allowed}, got {kind} in {name} of {path.name}."
-                " Use them as they were written."
-            )
-            raise WeightsError(msg)
-    broken = [name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]
+            rule = f"weights must be {' or '.join(map(_name, kinds))}"
+            got = f"{_name(tensor.dtype)} in {name} of {path.name}"
+            raise WeightsError(rule, where=where, got=got, advice="Use them as they were written.")
+    broken = [name for name, tensor in stored.tensors.items() if not bool(torch.isfinite(tensor).all())]
     if broken:
-        msg = f"{where}: weights must be finite, got NaN or infinity in {broken[0]} of {path.name}. Train again."
-        raise WeightsError(msg)
-    return StoredWeights(settings, tensors)
+        rule, got = "weights must be finite", f"NaN or infinity in {broken[0]} of {path.name}"
+        raise WeightsError(rule, where=where, got=got, advice="Train again.")
+    return stored
 
 
 def form_of(path: Path) -> str | None:
-    """Give the "format" of a weights file; None if it cannot be told, which `read_weights` will explain."""
+    """Return the "format" of a weights file; None if it cannot be told, which `read_weights` will explain."""
     try:
         with safe_open(path, framework="pt") as file:
-            settings = json.loads((file.metadata() or {}).get("leukospike", "{}"))
-    except (SafetensorError, OSError, ValueError, RecursionError):
+            form = _said(file.metadata(), _SETTINGS).get("format")
+    except (SafetensorError, OSError, ValueError, TypeError, RecursionError):
         return None
-    form = settings.get("format") if isinstance(settings, dict) else None
     return form if isinstance(form, str) else None
 
 
@@ -177,8 +202,7 @@ def fill(network: nn.Module, path: Path, settings: Mapping[str, Any], *, where: 
 
 
 def wrong_part(where: str, path: Path, error: Exception) -> WeightsError:
-    """Give the error for a file whose parts are missing or do not fit each other."""
+    """Return the error for a file whose parts are missing or do not fit each other."""
     reason = " ".join(str(error).split())[:160]
-    return WeightsError(
-        f"{where}: weights must hold a whole model, got {path.name} with a wrong part ({reason}). Train again."
-    )
+    rule, got = "weights must hold a whole model", f"{path.name} with a wrong part ({reason})"
+    return WeightsError(rule, where=where, got=got, advice="Train again.")

@@ -14,7 +14,7 @@ from leukospike.settings import PAPER, TIMM, RunConfig
 
 __all__ = ["CellSystem", "FoldResult", "Items", "PaperSystem", "Part", "Stages", "System", "system_of", "versions_of"]
 
-_LIBRARIES = ("leukospike", "torch", "lightning", "numpy", "scikit-learn")
+_LIBRARIES = ("leukospike", "torch", "numpy", "scikit-learn")
 
 
 def system_of(config: RunConfig) -> System:

@@ -20,6 +20,7 @@ from leukospike.errors import ImageError
 from leukospike.experiments.systems.fold import SPLIT_COPIES, FoldResult, Part
 from leukospike.images.framing import view_of
 from leukospike.images.reading import Picture
+from leukospike.learning.chance import undrawn
 from leukospike.learning.history import EpochRecord
 from leukospike.original.preprocessing import Augmentation
 from leukospike.segmentation import segment_pixels
@@ -121,7 +122,8 @@ class CellSystem:
         self._timm = config.backbone.removeprefix(TIMM) if config.backbone.startswith(TIMM) else None
         if self._timm is not None:
             # What cannot be had shall be known before the images are read.
-            TimmNetwork(self._timm, pretrained=config.pretrained)
+            with undrawn():
+                TimmNetwork(self._timm, pretrained=config.pretrained)
         self._appearances: Float[np.ndarray, "items appearances"] | None = None
 
     def run_fold(self, part: Part) -> FoldResult:
