@@ -1,15 +1,15 @@
 """Where the command begins: in time to meet Ctrl-C while the libraries are still loading."""
 
-import sys
+from leukospike.cli.stopping import Stopping
 
 
 def main() -> None:
-    """Load the command line and run it."""
-    try:
-        from leukospike.cli.call import main as run
-    except KeyboardInterrupt:
-        sys.exit(130)
-    run()
+    """Listen for signals, then load the command line and run it."""
+    stopping = Stopping()
+    stopping.listen()
+    from leukospike.cli.call import main as run
+
+    run(stopping)
 
 
 if __name__ == "__main__":

@@ -1,123 +1,201 @@
-"""One call of the command: its signals, every error as one line, and the exit status."""
+"""One call of the command: its words for every error, and the exit status."""
 
 import errno
 import io
-import itertools
 import logging
 import os
 import re
-import signal
 import sys
-import threading
 import warnings
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import typer
+from typer.main import get_command
 
 from leukospike.cli.app import app
 from leukospike.cli.console import say
-from leukospike.errors import LeukospikeError
+from leukospike.cli.stopping import Stopping
+from leukospike.errors import Cancelled, LeukospikeError
 
-_INTERRUPTED = 130  # as the framework has it
-# Who calls from Python wants to know which function refuses; who gives a command has not called it.
-_FUNCTION = re.compile(r"\A([a-z]+(_[a-z0-9]+)+|([A-Z][a-z0-9]+){2,}): ")
+_INTERRUPTED = 130  # as shells have it for Ctrl-C, and the framework with them
 
 
-def main() -> None:
-    """Run the command line and turn every error into one line and an exit status."""
+def main(stopping: Stopping) -> None:
+    """Run the command line and end the process with its status."""
     warnings.filterwarnings("ignore")  # a user can do nothing about a library's deprecations
-    logging.disable(logging.WARNING)  # nor with what Lightning and matplotlib tell of themselves
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # to clean up as on Ctrl-C
-    if hasattr(signal, "pthread_kill"):  # not on Windows
-        sys.unraisablehook = _told_of_what_python_drops
+    logging.disable(logging.WARNING)  # nor with what matplotlib tells of itself
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may have no spelling on this terminal
-    sys.exit(run(sys.argv[1:]))
+    arguments = sys.argv[1:]
+    stopping.message = partial(_stopped, arguments)
+    try:
+        status = run(arguments, stopping)
+    except KeyboardInterrupt:  # after its last step
+        status = _stop(arguments, stopping)
+    stopping.close()
+    if status == _INTERRUPTED and stopping.requested:
+        # Threads may still be at work, and need not be waited for.
+        os._exit(stopping.status)
+    sys.exit(status)
 
 
-def _told_of_what_python_drops(dropped: "sys.UnraisableHookArgs") -> None:
-    """Interrupt again where Ctrl-C came in a destructor or a weak reference's callback: Python would go on."""
-    if isinstance(dropped.exc_value, KeyboardInterrupt):
-        # From another thread and a moment later, when this callback is left: here it would be dropped as well.
-        timer = threading.Timer(1.0, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT))
-        timer.daemon = True
-        timer.start()
-    else:
-        sys.__unraisablehook__(dropped)
-
-
-def run(arguments: list[str]) -> int:
-    """Run one command and give its exit status: 0, 1 (some files failed), 2 (it could not be done), 130 (interrupted).
+def run(arguments: list[str], stopping: Stopping | None = None) -> int:
+    """Run one command and return its exit status: 0, 1 (some files failed), 2 (it could not be done), 130 (stopped).
 
     Parameters
     ----------
     arguments : list of str
         What stands behind `leukospike` on the command line.
+    stopping : Stopping or None
+        What knows whether a signal came; None where nobody listens for signals.
     """
     empty = next((argument for argument in arguments if argument == "" or re.fullmatch("--[a-z-]+=", argument)), None)
     if empty is not None:
         # As a path it would mean the current folder, which nobody who left a variable unset has in mind.
-        say(f"command line must have no empty value, got '{empty}'. Give the value, or leave its option out.")
+        say(f"The value of {empty.rstrip('=') or 'an argument'} is empty. Write one, or leave it out.")
         return 2
     try:
         status = app(arguments, prog_name="leukospike", standalone_mode=False)
-    except LeukospikeError as error:
-        say(_FUNCTION.sub("", str(error), count=1))
-        return 2
-    except typer.TyperException as error:
-        if not error.format_message():  # no arguments at all: the help has been shown
-            return error.exit_code
-        context = getattr(error, "ctx", None)
-        command = context.command_path if context else "leukospike"
-        reason = error.format_message().rstrip(".")
-        say(f"command line must be as --help says, got '{reason}'. See {command} --help.")
-        return error.exit_code
-    except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            say(f"disk must have room, got '{error.strerror}'. Free some. {_again(arguments)}")
-        elif error.errno == errno.EFBIG:
-            say(
-                f"files must be allowed to grow, got '{error.strerror}'. Raise the limit (ulimit -f), or choose another"
-                f" disk. {_again(arguments)}"
-            )
-        elif error.errno == errno.EEXIST:
-            say(f"output folder must be none or a folder, got the file {error.filename}. Choose another name.")
-        else:
-            place = f" for {_visible_place(error.filename)}" if error.filename else ""
-            say(f"files must be accessible, got '{error.strerror or error}'{place}. Check path and permissions.")
-        return 2
-    except MemoryError:
-        say("memory must suffice, got too little. Close other programs or give fewer images.")
-        return 2
+    except (KeyboardInterrupt, Cancelled):
+        return _stop(arguments, stopping)
     except Exception as error:
-        if os.environ.get("LEUKOSPIKE_TRACEBACK"):
+        if stopping is not None and stopping.requested:  # what an interruption became on its way
+            return _stop(arguments, stopping)
+        if isinstance(error, typer.TyperException):
+            if error.format_message():  # or else no arguments at all: the help has been shown
+                say(_usage(error))
+            return error.exit_code
+        if not isinstance(error, LeukospikeError | OSError | MemoryError) and os.environ.get("LEUKOSPIKE_TRACEBACK"):
             raise
-        say(
-            f"program must not fail by itself, got {type(error).__name__}: {error}."
-            " Set LEUKOSPIKE_TRACEBACK=1, repeat the command, and report what it prints."
-        )
+        say(_reason(error, arguments))
         return 2
     if status == _INTERRUPTED:
-        say(f"command must run to its end, got an interruption. {_again(arguments)}")
+        return _stop(arguments, stopping)
     return status if isinstance(status, int) else 0
 
 
+def _stop(arguments: list[str], stopping: Stopping | None) -> int:
+    """Say that the command was stopped."""
+    if stopping is not None:
+        stopping.close()
+    try:
+        say(_stopped(arguments))
+    except OSError:  # the terminal may be gone
+        return _INTERRUPTED
+    return _INTERRUPTED
+
+
+def _stopped(arguments: list[str]) -> str:
+    """Word that the command was stopped, and what to do."""
+    if _can_resume(arguments):
+        return "Stopped. Nothing was lost; run the same command with --resume."
+    return "Stopped. Run the same command again."
+
+
 def _again(arguments: list[str]) -> str:
-    """Say how a command that was cut is repeated: with --resume if it left something to carry on."""
-    out = next((given for name, given in itertools.pairwise(arguments) if name == "--out"), None)
-    out = next((argument[6:] for argument in arguments if argument.startswith("--out=")), out)
-    resumable = {
-        "train": "config.toml",
-        "reproduce": "config.toml",
-        "audit": "audit.json" if "--run" in arguments else "",
-    }
-    begun = resumable.get(arguments[0]) if arguments else None
-    if out is not None and begun and (Path(out) / begun).is_file():
-        return "Repeat it with --resume to carry on."
-    return "Repeat it."
+    """Word how a command that was cut is repeated."""
+    return f"Then run the same command {'with --resume' if _can_resume(arguments) else 'again'}."
+
+
+def _reason(error: Exception, arguments: list[str]) -> str:
+    """Word what kept a command from being done, and what to do."""
+    match error:
+        case LeukospikeError():
+            return _as_options(error.reason, arguments)
+        case MemoryError():
+            return "Out of memory: close other programs or give fewer images."
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT):
+            return f"The disk is full ({error.strerror}). Free some space. {_again(arguments)}"
+        case OSError(errno=errno.EFBIG):
+            return (
+                f"A file grew larger than this system or disk allows ({error.strerror}). Raise the limit (ulimit -f),"
+                f" or choose another disk. {_again(arguments)}"
+            )
+        case OSError(errno=errno.EEXIST):
+            return f"{error.filename} is a file, where a folder should be. Choose another name."
+        case OSError():
+            place = f": {_visible_place(error.filename)}" if error.filename else ""
+            return f"{error.strerror or error}{place}. Check the path and its permissions."
+        case _:
+            return (
+                f"Internal error (please report it): {type(error).__name__}: {error}."
+                " With LEUKOSPIKE_TRACEBACK=1 set, the command says where."
+            )
+
+
+def _usage(error: Any) -> str:  # noqa: ANN401 - the framework's errors, of which it names the parent alone
+    """Word what is wrong with a command line."""
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "leukospike"
+    wanted = getattr(error, "param", None)
+    if wanted is not None and type(error).__name__ == "MissingParameter":
+        return f"Please add {_described(wanted)}."
+    return f"{error.format_message().rstrip('.')}. See {command} --help."
+
+
+def _described(parameter: Any) -> str:  # noqa: ANN401 - the framework does not show its type
+    """Name an option or argument and say what it is, by the first sentence of its help.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> _described(SimpleNamespace(param_type_name="option", opts=["--out"], metavar=None, help="New folder. Or not."))
+    '--out NAME, a new folder'
+    """
+    told = (parameter.help or "").partition(". ")[0].rstrip(".")
+    article = "an" if told[:1].lower() in {*"aeio"} else "a"
+    told = told if told[1:2].isupper() else told[:1].lower() + told[1:]
+    if parameter.param_type_name == "argument":
+        return f"{_name(parameter)}: {told}"
+    return f"{_name(parameter)} {parameter.metavar or 'NAME'}, {article} {told}"
+
+
+def _name(parameter: Any) -> str:  # noqa: ANN401 - the framework does not show its type
+    """Return what an option or argument is called on the command line."""
+    if parameter.param_type_name == "argument":
+        return str(parameter.metavar or parameter.name.upper())
+    return max(parameter.opts, key=len)
+
+
+def _parameters(arguments: list[str]) -> dict[str, str]:
+    """Return the options and arguments of the command that is run: what Python calls them, and the command line."""
+    command: Any = get_command(app)
+    for argument in arguments:
+        if argument not in getattr(command, "commands", {}):
+            break
+        command = command.commands[argument]
+    return {parameter.name: _name(parameter) for parameter in command.params}
+
+
+def _as_options(text: str, arguments: list[str]) -> str:
+    """Call by their options what the library calls `paths` or `n_folds`; other names lose their backticks."""
+    names = _parameters(arguments)
+
+    def named(found: re.Match[str]) -> str:
+        return names.get(found[1]) or names.get(found[1].removeprefix("n_")) or found[1]
+
+    return re.sub("`([a-z_]+)`", named, text)
+
+
+def _can_resume(arguments: list[str]) -> bool:
+    """Tell whether the command knows --resume and has left something to carry on."""
+    names = _parameters(arguments)
+    if "resume" not in names or "out" not in names:
+        return False
+    given = [*arguments, ""]
+    places = [given[at + 1] for at, argument in enumerate(arguments) if argument == names["out"]]
+    places += [argument.partition("=")[2] for argument in arguments if argument.startswith(f"{names['out']}=")]
+    return any(place and Path(place).is_dir() and _holds_results(Path(place)) for place in places)
+
+
+def _holds_results(folder: Path) -> bool:
+    """Tell whether there is anything in a folder but what is hidden."""
+    return any(not entry.name.startswith(".") for entry in folder.iterdir())
 
 
 def _visible_place(name: str) -> Path:
-    """Give the folder in place of a temporary file in it, of whose name the user knows nothing."""
+    """Return the folder in place of a temporary file in it, of whose name the user knows nothing."""
     path = Path(name)
-    return path.parent if path.name.startswith(".part") else path
+    return path.parent if path.name.startswith((".part", ".lock")) else path

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from leukospike.cli.console import out_console, print_table, say
+from leukospike.cli.console import out_console, print_table, progress_bars, say
 from leukospike.cli.options import OutOption
 from leukospike.cli.outcome import refuse_inside
 from leukospike.storage.files import whole_folder
@@ -31,7 +31,7 @@ def compare(
 
     refuse_inside(out, [run_a, run_b])
     comparison = compare_runs(run_a, run_b)
-    with whole_folder(out, where="compare") as part:
+    with progress_bars(), whole_folder(out, where="compare") as part:
         report = write_comparison(comparison, part).name
     for warning in comparison.warnings:
         say(as_options(str(warning)))

@@ -2,13 +2,18 @@
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.progress import Progress as RichProgress
-from rich.table import Table
 
-from leukospike import datasets
+from leukospike.cli.stopping import stoppable
+from leukospike.jobs import Job
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+    from rich.progress import TaskID
+
+    from leukospike import datasets
 
 _PIPE_COLUMNS = 200
 
@@ -20,7 +25,7 @@ error_console = Console(markup=False, emoji=False, highlight=False, soft_wrap=Tr
 class _Bars:
     """Draws one bar a stage on a terminal, or one line a stage elsewhere."""
 
-    def __init__(self, bars: RichProgress) -> None:
+    def __init__(self, bars: "RichProgress") -> None:
         self._bars = bars
         self._tasks: dict[str, TaskID] = {}
 
@@ -33,8 +38,11 @@ class _Bars:
 
 
 @contextmanager
-def progress_bars() -> Generator[_Bars]:
-    """Show progress on standard error while the block runs."""
+def progress_bars() -> Generator[Job]:
+    """Yield a job that is shown on standard error while the block runs, and that a signal cancels."""
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as RichProgress
+
     columns = (
         TextColumn("{task.description:<22}"),
         BarColumn(),
@@ -43,11 +51,15 @@ def progress_bars() -> Generator[_Bars]:
         TimeRemainingColumn(),
     )
     with RichProgress(*columns, console=error_console, disable=not error_console.is_terminal) as bars:
-        yield _Bars(bars)
+        job = Job(_Bars(bars))
+        with stoppable(job):
+            yield job
 
 
-def print_table(table: datasets.Table) -> None:
+def print_table(table: "datasets.Table") -> None:
     """Print one table of a check; a pipe gets it at full width."""
+    from rich.table import Table
+
     shown = Table(title=visible(table.title), title_justify="left", title_style="bold")
     for column in table.header:
         shown.add_column(visible(column), overflow="fold")
