@@ -4,9 +4,10 @@ import argparse
 import subprocess
 import sys
 
-from benchmarks import fields, front_end, network, pca, pipeline, plasticity, spikes, tables
+from benchmarks import fields, front_end, network, pca, pipeline, plasticity, spikes, start, tables
 
 TABLES = {
+    "start": start,
     "front-end": front_end,
     "spikes": spikes,
     "plasticity": plasticity,

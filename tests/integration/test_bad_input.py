@@ -30,7 +30,8 @@ from leukospike.errors import Cancelled, DataError, RunError
 from leukospike.experiments import run as run_module
 from leukospike.storage import files
 
-SENTENCES = re.compile(r"leukospike: .+\. \S.+|leukospike: Please add .+\.")  # what is wrong, and what to do
+# What is wrong, and what to do.
+SENTENCES = re.compile(r"leukospike: .+\. \S.+|leukospike: (Please add|Out of memory:) .+\.")
 
 
 def _refused(ended, reason: str) -> None:

@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from leukospike import datasets
 from leukospike.cli.console import out_console, print_table, progress_bars, say
 from leukospike.cli.experiment import settings_of
 from leukospike.cli.options import (
@@ -102,6 +101,7 @@ def audit(
 
 def _audit(data: Path, out: Path, split: Path | None, config: RunConfig | None, *, resume: bool) -> None:
     """Look for leaks, write that down, and then, where asked to, train to see what they are worth."""
+    from leukospike import datasets
     from leukospike.audit import (
         audit_tables,
         examine,

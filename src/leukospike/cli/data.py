@@ -1,14 +1,15 @@
 """`leukospike data check` and `leukospike data fetch`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from leukospike import datasets
 from leukospike.cli.console import out_console, print_table, progress_bars
 from leukospike.cli.outcome import end
-from leukospike.failures import Failure
+
+if TYPE_CHECKING:
+    from leukospike.failures import Failure
 
 
 def check(
@@ -23,6 +24,8 @@ def check(
 
     leukospike data check C-NMC_Leukemia
     """
+    from leukospike import datasets
+
     failures: list[Failure] = []
     n_images = 0
     for dataset in datasets.read_any(folder):
@@ -36,9 +39,7 @@ def check(
 
 
 def fetch(
-    name: Annotated[
-        str, typer.Argument(metavar="NAME", help=f"One of {', '.join(datasets.SOURCES)}.", show_default=False)
-    ],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="One of bccd, c-nmc, all-idb.", show_default=False)],
     out: Annotated[Path | None, typer.Option("--out", help="Folder to fill. Default: the name.")] = None,
 ) -> None:
     """Download a public data set; called again, it resumes.
@@ -53,6 +54,8 @@ def fetch(
 
     leukospike data fetch bccd --out bccd
     """
+    from leukospike import datasets
+
     with progress_bars() as progress:
         folder = datasets.fetch(name, out or Path(name), progress=progress)
     out_console.print(f"Data: {folder}")

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from leukospike import datasets
 from leukospike.cli.console import out_console, progress_bars, say
 from leukospike.cli.outcome import end, refuse_inside
 from leukospike.errors import ConfigError
@@ -26,6 +25,7 @@ def conduct(
     hold_out: bool,
 ) -> None:
     """Run an experiment, write its report, and say on the terminal what came out."""
+    from leukospike import datasets
     from leukospike.experiments.folder import RunFolder, read_joined
     from leukospike.experiments.run import run_experiment
     from leukospike.report import write_report

@@ -19,6 +19,7 @@ from jaxtyping import Float
 from scipy import ndimage
 from torch import nn
 
+from leukospike.learning.chance import undrawn
 from leukospike.segmentation.class_maps import Reading
 from leukospike.segmentation.instances import Box, Instances, touches_border
 from leukospike.segmentation.light import EMPTY
@@ -294,6 +295,7 @@ def load_evidence(path: Path) -> EvidenceNetwork:
         If the file is missing, not safetensors, of another network or other measures, or holds a value that is not
         float32 or not finite.
     """
-    network = EvidenceNetwork()
+    with undrawn():
+        network = EvidenceNetwork()
     fill(network, path, _SETTINGS, where="load_evidence", give="Install the package again.", use="Fit it again.")
     return network.eval().requires_grad_(requires_grad=False)
