@@ -5,7 +5,7 @@ import sys
 import time
 from statistics import median
 
-from benchmarks import measure
+from benchmarks import tables
 
 REPETITIONS = 9
 CASES = {
@@ -25,8 +25,8 @@ def run() -> None:
         for name, times in results.items()
     ]
     notes = (f"Whole processes, Python itself included; median of {REPETITIONS}, after one that fills the caches.",)
-    print(measure.table("Start", rows, notes=notes))
-    measure.save("start", {"repetitions": REPETITIONS, "cases": results})
+    print(tables.table("Start", rows, notes=notes))
+    tables.save("start", {"repetitions": REPETITIONS, "cases": results})
 
 
 def _seconds(arguments: list[str]) -> list[float]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from leukospike.segmentation.files import segment_files
 
 from leukospike.audit import examine, read_material
 from leukospike.audit.findings import Findings
@@ -20,7 +21,6 @@ from leukospike.datasets import collect_images
 from leukospike.original.components import FittedComponents
 from leukospike.original.training import ProjectedCells, TrainingConfig, train_network
 from leukospike.segmentation.class_maps import read_classes
-from leukospike.segmentation.files import segment_files
 from leukospike.segmentation.network import default_segmenter, load_segmenter, save_segmenter
 from leukospike.smears import SmearConfig, generate_cohort
 
