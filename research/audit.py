@@ -11,7 +11,7 @@ from leukospike.audit.fingerprints import Fingerprint, fingerprint
 from leukospike.audit.matches import find_matches
 from leukospike.datasets import Record, collect_images
 from leukospike.errors import ImageError
-from leukospike.images.reading import read_image
+from leukospike.images import read_image
 from leukospike.smears import CellKind, draw_cell, subject_style
 from research import tables
 from research.segmentation.shifts import jpeg

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from leukospike.images.reading import write_png
+from leukospike.images import write_png
 from leukospike.settings import Preset, RunConfig
 
 

@@ -9,7 +9,7 @@ from skimage.color import rgb2hsv, rgb2lab
 from skimage.filters import threshold_multiotsu, threshold_otsu
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from leukospike.images.reading import luma
+from leukospike.images import luma
 from leukospike.original.preprocessing import blur
 from leukospike.spikes import first_wave
 from research.segmentation.data import CYTOPLASM, NUCLEUS, REST, AnnotatedImage

@@ -13,7 +13,7 @@ from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import GroupKFold
 
 from leukospike.errors import DataError, SplitError
-from leukospike.images.reading import read_image
+from leukospike.images import read_image
 
 REST, CYTOPLASM, NUCLEUS = 0, 128, 255
 """Values of a mask."""

@@ -22,7 +22,7 @@ from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
 from benchmarks.pictures import data_folder
-from leukospike.images.reading import read_image
+from leukospike.images import read_image
 from leukospike.segmentation import likeness, quality
 from leukospike.segmentation.light import estimate_light
 from leukospike.segmentation.likeness import MIN_LIKENESS, Likeness, Measures, measured, standardised

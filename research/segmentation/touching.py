@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from leukospike.images.reading import read_image
+from leukospike.images import read_image
 from leukospike.segmentation.class_maps import read_classes
 from leukospike.segmentation.instances import CYTOPLASM, NUCLEUS, REST
 from leukospike.segmentation.light import estimate_light

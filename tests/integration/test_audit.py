@@ -12,7 +12,7 @@ from PIL import Image
 
 from leukospike.audit import examine, grouped_dataset, read_material
 from leukospike.datasets import read_dataset
-from leukospike.images.reading import read_image
+from leukospike.images import read_image
 from leukospike.smears import SmearConfig, generate_cohort
 from tests.integration.conftest import Command
 

@@ -22,7 +22,7 @@ from leukospike.classification.export import OnnxJudge
 from leukospike.experiments import run as run_module
 from leukospike.experiments.folder import read_config
 from leukospike.experiments.systems import paper
-from leukospike.images.reading import write_png
+from leukospike.images import write_png
 from leukospike.settings import RunConfig
 from leukospike.smears import SmearConfig, generate_cohort
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from leukospike.datasets import check_dataset, read_dataset
 from leukospike.errors import DataError
-from leukospike.images.reading import luma, pixel_digest, read_image
+from leukospike.images import luma, pixel_digest, read_image
 
 pytestmark = pytest.mark.data
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from leukospike.datasets import read_dataset
 from leukospike.experiments.run import run_experiment
 from leukospike.experiments.splits import subject_folds
-from leukospike.images.reading import read_image, write_png
+from leukospike.images import read_image, write_png
 from leukospike.settings import Protocol, RunConfig
 
 

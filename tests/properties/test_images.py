@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image
 
 from leukospike.errors import ImageError
-from leukospike.images.reading import luma, pixel_digest, read_image, write_png
+from leukospike.images import luma, pixel_digest, read_image, write_png
 
 PICTURES = arrays.arrays(np.uint8, st.tuples(st.integers(16, 24), st.integers(16, 24), st.just(3)))
 SAME_FOLDER = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)

@@ -14,7 +14,7 @@ from leukospike.analysis.judges import SpikeRunJudge
 from leukospike.analysis.result import Analysis
 from leukospike.datasets import Record, collect_images
 from leukospike.errors import WeightsError
-from leukospike.images.reading import luma, read_image, write_png
+from leukospike.images import luma, read_image, write_png
 from leukospike.original.components import fit_components
 from leukospike.original.model import FittedModel
 from leukospike.original.network import ResidualNetwork

@@ -15,8 +15,8 @@ from leukospike.analysis.analyze import analyze_images
 from leukospike.analysis.judges import SpikeRunJudge
 from leukospike.analysis.result import Analysis
 from leukospike.datasets import Record
+from leukospike.images import pixel_digest, write_png
 from leukospike.images.framing import Framing
-from leukospike.images.reading import pixel_digest, write_png
 from leukospike.original.components import fit_components
 from leukospike.original.model import FittedModel
 from leukospike.original.network import ResidualNetwork

@@ -8,7 +8,7 @@ from PIL import Image
 
 from leukospike.analysis.segmenting import write_first_waves
 from leukospike.datasets import Record, collect_images
-from leukospike.images.reading import luma, write_png
+from leukospike.images import luma, write_png
 from leukospike.segmentation import GREY_PER_STEP
 from leukospike.spikes import SILENT, first_wave, latency_map
 

@@ -18,7 +18,7 @@ from leukospike.analysis.engine import Engine, InOrder, Threads
 from leukospike.analysis.segmenting import Segmented, segment_images
 from leukospike.datasets import Record, collect_images
 from leukospike.errors import ConfigError
-from leukospike.images.reading import Picture, pixel_digest, write_png
+from leukospike.images import Picture, pixel_digest, write_png
 from leukospike.segmentation import CELL_COLUMNS, Segmentation
 from leukospike.segmentation.class_maps import Reading, read_classes
 from leukospike.segmentation.facts import IMAGE_COLUMNS

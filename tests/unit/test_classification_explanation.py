@@ -24,7 +24,7 @@ from leukospike.classification.explanation import (
 from leukospike.classification.morphology import MorphologyReference, morphology
 from leukospike.classification.neighbours import TrainingIndex
 from leukospike.errors import RunError, WeightsError
-from leukospike.images.reading import luma
+from leukospike.images import luma
 from leukospike.report import write_analysis_report
 from leukospike.report.explanations import explained_cells, full_colour, overlay, smoothed, spike_time_colours
 from leukospike.spikes import SILENT, latency_map

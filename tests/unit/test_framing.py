@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from leukospike.images import Picture
 from leukospike.images.framing import Framing, View, content_window, framing_of, is_cut_out, view_of
-from leukospike.images.reading import Picture
 from leukospike.smears import CellKind, draw_cell, draw_field, subject_style
 
 CELL, NUCLEUS, GLASS = (150, 120, 180), (80, 40, 130), (235, 228, 230)

@@ -13,7 +13,7 @@ from PIL import Image, ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from leukospike.errors import ImageError
-from leukospike.images.reading import (
+from leukospike.images import (
     IMAGE_SUFFIXES,
     MAX_PIXELS,
     MAX_SCANS,
@@ -687,7 +687,7 @@ def test_a_codec_is_named_if_libtiff_was_built_without_it(
 ) -> None:
     path = _saved(tmp_path / "a.tif", Image.fromarray(_noise()), compression=pillow_name)
     np.testing.assert_array_equal(read_image(path).pixels, _noise())
-    monkeypatch.setattr("leukospike.images.reading._can_decode", lambda _: False)
+    monkeypatch.setattr("leukospike.images.tiff_layout._can_decode", lambda _: False)
     _refused(path, rf"\(compression {codec}\)\. Save it as PNG")
 
 

@@ -13,7 +13,7 @@ from leukospike.datasets import Record, decoding, read_dataset
 from leukospike.datasets.decoding import decoded
 from leukospike.errors import ImageError, RunError
 from leukospike.experiments.preparation import Prepared, prepare
-from leukospike.images.reading import Picture, luma, pixel_digest, read_image, write_png
+from leukospike.images import Picture, luma, pixel_digest, read_image, write_png
 from leukospike.original.front_end import SpikeFrontEnd
 from leukospike.original.preprocessing import spike_map
 

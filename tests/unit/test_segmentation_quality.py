@@ -9,7 +9,7 @@ from PIL import Image
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
-from leukospike.images.reading import read_image
+from leukospike.images import read_image
 from leukospike.segmentation import sharpness
 from leukospike.segmentation.instances import connected
 from leukospike.segmentation.quality import Advice, Quality, appearance_of, quality_of

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from leukospike.errors import ConfigError
-from leukospike.images.reading import read_image
+from leukospike.images import read_image
 from leukospike.segmentation.red_cells import (
     MIN_RED_CELLS_SEEN,
     largest_group,

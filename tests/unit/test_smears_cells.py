@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage
 
 from leukospike.errors import ConfigError
-from leukospike.images.reading import read_image
+from leukospike.images import read_image
 from leukospike.smears import CellKind, draw_cell, subject_style
 
 STYLE = subject_style(np.random.default_rng(4))

@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from leukospike.datasets import read_dataset
 from leukospike.errors import ConfigError, RunError
-from leukospike.images.reading import read_image
+from leukospike.images import read_image
 from leukospike.smears import SmearConfig, generate_cohort
 
 CONFIG = SmearConfig(n_subjects=3, cells_per_subject=3, fields_per_subject=1, cell_size_px=80, seed=5)

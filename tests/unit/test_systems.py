@@ -27,7 +27,7 @@ from leukospike.errors import ConfigError, DataError, ImageError, RunError, Weig
 from leukospike.experiments.folder import RunFolder
 from leukospike.experiments.run import FinishedRun, run_experiment
 from leukospike.experiments.systems.cells import CropFrontEnd
-from leukospike.images.reading import Picture, read_image, write_png
+from leukospike.images import Picture, read_image, write_png
 from leukospike.original.preprocessing import Augmentation
 from leukospike.report import write_report
 from leukospike.settings import Preset, Protocol, RunConfig

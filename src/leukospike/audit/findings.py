@@ -17,7 +17,7 @@ from leukospike.datasets.layouts import LEUKEMIC_NAMES, NORMAL_NAMES, cnmc_subje
 from leukospike.errors import DataError, ImageError
 from leukospike.experiments.splits import linked_groups
 from leukospike.failures import Failure
-from leukospike.images.reading import IMAGE_SUFFIXES, read_image
+from leukospike.images import IMAGE_SUFFIXES, read_image
 from leukospike.jobs import Progress, silent
 
 

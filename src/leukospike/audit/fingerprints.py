@@ -19,7 +19,7 @@ from scipy import ndimage
 from leukospike.datasets import Record
 from leukospike.errors import ImageError
 from leukospike.failures import Failure
-from leukospike.images.reading import read_image
+from leukospike.images import read_image
 from leukospike.jobs import Progress, silent
 
 SMALL_SIDE_PX = (150, 480)

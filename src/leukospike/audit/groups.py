@@ -11,7 +11,7 @@ from leukospike.datasets import DataSet
 from leukospike.datasets.decoding import decoded
 from leukospike.errors import DataError
 from leukospike.experiments.splits import linked_groups
-from leukospike.images.reading import Picture
+from leukospike.images import Picture
 
 
 def grouped_dataset(dataset: DataSet, findings: Findings) -> DataSet:

@@ -19,7 +19,7 @@ from leukospike.datasets import Table
 from leukospike.environment import describe_environment
 from leukospike.errors import ImageError, RunError
 from leukospike.failures import write_failures
-from leukospike.images.reading import read_image
+from leukospike.images import read_image
 from leukospike.plurals import number_of
 from leukospike.report.pages import render_page, write_page
 from leukospike.report.words import NONE, signed_with_interval, with_interval

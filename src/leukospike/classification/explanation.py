@@ -20,7 +20,7 @@ from leukospike.classification.crops import CROP_PX, SEEN
 from leukospike.classification.morphology import MorphologyReference, Place, morphology
 from leukospike.classification.neighbours import Neighbour, TrainingIndex
 from leukospike.errors import RunError, WeightsError
-from leukospike.images.reading import luma
+from leukospike.images import luma
 from leukospike.spikes import SILENT, latency_map
 from leukospike.storage.files import write_text, written_whole
 from leukospike.storage.weights import read_weights, write_weights, wrong_part

@@ -12,7 +12,7 @@ from leukospike.datasets.layouts import UNDERSTOOD
 from leukospike.datasets.records import DataSet, Record
 from leukospike.errors import ImageError
 from leukospike.failures import Failure
-from leukospike.images.reading import pixel_digest, read_image
+from leukospike.images import pixel_digest, read_image
 from leukospike.jobs import Progress, silent
 from leukospike.plurals import number_of
 

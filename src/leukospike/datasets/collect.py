@@ -16,7 +16,7 @@ from leukospike.datasets.layouts import (
 )
 from leukospike.datasets.records import DataSet, Record
 from leukospike.errors import DataError, LayoutError
-from leukospike.images.reading import IMAGE_SUFFIXES
+from leukospike.images import IMAGE_SUFFIXES
 
 
 def collect_images(paths: Sequence[Path]) -> tuple[Record, ...]:

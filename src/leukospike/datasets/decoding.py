@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from leukospike.datasets.records import Record
 from leukospike.errors import ImageError
-from leukospike.images.reading import Picture, read_image
+from leukospike.images import Picture, read_image
 
 _AHEAD = 8  # decoded images held at a time: 120 MB of ALL-IDB1's fields
 _WORKERS = 2

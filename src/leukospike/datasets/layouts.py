@@ -14,7 +14,7 @@ from pathlib import Path
 
 from leukospike.datasets.records import DataSet, Record
 from leukospike.errors import DataError, LayoutError
-from leukospike.images.reading import IMAGE_SUFFIXES
+from leukospike.images import IMAGE_SUFFIXES
 
 CNMC_CREDIT = (
     "A. Gupta and R. Gupta, ALL Challenge dataset of ISBI 2019 (C-NMC 2019), The Cancer Imaging Archive,"

@@ -15,8 +15,8 @@ from leukospike.datasets import Record
 from leukospike.datasets.decoding import decoded
 from leukospike.errors import ImageError, RunError
 from leukospike.failures import Failure
+from leukospike.images import Picture, pixel_digest
 from leukospike.images.framing import View, view_of
-from leukospike.images.reading import Picture, pixel_digest
 from leukospike.jobs import Progress, silent
 from leukospike.original.preprocessing import Augmentation
 from leukospike.storage.files import write_text

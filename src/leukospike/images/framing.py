@@ -12,7 +12,7 @@ from jaxtyping import Bool, UInt8
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
-from leukospike.images.reading import Picture
+from leukospike.images.picture import Picture
 
 _BLACK = 4  # grey levels up to which a pixel is black
 _CUT_OUT = 0.2  # share of black from which a picture is of a cell cut out

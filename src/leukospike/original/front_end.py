@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from leukospike.images.reading import Picture, luma
+from leukospike.images import Picture, luma
 from leukospike.original.preprocessing import Augmentation, spike_map
 
 

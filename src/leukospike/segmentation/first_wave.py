@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
-from leukospike.images.reading import luma
+from leukospike.images import luma
 from leukospike.spikes import SILENT, latency_map
 
 PICTURES = ("first_wave", "latency")

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from leukospike.errors import ConfigError
-from leukospike.images.reading import PLAUSIBLE_UM_PER_PX, Picture
+from leukospike.images import PLAUSIBLE_UM_PER_PX, Picture
 from leukospike.segmentation.red_cells import LEAST_AGREEING, MIN_RED_CELLS_SEEN, SAME_SIZE
 
 RED_CELL_UM = 7.2

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from leukospike.errors import ConfigError
-from leukospike.images.reading import write_png
+from leukospike.images import write_png
 from leukospike.jobs import Progress, silent
 from leukospike.smears.cells import CROP_UM, CellKind, check_size_px, draw_cell
 from leukospike.smears.fields import MAX_WHITE_CELLS, PX_PER_UM, DrawnField, draw_field

@@ -1,0 +1,43 @@
+"""The size of a pixel on the glass, as a file states it."""
+
+import re
+from math import inf, isfinite
+
+from PIL import Image
+from PIL.TiffImagePlugin import IMAGEDESCRIPTION, RESOLUTION_UNIT, X_RESOLUTION, Y_RESOLUTION, TiffImageFile
+
+PLAUSIBLE_UM_PER_PX = (0.02, 2.0)
+"""Pixel sizes that a light microscope can have: finer is below its resolution, at coarser a cell is a dot."""
+
+UM_PER_INCH = 25_400
+
+
+def um_per_px(image: Image.Image) -> float | None:
+    """Read the resolution that a file states, if a microscope could have it and pixels are square."""
+    try:
+        sides = _stated_um_per_px(image)
+    except (TypeError, ValueError, ZeroDivisionError, OverflowError):
+        return None  # a malformed note is no reason to refuse the picture
+    if not all(isfinite(side) and PLAUSIBLE_UM_PER_PX[0] <= side <= PLAUSIBLE_UM_PER_PX[1] for side in sides):
+        return None
+    return sum(sides) / 2 if max(sides) <= 1.02 * min(sides) else None
+
+
+def _stated_um_per_px(image: Image.Image) -> tuple[float, float]:
+    """Return the width and height of a pixel, micrometres; infinite where the file does not say."""
+    unknown = (inf, inf)
+    if isinstance(image, TiffImageFile):
+        note = str(image.tag_v2.get(IMAGEDESCRIPTION, ""))
+        stored = (image.tag_v2.get(X_RESOLUTION, 0), image.tag_v2.get(Y_RESOLUTION, 0))
+        if note.startswith("ImageJ=") and re.search(r"^unit=(micron|um|\xb5m|\\u00B5m)$", note, re.MULTILINE):
+            per_um = stored  # ImageJ keeps its unit in the note, and pixels per unit as the resolution
+        else:
+            um = {2: UM_PER_INCH, 3: 10_000}.get(image.tag_v2.get(RESOLUTION_UNIT, 2))  # inch, centimetre
+            if um is None:
+                return unknown
+            per_um = (stored[0] / um, stored[1] / um)
+    else:
+        dpi = image.info.get("dpi", (0, 0))
+        per_um = (dpi[0] / UM_PER_INCH, dpi[1] / UM_PER_INCH)
+    x, y = float(per_um[0]), float(per_um[1])
+    return (1 / x, 1 / y) if x > 0 and y > 0 else unknown
