@@ -105,11 +105,13 @@ def decode_planes(file: BinaryIO, image: TiffImageFile) -> Decoded:
             if not used.is_full:
                 used.add(_samples(plane, rows).astype(np.uint16)[:, :, np.newaxis], colours=int(n < colours))
         planes.append(_narrowed(plane, 16, in_ink=in_ink and n < colours))
+        del plane
     depth = FULL if in_ink or mode == "CMYK" else used.depth(claimed_bits(image))
     if depth != FULL:
         planes.clear()
         for n, plane in _decoded(file, image, mode):
             planes.append(_narrowed(plane, depth.bits if n < colours else depth.alpha_bits, in_ink=False))
+            del plane
     return Decoded(_Planes(mode, planes), depth.bits, depth.notes)
 
 
@@ -163,6 +165,7 @@ def _decoded(file: BinaryIO, image: TiffImageFile, mode: str) -> Iterator[tuple[
             _write_tiff(content, tags.prefix, shared, (at, lengths), file, own)
             plane = upright(TiffImageFile(content))
         yield n, plane
+        del plane  # or it would be held while the next one is decoded, as by whoever it was given to
 
 
 def _write_tiff(
