@@ -58,7 +58,7 @@ class Calibration:
         return calibrated if prevalence is None else shift_prevalence(calibrated, self.prevalence, prevalence)
 
     def stored(self) -> dict[str, float]:
-        """Give the numbers for a weights file."""
+        """Return the numbers for a weights file."""
         return asdict(self)
 
     @classmethod
@@ -209,13 +209,10 @@ def shift_prevalence(probabilities: Float[np.ndarray, "*n"], before: float, afte
 def _check_prevalence(where: str, prevalence: float) -> None:
     """Refuse a prevalence that leaves no doubt, or is none."""
     if not CLOSEST <= prevalence <= 1 - CLOSEST:
-        msg = (
-            f"{where}: prevalence must be from {CLOSEST:g} to {1 - CLOSEST:g}, got {prevalence:g}. Give a share, not"
-            " per cent."
-        )
-        raise ConfigError(msg)
+        msg = f"prevalence must be from {CLOSEST:g} to {1 - CLOSEST:g}"
+        raise ConfigError(msg, where=where, got=f"{prevalence:g}", advice="Give a share, not per cent.")
 
 
 def _logits(probabilities: np.ndarray) -> Float[np.ndarray, " n"]:
-    """Give the log odds, finite."""
+    """Return the log odds, finite."""
     return logit(np.clip(probabilities.astype(np.float64), CLOSEST, 1 - CLOSEST))

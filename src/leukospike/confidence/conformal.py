@@ -75,7 +75,7 @@ class ConformalThresholds:
         return unlikely <= np.array([self.normal, self.leukemic])
 
     def stored(self) -> dict[str, float | int]:
-        """Give the numbers for a weights file."""
+        """Return the numbers for a weights file."""
         return asdict(self)
 
     @classmethod
@@ -112,7 +112,7 @@ class Coverage:
 
 
 def least_subjects(alpha: float) -> int:
-    """Give the number of subjects below which sets at this error rate hold every label.
+    """Return the number of subjects below which sets at this error rate hold every label.
 
     Examples
     --------
@@ -180,8 +180,8 @@ def fit_conformal(
     """
     check_cells("fit_conformal", probabilities, labels, subjects)
     if not 0 < alpha < 1:
-        msg = f"fit_conformal: alpha must lie between 0 and 1, got {alpha}. Give the share of errors to allow, as 0.1."
-        raise ConfigError(msg)
+        msg = "alpha must lie between 0 and 1"
+        raise ConfigError(msg, where="fit_conformal", got=alpha, advice="Give the share of errors to allow, as 0.1.")
     scores = _nonconformity(probabilities)[np.arange(len(labels)), labels]
     if guarantee is Guarantee.MARGINAL:
         threshold, n = _hierarchical_quantile(scores, subjects, alpha)
@@ -201,7 +201,7 @@ def cross_fitted_sets(
     alpha: float,
     guarantee: Guarantee,
 ) -> Bool[np.ndarray, "n 2"]:
-    """Give each fold's sets by thresholds from the other folds' subjects.
+    """Return each fold's sets by thresholds from the other folds' subjects.
 
     Parameters
     ----------
@@ -241,13 +241,13 @@ def coverage(sets: Bool[np.ndarray, "n 2"], labels: Int[np.ndarray, " n"], subje
 
 
 def _nonconformity(probabilities: np.ndarray) -> Float[np.ndarray, "n 2"]:
-    """Give how unlikely each label is: of normal, the probability of leukemic, and the other way round."""
+    """Return how unlikely each label is: of normal, the probability of leukemic, and the other way round."""
     leukemic = probabilities.astype(np.float64)
     return np.stack([leukemic, 1 - leukemic], axis=1)
 
 
 def _hierarchical_quantile(scores: np.ndarray, subjects: np.ndarray, alpha: float) -> tuple[float, int]:
-    """Give the quantile of [1]_ and the number of subjects."""
+    """Return the quantile of [1]_ and the number of subjects."""
     n_subjects = len(np.unique(subjects))
     order = np.argsort(scores)
     # In units of one subject, so that nine of ten is exactly enough for alpha of 0.1.

@@ -23,7 +23,7 @@ class Distance(Protocol):
     """Anything that tells how far cells lie from those that it was fitted on."""
 
     def distances(self, embeddings: Float[np.ndarray, "n features"]) -> Float[np.ndarray, " n"]:
-        """Give each cell's distance, 0 and more."""
+        """Return each cell's distance, 0 and more."""
         ...
 
 
@@ -37,7 +37,7 @@ class MahalanobisDistance:
     """Turns differences into units of the standard deviation within classes, float32."""
 
     def distances(self, embeddings: Float[np.ndarray, "n features"]) -> Float[np.ndarray, " n"]:
-        """Give each cell's distance from the nearer mean.
+        """Return each cell's distance from the nearer mean.
 
         Parameters
         ----------
@@ -58,7 +58,7 @@ class MahalanobisDistance:
         return np.min([np.linalg.norm(white - centre, axis=1) for centre in centres], axis=0)
 
     def stored(self) -> dict[str, np.ndarray]:
-        """Give the arrays for a weights file."""
+        """Return the arrays for a weights file."""
         return {"means": self.means, "whitening": self.whitening}
 
     @classmethod
@@ -85,7 +85,7 @@ class NeighbourDistance:
     k: int
 
     def distances(self, embeddings: Float[np.ndarray, "n features"]) -> Float[np.ndarray, " n"]:
-        """Give each cell's distance from the k-th nearest cell kept, 0 to 2.
+        """Return each cell's distance from the k-th nearest cell kept, 0 to 2.
 
         Parameters
         ----------
@@ -111,11 +111,11 @@ class NeighbourDistance:
         return np.concatenate(list(chunks))
 
     def _kth_smallest(self, distances: np.ndarray, _: int) -> np.ndarray:
-        """Give the k-th smallest of each row."""
+        """Return the k-th smallest of each row."""
         return np.partition(distances, self.k - 1, axis=1)[:, self.k - 1]
 
     def stored(self) -> dict[str, np.ndarray | int]:
-        """Give what a weights file must hold: an array, and a whole number for the header."""
+        """Return what a weights file must hold: an array, and a whole number for the header."""
         return {"kept": self.kept, "k": self.k}
 
     @classmethod
@@ -166,8 +166,8 @@ def fit_mahalanobis(embeddings: Float[np.ndarray, "n features"], labels: Int[np.
     covariance = LedoitWolf(assume_centered=True).fit(cells - means[member]).covariance_
     variances, axes = np.linalg.eigh(covariance)
     if variances[0] <= 0:
-        msg = f"{where}: embeddings of a class must differ, got all alike. Check the network."
-        raise DataError(msg)
+        msg = "embeddings of a class must differ"
+        raise DataError(msg, where=where, got="all alike", advice="Check the network.")
     return MahalanobisDistance(means.astype(np.float32), (axes / np.sqrt(variances)).astype(np.float32))
 
 
@@ -208,8 +208,8 @@ def fit_neighbours(
     places = [np.flatnonzero(subjects == name) for name in np.unique(subjects)]
     drawn = np.concatenate([rng.permutation(of_one)[:n_per_subject] for of_one in places])
     if not 1 <= k <= len(drawn):
-        msg = f"{where}: k must be from 1 to the number of cells kept ({len(drawn)}), got {k}. Lower it or keep more."
-        raise ConfigError(msg)
+        msg = f"k must be from 1 to the number of cells kept ({len(drawn)})"
+        raise ConfigError(msg, where=where, got=k, advice="Lower it or keep more.")
     return NeighbourDistance(_to_unit_length(embeddings[np.sort(drawn)]).astype(np.float32), k)
 
 
@@ -219,7 +219,7 @@ def cross_fitted_distances(
     subjects: np.ndarray,
     folds: np.ndarray,
 ) -> Float[np.ndarray, " n"]:
-    """Give the distances of each fold's cells from the other folds' subjects.
+    """Return the distances of each fold's cells from the other folds' subjects.
 
     Parameters
     ----------
@@ -248,7 +248,7 @@ def cross_fitted_distances(
 
 
 def flag_threshold(distances: Float[np.ndarray, " n"], subjects: np.ndarray, *, rate: float = FALSE_FLAGS) -> float:
-    """Give the distance above which a share of the cells lies, on average over subjects.
+    """Return the distance above which a share of the cells lies, on average over subjects.
 
     A plain quantile: unlike `conformal`, it adds nothing for the new subject, who on average may have more false flags
     than `rate`, by at most one over the number of subjects.
@@ -273,11 +273,11 @@ def flag_threshold(distances: Float[np.ndarray, " n"], subjects: np.ndarray, *, 
         If there is no cell, or a distance is not finite.
     """
     if not 0 < rate < 1:
-        msg = f"flag_threshold: rate must lie between 0 and 1, got {rate}. Give the share of false flags, as 0.05."
-        raise ConfigError(msg)
+        msg = "rate must lie between 0 and 1"
+        raise ConfigError(msg, where="flag_threshold", got=rate, advice="Give the share of false flags, as 0.05.")
     if len(distances) == 0 or not np.isfinite(distances).all():
-        msg = f"flag_threshold: distances must be finite, one at least, got {len(distances)}. Check the embeddings."
-        raise DataError(msg)
+        msg = "distances must be finite, one at least"
+        raise DataError(msg, where="flag_threshold", got=len(distances), advice="Check the embeddings.")
     order = np.argsort(distances)
     mass = np.cumsum(equal_weights(subjects)[order])
     place = int(np.searchsorted(mass, (1 - rate) * mass[-1] - 1e-9))
@@ -287,21 +287,18 @@ def flag_threshold(distances: Float[np.ndarray, " n"], subjects: np.ndarray, *, 
 def _check_embeddings(where: str, embeddings: np.ndarray, n_features: int) -> None:
     """Refuse embeddings that are not finite or not of this length."""
     if embeddings.shape[1] != n_features:
-        msg = f"{where}: embeddings must have {n_features} features, got {embeddings.shape[1]}. Use the same network."
-        raise DataError(msg)
+        msg = f"embeddings must have {n_features} features"
+        raise DataError(msg, where=where, got=embeddings.shape[1], advice="Use the same network.")
     if not np.isfinite(embeddings).all():
-        msg = f"{where}: embeddings must be finite, got NaN or infinity. Check the network."
-        raise DataError(msg)
+        msg = "embeddings must be finite"
+        raise DataError(msg, where=where, got="NaN or infinity", advice="Check the network.")
 
 
 def _check_lengths(where: str, embeddings: np.ndarray, others: np.ndarray) -> None:
     """Refuse what does not go cell by cell with the embeddings."""
     if len(embeddings) != len(others) or len(embeddings) == 0:
-        msg = (
-            f"{where}: embeddings must be as many as labels or subjects ({len(others)}), and one at least, got"
-            f" {len(embeddings)}. Give one a cell."
-        )
-        raise DataError(msg)
+        msg = f"embeddings must be as many as labels or subjects ({len(others)}), and one at least"
+        raise DataError(msg, where=where, got=len(embeddings), advice="Give one a cell.")
 
 
 def _to_unit_length(embeddings: np.ndarray) -> Float[np.ndarray, "n features"]:

@@ -20,8 +20,8 @@ def read_number(where: str, stored: Mapping[str, Any], name: str, low: float, hi
     value = stored.get(name)
     # A bool is an int to Python; JSON keeps them apart. NaN is in no range.
     if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:
-        msg = f"{where}: {name} must be a number from {low:g} to {high:g}, got {value!r}. Fit it again."
-        raise WeightsError(msg)
+        msg = f"{name} must be a number from {low:g} to {high:g}"
+        raise WeightsError(msg, where=where, got=f"{value!r}", advice="Fit it again.")
     return float(value)
 
 
@@ -36,8 +36,8 @@ def read_count(where: str, stored: Mapping[str, Any], name: str, low: int, high:
     value = stored.get(name)
     if type(value) is not int or value < low or (high is not None and value > high):
         most = "" if high is None else f" and at most {high}"
-        msg = f"{where}: {name} must be a whole number, at least {low}{most}, got {value!r}. Fit it again."
-        raise WeightsError(msg)
+        msg = f"{name} must be a whole number, at least {low}{most}"
+        raise WeightsError(msg, where=where, got=f"{value!r}", advice="Fit it again.")
     return value
 
 
@@ -62,16 +62,16 @@ def read_array(
     """
     value = stored.get(name)
     if not isinstance(value, np.ndarray):
-        msg = f"{where}: {name} must be an array, got {type(value).__name__}. Fit it again."
-        raise WeightsError(msg)
+        msg = f"{name} must be an array"
+        raise WeightsError(msg, where=where, got=type(value).__name__, advice="Fit it again.")
     fits = len(value.shape) == len(shape) and all(
         has == side if side is not None else has > 0 for has, side in zip(value.shape, shape, strict=True)
     )
     if value.dtype != np.float32 or not fits:
         wanted = " x ".join("any" if side is None else str(side) for side in shape)
-        msg = f"{where}: {name} must be float32 of {wanted}, got {value.dtype} of {value.shape}. Fit it again."
-        raise WeightsError(msg)
+        msg = f"{name} must be float32 of {wanted}"
+        raise WeightsError(msg, where=where, got=f"{value.dtype} of {value.shape}", advice="Fit it again.")
     if not np.isfinite(value).all():
-        msg = f"{where}: {name} must be finite, got NaN or infinity. Fit it again."
-        raise WeightsError(msg)
+        msg = f"{name} must be finite"
+        raise WeightsError(msg, where=where, got="NaN or infinity", advice="Fit it again.")
     return value

@@ -68,7 +68,7 @@ class SubjectModel:
     """s: 1 / (s + 1) is the correlation of the calls on two cells of a subject."""
 
     def posterior(self, n_called: int | Sequence[int], n_cells: int, *, prevalence: float = EVEN) -> float:
-        """Give the probability that a subject is leukemic.
+        """Return the probability that a subject is leukemic.
 
         Parameters
         ----------
@@ -96,7 +96,7 @@ class SubjectModel:
         return float(shift_prevalence(even, EVEN, prevalence)[0])
 
     def stored(self) -> dict[str, float]:
-        """Give the numbers for a weights file."""
+        """Return the numbers for a weights file."""
         return asdict(self)
 
     @classmethod
@@ -116,11 +116,8 @@ class SubjectModel:
             precision=read_number(where, stored, "precision", *PRECISIONS),
         )
         if model.rate_leukemic <= model.rate_normal:
-            msg = (
-                f"{where}: rate_leukemic must be above rate_normal ({model.rate_normal}), got {model.rate_leukemic}."
-                " Fit it again."
-            )
-            raise WeightsError(msg)
+            msg = f"rate_leukemic must be above rate_normal ({model.rate_normal})"
+            raise WeightsError(msg, where=where, got=model.rate_leukemic, advice="Fit it again.")
         return model
 
 
@@ -201,8 +198,8 @@ def fit_subject_model(
     truth, called, cells, _ = _counts(probabilities, labels, subjects, threshold)
     fewest = int(np.bincount(truth, minlength=2).min())
     if fewest < 2:
-        msg = f"{where}: each class must have at least 2 subjects, got {fewest}. Add subjects."
-        raise DataError(msg)
+        msg = "each class must have at least 2 subjects"
+        raise DataError(msg, where=where, got=fewest, advice="Add subjects.")
 
     def loss(parameters: np.ndarray) -> float:
         rates = expit(parameters[:2])[truth]
@@ -215,17 +212,14 @@ def fit_subject_model(
     # What is found at a bound may fall a rounding error outside it.
     normal, leukemic = (float(rate) for rate in np.clip(expit(fitted[:2]), *RATES))
     if normal >= leukemic:
-        msg = (
-            f"{where}: leukemic subjects must be called more than normal ones, got {leukemic:.3f} and {normal:.3f}."
-            " Check labels and scores."
-        )
-        raise DataError(msg)
+        msg = "leukemic subjects must be called more than normal ones"
+        raise DataError(msg, where=where, got=f"{leukemic:.3f} and {normal:.3f}", advice="Check labels and scores.")
     precision = float(np.clip(np.exp(fitted[2]), *PRECISIONS))
     return SubjectModel(threshold, normal, leukemic, precision)
 
 
 def count_blasts(model: SubjectModel, n_called: int | Sequence[int], n_cells: int) -> BlastCount:
-    r"""Give the posterior of the number of blasts B among a subject's cells.
+    r"""Return the posterior of the number of blasts B among a subject's cells.
 
     .. math:: P(B \mid k) \propto P(k \mid B) = \sum_j \mathrm{BB}(j; B, m_1, s)\,\mathrm{BB}(k - j; n - B, m_0, s)
 
@@ -257,7 +251,7 @@ def count_blasts(model: SubjectModel, n_called: int | Sequence[int], n_cells: in
 
 
 def _log_likelihoods(model: SubjectModel, k: int, n: int) -> Float[np.ndarray, " blasts"]:
-    """Give log P(k | B) of k called among n cells, for B = 0 to n."""
+    """Return log P(k | B) of k called among n cells, for B = 0 to n."""
     # Every number of blasts, a row each, and every number of them that is called, a column each.
     blasts, called = np.arange(n + 1)[:, None], np.arange(k + 1)[None, :]
     possible = (called <= blasts) & (k - called <= n - blasts)
@@ -409,7 +403,7 @@ def _pool(values: np.ndarray, pooling: Pooling) -> float:
 def _counts(
     probabilities: np.ndarray, labels: np.ndarray, subjects: np.ndarray, threshold: float
 ) -> tuple[Int[np.ndarray, " s"], Int[np.ndarray, " s"], Int[np.ndarray, " s"], np.ndarray]:
-    """Give each subject's label, calls, cells and name."""
+    """Return each subject's label, calls, cells and name."""
     truth, share, names = per_subject(labels, (probabilities >= threshold).astype(np.float64), subjects)
     cells = np.unique(subjects, return_counts=True)[1]
     return truth, np.rint(share * cells).astype(np.int64), cells.astype(np.int64), names
@@ -418,14 +412,14 @@ def _counts(
 def _log_beta_binomial(
     k: np.ndarray, n: np.ndarray, rate: float | np.ndarray, precision: float
 ) -> Float[np.ndarray, "*s"]:
-    """Give the log probability of k calls among n cells."""
+    """Return the log probability of k calls among n cells."""
     a, b = precision * np.asarray(rate), precision * (1 - np.asarray(rate))
     choose = gammaln(n + 1.0) - gammaln(k + 1.0) - gammaln(n - k + 1.0)
     return choose + betaln(k + a, n - k + b) - betaln(a, b)
 
 
 def _shortest(posterior: np.ndarray, mass: float) -> tuple[int, int]:
-    """Give first and last place of the shortest run that holds at least `mass`, of equally short ones the likeliest."""
+    """Return first and last place of the shortest run that holds at least `mass`, of equally short ones the likeliest."""
     before = np.append(0.0, np.cumsum(posterior))
     # For each first place, the first end at which enough lies between; past the end where there is none.
     ends = np.searchsorted(before, before[:-1] + mass - 1e-12)

@@ -12,7 +12,7 @@ from leukospike.evaluation.metrics import CONFIDENCE, N_RESAMPLES
 
 
 def equal_weights(subjects: np.ndarray) -> Float[np.ndarray, " n"]:
-    """Give each cell one over the number of its subject's cells, so that every subject weighs 1.
+    """Return each cell one over the number of its subject's cells, so that every subject weighs 1.
 
     Examples
     --------
@@ -46,12 +46,12 @@ def left_out(
     """
     pairs = {(str(subject), str(fold)) for subject, fold in zip(subjects, folds, strict=True)}
     if len(pairs) > len(np.unique(subjects)):
-        msg = "left_out: each subject must lie in one fold, got one in several. Split by subject."
-        raise SplitError(msg)
+        msg = "each subject must lie in one fold"
+        raise SplitError(msg, where="left_out", got="one in several", advice="Split by subject.")
     names = np.unique(folds)
     if len(names) < 2:
-        msg = f"left_out: folds must be at least 2, got {len(names)}. Split into more."
-        raise SplitError(msg)
+        msg = "folds must be at least 2"
+        raise SplitError(msg, where="left_out", got=len(names), advice="Split into more.")
     for name in names:
         held = folds == name
         yield np.flatnonzero(~held), np.flatnonzero(held)
@@ -73,17 +73,12 @@ def check_cells(where: str, probabilities: np.ndarray, labels: np.ndarray, subje
     """
     lengths = {len(probabilities), len(labels), len(subjects)}
     if len(lengths) > 1:
-        msg = (
-            f"{where}: probabilities, labels and subjects must be of one length, got {sorted(lengths)}. Give one a"
-            " cell."
-        )
-        raise DataError(msg)
+        msg = "probabilities, labels and subjects must be of one length"
+        raise DataError(msg, where=where, got=sorted(lengths), advice="Give one a cell.")
     check_probabilities(where, probabilities)
     if set(np.unique(labels)) != {0, 1}:
-        msg = (
-            f"{where}: labels must be 0 and 1, both, got {np.unique(labels)[:5].tolist()}. Give cells of both classes."
-        )
-        raise DataError(msg)
+        msg = "labels must be 0 and 1, both"
+        raise DataError(msg, where=where, got=np.unique(labels)[:5].tolist(), advice="Give cells of both classes.")
 
 
 def check_probabilities(where: str, probabilities: np.ndarray) -> None:
@@ -96,11 +91,8 @@ def check_probabilities(where: str, probabilities: np.ndarray) -> None:
     """
     wrong = ~((probabilities >= 0) & (probabilities <= 1))
     if wrong.any():
-        msg = (
-            f"{where}: probabilities must lie within 0 and 1, got {probabilities[wrong][0]}. Leave out cells without a"
-            " score."
-        )
-        raise DataError(msg)
+        msg = "probabilities must lie within 0 and 1"
+        raise DataError(msg, where=where, got=probabilities[wrong][0], advice="Leave out cells without a score.")
 
 
 def n_subjects_by_class(labels: np.ndarray, subjects: np.ndarray) -> tuple[int, int]:

@@ -33,7 +33,7 @@ class OperatingPoint:
         return probabilities >= self.threshold
 
     def stored(self) -> dict[str, float | int]:
-        """Give the numbers for a weights file."""
+        """Return the numbers for a weights file."""
         return asdict(self)
 
     @classmethod
@@ -55,7 +55,7 @@ class OperatingPoint:
 def threshold_at_sensitivity(
     probabilities: Float[np.ndarray, " n"], labels: Int[np.ndarray, " n"], subjects: np.ndarray, *, sensitivity: float
 ) -> OperatingPoint:
-    """Give the highest threshold that calls at least this share of the leukemic cells.
+    """Return the highest threshold that calls at least this share of the leukemic cells.
 
     Cells count alike, as in the sensitivity of `evaluation`. With one probability a subject in place of cells, it is a
     threshold for subjects.
@@ -89,11 +89,8 @@ def threshold_at_sensitivity(
     """
     check_cells("threshold_at_sensitivity", probabilities, labels, subjects)
     if not 0 < sensitivity <= 1:
-        msg = (
-            f"threshold_at_sensitivity: sensitivity must be above 0 and at most 1, got {sensitivity}. Give a share, as"
-            " 0.95."
-        )
-        raise ConfigError(msg)
+        msg = "sensitivity must be above 0 and at most 1"
+        raise ConfigError(msg, where="threshold_at_sensitivity", got=sensitivity, advice="Give a share, as 0.95.")
     leukemic, normal = np.sort(probabilities[labels == 1])[::-1], probabilities[labels == 0]
     # Less a rounding error: 0.95 of 20 shall be 19.
     needed = max(1, int(np.ceil(sensitivity * len(leukemic) - 1e-9)))

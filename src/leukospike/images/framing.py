@@ -140,7 +140,7 @@ def _share_of_all(shown: Bool[np.ndarray, "r c"], pixels: UInt8[np.ndarray, "row
 
 
 def content_window(pixels: UInt8[np.ndarray, "rows columns 3"]) -> tuple[slice, slice]:
-    """Give the smallest window outside which a picture is 0, 0, 0, as around a cell cut out by a program.
+    """Return the smallest window outside which a picture is 0, 0, 0, as around a cell cut out by a program.
 
     Parameters
     ----------

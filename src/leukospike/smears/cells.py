@@ -151,12 +151,12 @@ def draw_cell(kind: CellKind, style: SubjectStyle, rng: np.random.Generator, *, 
 def check_size_px(size_px: int, *, where: str) -> None:
     """Raise ConfigError unless a picture of a cell may be `size_px` wide."""
     if not 64 <= size_px <= 1024:
-        msg = f"{where}: size of a cell's picture must be 64 to 1024 pixels, got {size_px}. 300 is usual."
-        raise ConfigError(msg)
+        msg = "size of a cell's picture must be 64 to 1024 pixels"
+        raise ConfigError(msg, where=where, got=size_px, advice="300 is usual.")
 
 
 def mask_of(stained: Stained) -> UInt8[np.ndarray, "rows columns"]:
-    """Give the mask of a cell: 255 nucleus, 128 cytoplasm, 0 outside, each pixel going to what covers half of it."""
+    """Return the mask of a cell: 255 nucleus, 128 cytoplasm, 0 outside, each pixel going to what covers half of it."""
     mask = np.where(stained.cell >= 0.5, np.uint8(CYTOPLASM), np.uint8(0))
     mask[(stained.nucleus >= 0.5) & (stained.cell >= 0.5)] = NUCLEUS
     return mask
@@ -311,7 +311,7 @@ def _neutrophil(rng: np.random.Generator, px_per_um: float) -> Stained:
 
 
 def _lobes(grid: Grid, cell_radius: float, rng: np.random.Generator) -> Float[np.ndarray, "rows columns"]:
-    """Give the depth, micrometres, in a nucleus of two to five lobes."""
+    """Return the depth, micrometres, in a nucleus of two to five lobes."""
     n_lobes = int(rng.choice([2, 3, 4, 5], p=[0.15, 0.40, 0.33, 0.12]))
     lobe_radius = cell_radius * np.sqrt(rng.uniform(0.36, 0.46) / n_lobes)
     arc_radius = cell_radius * rng.uniform(0.46, 0.54)

@@ -69,8 +69,8 @@ class SmearConfig:
         ):
             value = getattr(self, name)
             if value < lowest:
-                msg = f"SmearConfig: {name} must be at least {lowest}, got {value}. {reason}"
-                raise ConfigError(msg)
+                msg = f"{name} must be at least {lowest}"
+                raise ConfigError(msg, where="SmearConfig", got=value, advice=reason)
 
 
 @dataclass(frozen=True)
@@ -87,16 +87,16 @@ class _Subject:
 
     @property
     def name(self) -> str:
-        """Give the id: GL for generated leukemic, GH for generated healthy."""
+        """Return the id: GL for generated leukemic, GH for generated healthy."""
         return f"G{'L' if self.leukemic else 'H'}{self.number + 1:02d}"
 
     def chance(self, *what: int) -> np.random.Generator:
-        """Give a source of chance for one picture of this person, apart from all others."""
+        """Return a source of chance for one picture of this person, apart from all others."""
         return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(self.number, *what)))
 
     @property
     def style(self) -> SubjectStyle:
-        """Give stain and microscope."""
+        """Return stain and microscope."""
         return subject_style(self.chance(0))
 
 

@@ -148,7 +148,7 @@ class _Canvas:
 
 
 def _overlap(shape: tuple[int, ...], place: tuple[int, int]) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """Give the part of the field that a square centred at `place` covers, and the part of the square that is in it."""
+    """Return the part of the field that a square centred at `place` covers, and the part of the square that is in it."""
     top, left = place[0] - shape[0] // 2, place[1] - shape[1] // 2
     first_row, last_row = (min(max(edge, 0), FIELD_ROWS) for edge in (top, top + shape[0]))
     first_column, last_column = (min(max(edge, 0), FIELD_COLUMNS) for edge in (left, left + shape[1]))
@@ -159,7 +159,7 @@ def _overlap(shape: tuple[int, ...], place: tuple[int, int]) -> tuple[tuple[slic
 
 
 def _radius_px(stained: Stained) -> int:
-    """Give the radius of the circle around the square's centre that holds the whole cell."""
+    """Return the radius of the circle around the square's centre that holds the whole cell."""
     rows, columns = np.nonzero(stained.cell)
     return int(np.ceil(np.hypot(rows - stained.cell.shape[0] // 2, columns - stained.cell.shape[1] // 2).max())) + 1
 
@@ -199,15 +199,11 @@ def _red_cell_places(
 def _check_white_cells(white_cells: Sequence[CellKind]) -> None:
     """Raise ConfigError unless a field can hold these."""
     if not 1 <= len(white_cells) <= MAX_WHITE_CELLS:
-        msg = (
-            f"draw_field: white_cells must be one to {MAX_WHITE_CELLS} kinds, got {len(white_cells)}."
-            " Draw more fields for more cells."
-        )
-        raise ConfigError(msg)
+        msg = f"white_cells must be one to {MAX_WHITE_CELLS} kinds"
+        raise ConfigError(msg, where="draw_field", got=len(white_cells), advice="Draw more fields for more cells.")
     for kind in white_cells:
         if kind in (CellKind.PLATELET, CellKind.RED_CELL):
-            msg = (
-                f"draw_field: white_cells must be lymphocytes, lymphoblasts or neutrophils, got {kind.value}."
-                " Red cells and platelets come by themselves."
+            msg = "white_cells must be lymphocytes, lymphoblasts or neutrophils"
+            raise ConfigError(
+                msg, where="draw_field", got=kind.value, advice="Red cells and platelets come by themselves."
             )
-            raise ConfigError(msg)

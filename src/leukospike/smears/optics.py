@@ -138,6 +138,6 @@ def _absorbance(mean: tuple[float, float, float], rng: np.random.Generator) -> t
 
 
 def _three(values: Float[np.ndarray, " colours"]) -> tuple[float, float, float]:
-    """Give three plain numbers."""
+    """Return three plain numbers."""
     red, green, blue = values.tolist()
     return red, green, blue

@@ -136,14 +136,14 @@ def outline(
 
 
 def coverage(depth_um: Float[np.ndarray, "rows columns"], px_per_um: float) -> Float[np.ndarray, "rows columns"]:
-    """Give the share of each pixel inside a line, 0..1: an edge one pixel wide."""
+    """Return the share of each pixel inside a line, 0..1: an edge one pixel wide."""
     return np.clip(depth_um * np.float32(px_per_um) + np.float32(0.5), 0, 1)
 
 
 def segment_depth(
     grid: Grid, start_um: tuple[float, float], end_um: tuple[float, float], half_width_um: float
 ) -> Float[np.ndarray, "rows columns"]:
-    """Give the depth, micrometres, inside a straight band with round ends: the bridge between two nuclear lobes."""
+    """Return the depth, micrometres, inside a straight band with round ends: the bridge between two nuclear lobes."""
     rows, columns = grid.rows_um - np.float32(start_um[0]), grid.columns_um - np.float32(start_um[1])
     along = np.asarray(end_um, dtype=np.float32) - np.asarray(start_um, dtype=np.float32)
     reached = np.clip((rows * along[0] + columns * along[1]) / np.dot(along, along), 0, 1)

@@ -17,7 +17,7 @@ _DARKEST = 1 / 255
 
 
 def opponent_channels(images: Float[Tensor, "batch 3 rows columns"]) -> Float[Tensor, "batch 4 rows columns"]:
-    """Give red against green, green against red, blue against yellow, yellow against blue: the positive part of each.
+    """Return red against green, green against red, blue against yellow, yellow against blue: the positive part of each.
 
     Yellow is the mean of red and green. Grey, whatever its level, gives nothing.
 
@@ -53,7 +53,7 @@ def opponent_channels(images: Float[Tensor, "batch 3 rows columns"]) -> Float[Te
 
 
 def optical_density(images: Float[Tensor, "batch 3 rows columns"]) -> Float[Tensor, "batch 3 rows columns"]:
-    r"""Give the optical density of each colour, which is proportional to the amount of stain: :math:`-\log_{10} I`.
+    r"""Return the optical density of each colour, which is proportional to the amount of stain: :math:`-\log_{10} I`.
 
     Parameters
     ----------
@@ -113,11 +113,8 @@ def stain_channels(
     check_colour(images, "stain_channels")
     absorbance = torch.tensor([list(stain) for stain in stains], dtype=torch.float64)
     if absorbance.ndim != 2 or absorbance.shape[1] != 3 or torch.linalg.matrix_rank(absorbance) < len(absorbance):
-        msg = (
-            f"stain_channels: stains must be one to three different colours of three numbers, got {list(stains)}."
-            " Leave it out for eosin and azure."
-        )
-        raise ConfigError(msg)
+        msg = "stains must be one to three different colours of three numbers"
+        raise ConfigError(msg, where="stain_channels", got=list(stains), advice="Leave it out for eosin and azure.")
     unmix = torch.linalg.pinv(absorbance.T).to(images)
     red, green, blue = (band[:, None] for band in optical_density(images).unbind(dim=1))
     # Sum by sum: a product of matrices may round an image in a batch otherwise than alone, as some processors do.

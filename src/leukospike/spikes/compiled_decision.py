@@ -18,7 +18,7 @@ def first_to_spike(
     bins: int,
     padding: int,
 ) -> tuple[Int64[Tensor, "batch 3"], UInt8[Tensor, " batch"]]:
-    """Give feature, row, column and time of each image's first spike, as `decision.decide` does."""
+    """Return feature, row, column and time of each image's first spike, as `decision.decide` does."""
     batch, _, rows, columns = latency.shape
     features, _, kernel_rows, kernel_columns = weight.shape
     shape = (rows + 2 * padding - kernel_rows + 1, columns + 2 * padding - kernel_columns + 1, features)

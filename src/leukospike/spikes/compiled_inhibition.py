@@ -15,7 +15,7 @@ def lateral_inhibition(
     padded: Float32[Tensor, "batch channels padded_rows padded_columns"],
     factors: Sequence[float],
 ) -> Float32[Tensor, "batch channels rows columns"]:
-    """Give what `inhibition.lateral_inhibition` does, to the last bit, from maps and the same with zeros around."""
+    """Return what `inhibition.lateral_inhibition` does, to the last bit, from maps and the same with zeros around."""
     reach = len(factors)
     distance = np.abs(np.arange(-reach, reach + 1))
     by_distance = np.array([0, *factors], np.float32)
@@ -51,7 +51,7 @@ def pointwise_inhibition(
     potential: Float32[Tensor, "batch channels rows columns"],
     bins: int,
 ) -> tuple[UInt8[Tensor, "batch channels rows columns"], Float32[Tensor, "batch channels rows columns"]]:
-    """Give the latency and potential of `inhibition.pointwise_inhibition`."""
+    """Return the latency and potential of `inhibition.pointwise_inhibition`."""
     shape = tuple(latency.shape)
     kept, strength = np.full(shape, bins, np.uint8), np.zeros(shape, np.float32)
     for image in range(len(latency)):

@@ -91,20 +91,19 @@ class SpikingConv2d(nn.Module):
             ("padding", padding, 0),
         ):
             if value < least:
-                msg = f"SpikingConv2d: {name} must be at least {least}, got {value}. Count in pixels or features."
-                raise ConfigError(msg)
+                msg = f"{name} must be at least {least}"
+                raise ConfigError(msg, where="SpikingConv2d", got=value, advice="Count in pixels or features.")
         if padding >= min(sides):
-            msg = (
-                f"SpikingConv2d: padding must be below the kernel's side ({min(sides)}), got {padding}."
-                " Lower it: a window must see the map."
-            )
-            raise ConfigError(msg)
+            msg = f"padding must be below the kernel's side ({min(sides)})"
+            raise ConfigError(msg, where="SpikingConv2d", got=padding, advice="Lower it: a window must see the map.")
         if threshold is not None and not 0 <= threshold < torch.inf:
-            msg = (
-                f"SpikingConv2d: threshold must be at least 0 and finite, or None, got {threshold}."
-                " Give None for neurons that wait for the last time step."
+            msg = "threshold must be at least 0 and finite, or None"
+            raise ConfigError(
+                msg,
+                where="SpikingConv2d",
+                got=threshold,
+                advice="Give None for neurons that wait for the last time step.",
             )
-            raise ConfigError(msg)
         check_bins(bins, "SpikingConv2d")
         self.threshold = threshold
         self.bins = bins
@@ -113,7 +112,7 @@ class SpikingConv2d(nn.Module):
         self.weight = nn.Parameter(weight, requires_grad=False)
 
     def forward(self, latency: UInt8[Tensor, "batch channels rows columns"]) -> Spikes:
-        """Give each neuron's first spike.
+        """Return each neuron's first spike.
 
         Parameters
         ----------
@@ -135,7 +134,7 @@ class SpikingConv2d(nn.Module):
         return Spikes(first, potential, self.bins)
 
     def latency(self, latency: UInt8[Tensor, "batch channels rows columns"]) -> UInt8[Tensor, "batch out_channels r c"]:
-        """Give each neuron's spike time as `forward` does, without the potential: a fifth of the memory.
+        """Return each neuron's spike time as `forward` does, without the potential: a fifth of the memory.
 
         Parameters
         ----------
@@ -177,18 +176,22 @@ class SpikingConv2d(nn.Module):
         check_latency(latency, "SpikingConv2d")
         channels, *sides = self.weight.shape[1:]
         if latency.shape[1] != channels:
-            msg = (
-                f"SpikingConv2d: latency must have {channels} channels, got {latency.shape[1]}."
-                " Give the layer the map that its in_channels was set for."
+            msg = f"latency must have {channels} channels"
+            raise ImageError(
+                msg,
+                where="SpikingConv2d",
+                got=latency.shape[1],
+                advice="Give the layer the map that its in_channels was set for.",
             )
-            raise ImageError(msg)
         padded = [side + 2 * self.padding for side in latency.shape[-2:]]
         if padded[0] < sides[0] or padded[1] < sides[1]:
-            msg = (
-                f"SpikingConv2d: latency must be at least {sides[0]} x {sides[1]} with its padding,"
-                f" got {padded[0]} x {padded[1]}. Take a smaller kernel or more padding."
+            msg = f"latency must be at least {sides[0]} x {sides[1]} with its padding"
+            raise ImageError(
+                msg,
+                where="SpikingConv2d",
+                got=f"{padded[0]} x {padded[1]}",
+                advice="Take a smaller kernel or more padding.",
             )
-            raise ImageError(msg)
 
 
 def integrate_and_fire(
@@ -199,7 +202,7 @@ def integrate_and_fire(
     bins: int,
     padding: int,
 ) -> tuple[UInt8[Tensor, "batch out_channels r c"], Float32[Tensor, "batch out_channels r c"]]:
-    """Give latency and potential in plain PyTorch, on any device: what the fast way is tested against."""
+    """Return latency and potential in plain PyTorch, on any device: what the fast way is tested against."""
     padded = pad(latency, (padding,) * 4, value=bins)
     sides = [have - need + 1 for have, need in zip(padded.shape[-2:], weight.shape[-2:], strict=True)]
     shape = (len(latency), len(weight), *sides)

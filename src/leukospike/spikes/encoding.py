@@ -44,7 +44,7 @@ class LatencyMap:
 
 
 def latency_map(images: Float[Tensor, "batch 1 rows columns"]) -> LatencyMap:
-    """Give the first-spike latency of every pixel of each image.
+    """Return the first-spike latency of every pixel of each image.
 
     Gabor responses, then at each pixel only the strongest orientation survives (the lower index among equals), then
     all n non-zero responses of an image are sorted, strongest first, and dealt out to 15 bins of n // 15: the bin is
@@ -100,7 +100,7 @@ def latency_map(images: Float[Tensor, "batch 1 rows columns"]) -> LatencyMap:
 
 
 def first_wave(images: Float[Tensor, "batch 1 rows columns"]) -> UInt8[Tensor, "batch r c"]:
-    """Give the pixels that spike first: where `latency_map` has latency 0, without sorting the rest.
+    """Return the pixels that spike first: where `latency_map` has latency 0, without sorting the rest.
 
     Parameters
     ----------
@@ -221,8 +221,8 @@ def value_latency(
 def check_bins(bins: int, where: str) -> None:
     """Refuse a number of time steps that a byte cannot hold."""
     if not 1 <= bins <= MOST_BINS:
-        msg = f"{where}: bins must be from 1 to {MOST_BINS}, got {bins}. Choose fewer time steps; 15 is the original's."
-        raise ConfigError(msg)
+        msg = f"bins must be from 1 to {MOST_BINS}"
+        raise ConfigError(msg, where=where, got=bins, advice="Choose fewer time steps; 15 is the original's.")
 
 
 def _first_wave_of(image: Float[Tensor, "1 1 rows columns"]) -> UInt8[Tensor, "1 r c"]:
@@ -245,17 +245,14 @@ def _checked(images: Float[Tensor, "batch 1 rows columns"], where: str) -> Float
     rows, columns = images.shape[-2:]
     smallest = 2 * RADIUS_PX + 1
     if rows < smallest or columns < smallest:
-        msg = (
-            f"{where}: images must be at least {smallest} x {smallest} pixels, got {rows} x {columns}."
-            " Leave out smaller ones."
-        )
-        raise ImageError(msg)
+        msg = f"images must be at least {smallest} x {smallest} pixels"
+        raise ImageError(msg, where=where, got=f"{rows} x {columns}", advice="Leave out smaller ones.")
     images = images.detach().float()
     if images.numel():
         low, high = (float(value) for value in torch.aminmax(images))
         if not (low >= 0 and high <= 1):  # written so that NaN is refused
-            msg = f"{where}: images must hold values from 0 to 1, got {low:g} to {high:g}. Divide 8-bit values by 255."
-            raise ImageError(msg)
+            msg = "images must hold values from 0 to 1"
+            raise ImageError(msg, where=where, got=f"{low:g} to {high:g}", advice="Divide 8-bit values by 255.")
     return images
 
 
@@ -266,16 +263,18 @@ def _checked_intensity(
     check_bins(bins, where)
     check_maps(intensity, where, "intensity")
     if min(intensity.shape[1:]) == 0:
-        msg = f"{where}: intensity must hold a pixel, got shape {tuple(intensity.shape)}. Leave out empty maps."
-        raise ImageError(msg)
+        msg = "intensity must hold a pixel"
+        raise ImageError(msg, where=where, got=f"shape {tuple(intensity.shape)}", advice="Leave out empty maps.")
     if intensity.numel():
         low, high = (float(value) for value in torch.aminmax(intensity))
         if not (low >= 0 and high < torch.inf):  # written so that NaN is refused
-            msg = (
-                f"{where}: intensity must be finite and not negative, got {low:g} to {high:g}."
-                " Rectify responses first: an ON and an OFF channel, or the absolute value."
+            msg = "intensity must be finite and not negative"
+            raise ImageError(
+                msg,
+                where=where,
+                got=f"{low:g} to {high:g}",
+                advice="Rectify responses first: an ON and an OFF channel, or the absolute value.",
             )
-            raise ImageError(msg)
     return intensity.detach()
 
 
@@ -314,7 +313,7 @@ def _inhibited(
 
 
 def _responses_in_strips(images: Tensor) -> Iterator[tuple[tuple[slice, slice], Tensor]]:
-    """Give the responses, by rows at once, of strips of rows that together are the whole, and what part each is."""
+    """Return the responses, by rows at once, of strips of rows that together are the whole, and what part each is."""
     count, _, rows, columns = images.shape
     # On a CPU as many images at a time as fill a strip; on a GPU all.
     group = max(_STRIP_PIXELS // (rows * columns), 1) if images.device.type == "cpu" else max(count, 1)
@@ -342,7 +341,7 @@ def _sorted(values: Float[Tensor, "batch n"]) -> Float[Tensor, "batch n"]:
 
 
 def _largest(values: Float[Tensor, " n"], k: int) -> Tensor:
-    """Give the k-th largest value, none of which is negative, by selection in place of a sort."""
+    """Return the k-th largest value, none of which is negative, by selection in place of a sort."""
     if values.device.type != "cpu":
         return values.topk(k, sorted=False).values.min()
     # By the upper 16 bits first, which are in the order of the values: NumPy's selection takes 30 times as long where

@@ -25,7 +25,7 @@ _WINDOW = 4
 
 
 def gabor_kernel(orientation_deg: float, *, window: int = _WINDOW) -> Float[Tensor, "rows columns"]:
-    r"""Give one Gabor kernel, with mean 0 and maximum 1.
+    r"""Return one Gabor kernel, with mean 0 and maximum 1.
 
     :math:`\exp(-(u^2 + \gamma^2 v^2) / 2 \sigma^2) \cos(2 \pi u / \lambda)` on the pixel grid, where :math:`u` runs
     across the preferred edge, :math:`\lambda` is half the window, :math:`\sigma = 0.8 \lambda`, :math:`\gamma = 0.3`.
@@ -59,8 +59,10 @@ def gabor_kernel(orientation_deg: float, *, window: int = _WINDOW) -> Float[Tens
     (1.0, True)
     """
     if window < 2:
-        msg = f"gabor_kernel: window must be at least 2, got {window}. The original's is 4, Mozafari's network has 5."
-        raise ConfigError(msg)
+        msg = "window must be at least 2"
+        raise ConfigError(
+            msg, where="gabor_kernel", got=window, advice="The original's is 4, Mozafari's network has 5."
+        )
     wavelength = window * 2 / 4
     sigma, gamma = 0.8 * wavelength, 0.3
     radius = window // 2
@@ -78,7 +80,7 @@ def gabor_kernel(orientation_deg: float, *, window: int = _WINDOW) -> Float[Tens
 def gabor_bank(
     window: int = _WINDOW, orientations_deg: Sequence[float] = ORIENTATIONS_DEG
 ) -> Float[Tensor, "orientations 1 rows columns"]:
-    """Give the kernels of several orientations as convolution weights.
+    """Return the kernels of several orientations as convolution weights.
 
     Parameters
     ----------
@@ -102,15 +104,15 @@ def gabor_bank(
     torch.Size([2, 1, 7, 7])
     """
     if not orientations_deg:
-        msg = "gabor_bank: orientations_deg must name at least one angle, got none. Leave it out for all four."
-        raise ConfigError(msg)
+        msg = "orientations_deg must name at least one angle"
+        raise ConfigError(msg, where="gabor_bank", got="none", advice="Leave it out for all four.")
     return torch.stack([gabor_kernel(degrees, window=window) for degrees in orientations_deg]).unsqueeze(1)
 
 
 def edge_responses(
     images: Float[Tensor, "batch 1 rows columns"], bank: Float[Tensor, "orientations 1 height width"] | None = None
 ) -> Float[Tensor, "batch orientations r c"]:
-    """Give the strength of each orientation at each pixel: the absolute value of the valid cross-correlation.
+    """Return the strength of each orientation at each pixel: the absolute value of the valid cross-correlation.
 
     Parameters
     ----------
@@ -135,7 +137,7 @@ def edge_responses(
 def edge_responses_by_rows(
     images: Float[Tensor, "batch 1 rows columns"], *, at_once: int = ROWS_AT_ONCE
 ) -> Float[Tensor, "batch {at_once} orientations some_r c"]:
-    """Give the same responses, several rows at once: two to four times as fast on a CPU, to the same last bit.
+    """Return the same responses, several rows at once: two to four times as fast on a CPU, to the same last bit.
 
     A processor's vector unit works out eight or sixteen channels of a convolution at a time, and there are only four
     kernels. So each is there several times, for a row and for those below, and the convolution takes as many rows in a
@@ -161,7 +163,7 @@ def edge_responses_by_rows(
 
 @cache
 def _bank_of_rows(at_once: int) -> Float[Tensor, "channels 1 rows columns"]:
-    """Give each kernel for the first of some rows, then each for the second, and so on."""
+    """Return each kernel for the first of some rows, then each for the second, and so on."""
     bank = gabor_bank()
     return torch.cat([pad(bank, (0, 0, row, at_once - 1 - row)) for row in range(at_once)])
 

@@ -20,7 +20,7 @@ RADIUS_PX = 6
 def difference_of_gaussians_bank(
     radius_px: int = RADIUS_PX, scales_px: Sequence[tuple[float, float]] = SCALES_PX
 ) -> Float[Tensor, "kernels 1 rows columns"]:
-    r"""Give an ON and an OFF kernel for each scale as convolution weights.
+    r"""Return an ON and an OFF kernel for each scale as convolution weights.
 
     :math:`G_c - G_s`, each :math:`\exp(-(r^2 + c^2) / 2 \sigma^2) / 2 \pi \sigma^2`; the mean is subtracted, then
     the kernel is divided by its maximum, as the Gabor kernels are. Where the centre is narrower than the surround,
@@ -54,14 +54,13 @@ def difference_of_gaussians_bank(
     (torch.Size([6, 1, 13, 13]), True, True)
     """
     if radius_px < 1:
-        msg = f"difference_of_gaussians_bank: radius_px must be at least 1, got {radius_px}. Take twice the surround's."
-        raise ConfigError(msg)
+        msg = "radius_px must be at least 1"
+        raise ConfigError(msg, where="difference_of_gaussians_bank", got=radius_px, advice="Take twice the surround's.")
     if not scales_px or not all(0 < centre < surround for centre, surround in scales_px):
-        msg = (
-            "difference_of_gaussians_bank: scales_px must be pairs of a positive centre and a wider surround,"
-            f" got {list(scales_px)}. OFF kernels come by themselves."
+        msg = "scales_px must be pairs of a positive centre and a wider surround"
+        raise ConfigError(
+            msg, where="difference_of_gaussians_bank", got=list(scales_px), advice="OFF kernels come by themselves."
         )
-        raise ConfigError(msg)
     steps = torch.arange(-radius_px, radius_px + 1, dtype=torch.float64)
     squared = steps[:, None] ** 2 + steps**2
     kernels: list[Tensor] = []
@@ -76,7 +75,7 @@ def difference_of_gaussians_bank(
 def spot_responses(
     images: Float[Tensor, "batch 1 rows columns"], bank: Float[Tensor, "kernels 1 height width"]
 ) -> Float[Tensor, "batch kernels rows columns"]:
-    """Give each kernel's response at each pixel, nothing where it is negative: the other sign has its own channel.
+    """Return each kernel's response at each pixel, nothing where it is negative: the other sign has its own channel.
 
     Parameters
     ----------

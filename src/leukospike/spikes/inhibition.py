@@ -136,11 +136,10 @@ def feature_inhibition(spikes: Spikes, inhibited: Bool[Tensor, " channels"]) -> 
     check_spikes(spikes, "feature_inhibition")
     channels = spikes.latency.shape[1]
     if len(inhibited) != channels:
-        msg = (
-            f"feature_inhibition: inhibited must have one entry for each of {channels} channels, got {len(inhibited)}."
-            " Give a Boolean for every feature."
+        msg = f"inhibited must have one entry for each of {channels} channels"
+        raise ConfigError(
+            msg, where="feature_inhibition", got=len(inhibited), advice="Give a Boolean for every feature."
         )
-        raise ConfigError(msg)
     silenced = inhibited.view(-1, 1, 1)
     latency: UInt8[Tensor, "batch channels rows columns"] = spikes.latency.masked_fill(silenced, spikes.bins)
     return Spikes(latency, spikes.potential.masked_fill(silenced, 0), spikes.bins)

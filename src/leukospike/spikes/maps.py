@@ -12,13 +12,13 @@ def check_maps(maps: object, where: str, name: str, *, axes: tuple[str, ...] = _
     """Refuse what is no tensor of these axes; no value is read, so that it costs nothing beside the work."""
     if not isinstance(maps, Tensor):
         remedy = "Give its field latency" if hasattr(maps, "latency") else "Convert an array with torch.from_numpy"
-        msg = f"{where}: {name} must be a tensor, got {type(maps).__name__}. {remedy}."
-        raise ImageError(msg)
+        msg = f"{name} must be a tensor"
+        raise ImageError(msg, where=where, got=type(maps).__name__, advice=f"{remedy}.")
     if maps.ndim != len(axes):
         missing = (f"{name}[{':, ' * axes.index(axis)}None] for the {axis}" for axis in _AXES[:2] if axis in axes)
         remedy = f"Add the missing axis: {', '.join(missing)}" if maps.ndim < len(axes) else f"Choose one: {name}[0]"
-        msg = f"{where}: {name} must be ({', '.join(axes)}), got {maps.ndim} dimensions. {remedy}."
-        raise ImageError(msg)
+        msg = f"{name} must be ({', '.join(axes)})"
+        raise ImageError(msg, where=where, got=f"{maps.ndim} dimensions", advice=f"{remedy}.")
     return maps
 
 
@@ -26,11 +26,13 @@ def check_latency(latency: object, where: str, *, axes: tuple[str, ...] = _AXES)
     """Refuse what are no latencies."""
     kind = check_maps(latency, where, "latency", axes=axes).dtype
     if kind != torch.uint8:
-        msg = (
-            f"{where}: latency must be uint8, got {str(kind).removeprefix('torch.')}."
-            " Give what rank_order_latency, value_latency or, of a wave, from_wave returns."
+        msg = "latency must be uint8"
+        raise ImageError(
+            msg,
+            where=where,
+            got=str(kind).removeprefix("torch."),
+            advice="Give what rank_order_latency, value_latency or, of a wave, from_wave returns.",
         )
-        raise ImageError(msg)
 
 
 def check_grey(images: object, where: str) -> None:
@@ -49,5 +51,5 @@ def _check_channels(images: object, where: str, what: str, *, n_channels: int, r
     """Refuse another number of channels."""
     channels = check_maps(images, where, "images").shape[1]
     if channels != n_channels:
-        msg = f"{where}: images must be {what}: (batch, {n_channels}, row, column), got {channels} channels. {remedy}."
-        raise ImageError(msg)
+        msg = f"images must be {what}: (batch, {n_channels}, row, column)"
+        raise ImageError(msg, where=where, got=f"{channels} channels", advice=f"{remedy}.")

@@ -197,16 +197,18 @@ class MozafariClassifier(ClassifierMixin, BaseEstimator):
             self._begin(np.unique(labels if classes is None else _checked_labels(classes)))
         unknown = np.setdiff1d(labels, self.classes_)
         if len(unknown):
-            msg = (
-                f"MozafariClassifier: y must hold labels of {self.classes_.tolist()}, got {unknown[:1].tolist()}."
-                " Name all classes in the first call of partial_fit."
+            msg = f"y must hold labels of {self.classes_.tolist()}"
+            raise DataError(
+                msg,
+                where="MozafariClassifier",
+                got=unknown[:1].tolist(),
+                advice="Name all classes in the first call of partial_fit.",
             )
-            raise DataError(msg)
         self._learn(inputs, labels, on_epoch)
         return self
 
     def predict(self, X: ArrayLike) -> np.ndarray:
-        """Give the class of the feature that spikes first.
+        """Return the class of the feature that spikes first.
 
         Parameters
         ----------
@@ -235,7 +237,7 @@ class MozafariClassifier(ClassifierMixin, BaseEstimator):
         return self.classes_[np.concatenate(decided) // self.features_per_class]
 
     def first_spikes(self, X: ArrayLike) -> np.ndarray:
-        """Give the neuron that spikes first at each image.
+        """Return the neuron that spikes first at each image.
 
         Parameters
         ----------
@@ -260,7 +262,7 @@ class MozafariClassifier(ClassifierMixin, BaseEstimator):
         return np.concatenate([np.zeros((0, 3), np.int64), *found])
 
     def encode(self, X: ArrayLike) -> Tensor:
-        """Give the latencies that S2 sees of images.
+        """Return the latencies that S2 sees of images.
 
         Parameters
         ----------
@@ -289,14 +291,16 @@ class MozafariClassifier(ClassifierMixin, BaseEstimator):
     def _begin(self, classes: np.ndarray) -> None:
         """Draw new weights for these classes."""
         if len(classes) < 2:
-            msg = f"MozafariClassifier: y must hold at least two classes, got {classes.tolist()}. Give images of both."
-            raise DataError(msg)
+            msg = "y must hold at least two classes"
+            raise DataError(msg, where="MozafariClassifier", got=classes.tolist(), advice="Give images of both.")
         if self.features_per_class < 1 or self.epochs < 1:
-            msg = (
-                "MozafariClassifier: features_per_class and epochs must be at least 1,"
-                f" got {self.features_per_class} and {self.epochs}. Raise them."
+            msg = "features_per_class and epochs must be at least 1"
+            raise ConfigError(
+                msg,
+                where="MozafariClassifier",
+                got=f"{self.features_per_class} and {self.epochs}",
+                advice="Raise them.",
             )
-            raise ConfigError(msg)
         self.classes_ = classes
         self.history_: list[EpochResult] = []
         self.layer_ = SpikingConv2d(
@@ -315,11 +319,8 @@ class MozafariClassifier(ClassifierMixin, BaseEstimator):
         labels = _checked_labels(y)
         inputs = self.encode(X)
         if len(labels) != len(inputs):
-            msg = (
-                f"MozafariClassifier: y must hold a label for each of {len(inputs)} images, got {len(labels)}."
-                " Give as many labels as images."
-            )
-            raise DataError(msg)
+            msg = f"y must hold a label for each of {len(inputs)} images"
+            raise DataError(msg, where="MozafariClassifier", got=len(labels), advice="Give as many labels as images.")
         return inputs, labels
 
     def _learn(self, inputs: Tensor, labels: np.ndarray, on_epoch: Callable[[EpochResult], None] | None) -> None:
@@ -374,49 +375,41 @@ class MozafariClassifier(ClassifierMixin, BaseEstimator):
             # Of an image of one grey only rounding is left, which would spike as anything else does.
             blank = (inputs == self.bins).flatten(1).all(dim=1) | _uniform(batch)
             if bool(blank.any()):
-                msg = (
-                    f"MozafariClassifier.{where}: images must have edges, got a blank one at index"
-                    f" {first + int(blank.nonzero()[0])}. Leave it out."
+                msg = f"MozafariClassifier.{where}: images must have edges"
+                raise ImageError(
+                    msg, got=f"a blank one at index {first + int(blank.nonzero()[0])}", advice="Leave it out."
                 )
-                raise ImageError(msg)
             yield inputs
 
     def _checked_images(self, X: ArrayLike, where: str) -> Tensor:
-        """Give images as (n, 1, rows, columns), and refuse what is none."""
+        """Return images as (n, 1, rows, columns), and refuse what is none."""
         try:
             images = torch.from_numpy(np.ascontiguousarray(X, dtype=np.float32))
         except (TypeError, ValueError) as error:
-            msg = f"MozafariClassifier.{where}: X must be an array of numbers, got {error}. Give images of one size."
-            raise ImageError(msg) from error
+            msg = f"MozafariClassifier.{where}: X must be an array of numbers"
+            raise ImageError(msg, got=error, advice="Give images of one size.") from error
         if images.ndim == 3:
             images = images[:, None]
         if images.ndim != 4 or images.shape[1] != 1:
-            msg = (
-                f"MozafariClassifier.{where}: X must be (n, rows, columns) or (n, 1, rows, columns),"
-                f" got {tuple(np.shape(X))}. Give grey images."
-            )
-            raise ImageError(msg)
+            msg = f"MozafariClassifier.{where}: X must be (n, rows, columns) or (n, 1, rows, columns)"
+            raise ImageError(msg, got=tuple(np.shape(X)), advice="Give grey images.")
         padding = self.pool_px // 2
         smallest = 2 * RADIUS_PX + self.pool_px - 2 * padding + self.pool_stride_px * (self.kernel_px - 1)
         if min(images.shape[2:]) < smallest:
-            msg = (
-                f"MozafariClassifier.{where}: X must be at least {smallest} x {smallest} pixels for these windows,"
-                f" got {images.shape[2]} x {images.shape[3]}. Lower kernel_px or pool_stride_px."
+            msg = f"MozafariClassifier.{where}: X must be at least {smallest} x {smallest} pixels for these windows"
+            raise ImageError(
+                msg, got=f"{images.shape[2]} x {images.shape[3]}", advice="Lower kernel_px or pool_stride_px."
             )
-            raise ImageError(msg)
         if images.numel():
             low, high = (float(value) for value in torch.aminmax(images))
             if not (low >= 0 and high <= 1):  # written so that NaN is refused
-                msg = (
-                    f"MozafariClassifier.{where}: X must hold values from 0 to 1, got {low:g} to {high:g}."
-                    " Divide 8-bit values by 255."
-                )
-                raise ImageError(msg)
+                msg = f"MozafariClassifier.{where}: X must hold values from 0 to 1"
+                raise ImageError(msg, got=f"{low:g} to {high:g}", advice="Divide 8-bit values by 255.")
         return images
 
 
 def _edges(images: Tensor) -> Tensor:
-    """Give the strength of each orientation at each pixel, as `gabor.edge_responses` does, in half the time."""
+    """Return the strength of each orientation at each pixel, as `gabor.edge_responses` does, in half the time."""
     by_rows = edge_responses_by_rows(images)
     count, at_once, orientations, some_rows, columns = by_rows.shape
     woven = by_rows.permute(0, 2, 3, 1, 4).reshape(count, orientations, at_once * some_rows, columns)
@@ -440,12 +433,14 @@ def _layer_like(layer: SpikingConv2d, weight: Tensor, *, threshold: float | None
 
 
 def _checked_labels(y: ArrayLike) -> np.ndarray:
-    """Give labels as a vector, and refuse what is none."""
+    """Return labels as a vector, and refuse what is none."""
     labels = np.asarray(y)
     if labels.ndim != 1 or labels.dtype.kind not in "biuU":
-        msg = (
-            "MozafariClassifier: y must be a vector of text, integers or Booleans,"
-            f" got {labels.dtype} of shape {labels.shape}. Give one label an image."
+        msg = "y must be a vector of text, integers or Booleans"
+        raise DataError(
+            msg,
+            where="MozafariClassifier",
+            got=f"{labels.dtype} of shape {labels.shape}",
+            advice="Give one label an image.",
         )
-        raise DataError(msg)
     return labels

@@ -76,17 +76,16 @@ class RewardRates:
         0.001
         """
         if min(right, wrong) < 0 or total < 1 or right + wrong > total:
-            msg = (
-                f"RewardRates.adapted: right and wrong must be at least 0 and together at most total ({total}),"
-                f" got {right} and {wrong}. Count each image once."
+            msg = f"right and wrong must be at least 0 and together at most total ({total})"
+            raise ConfigError(
+                msg, where="RewardRates.adapted", got=f"{right} and {wrong}", advice="Count each image once."
             )
-            raise ConfigError(msg)
         return RewardRates(
             reward=_scaled(self.reward, wrong / total), punishment=_scaled(self.punishment, right / total)
         )
 
     def of(self, reinforcement: int) -> StdpRates | None:
-        """Give the rates that follow on a decision: a value of `Reinforcement`; None where nothing is learned."""
+        """Return the rates that follow on a decision: a value of `Reinforcement`; None where nothing is learned."""
         if reinforcement == Reinforcement.NOTHING:
             return None
         return self.reward if reinforcement == Reinforcement.REWARD else self.punishment
@@ -198,11 +197,8 @@ def reward_modulated_stdp(
     where = "reward_modulated_stdp"
     check_latency(latency, where)
     if len(reinforcement) != len(latency):
-        msg = (
-            f"{where}: reinforcement must hold one value an image ({len(latency)}), got {len(reinforcement)}."
-            " Give 0 for an image without an answer."
-        )
-        raise ConfigError(msg)
+        msg = f"reinforcement must hold one value an image ({len(latency)})"
+        raise ConfigError(msg, where=where, got=len(reinforcement), advice="Give 0 for an image without an answer.")
     chosen = rates or RewardRates()
     return _applied(where, weight, latency, winners, times, [chosen.of(value) for value in reinforcement], padding)
 
@@ -258,8 +254,8 @@ def kept_features(n_features: int, *, dropout: float, generator: torch.Generator
         If `dropout` is outside its range.
     """
     if not 0 <= dropout < 1:
-        msg = f"kept_features: dropout must be from 0 to below 1, got {dropout}. Give 0 to leave out none."
-        raise ConfigError(msg)
+        msg = "dropout must be from 0 to below 1"
+        raise ConfigError(msg, where="kept_features", got=dropout, advice="Give 0 to leave out none.")
     return torch.rand(n_features, generator=generator) >= dropout
 
 
@@ -291,11 +287,10 @@ def _applied(
             if feature < 0:
                 continue
             if any(not 0 <= place < end for place, end in zip(winner, places, strict=True)):
-                msg = (
-                    f"{where}: winners must lie on a map of {places}, got {winner}."
-                    " Give what k_winners found with these weights on these inputs."
+                msg = f"winners must lie on a map of {places}"
+                raise ConfigError(
+                    msg, where=where, got=winner, advice="Give what k_winners found with these weights on these inputs."
                 )
-                raise ConfigError(msg)
             in_window = inputs[:, row : row + height, column : column + width]
             rate = torch.where(in_window <= time, its_rates.causal, its_rates.acausal)
             synapses = changed[feature]

@@ -52,11 +52,13 @@ def reconstruct_features(
     """
     kernels = gabor_bank() if kernels is None else kernels
     if len(kernels) != weight.shape[1] or stride < 1:
-        msg = (
-            f"reconstruct_features: kernels must be one for each of {weight.shape[1]} channels and stride at least 1,"
-            f" got {len(kernels)} and {stride}. Give the kernels of the layer below."
+        msg = f"kernels must be one for each of {weight.shape[1]} channels and stride at least 1"
+        raise ConfigError(
+            msg,
+            where="reconstruct_features",
+            got=f"{len(kernels)} and {stride}",
+            advice="Give the kernels of the layer below.",
         )
-        raise ConfigError(msg)
     weight = weight.detach()
     uneven = weight - weight.mean(dim=(2, 3), keepdim=True)
     return conv_transpose2d(uneven, kernels.to(weight.device), stride=stride)[:, 0]
@@ -89,11 +91,10 @@ def plot_features(
         As for `reconstruct_features`, or if there is no feature or no column.
     """
     if columns < 1 or len(weight) == 0:
-        msg = (
-            f"plot_features: columns and features must be at least 1, got {columns} and {len(weight)}."
-            " Choose features to show."
+        msg = "columns and features must be at least 1"
+        raise ConfigError(
+            msg, where="plot_features", got=f"{columns} and {len(weight)}", advice="Choose features to show."
         )
-        raise ConfigError(msg)
     images = reconstruct_features(weight, kernels, stride=stride).cpu().numpy()
     columns = min(columns, len(images))
     figure = _figure(columns, math.ceil(len(images) / columns))
@@ -190,11 +191,11 @@ def plot_raster(latency: UInt8[Tensor, "channels rows columns"], *, bins: int = 
 
 
 def _some_channels(latency: Tensor, where: str) -> np.ndarray:
-    """Give the maps as an array, and refuse none."""
+    """Return the maps as an array, and refuse none."""
     check_latency(latency, where, axes=("channel", "row", "column"))
     if latency.numel() == 0:
-        msg = f"{where}: latency must hold a neuron, got shape {tuple(latency.shape)}. Give the map of one image."
-        raise ConfigError(msg)
+        msg = "latency must hold a neuron"
+        raise ConfigError(msg, where=where, got=f"shape {tuple(latency.shape)}", advice="Give the map of one image.")
     return latency.cpu().numpy()
 
 

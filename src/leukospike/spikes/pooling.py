@@ -89,7 +89,7 @@ def pool_intensity(
 
 
 def _strongest(maps: Tensor, axis: int, kernel: int, stride: int) -> Tensor:
-    """Give the maximum of each window along one axis, an element of all windows at a time."""
+    """Return the maximum of each window along one axis, an element of all windows at a time."""
     last = (maps.shape[axis] - kernel) // stride * stride
     elements = (maps.movedim(axis, 0)[first : first + last + 1 : stride] for first in range(kernel))
     return reduce(torch.maximum, elements).movedim(0, axis)
@@ -99,14 +99,11 @@ def _check(maps: Tensor, where: str, kernel: int, stride: int, padding: int) -> 
     """Refuse windows that do not fit."""
     smallest = min(maps.shape[-2:]) + 2 * padding
     if not 1 <= kernel <= smallest:
-        msg = f"{where}: kernel must be from 1 to the padded map's side ({smallest}), got {kernel}. Take a smaller one."
-        raise ConfigError(msg)
+        msg = f"kernel must be from 1 to the padded map's side ({smallest})"
+        raise ConfigError(msg, where=where, got=kernel, advice="Take a smaller one.")
     if stride < 1:
-        msg = f"{where}: stride must be at least 1, got {stride}. Leave it out to take the kernel's side."
-        raise ConfigError(msg)
+        msg = "stride must be at least 1"
+        raise ConfigError(msg, where=where, got=stride, advice="Leave it out to take the kernel's side.")
     if not 0 <= padding <= kernel // 2:
-        msg = (
-            f"{where}: padding must be from 0 to half the kernel ({kernel // 2}), got {padding}."
-            " Lower it: a window must see the map."
-        )
-        raise ConfigError(msg)
+        msg = f"padding must be from 0 to half the kernel ({kernel // 2})"
+        raise ConfigError(msg, where=where, got=padding, advice="Lower it: a window must see the map.")

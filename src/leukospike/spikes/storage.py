@@ -80,8 +80,8 @@ def save_classifier(model: MozafariClassifier, path: str | Path) -> None:
         If the classifier is not fitted.
     """
     if not hasattr(model, "layer_"):
-        msg = "save_classifier: model must be fitted, got one without weights. Call fit first."
-        raise ConfigError(msg)
+        msg = "model must be fitted"
+        raise ConfigError(msg, where="save_classifier", got="one without weights", advice="Call fit first.")
     # A search over parameters sets them to NumPy's numbers, which JSON does not know.
     parameters = {
         name: value.item() if isinstance(value, np.generic) else value for name, value in model.get_params().items()
@@ -159,29 +159,33 @@ def export_nir(layer: SpikingConv2d, path: str | Path, *, input_size: tuple[int,
     """
     where = "export_nir"
     if find_spec("nir") is None:
-        msg = f"{where}: the package nir must be installed, got none. Run: pip install 'leukospike[nir]'."
-        raise ExportError(msg)
+        msg = "the package nir must be installed"
+        raise ExportError(msg, where=where, got="none", advice="Run: pip install 'leukospike[nir]'.")
     import nir
 
     if layer.threshold is None:
-        msg = (
-            f"{where}: threshold must be finite, got None. NIR has no neurons that wait for the last time step:"
-            " give the layer a threshold."
+        msg = "threshold must be finite"
+        raise ExportError(
+            msg,
+            where=where,
+            got="None",
+            advice="NIR has no neurons that wait for the last time step: give the layer a threshold.",
         )
-        raise ExportError(msg)
     weight = layer.weight.detach().cpu().numpy()
     features, channels, height, width = weight.shape
     if height != width:
         # nir 1.0.8 works out the output of a Conv2d as if its window were square.
-        msg = f"{where}: the window must be square, got {height} x {width}. Fill it up with weights of 0."
-        raise ExportError(msg)
+        msg = "the window must be square"
+        raise ExportError(msg, where=where, got=f"{height} x {width}", advice="Fill it up with weights of 0.")
     size = [side + 2 * layer.padding - height + 1 for side in input_size]
     if min(size) < 1:
-        msg = (
-            f"{where}: input_size must be at least {height - 2 * layer.padding} x {height - 2 * layer.padding},"
-            f" got {input_size[0]} x {input_size[1]}. Give the size of the maps that the layer sees."
+        msg = f"input_size must be at least {height - 2 * layer.padding} x {height - 2 * layer.padding}"
+        raise ExportError(
+            msg,
+            where=where,
+            got=f"{input_size[0]} x {input_size[1]}",
+            advice="Give the size of the maps that the layer sees.",
         )
-        raise ExportError(msg)
     shape = (features, *size)
     # After a spike at most all positive weights are still to come, and together they must not reach 0 again.
     spent = -np.clip(weight, 0, None).sum(axis=(1, 2, 3), dtype=np.float64)

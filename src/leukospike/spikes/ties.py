@@ -27,7 +27,7 @@ _BLOCK = 2**16
 def original_order(
     strength: Float[np.ndarray, "rows columns"], winner: UInt8[np.ndarray, "rows columns"], borders: Sequence[int]
 ) -> Integer[np.ndarray, " first"]:
-    """Give the pixels that come before the last border, those between two borders together, in no order of their own.
+    """Return the pixels that come before the last border, those between two borders together, in no order of their own.
 
     Parameters
     ----------

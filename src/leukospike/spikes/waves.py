@@ -30,11 +30,13 @@ class Spikes:
 def check_spikes(spikes: object, where: str) -> None:
     """Refuse latencies alone, and anything else that is not `Spikes`."""
     if not isinstance(spikes, Spikes):
-        msg = (
-            f"{where}: spikes must be Spikes, got {type(spikes).__name__}."
-            " Give what a layer returns, or Spikes(latency, potential, bins)."
+        msg = "spikes must be Spikes"
+        raise ImageError(
+            msg,
+            where=where,
+            got=type(spikes).__name__,
+            advice="Give what a layer returns, or Spikes(latency, potential, bins).",
         )
-        raise ImageError(msg)
 
 
 def to_wave(
@@ -80,7 +82,7 @@ def to_wave(
 def from_wave(
     wave: Float[Tensor, "batch bins channels rows columns"],
 ) -> UInt8[Tensor, "batch channels rows columns"]:
-    """Give the latencies of a cumulative wave: `bins` less the number of time steps at which a neuron has spiked.
+    """Return the latencies of a cumulative wave: `bins` less the number of time steps at which a neuron has spiked.
 
     A wave of potentials at the spikes, 0 before, is taken as well: what is not 0 has spiked.
 
@@ -111,9 +113,11 @@ def from_wave(
     check_bins(bins, "from_wave")
     spiked = wave != 0
     if bool((spiked[:, :-1] & ~spiked[:, 1:]).any()):
-        msg = (
-            "from_wave: wave must stay above 0 once a neuron has spiked, got one that returns to 0."
-            " Take the running maximum over time first: torch.cummax(wave, dim=1).values."
+        msg = "wave must stay above 0 once a neuron has spiked"
+        raise ImageError(
+            msg,
+            where="from_wave",
+            got="one that returns to 0",
+            advice="Take the running maximum over time first: torch.cummax(wave, dim=1).values.",
         )
-        raise ImageError(msg)
     return (bins - spiked.sum(dim=1)).to(torch.uint8)

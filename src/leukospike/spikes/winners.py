@@ -46,11 +46,11 @@ def k_winners(spikes: Spikes, k: int, radius: int = 0) -> Int64[Tensor, "batch k
              [-1, -1, -1]]])
     """
     if k < 1:
-        msg = f"k_winners: k must be at least 1, got {k}. Ask for one winner or more."
-        raise ConfigError(msg)
+        msg = "k must be at least 1"
+        raise ConfigError(msg, where="k_winners", got=k, advice="Ask for one winner or more.")
     if radius < 0:
-        msg = f"k_winners: radius must be at least 0, got {radius}. Take 0 to inhibit the winner's position alone."
-        raise ConfigError(msg)
+        msg = "radius must be at least 0"
+        raise ConfigError(msg, where="k_winners", got=radius, advice="Take 0 to inhibit the winner's position alone.")
     check_spikes(spikes, "k_winners")
     latency = spikes.latency.clone()
     batch, channels, rows, columns = latency.shape
