@@ -4,7 +4,7 @@ import argparse
 import subprocess
 import sys
 
-from benchmarks import fields, front_end, network, pca, pipeline, plasticity, spikes, start, tables
+from benchmarks import fields, front_end, large_image, network, pca, pipeline, plasticity, spikes, start, tables
 
 TABLES = {
     "start": start,
@@ -14,6 +14,7 @@ TABLES = {
     "network": network,
     "pipeline": pipeline,
     "fields": fields,
+    "large-image": large_image,
     "pca": pca,
 }
 

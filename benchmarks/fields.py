@@ -11,7 +11,7 @@ from leukospike.analysis.engine import Threads
 from leukospike.analysis.keeping import is_large
 from leukospike.datasets import Record
 from leukospike.datasets.decoding import decoded
-from leukospike.images.reading import Picture, write_png
+from leukospike.images import Picture, write_png
 from leukospike.segmentation.methods import surrogate
 from leukospike.segmentation.result import segment_pixels
 from leukospike.smears import CellKind, draw_cell, draw_field, subject_style

@@ -17,7 +17,7 @@ from leukospike.classification.cells import LabelledCells
 from leukospike.classification.crops import cell_crop
 from leukospike.datasets import collect_images, read_dataset
 from leukospike.datasets.decoding import decoded
-from leukospike.images.reading import Picture
+from leukospike.images import Picture
 from leukospike.segmentation.methods import surrogate
 from leukospike.storage.files import write_text, written_whole
 from research import tables

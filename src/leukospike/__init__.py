@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from leukospike.analysis.analyze import analyze as analyze
     from leukospike.analysis.judges import load_judge
     from leukospike.analysis.result import load_analysis as load_analysis
-    from leukospike.images.reading import read_image as read_image
+    from leukospike.images import read_image as read_image
     from leukospike.segmentation.segment import segment as segment
 
     load_classifier = load_judge
@@ -33,7 +33,7 @@ _WHERE = {
     "analyze": ("leukospike.analysis.analyze", "analyze"),
     "load_analysis": ("leukospike.analysis.result", "load_analysis"),
     "load_classifier": ("leukospike.analysis.judges", "load_judge"),
-    "read_image": ("leukospike.images.reading", "read_image"),
+    "read_image": ("leukospike.images", "read_image"),
     "segment": ("leukospike.segmentation.segment", "segment"),
 }
 

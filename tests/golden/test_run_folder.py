@@ -13,7 +13,7 @@ import torch
 from leukospike.evaluation.estimates import FEWEST_SUBJECTS
 from leukospike.evaluation.metrics import delong_interval, metrics_of, point_metrics, resampled_intervals
 from leukospike.experiments.folder import model_files, read_config, read_run
-from leukospike.images.reading import luma
+from leukospike.images import luma
 from leukospike.original.components import fit_components
 from leukospike.original.model import load_model
 from leukospike.original.preprocessing import Normalisation, spike_map

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from leukospike.spikes import SpikingConv2d, convolution, pointwise_inhibition
+from leukospike.spikes import SpikingConv2d, pointwise_inhibition
 from leukospike.spikes.convolution import integrate_and_fire, on_a_grid
 
 compiled = pytest.importorskip("leukospike.spikes.compiled", reason="numba is not installed")
@@ -146,7 +146,7 @@ def test_the_compiled_way_puts_weights_on_the_same_grid(seed, exponent, rises):
 
 
 def test_without_numba_the_plain_way_is_taken(monkeypatch):
-    monkeypatch.setattr(convolution, "find_spec", lambda _: None)
+    monkeypatch.setattr("leukospike.spikes.fast_way.find_spec", lambda _: None)
     monkeypatch.setattr(compiled, "integrate_and_fire", None)
     layer = SpikingConv2d(1, 1, 1, threshold=0.5, weight_mean=1.0, weight_std=0.0)
     assert layer(torch.tensor([[[[4]]]], dtype=torch.uint8)).latency.item() == 4

@@ -26,7 +26,7 @@ def intensities(draw: st.DrawFn) -> Tensor:
 def test_compiled_lateral_inhibition_is_the_plain_one(values, factors):
     compiled = lateral_inhibition(values, factors)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("leukospike.spikes.inhibition.find_spec", lambda _: None)
+        patch.setattr("leukospike.spikes.fast_way.find_spec", lambda _: None)
         assert torch.equal(compiled, lateral_inhibition(values, factors))
 
 
@@ -37,7 +37,7 @@ def test_compiled_pointwise_inhibition_is_the_plain_one(values, bins, seed):
     spikes = Spikes(latency, values, bins)
     compiled = pointwise_inhibition(spikes)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("leukospike.spikes.inhibition.find_spec", lambda _: None)
+        patch.setattr("leukospike.spikes.fast_way.find_spec", lambda _: None)
         plain = pointwise_inhibition(spikes)
     assert torch.equal(compiled.latency, plain.latency)
     assert torch.equal(compiled.potential, plain.potential)

@@ -23,7 +23,7 @@ from leukospike.classification.classifier import default_classifier
 from leukospike.classification.explanation import default_explainer
 from leukospike.datasets import Record, collect_images
 from leukospike.errors import Cancelled, RunError
-from leukospike.images.reading import Picture
+from leukospike.images import Picture
 from leukospike.jobs import Job
 from leukospike.segmentation import PixelSize
 from leukospike.segmentation.class_maps import Reading

@@ -52,7 +52,6 @@ class TestWhoDecides:
 
 
 def test_without_numba_the_map_decides(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("leukospike.spikes.decision.find_spec", lambda _: None)
-    monkeypatch.setattr("leukospike.spikes.convolution.find_spec", lambda _: None)
+    monkeypatch.setattr("leukospike.spikes.fast_way.find_spec", lambda _: None)
     decisions = decide(layer_of([[1.0]], threshold=0.5), torch.tensor([[[[3, 1]]]], dtype=torch.uint8))
     assert decisions.winners.tolist() == [[[0, 0, 1]]]

@@ -1,6 +1,7 @@
 """Every form of image that a camera or program may leave, and every form of damage."""
 
 import os
+import pickle
 import struct
 import zlib
 from collections.abc import Callable
@@ -1003,3 +1004,18 @@ def test_pixel_size_of_a_jpeg_is_read(tmp_path: Path) -> None:
 )
 def test_no_or_an_impossible_pixel_size_is_none(tmp_path: Path, name: str, options: dict[str, object]) -> None:
     assert read_image(_saved(tmp_path / name, Image.fromarray(_noise()), **options)).um_per_px is None
+
+
+def test_a_picture_can_be_sent_to_another_process(tmp_path: Path) -> None:
+    _tiff_16(tmp_path / "a.tif", _noise(dtype=np.uint16) >> 4, "<")
+    picture = read_image(tmp_path / "a.tif")
+    again = pickle.loads(pickle.dumps(picture))
+    np.testing.assert_array_equal(again.pixels, picture.pixels)
+    assert (again.notes, again.bit_depth, again.stored_size) == (picture.notes, 12, picture.stored_size)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "L"])
+def test_a_picture_of_several_bands_is_read_as_pillow_reads_it(tmp_path: Path, mode: str) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (1100, 1000, 3), np.uint8)
+    path = _saved(tmp_path / "a.png", Image.fromarray(pixels).convert(mode))
+    np.testing.assert_array_equal(read_image(path).pixels, np.asarray(Image.open(path).convert("RGB")))

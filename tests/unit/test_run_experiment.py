@@ -17,7 +17,7 @@ from leukospike.errors import DataError, RunError, SplitError
 from leukospike.experiments import run as run_module
 from leukospike.experiments.folder import RunFolder
 from leukospike.experiments.run import FinishedRun, run_experiment
-from leukospike.images.reading import luma, read_image
+from leukospike.images import luma, read_image
 from leukospike.original.model import load_model
 from leukospike.original.preprocessing import spike_map
 from leukospike.settings import Preset, Protocol, RunConfig

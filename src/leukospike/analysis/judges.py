@@ -36,7 +36,7 @@ from leukospike.confidence import EVEN, SubjectModel
 from leukospike.errors import WeightsError
 from leukospike.experiments.folder import model_files
 from leukospike.images.framing import C_NMC_FRAMING, Framing
-from leukospike.images.reading import luma
+from leukospike.images import luma
 from leukospike.notices import Notice, Severity
 from leukospike.original.model import FittedModel, load_model
 from leukospike.original.preprocessing import spike_map

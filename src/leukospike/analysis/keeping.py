@@ -11,7 +11,7 @@ from leukospike.datasets import Record
 from leukospike.datasets.decoding import decoded
 from leukospike.errors import ImageError
 from leukospike.failures import Failure
-from leukospike.images.reading import Picture
+from leukospike.images import Picture
 from leukospike.jobs import Progress
 
 Result = TypeVar("Result")

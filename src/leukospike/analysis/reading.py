@@ -8,8 +8,8 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from leukospike.analysis.flags import BLANK, BORDER, LARGE, NO_CELL
+from leukospike.images import Picture
 from leukospike.images.framing import Framing, view_of
-from leukospike.images.reading import Picture
 from leukospike.segmentation import CellMeasures, PixelSize, Segmentation, overlay
 from leukospike.segmentation.class_maps import Segmenter
 from leukospike.segmentation.cutout import cut_out

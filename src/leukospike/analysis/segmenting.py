@@ -16,7 +16,7 @@ from leukospike.analysis.names import name_failure, output_stem
 from leukospike.analysis.store import Recipe, SegmentedImage, Setting, Store, opened_store
 from leukospike.datasets import Record
 from leukospike.failures import Failure, read_failures, write_failures
-from leukospike.images.reading import Picture
+from leukospike.images import Picture
 from leukospike.jobs import Progress, silent
 from leukospike.segmentation import CELL_COLUMNS, PixelSize, Quality, cell_table, first_wave, overlay
 from leukospike.segmentation.facts import IMAGE_COLUMN_TYPES, IMAGE_COLUMNS, ImageFacts

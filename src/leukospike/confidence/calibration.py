@@ -188,6 +188,8 @@ def shift_prevalence(probabilities: Float[np.ndarray, "*n"], before: float, afte
 
     Raises
     ------
+    DataError
+        If a probability is NaN or outside 0 and 1.
     ConfigError
         If a prevalence is not between 0 and 1.
 
@@ -200,6 +202,7 @@ def shift_prevalence(probabilities: Float[np.ndarray, "*n"], before: float, afte
     >>> shift_prevalence(np.array([0.5, 0.9]), 0.5, 0.1).round(3).tolist()
     [0.1, 0.5]
     """
+    check_probabilities("shift_prevalence", probabilities)
     for prevalence in (before, after):
         _check_prevalence("shift_prevalence", prevalence)
     leukemic = probabilities * (after / before)

@@ -17,6 +17,7 @@ from leukospike.confidence.stored import read_count, read_number
 from leukospike.confidence.subjects import (
     SubjectMean,
     check_cells,
+    check_labels,
     check_probabilities,
     equal_weights,
     left_out,
@@ -168,7 +169,7 @@ def fit_conformal(
     DataError
         If a class is absent or a probability is impossible.
     ConfigError
-        If `alpha` is not between 0 and 1.
+        If `alpha` is not between 0 and 1, or the guarantee is unknown.
 
     References
     ----------
@@ -183,7 +184,7 @@ def fit_conformal(
         msg = "alpha must lie between 0 and 1"
         raise ConfigError(msg, where="fit_conformal", got=alpha, advice="Give the share of errors to allow, as 0.1.")
     scores = _nonconformity(probabilities)[np.arange(len(labels)), labels]
-    if guarantee is Guarantee.MARGINAL:
+    if _known(guarantee) is Guarantee.MARGINAL:
         threshold, n = _hierarchical_quantile(scores, subjects, alpha)
         return ConformalThresholds(alpha, threshold, threshold, n, n)
     (normal, n_normal), (leukemic, n_leukemic) = (
@@ -230,7 +231,13 @@ def coverage(sets: Bool[np.ndarray, "n 2"], labels: Int[np.ndarray, " n"], subje
     """Count how often the label is in the set, and how large sets are, each subject counting alike.
 
     For one class's coverage, give its cells alone.
+
+    Raises
+    ------
+    DataError
+        If lengths differ, there is no cell, or a label is neither 0 nor 1.
     """
+    check_labels("coverage", sets, labels, subjects)
     size = sets.sum(axis=1)
     return Coverage(
         covered=mean_over_subjects(sets[np.arange(len(labels)), labels], subjects),
@@ -238,6 +245,14 @@ def coverage(sets: Bool[np.ndarray, "n 2"], labels: Int[np.ndarray, " n"], subje
         both=mean_over_subjects(size == 2, subjects),
         none=mean_over_subjects(size == 0, subjects),
     )
+
+
+def _known(guarantee: Guarantee) -> Guarantee:
+    """Return the guarantee of this name, as its text equals it, and refuse any other."""
+    if guarantee not in tuple(Guarantee):
+        msg = f"guarantee must be one of {', '.join(Guarantee)}"
+        raise ConfigError(msg, where="fit_conformal", got=repr(guarantee), advice="Use a value of Guarantee.")
+    return Guarantee(guarantee)
 
 
 def _nonconformity(probabilities: np.ndarray) -> Float[np.ndarray, "n 2"]:

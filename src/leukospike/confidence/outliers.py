@@ -275,7 +275,7 @@ def flag_threshold(distances: Float[np.ndarray, " n"], subjects: np.ndarray, *, 
     if not 0 < rate < 1:
         msg = "rate must lie between 0 and 1"
         raise ConfigError(msg, where="flag_threshold", got=rate, advice="Give the share of false flags, as 0.05.")
-    if len(distances) == 0 or not np.isfinite(distances).all():
+    if len(distances) == 0 or len(distances) != len(subjects) or not np.isfinite(distances).all():
         msg = "distances must be finite, one at least"
         raise DataError(msg, where="flag_threshold", got=len(distances), advice="Check the embeddings.")
     order = np.argsort(distances)

@@ -419,7 +419,7 @@ def _log_beta_binomial(
 
 
 def _shortest(posterior: np.ndarray, mass: float) -> tuple[int, int]:
-    """Return first and last place of the shortest run that holds at least `mass`, of equally short ones the likeliest."""
+    """Return first and last place of the shortest run that holds at least `mass`, the likeliest of equally short."""
     before = np.append(0.0, np.cumsum(posterior))
     # For each first place, the first end at which enough lies between; past the end where there is none.
     ends = np.searchsorted(before, before[:-1] + mass - 1e-12)

@@ -42,8 +42,11 @@ def left_out(
     Raises
     ------
     SplitError
-        If a subject lies in two folds, or there is one fold only.
+        If lengths differ, a subject lies in two folds, or there is one fold only.
     """
+    if len(subjects) != len(folds):
+        msg = "subjects and folds must be of one length"
+        raise SplitError(msg, where="left_out", got=[len(subjects), len(folds)], advice="Give one a cell.")
     pairs = {(str(subject), str(fold)) for subject, fold in zip(subjects, folds, strict=True)}
     if len(pairs) > len(np.unique(subjects)):
         msg = "each subject must lie in one fold"
@@ -79,6 +82,23 @@ def check_cells(where: str, probabilities: np.ndarray, labels: np.ndarray, subje
     if set(np.unique(labels)) != {0, 1}:
         msg = "labels must be 0 and 1, both"
         raise DataError(msg, where=where, got=np.unique(labels)[:5].tolist(), advice="Give cells of both classes.")
+
+
+def check_labels(where: str, values: np.ndarray, labels: np.ndarray, subjects: np.ndarray) -> None:
+    """Refuse judged cells that cannot be counted.
+
+    Raises
+    ------
+    DataError
+        If lengths differ, there is no cell, or a label is neither 0 nor 1.
+    """
+    lengths = {len(values), len(labels), len(subjects)}
+    if len(lengths) > 1 or lengths == {0}:
+        msg = "values, labels and subjects must be of one length, and one at least"
+        raise DataError(msg, where=where, got=sorted(lengths), advice="Give one a cell.")
+    if not np.isin(labels, (0, 1)).all():
+        msg = "labels must be 0 or 1"
+        raise DataError(msg, where=where, got=np.unique(labels)[:5].tolist(), advice="Leave out cells without one.")
 
 
 def check_probabilities(where: str, probabilities: np.ndarray) -> None:
@@ -128,7 +148,16 @@ def mean_over_subjects(
     Returns
     -------
     SubjectMean
+
+    Raises
+    ------
+    DataError
+        If lengths differ, there is no cell, or a value is not finite.
     """
+    if len(values) != len(subjects) or len(values) == 0 or not np.isfinite(values).all():
+        msg = "values must be finite, one for each cell, and one at least"
+        got = f"{len(values)} for {len(subjects)} cells"
+        raise DataError(msg, where="mean_over_subjects", got=got, advice="Leave out cells without a value.")
     names, member, counts = np.unique(subjects, return_inverse=True, return_counts=True)
     means = np.bincount(member, weights=values.astype(np.float64)) / counts
     drawn = np.random.default_rng(seed).choice(means, (n_resamples, len(names))).mean(axis=1)

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from leukospike.confidence.stored import read_count, read_number
-from leukospike.confidence.subjects import check_cells, left_out, n_subjects_by_class
+from leukospike.confidence.subjects import check_cells, check_probabilities, left_out, n_subjects_by_class
 from leukospike.errors import ConfigError
 
 
@@ -29,7 +29,14 @@ class OperatingPoint:
     """Subjects with leukemic cells."""
 
     def calls(self, probabilities: Float[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
-        """Tell which cells, or subjects, are called leukemic."""
+        """Tell which cells, or subjects, are called leukemic.
+
+        Raises
+        ------
+        DataError
+            If a probability is NaN or outside 0 and 1.
+        """
+        check_probabilities("OperatingPoint.calls", probabilities)
         return probabilities >= self.threshold
 
     def stored(self) -> dict[str, float | int]:

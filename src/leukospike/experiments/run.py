@@ -31,7 +31,7 @@ from leukospike.experiments.results import FinishedFold, RunResult
 from leukospike.experiments.splits import Fold
 from leukospike.experiments.systems import Items, Part, Stages, System, system_of, versions_of
 from leukospike.failures import Failure, read_failures, write_failures
-from leukospike.images.reading import read_image
+from leukospike.images import read_image
 from leukospike.jobs import Progress, silent
 from leukospike.settings import RunConfig
 from leukospike.storage.files import locked, new_folder, remove_leftovers, write_table, write_text, written_whole

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from leukospike.images.reading import Picture
+from leukospike.images import Picture
 from leukospike.segmentation.result import Segmentation
 from leukospike.segmentation.scale import PixelSize
 

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from leukospike.errors import ImageError
-from leukospike.images.reading import Picture, read_image
+from leukospike.images import Picture, read_image
 from leukospike.segmentation.methods import SegmentationMethod, surrogate
 from leukospike.segmentation.result import Segmentation, segment_pixels
 from leukospike.segmentation.scale import PixelSize, stored_pixel_size

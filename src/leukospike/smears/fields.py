@@ -148,7 +148,7 @@ class _Canvas:
 
 
 def _overlap(shape: tuple[int, ...], place: tuple[int, int]) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """Return the part of the field that a square centred at `place` covers, and the part of the square that is in it."""
+    """Return the part of the field that a square around `place` covers, and the part of the square that is in it."""
     top, left = place[0] - shape[0] // 2, place[1] - shape[1] // 2
     first_row, last_row = (min(max(edge, 0), FIELD_ROWS) for edge in (top, top + shape[0]))
     first_column, last_column = (min(max(edge, 0), FIELD_COLUMNS) for edge in (left, left + shape[1]))

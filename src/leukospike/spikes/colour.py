@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from leukospike.errors import ConfigError
-from leukospike.spikes.maps import check_colour
+from leukospike.spikes.maps import check_colour, check_unit_range
 
 STAINS = ((0.07, 0.74, 0.38), (0.86, 0.56, 0.14))
 """Absorbance in red, green and blue of the two dyes of a Romanowsky stain: eosin Y, and azure B with methylene blue."""
@@ -33,7 +33,7 @@ def opponent_channels(images: Float[Tensor, "batch 3 rows columns"]) -> Float[Te
     Raises
     ------
     ImageError
-        If the images are not a tensor of RGB ones.
+        If the images are not a tensor of RGB ones, or a value is outside 0..1 or not finite.
 
     References
     ----------
@@ -47,6 +47,7 @@ def opponent_channels(images: Float[Tensor, "batch 3 rows columns"]) -> Float[Te
     tensor([0.5000, 0.0000, 0.0000, 0.2500])
     """
     check_colour(images, "opponent_channels")
+    check_unit_range(images, "opponent_channels")
     red, green, blue = images.unbind(dim=1)
     warm, yellow = red - green, (red + green) / 2 - blue
     return torch.stack([warm, -warm, -yellow, yellow], dim=1).relu_()
@@ -67,9 +68,10 @@ def optical_density(images: Float[Tensor, "batch 3 rows columns"]) -> Float[Tens
     Raises
     ------
     ImageError
-        If the images are not a tensor of RGB ones.
+        If the images are not a tensor of RGB ones, or a value is outside 0..1 or not finite.
     """
     check_colour(images, "optical_density")
+    check_unit_range(images, "optical_density")
     return -torch.log10(images.clamp(min=_DARKEST, max=1))
 
 
@@ -95,7 +97,7 @@ def stain_channels(
     ConfigError
         If the stains are not one to three different colours.
     ImageError
-        If the images are not a tensor of RGB ones.
+        If the images are not a tensor of RGB ones, or a value is outside 0..1 or not finite.
 
     References
     ----------
@@ -111,6 +113,7 @@ def stain_channels(
     tensor([0.5000, 0.2500])
     """
     check_colour(images, "stain_channels")
+    check_unit_range(images, "stain_channels")
     absorbance = torch.tensor([list(stain) for stain in stains], dtype=torch.float64)
     if absorbance.ndim != 2 or absorbance.shape[1] != 3 or torch.linalg.matrix_rank(absorbance) < len(absorbance):
         msg = "stains must be one to three different colours of three numbers"

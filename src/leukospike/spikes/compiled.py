@@ -35,7 +35,7 @@ def integrate_and_fire(
     padding: int,
     with_potential: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Return latency and potential as `convolution.integrate_and_fire` does; the potential is empty if not asked for."""
+    """Return what `convolution.integrate_and_fire` does; the potential is empty if not asked for."""
     batch, channels, rows, columns = latency.shape
     features, _, kernel_rows, kernel_columns = weight.shape
     shape = (batch, features, rows + 2 * padding - kernel_rows + 1, columns + 2 * padding - kernel_columns + 1)

@@ -1,6 +1,6 @@
 """S layers: integrate-and-fire neurons with shared weights, from latencies to first spikes."""
 
-from importlib.util import find_spec
+from math import isfinite
 
 import torch
 from jaxtyping import Float32, UInt8
@@ -9,6 +9,7 @@ from torch.nn.functional import conv2d, pad
 
 from leukospike.errors import ConfigError, ImageError
 from leukospike.spikes.encoding import BINS, check_bins
+from leukospike.spikes.fast_way import compiled_twin
 from leukospike.spikes.maps import check_latency
 from leukospike.spikes.waves import Spikes
 
@@ -50,8 +51,8 @@ class SpikingConv2d(nn.Module):
     Raises
     ------
     ConfigError
-        If a size is not positive, `padding` is not below the kernel's, `bins` is not from 1 to 255, or `threshold` is
-        negative or not finite.
+        If a size is not positive, `padding` is not below the kernel's, `bins` is not from 1 to 255, `threshold` is
+        negative or not finite, or the weights' distribution is impossible.
 
     References
     ----------
@@ -104,6 +105,10 @@ class SpikingConv2d(nn.Module):
                 got=threshold,
                 advice="Give None for neurons that wait for the last time step.",
             )
+        if not (isfinite(weight_mean) and 0 <= weight_std < torch.inf):
+            msg = "weight_mean must be finite, and weight_std finite and at least 0"
+            got = f"{weight_mean} and {weight_std}"
+            raise ConfigError(msg, where="SpikingConv2d", got=got, advice="Leave them out for the original's.")
         check_bins(bins, "SpikingConv2d")
         self.threshold = threshold
         self.bins = bins
@@ -157,19 +162,19 @@ class SpikingConv2d(nn.Module):
     def _first_spikes(self, latency: Tensor, *, with_potential: bool) -> tuple[Tensor, Tensor]:
         """Choose the way: compiled on a CPU where numba is installed, plain otherwise; the results are the same."""
         self.check_input(latency)
-        if latency.device.type == "cpu" and find_spec("numba"):
-            from leukospike.spikes import compiled  # half a second to import, which not every command needs
-
+        weight = self.weight.float()  # of a model in another precision, too
+        if latency.device.type == "cpu" and (compiled := compiled_twin("compiled")):
             return compiled.integrate_and_fire(
                 latency,
-                self.weight,
+                weight,
                 threshold=self.threshold,
                 bins=self.bins,
                 padding=self.padding,
                 with_potential=with_potential,
             )
-        weight = on_a_grid(self.weight)
-        return integrate_and_fire(latency, weight, threshold=self.threshold, bins=self.bins, padding=self.padding)
+        return integrate_and_fire(
+            latency, on_a_grid(weight), threshold=self.threshold, bins=self.bins, padding=self.padding
+        )
 
     def check_input(self, latency: Tensor) -> None:
         """Refuse maps that do not fit the weights."""

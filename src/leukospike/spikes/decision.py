@@ -1,13 +1,13 @@
 """C2 of Mozafari 2018: the first neuron to spike, found without working out the rest of the map."""
 
 from dataclasses import dataclass
-from importlib.util import find_spec
 
 import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from leukospike.spikes.convolution import SpikingConv2d, on_a_grid
+from leukospike.spikes.fast_way import compiled_twin
 from leukospike.spikes.plasticity import winner_times
 from leukospike.spikes.winners import k_winners
 
@@ -45,11 +45,9 @@ def decide(layer: SpikingConv2d, latency: UInt8[Tensor, "batch channels rows col
         As for the layer's `forward`.
     """
     layer.check_input(latency)
-    if latency.device.type == "cpu" and find_spec("numba"):
-        from leukospike.spikes import compiled_decision  # half a second to import, which not every command needs
-
-        winners, times = compiled_decision.first_to_spike(
-            latency, on_a_grid(layer.weight), threshold=layer.threshold, bins=layer.bins, padding=layer.padding
+    if latency.device.type == "cpu" and (compiled := compiled_twin("compiled_decision")):
+        winners, times = compiled.first_to_spike(
+            latency, on_a_grid(layer.weight.float()), threshold=layer.threshold, bins=layer.bins, padding=layer.padding
         )
         return Decisions(winners[:, None], times[:, None])
     return decide_by_map(layer, latency)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from leukospike.errors import ConfigError, ImageError
 from leukospike.spikes.gabor import RADIUS_PX, ROWS_AT_ONCE, edge_responses_by_rows
-from leukospike.spikes.maps import check_grey, check_maps
+from leukospike.spikes.maps import check_grey, check_responses, check_unit_range
 from leukospike.spikes.ties import original_order
 
 BINS = 15
@@ -248,11 +248,7 @@ def _checked(images: Float[Tensor, "batch 1 rows columns"], where: str) -> Float
         msg = f"images must be at least {smallest} x {smallest} pixels"
         raise ImageError(msg, where=where, got=f"{rows} x {columns}", advice="Leave out smaller ones.")
     images = images.detach().float()
-    if images.numel():
-        low, high = (float(value) for value in torch.aminmax(images))
-        if not (low >= 0 and high <= 1):  # written so that NaN is refused
-            msg = "images must hold values from 0 to 1"
-            raise ImageError(msg, where=where, got=f"{low:g} to {high:g}", advice="Divide 8-bit values by 255.")
+    check_unit_range(images, where)
     return images
 
 
@@ -261,20 +257,10 @@ def _checked_intensity(
 ) -> Float[Tensor, "batch channels rows columns"]:
     """Refuse what the encodings have no answer for; give the responses without their history."""
     check_bins(bins, where)
-    check_maps(intensity, where, "intensity")
+    check_responses(intensity, where)
     if min(intensity.shape[1:]) == 0:
         msg = "intensity must hold a pixel"
         raise ImageError(msg, where=where, got=f"shape {tuple(intensity.shape)}", advice="Leave out empty maps.")
-    if intensity.numel():
-        low, high = (float(value) for value in torch.aminmax(intensity))
-        if not (low >= 0 and high < torch.inf):  # written so that NaN is refused
-            msg = "intensity must be finite and not negative"
-            raise ImageError(
-                msg,
-                where=where,
-                got=f"{low:g} to {high:g}",
-                advice="Rectify responses first: an ON and an OFF channel, or the absolute value.",
-            )
     return intensity.detach()
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
-from leukospike.errors import ConfigError
+from leukospike.errors import ConfigError, ImageError
 from leukospike.spikes.maps import check_grey
 
 ORIENTATIONS_DEG = (67.5, 112.5, 157.5, 202.5)
@@ -127,11 +127,27 @@ def edge_responses(
 
     Raises
     ------
+    ConfigError
+        If the bank is no stack of kernels.
     ImageError
-        If the images are not a tensor of grey ones.
+        If the images are not a tensor of grey ones, or one is smaller than the kernels.
     """
     check_grey(images, "edge_responses")
-    return _correlate(images, gabor_bank() if bank is None else bank)
+    bank = gabor_bank() if bank is None else bank
+    check_bank(images, bank, "edge_responses")
+    return _correlate(images.detach(), bank)
+
+
+def check_bank(images: Tensor, bank: Tensor, where: str) -> None:
+    """Refuse kernels that are none for grey images, or larger than the images."""
+    if bank.ndim != 4 or bank.shape[1] != 1 or len(bank) == 0:
+        msg = "bank must be (kernels, 1, row, column)"
+        advice = "Use gabor_bank or difference_of_gaussians_bank."
+        raise ConfigError(msg, where=where, got=f"shape {tuple(bank.shape)}", advice=advice)
+    (rows, columns), (height, width) = images.shape[-2:], bank.shape[-2:]
+    if rows < height or columns < width:
+        msg = f"images must be at least {height} x {width} pixels"
+        raise ImageError(msg, where=where, got=f"{rows} x {columns}", advice="Leave out smaller ones.")
 
 
 def edge_responses_by_rows(
@@ -177,4 +193,4 @@ def _correlate(
     """Take the absolute value of the valid cross-correlation."""
     # TF32 would round the products of a GPU to 10 bits, and ranks are decided further down than that.
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-        return conv2d(images, kernels.to(images.device), stride=stride).abs_()
+        return conv2d(images, kernels.to(images), stride=stride).abs_()

@@ -1,7 +1,7 @@
 """Inhibition: among features at one position, among neighbours by strength, and of whole features."""
 
 from collections.abc import Sequence
-from importlib.util import find_spec
+from math import isfinite
 
 import torch
 from jaxtyping import Bool, Float, UInt8
@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from leukospike.errors import ConfigError
-from leukospike.spikes.maps import check_maps
+from leukospike.spikes.fast_way import compiled_twin
+from leukospike.spikes.maps import check_responses
 from leukospike.spikes.waves import Spikes, check_spikes
 
 FACTORS = (0.15, 0.12, 0.10, 0.07, 0.05)
@@ -44,10 +45,9 @@ def pointwise_inhibition(spikes: Spikes) -> Spikes:
     """
     check_spikes(spikes, "pointwise_inhibition")
     latency, potential = spikes.latency, spikes.potential
-    if latency.device.type == "cpu" and find_spec("numba"):
-        from leukospike.spikes import compiled_inhibition  # half a second to import, which not every command needs
-
-        return Spikes(*compiled_inhibition.pointwise_inhibition(latency, potential, spikes.bins), spikes.bins)
+    if latency.device.type == "cpu" and (compiled := compiled_twin("compiled_inhibition")):
+        kept, strength = compiled.pointwise_inhibition(latency, potential, spikes.bins)
+        return Spikes(kept, strength, spikes.bins)
     earliest = latency.amin(dim=1, keepdim=True)
     strength = potential.masked_fill(latency != earliest, -torch.inf)
     winner = strength.argmax(dim=1, keepdim=True)  # the first among equals
@@ -77,8 +77,10 @@ def lateral_inhibition(
 
     Raises
     ------
+    ConfigError
+        If a factor is not finite.
     ImageError
-        If `intensity` is not a tensor of such a shape.
+        If `intensity` is not a tensor of such a shape and type, or a response is negative or not finite.
 
     References
     ----------
@@ -91,14 +93,17 @@ def lateral_inhibition(
     >>> lateral_inhibition(torch.tensor([[[[1.0, 2.0]]]]), factors=[0.5])
     tensor([[[[ 4.5000, 10.0000]]]])
     """
-    check_maps(intensity, "lateral_inhibition", "intensity")
+    check_responses(intensity, "lateral_inhibition")
+    if not all(isfinite(factor) for factor in factors):
+        msg = "factors must be finite"
+        raise ConfigError(msg, where="lateral_inhibition", got=list(factors), advice="Leave them out for Mozafari's.")
+    intensity = intensity.detach()
     reach = len(factors)
     rows, columns = intensity.shape[-2:]
     padded = pad(intensity, (reach,) * 4)
-    if intensity.device.type == "cpu" and intensity.dtype == torch.float32 and find_spec("numba"):
-        from leukospike.spikes import compiled_inhibition  # half a second to import, which not every command needs
-
-        return compiled_inhibition.lateral_inhibition(intensity.contiguous(), padded, factors)
+    on_cpu = intensity.device.type == "cpu" and intensity.dtype == torch.float32
+    if on_cpu and (compiled := compiled_twin("compiled_inhibition")):
+        return compiled.lateral_inhibition(intensity.contiguous(), padded, factors)
     gain, stronger = torch.zeros_like(intensity), torch.empty_like(intensity)
     # One after the other, row by row: in float32 the order of a sum decides its last bit, and the golden has this one.
     for down in range(-reach, reach + 1):
@@ -129,11 +134,15 @@ def feature_inhibition(spikes: Spikes, inhibited: Bool[Tensor, " channels"]) -> 
     Raises
     ------
     ConfigError
-        If there are not as many entries as channels.
+        If there are not as many entries as channels, or they are no Booleans.
     ImageError
         If `spikes` is not `Spikes`.
     """
     check_spikes(spikes, "feature_inhibition")
+    if inhibited.dtype != torch.bool or inhibited.ndim != 1:
+        msg = "inhibited must be one row of Booleans"
+        got = f"{str(inhibited.dtype).removeprefix('torch.')} of shape {tuple(inhibited.shape)}"
+        raise ConfigError(msg, where="feature_inhibition", got=got, advice="Compare the numbers first: inhibited > 0.")
     channels = spikes.latency.shape[1]
     if len(inhibited) != channels:
         msg = f"inhibited must have one entry for each of {channels} channels"

@@ -35,6 +35,35 @@ def check_latency(latency: object, where: str, *, axes: tuple[str, ...] = _AXES)
         )
 
 
+def check_floating(maps: Tensor, where: str, name: str) -> None:
+    """Refuse whole numbers, of which nobody says what is the largest."""
+    if not maps.is_floating_point():
+        msg = f"{name} must be floating point"
+        got = str(maps.dtype).removeprefix("torch.")
+        raise ImageError(msg, where=where, got=got, advice="Convert 8-bit values: values.float() / 255.")
+
+
+def check_unit_range(images: Tensor, where: str) -> None:
+    """Refuse values outside 0 to 1."""
+    if images.numel():
+        low, high = (float(value) for value in torch.aminmax(images.detach()))
+        if not (low >= 0 and high <= 1):  # written so that NaN is refused
+            msg = "images must hold values from 0 to 1"
+            raise ImageError(msg, where=where, got=f"{low:g} to {high:g}", advice="Divide 8-bit values by 255.")
+
+
+def check_responses(intensity: object, where: str) -> None:
+    """Refuse what are no maps of responses: whole numbers, and values that are negative or not finite."""
+    maps = check_maps(intensity, where, "intensity")
+    check_floating(maps, where, "intensity")
+    if maps.numel():
+        low, high = (float(value) for value in torch.aminmax(maps.detach()))
+        if not (low >= 0 and high < torch.inf):  # written so that NaN is refused
+            msg = "intensity must be finite and not negative"
+            advice = "Rectify responses first: an ON and an OFF channel, or the absolute value."
+            raise ImageError(msg, where=where, got=f"{low:g} to {high:g}", advice=advice)
+
+
 def check_grey(images: object, where: str) -> None:
     """Refuse what are no grey images."""
     remedy = "Take the mean of the colours: images.mean(dim=1, keepdim=True)"
@@ -49,7 +78,9 @@ def check_colour(images: object, where: str) -> None:
 
 def _check_channels(images: object, where: str, what: str, *, n_channels: int, remedy: str) -> None:
     """Refuse another number of channels."""
-    channels = check_maps(images, where, "images").shape[1]
+    maps = check_maps(images, where, "images")
+    check_floating(maps, where, "images")
+    channels = maps.shape[1]
     if channels != n_channels:
         msg = f"images must be {what}: (batch, {n_channels}, row, column)"
         raise ImageError(msg, where=where, got=f"{channels} channels", advice=f"{remedy}.")

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 from torch.nn.functional import pad
 
-from leukospike.errors import ConfigError
+from leukospike.errors import ConfigError, ImageError
 from leukospike.spikes.maps import check_latency, check_maps
 
 _NEVER = 255  # a latency later than any
@@ -86,6 +86,11 @@ class RewardRates:
 
     def of(self, reinforcement: int) -> StdpRates | None:
         """Return the rates that follow on a decision: a value of `Reinforcement`; None where nothing is learned."""
+        known = not isinstance(reinforcement, bool) and reinforcement in tuple(Reinforcement)
+        if not known:  # False may mean wrong, or nothing
+            msg = "reinforcement must be 1, -1 or 0"
+            advice = "Give a value of Reinforcement: REWARD, PUNISHMENT or NOTHING."
+            raise ConfigError(msg, where="RewardRates.of", got=reinforcement, advice=advice)
         if reinforcement == Reinforcement.NOTHING:
             return None
         return self.reward if reinforcement == Reinforcement.REWARD else self.punishment
@@ -226,7 +231,13 @@ def winner_times(
         If `spikes` is not a tensor of such a shape.
     """
     check_maps(spikes, "winner_times", "spikes")
-    _, _, rows, columns = spikes.shape
+    _check_winners("winner_times", winners, len(spikes))
+    _, features, rows, columns = spikes.shape
+    ends = winners.new_tensor([features, rows, columns])
+    if bool((winners >= ends).any()):
+        msg = f"winners must lie on a map of {(features, rows, columns)}"
+        got = winners.flatten(0, 1).amax(dim=0).tolist()
+        raise ConfigError(msg, where="winner_times", got=got, advice="Give what k_winners found on this map.")
     feature, row, column = winners.clamp(min=0).unbind(dim=2)
     return spikes.flatten(1).gather(1, (feature * rows + row) * columns + column)
 
@@ -264,6 +275,33 @@ def _scaled(rates: StdpRates, factor: float) -> StdpRates:
     return StdpRates(causal=rates.causal * factor, acausal=rates.acausal * factor)
 
 
+def _check_synapses(where: str, weight: Tensor, latency: Tensor, winners: Tensor, times: Tensor, padding: int) -> None:
+    """Refuse maps and winners that are not those of these weights."""
+    if weight.ndim != 4:
+        msg = "weight must be (feature, channel, row, column)"
+        got = f"{weight.ndim} dimensions"
+        raise ConfigError(msg, where=where, got=got, advice="Give the weights of a layer.")
+    if latency.shape[1] != weight.shape[1]:
+        msg = f"latency must have {weight.shape[1]} channels"
+        raise ImageError(msg, where=where, got=latency.shape[1], advice="Give the map that the layer has seen.")
+    if padding < 0:
+        msg = "padding must be at least 0"
+        raise ConfigError(msg, where=where, got=padding, advice="Give the padding of the layer.")
+    _check_winners(where, winners, len(latency))
+    if times.shape != winners.shape[:2]:
+        msg = f"times must be one for each winner, {tuple(winners.shape[:2])}"
+        raise ConfigError(msg, where=where, got=f"shape {tuple(times.shape)}", advice="Use winner_times.")
+
+
+def _check_winners(where: str, winners: Tensor, batch: int) -> None:
+    """Refuse what are no winners of so many images."""
+    if winners.ndim != 3 or len(winners) != batch or winners.shape[2] != 3 or winners.is_floating_point():
+        kind = str(winners.dtype).removeprefix("torch.")
+        msg = f"winners must be whole numbers of shape ({batch}, k, 3)"
+        got = f"{kind} of {tuple(winners.shape)}"
+        raise ConfigError(msg, where=where, got=got, advice="Give what k_winners found.")
+
+
 def _applied(
     where: str,
     weight: Tensor,
@@ -274,6 +312,7 @@ def _applied(
     padding: int,
 ) -> Tensor:
     """Apply the winners of each image in order, with that image's rates; None leaves the weights as they are."""
+    _check_synapses(where, weight, latency, winners, times, padding)
     features, _, height, width = weight.shape
     if padding:
         latency = pad(latency, (padding,) * 4, value=_NEVER)

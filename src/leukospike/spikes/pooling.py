@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from leukospike.errors import ConfigError
-from leukospike.spikes.maps import check_latency, check_maps
+from leukospike.spikes.maps import check_latency, check_responses
 
 
 def pool_latency(
@@ -79,10 +79,10 @@ def pool_intensity(
     ConfigError
         If the window is impossible, or larger than the padded map.
     ImageError
-        If `intensity` is not a tensor of such a shape.
+        If `intensity` is not a tensor of such a shape and type, or a response is negative or not finite.
     """
     stride = kernel if stride is None else stride
-    check_maps(intensity, "pool_intensity", "intensity")
+    check_responses(intensity, "pool_intensity")
     _check(intensity, "pool_intensity", kernel, stride, padding)
     # Rows, then columns: the maximum of maxima; measured, in half the time of torch's pooling.
     return _strongest(_strongest(pad(intensity, (padding,) * 4), 2, kernel, stride), 3, kernel, stride)

@@ -27,12 +27,12 @@ def save_layer(layer: SpikingConv2d, path: str | Path) -> None:
     Parameters
     ----------
     layer : SpikingConv2d
-        On any device.
+        On any device; weights are written as float32, as the layer computes with them.
     path : str or Path
         A `.safetensors` file; an existing one is replaced.
     """
     settings = {"format": _LAYER_FORMAT, "threshold": layer.threshold, "bins": layer.bins, "padding": layer.padding}
-    write_weights(Path(path), {"weight": layer.weight}, settings)
+    write_weights(Path(path), {"weight": layer.weight.float()}, settings)
 
 
 def load_layer(path: str | Path) -> SpikingConv2d:

@@ -25,6 +25,11 @@ class Spikes:
     def __post_init__(self) -> None:
         """Refuse what are no latencies."""
         check_latency(self.latency, "Spikes")
+        check_bins(self.bins, "Spikes")
+        if self.potential.shape != self.latency.shape:
+            msg = f"potential must have the shape of latency, {tuple(self.latency.shape)}"
+            got = tuple(self.potential.shape)
+            raise ImageError(msg, where="Spikes", got=got, advice="Give one potential for each neuron.")
 
 
 def check_spikes(spikes: object, where: str) -> None:

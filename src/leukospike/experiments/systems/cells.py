@@ -19,7 +19,7 @@ from leukospike.classification.timm_network import TimmNetwork
 from leukospike.errors import ImageError
 from leukospike.experiments.systems.fold import SPLIT_COPIES, FoldResult, Part
 from leukospike.images.framing import view_of
-from leukospike.images.reading import Picture
+from leukospike.images import Picture
 from leukospike.learning.chance import undrawn
 from leukospike.learning.history import EpochRecord
 from leukospike.original.preprocessing import Augmentation

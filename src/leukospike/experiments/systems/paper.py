@@ -8,7 +8,7 @@ from jaxtyping import UInt8
 
 from leukospike.experiments.systems.fold import SPLIT_COPIES, FoldResult, Part
 from leukospike.images.framing import framing_of
-from leukospike.images.reading import luma
+from leukospike.images import luma
 from leukospike.notices import Notice, Severity
 from leukospike.original.components import FittedComponents, fit_components
 from leukospike.original.front_end import SpikeFrontEnd
