@@ -35,8 +35,8 @@ from leukospike.classification.source import (
 from leukospike.confidence import EVEN, SubjectModel
 from leukospike.errors import WeightsError
 from leukospike.experiments.folder import model_files
-from leukospike.images.framing import C_NMC_FRAMING, Framing
 from leukospike.images import luma
+from leukospike.images.framing import C_NMC_FRAMING, Framing
 from leukospike.notices import Notice, Severity
 from leukospike.original.model import FittedModel, load_model
 from leukospike.original.preprocessing import spike_map

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from leukospike.images.framing import Framing
 from leukospike.images import MIN_SIDE, PLAUSIBLE_UM_PER_PX
+from leukospike.images.framing import Framing
 from leukospike.learning.chance import undrawn
 from leukospike.original.components import FittedComponents
 from leukospike.original.network import ResidualNetwork

@@ -18,8 +18,8 @@ from leukospike.classification.source import diameter_of, reference_of
 from leukospike.classification.timm_network import TimmNetwork
 from leukospike.errors import ImageError
 from leukospike.experiments.systems.fold import SPLIT_COPIES, FoldResult, Part
-from leukospike.images.framing import view_of
 from leukospike.images import Picture
+from leukospike.images.framing import view_of
 from leukospike.learning.chance import undrawn
 from leukospike.learning.history import EpochRecord
 from leukospike.original.preprocessing import Augmentation

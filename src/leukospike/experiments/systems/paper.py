@@ -7,8 +7,8 @@ import torch
 from jaxtyping import UInt8
 
 from leukospike.experiments.systems.fold import SPLIT_COPIES, FoldResult, Part
-from leukospike.images.framing import framing_of
 from leukospike.images import luma
+from leukospike.images.framing import framing_of
 from leukospike.notices import Notice, Severity
 from leukospike.original.components import FittedComponents, fit_components
 from leukospike.original.front_end import SpikeFrontEnd
