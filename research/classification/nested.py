@@ -16,7 +16,7 @@ from leukospike.confidence import (
     mean_over_subjects,
     score_subjects,
 )
-from leukospike.evaluation.metrics import metrics_of, per_subject, reliability
+from leukospike.evaluation.metrics import calibration_error, metrics_of, per_subject, reliability
 from research import tables
 from research.classification.data import FOLDS, Cohort, folds, others
 from research.classification.scores import held_out_scores
@@ -84,9 +84,7 @@ def judged(cells: Cohort, seed: int) -> dict[str, Any]:
     return {
         "chosen": chosen,
         "cell": metrics_of(labels, probability, groups, group_name="subjects", seed=seed).to_json(),
-        "ece_uncalibrated": metrics_of(labels, raw, groups, group_name="subjects", seed=seed, n_resamples=2)[
-            "ece"
-        ].value,
+        "ece_uncalibrated": calibration_error(labels, raw),
         "calibration": metrics_of(labels, as_here, groups, group_name="subjects", seed=seed).to_json(),
         "subject": metrics_of(truth, posterior, names, group_name="subjects", seed=seed).to_json(),
         "subject_by_mean": metrics_of(
