@@ -305,8 +305,8 @@ def _notices(
     if config.batch_size > fewest_cells:
         yield Notice(
             "large_batch",
-            f"A batch holds {config.batch_size} cells, more than the {fewest_cells} of a training part: an epoch is a"
-            " single step.",
+            f"A batch holds {config.batch_size} cells, more than the {fewest_cells} that a training part has: an epoch"
+            " is a single step.",
             Severity.WARNING,
             {"batch_size": config.batch_size, "cells": fewest_cells},
         )
