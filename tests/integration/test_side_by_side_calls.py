@@ -1,17 +1,17 @@
 """Several calls at once, in threads of one process, give what they give one after the other, and leave no trace."""
 
-import os
 import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from leukospike.segmentation.files import segment_files
 
+from leukospike.analysis.segmenting import segment_images
 from leukospike.audit import examine, read_material
 from leukospike.audit.findings import Findings
 from leukospike.classification.appearance_learning import AppearanceTraining, train_appearance
@@ -21,6 +21,7 @@ from leukospike.datasets import collect_images
 from leukospike.original.components import FittedComponents
 from leukospike.original.training import ProjectedCells, TrainingConfig, train_network
 from leukospike.segmentation.class_maps import read_classes
+from leukospike.segmentation.methods import SegmentationMethod
 from leukospike.segmentation.network import default_segmenter, load_segmenter, save_segmenter
 from leukospike.smears import SmearConfig, generate_cohort
 
@@ -77,10 +78,8 @@ def _audit(folder: Path) -> Findings:
 def _segment(folder: Path, out: Path) -> dict[str, bytes]:
     """Segment with a network read anew, and return every file that is written."""
     save_segmenter(default_segmenter(), out / "weights.safetensors")
-    network = load_segmenter(out / "weights.safetensors")
-    segment_files(
-        collect_images([folder / "fields" / "images"]), out / "cells", lambda *given: read_classes(network, *given)
-    )
+    method = SegmentationMethod("read anew", partial(read_classes, load_segmenter(out / "weights.safetensors")), "")
+    segment_images(collect_images([folder / "fields" / "images"]), out / "cells", method)
     return {path.relative_to(out).as_posix(): path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
 
 
@@ -100,7 +99,6 @@ def _state(folder: Path) -> tuple[object, ...]:
         torch.get_float32_matmul_precision(),
         torch.get_default_dtype(),
         [signal.getsignal(number) for number in sorted(signal.valid_signals())],
-        dict(os.environ),
     )
 
 
