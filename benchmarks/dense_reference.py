@@ -12,7 +12,7 @@ from leukospike.spikes import BINS, gabor_bank
 
 
 def waves(image: Tensor) -> Tensor:
-    """Give, for each time step, what has spiked so far: (1, rows, columns) to (15, 4, r, c), float32 0 or 1."""
+    """Return, for each time step, what has spiked so far: (1, rows, columns) to (15, 4, r, c), float32 0 or 1."""
     responses = functional.conv2d(image[None], gabor_bank())[0].abs()
     strongest, winner = responses.max(dim=0, keepdim=True)
     inhibited = torch.zeros_like(responses).scatter_(0, winner, strongest)
@@ -29,7 +29,7 @@ def waves(image: Tensor) -> Tensor:
 
 
 def first_wave(images: Tensor) -> Tensor:
-    """Give the pixels that spike first, from the first of all waves."""
+    """Return the pixels that spike first, from the first of all waves."""
     return torch.stack([waves(image)[0].amax(0) for image in images]).to(torch.uint8)
 
 
@@ -39,7 +39,7 @@ def latency(images: Tensor) -> Tensor:
 
 
 def integrate_and_fire(wave: Tensor, weight: Tensor, *, threshold: float, padding: int) -> tuple[Tensor, Tensor]:
-    """Give, for each time step, who has spiked so far, and the potentials above the threshold; (T, out, r, c) each.
+    """Return, for each time step, who has spiked so far, and the potentials above the threshold; (T, out, r, c) each.
 
     Every time step is a convolution of all that has spiked by then, in float32.
     """

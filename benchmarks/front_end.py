@@ -31,14 +31,14 @@ class Case:
 
     @property
     def pair(self) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
-        """Give our function and the dense one, of equal results."""
+        """Return our function and the dense one, of equal results."""
         if self.output == "first_wave":
             return first_wave, dense_reference.first_wave
         return _latency, dense_reference.latency
 
     @property
     def bytes_held(self) -> tuple[int, int]:
-        """Give the bytes that the result for one image takes, ours and dense."""
+        """Return the bytes that the result for one image takes, ours and dense."""
         pixels = (self.rows - 4) * (self.columns - 4)
         return (1 if self.output == "first_wave" else 2) * pixels, BINS * 4 * 4 * pixels
 
@@ -111,7 +111,7 @@ def _measured(index: int, kind: str) -> dict[str, float]:
 
 
 def _latency(images: Tensor) -> Tensor:
-    """Give the latency alone, as the dense side does."""
+    """Return the latency alone, as the dense side does."""
     return latency_map(images).latency
 
 

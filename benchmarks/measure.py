@@ -65,7 +65,7 @@ def apart(case: str, **arguments: float | str) -> dict[str, Any]:
 
 
 def peak_mb() -> float:
-    """Give the most memory this process has held, in MB of 2**20 bytes."""
+    """Return the most memory this process has held, in MB of 2**20 bytes."""
     # Not ru_maxrss where it can be helped: Linux starts a child's at what its parent held.
     status = Path("/proc/self/status")
     if status.exists():

@@ -61,7 +61,7 @@ def _network(layout: torch.memory_format) -> ResidualNetwork:
 
 
 def _training_step(images: Tensor, labels: Tensor, network: nn.Module) -> Callable[[], Tensor]:
-    """Give one step of Adam, as a call that returns the loss."""
+    """Return one step of Adam, as a call that returns the loss."""
     optimiser = torch.optim.Adam(network.parameters())
     network.train()
 
@@ -76,6 +76,6 @@ def _training_step(images: Tensor, labels: Tensor, network: nn.Module) -> Callab
 
 
 def _inference(images: Tensor, network: ResidualNetwork) -> Callable[[], Tensor]:
-    """Give one pass without gradients, as a call that returns the probabilities."""
+    """Return one pass without gradients, as a call that returns the probabilities."""
     network.eval()
     return torch.inference_mode()(partial(network.probabilities, images))

@@ -146,14 +146,14 @@ def _cells() -> tuple[np.ndarray, np.ndarray]:
 
 
 def _model() -> MozafariClassifier:
-    """Give the network before it has learned."""
+    """Return the network before it has learned."""
     return MozafariClassifier(
         features_per_class=FEATURES_PER_CLASS, kernel_px=KERNEL_PX, threshold=THRESHOLD, epochs=1, random_state=SEED
     )
 
 
 def _one_input() -> tuple[Tensor, Tensor]:
-    """Give the C1 latencies of one cell, (1, 4, 55, 55), and S2 weights as they are drawn."""
+    """Return the C1 latencies of one cell, (1, 4, 55, 55), and S2 weights as they are drawn."""
     return _model().encode(_cells()[0][:1]), _drawn_weights()
 
 
@@ -194,7 +194,7 @@ def _dense_epoch(images: np.ndarray, labels: np.ndarray) -> Tensor:
 
 
 def _dense_c1(image: Tensor) -> Tensor:
-    """Give the waves of C1: edges, pooling, lateral inhibition, ranks, one orientation a position."""
+    """Return the waves of C1: edges, pooling, lateral inhibition, ranks, one orientation a position."""
     responses = max_pool2d(conv2d(image, gabor_bank()).abs(), 5, 4, 2)[0]
     rows, columns = responses.shape[1:]
     reach = len(FACTORS)
@@ -224,7 +224,7 @@ def _dense_fire(potentials: Tensor) -> Tensor:
 
 
 def _dense_winner(potentials: Tensor) -> list[int] | None:
-    """Give feature, row and column of the earliest and then strongest neuron of all waves."""
+    """Return feature, row and column of the earliest and then strongest neuron of all waves."""
     steps = potentials.sign().sum(dim=0)
     if not bool(steps.any()):
         return None

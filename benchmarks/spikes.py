@@ -226,7 +226,7 @@ def once(index: int, path: str, which: str) -> dict[str, float]:
 
 
 def _way(case: Case, latency: Tensor, which: str) -> Callable[[], Sequence[object]]:
-    """Give one of the ways to compute a layer, its input made ready."""
+    """Return one of the ways to compute a layer, its input made ready."""
     layer = case.layer
     if which == "dense":
         wave = to_wave(latency[:1])[0]

@@ -102,7 +102,7 @@ def drawn_cells(count: int, *, seed: int) -> list[np.ndarray]:
 
 
 def _sources() -> dict[str, list[np.ndarray]]:
-    """Give the pictures of each data set that is there."""
+    """Return the pictures of each data set that is there."""
     data = data_folder()
     sources = {"drawn cells": drawn_cells(MOST_PICTURES, seed=SEED)}
     for name in ("c-nmc", "pbc", "bccd/images"):

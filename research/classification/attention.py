@@ -36,7 +36,7 @@ class Attention(nn.Module):
         self.weight, self.decision = nn.Linear(WIDTH, 1), nn.Linear(WIDTH, 1)
 
     def forward(self, bags: Tensor) -> Tensor:
-        """Give a logit for each (bag, cell, measure)."""
+        """Return a logit for each (bag, cell, measure)."""
         told = self.told(bags)
         attention = self.weight(self.what(told).tanh() * self.gate(told).sigmoid()).softmax(dim=1)
         return self.decision((attention * told).sum(dim=1))[:, 0]

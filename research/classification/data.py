@@ -42,7 +42,7 @@ class Cohort:
         return np.asarray(self.cells.subjects)
 
     def part(self, places: np.ndarray) -> LabelledCells:
-        """Give some of the cells."""
+        """Return some of the cells."""
         return LabelledCells(self.cells.crops[places], self.cells.labels[places], self.groups[places].tolist())
 
 
@@ -72,7 +72,7 @@ def cohort() -> Cohort:
 
 @cache
 def other_cells() -> np.ndarray:
-    """Give crops of the white cells of pbc and bccd, all of one size; they have no labels, and are in no fold."""
+    """Return crops of the white cells of pbc and bccd, all of one size; they have no labels, and are in no fold."""
     kept = tables.RESULTS / "classification" / "other-cells.npz"
     if not kept.exists():
         images = collect_images([data_folder() / "pbc", data_folder() / "bccd" / "images"])
@@ -88,7 +88,7 @@ def other_cells() -> np.ndarray:
 
 
 def folds(labels: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarray:
-    """Give the number of the fold that each cell is tested in: whole groups, stratified by class."""
+    """Return the number of the fold that each cell is tested in: whole groups, stratified by class."""
     number = np.zeros(len(labels), np.int64)
     splitter = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
     for fold, (_, test) in enumerate(splitter.split(labels, labels, groups)):
@@ -97,5 +97,5 @@ def folds(labels: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarray:
 
 
 def others(number: np.ndarray, held: Sequence[int]) -> np.ndarray:
-    """Give the places of the cells of all folds but these."""
+    """Return the places of the cells of all folds but these."""
     return np.flatnonzero(np.logical_not(np.isin(number, held)))

@@ -157,7 +157,7 @@ def _learned(cells: Cohort, train: np.ndarray) -> tuple[Sequence[AppearanceNetwo
 
 
 def _probabilities(networks: Sequence[AppearanceNetwork], crops: np.ndarray) -> np.ndarray:
-    """Give the probabilities, calibrated as those of what ships."""
+    """Return the probabilities, calibrated as those of what ships."""
     score, _ = ensemble(networks, appearances(crops))
     return default_classifier().confidence.calibration.apply(expit(score))
 

@@ -154,7 +154,7 @@ def _pretrained(train: tuple[int, ...], seed: int) -> CellNetwork:
 
 
 def _batched(give: Callable[[torch.Tensor], torch.Tensor], crops: np.ndarray) -> np.ndarray:
-    """Give what there is to say of each cell, a few at a time."""
+    """Return what there is to say of each cell, a few at a time."""
     with torch.inference_mode():
         parts = [give(colours_of(torch.from_numpy(crops[at : at + 128]))) for at in range(0, len(crops), 128)]
     return torch.cat(parts).numpy()

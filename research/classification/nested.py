@@ -118,7 +118,7 @@ def judged(cells: Cohort, seed: int) -> dict[str, Any]:
 
 
 def _inner_scores(cells: Cohort, name: str, number: np.ndarray, fold: int, seed: int) -> np.ndarray:
-    """Give log odds of all other folds' cells, each by what has seen neither its fold nor `fold`."""
+    """Return log odds of all other folds' cells, each by what has seen neither its fold nor `fold`."""
     scores = np.full(len(number), np.nan)
     for other in range(FOLDS):
         if other != fold:
@@ -128,7 +128,7 @@ def _inner_scores(cells: Cohort, name: str, number: np.ndarray, fold: int, seed:
 
 
 def _inner_distances(cells: Cohort, number: np.ndarray, fold: int) -> np.ndarray:
-    """Give the distances of all other folds' cells likewise."""
+    """Return the distances of all other folds' cells likewise."""
     far = np.full(len(number), np.nan)
     for other in range(FOLDS):
         if other != fold:
@@ -138,7 +138,7 @@ def _inner_distances(cells: Cohort, number: np.ndarray, fold: int) -> np.ndarray
 
 
 def distances(cells: Cohort, train: np.ndarray, held: np.ndarray) -> np.ndarray:
-    """Give the distances of some cells from others."""
+    """Return the distances of some cells from others."""
     known = cells.appearances[train]
     centre, spread = known.mean(axis=0), known.std(axis=0)
     distance = fit_mahalanobis((known - centre) / spread, cells.cells.labels[train])
@@ -146,7 +146,7 @@ def distances(cells: Cohort, train: np.ndarray, held: np.ndarray) -> np.ndarray:
 
 
 def _as_json(found: SubjectMean) -> list[float]:
-    """Give value and interval."""
+    """Return value and interval."""
     return [found.value, found.interval.low, found.interval.high]
 
 

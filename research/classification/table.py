@@ -58,7 +58,7 @@ def judged(cells: Cohort, name: str, seed: int) -> dict[str, Any]:
 def figures(
     scores: np.ndarray, labels: np.ndarray, groups: np.ndarray, seed: int, *, intervals: bool = False
 ) -> dict[str, Any]:
-    """Give the figures of log odds: at one half, uncalibrated, and the sensitivity at `SPECIFICITY`."""
+    """Return the figures of log odds: at one half, uncalibrated, and the sensitivity at `SPECIFICITY`."""
     probabilities = expit(scores)
     table = metrics_of(
         labels, probabilities, groups, group_name="subjects", seed=seed, n_resamples=1000 if intervals else 2

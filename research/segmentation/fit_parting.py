@@ -97,12 +97,12 @@ def fit(cells: Sequence[KnownCells]) -> tuple[np.ndarray, float]:
 
 
 def share_parted(cells: Sequence[KnownCells]) -> float:
-    """Give the share of images where as many cells are found as there are, each in a box like its own."""
+    """Return the share of images where as many cells are found as there are, each in a box like its own."""
     return float(np.mean([n_found == n_right == len(one.boxes) for one in cells for n_found, n_right in [_found(one)]]))
 
 
 def share_found(cells: Sequence[KnownCells]) -> tuple[float, float]:
-    """Give the share of cells that are found in a box like their own, and of what is found that is such a cell."""
+    """Return the share of cells that are found in a box like their own, and of what is found that is such a cell."""
     counts = np.array([(*_found(one), len(one.boxes)) for one in cells]).sum(axis=0)
     return counts[1] / counts[2], counts[1] / counts[0]
 

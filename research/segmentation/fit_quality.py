@@ -383,7 +383,7 @@ def report() -> None:
 
 
 def _advice(pixels: np.ndarray) -> tuple[quality.Advice, ...]:
-    """Give advice on an image in even light."""
+    """Return advice on an image in even light."""
     cut_out = is_cut_out(pixels)
     shown, usable = even_light(pixels, cut_out=cut_out)
     light = None if cut_out else estimate_light(pixels).colour

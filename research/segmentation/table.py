@@ -56,7 +56,7 @@ def run(names: Sequence[str] = ()) -> None:
 
 
 def summarised(judged: Sequence[Judged]) -> dict[str, dict[str, Figures]]:
-    """Give the figures by set, or pooled, and by shift."""
+    """Return the figures by set, or pooled, and by shift."""
     sets = {name: (name,) for name in JUDGED} | {POOLED: DRAWN_FINELY}
     return {
         title: {

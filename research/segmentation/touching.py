@@ -40,7 +40,7 @@ class KnownCells:
 
 
 def drawn_cells(images: Sequence[AnnotatedImage]) -> list[np.ndarray]:
-    """Give the class maps of drawn cells, one an image."""
+    """Return the class maps of drawn cells, one an image."""
     return [
         np.where(image.mask == DRAWN_NUCLEUS, NUCLEUS, np.where(image.mask > 0, CYTOPLASM, REST)).astype(np.uint8)
         for image in images
@@ -48,7 +48,7 @@ def drawn_cells(images: Sequence[AnnotatedImage]) -> list[np.ndarray]:
 
 
 def found_cells(folder: Path, n_per_kind: int) -> list[np.ndarray]:
-    """Give the class maps that the segmenter that ships finds of cells in the middle of images, by folder and name.
+    """Return the class maps that the segmenter that ships finds of cells in the middle of images, by folder and name.
 
     Only of whole cells, with a nucleus, of a size that one cell can have there.
     """
@@ -145,6 +145,6 @@ def _laid(
 
 
 def _box(region: np.ndarray) -> tuple[int, int, int, int]:
-    """Give the smallest box around a region."""
+    """Return the smallest box around a region."""
     rows, columns = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))
     return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1

@@ -10,7 +10,7 @@ import torch
 
 
 def peak_memory_mb() -> float:
-    """Give the most memory this process has held, in 10^6 bytes; 0 where the system does not tell."""
+    """Return the most memory this process has held, in 10^6 bytes; 0 where the system does not tell."""
     try:
         import resource  # not on Windows
     except ImportError:
@@ -33,7 +33,7 @@ def describe_environment() -> dict[str, str | int | None]:
 
 
 def _processor() -> str:
-    """Give the processor's name, which Linux keeps in a file of its own."""
+    """Return the processor's name, which Linux keeps in a file of its own."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         for line in cpuinfo.read_text(encoding="utf-8").splitlines():

@@ -49,7 +49,7 @@ Rng = np.random.Generator
 
 
 def test_pictures() -> dict[str, np.ndarray]:
-    """Give all pictures to test on.
+    """Return all pictures to test on.
 
     Returns
     -------

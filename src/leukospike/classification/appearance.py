@@ -69,14 +69,14 @@ def appearance_of(colours: Float[Tensor, "batch 3 rows columns"]) -> Float[Tenso
 
 
 def density(colours: Float[Tensor, "batch 3 rows columns"]) -> Float[Tensor, "batch 3 rows columns"]:
-    """Give the optical density of colours of 0 to 1, natural logarithm, at most 5.5."""
+    """Return the optical density of colours of 0 to 1, natural logarithm, at most 5.5."""
     return -(colours * (1 - _DARKEST) + _DARKEST).log()
 
 
 def _shape(
     inside: Float[Tensor, "batch 1 rows columns"],
 ) -> tuple[Float[Tensor, "batch shapes"], Float[Tensor, "batch 1 rows columns"]]:
-    """Give the measures of `SHAPES`, and how far out each pixel lies: 1 on the ellipse of the same second moments."""
+    """Return the measures of `SHAPES`, and how far out each pixel lies: 1 on the ellipse of the same second moments."""
     cell = inside[:, 0]
     area = cell.sum(dim=(1, 2)).clamp(min=1)
     rows = torch.arange(cell.shape[1], dtype=cell.dtype)[None, :, None]
@@ -100,7 +100,7 @@ def _shape(
 
 
 def _moments(values: Float[Tensor, "batch n rows columns"], weights: Tensor) -> list[Float[Tensor, "batch n"]]:
-    """Give mean, standard deviation, skewness and kurtosis over the weighted pixels."""
+    """Return mean, standard deviation, skewness and kurtosis over the weighted pixels."""
     total = weights.sum(dim=(2, 3)).clamp(min=1)
     mean = (values * weights).sum(dim=(2, 3)) / total
     off = (values - mean[:, :, None, None]) * weights
@@ -111,7 +111,7 @@ def _moments(values: Float[Tensor, "batch n rows columns"], weights: Tensor) -> 
 
 
 def _quantiles(values: Float[Tensor, "batch n rows columns"], weights: Tensor) -> list[Float[Tensor, "batch n"]]:
-    """Give `QUANTILES` over the pixels of weight 1 in every second row and column, each the next value from below."""
+    """Return `QUANTILES` over the pixels of weight 1 in every second row and column, each the next value from below."""
     values, weights = values[:, :, ::2, ::2], weights[:, :, ::2, ::2]
     most = torch.full_like(values, 1e4)
     ordered = torch.where(weights > 0, values, most).flatten(2).sort(dim=2).values
@@ -123,7 +123,7 @@ def _quantiles(values: Float[Tensor, "batch n rows columns"], weights: Tensor) -
 def _structure(
     plain: Float[Tensor, "batch 3 rows columns"], inside: Tensor, inner: Tensor, mean: Float[Tensor, "batch 3"]
 ) -> list[Float[Tensor, "batch 3"]]:
-    """Give spread, skewness and kurtosis of the density between two blurs, for each two neighbours of `COARSE`."""
+    """Return spread, skewness and kurtosis of the density between two blurs, for each two neighbours of `COARSE`."""
     filled = functional.avg_pool2d(plain + (1 - inside) * mean[:, :, None, None], 2)
     weights = (functional.avg_pool2d(inner, 2) > 0.99).to(plain.dtype)
     blurred = [_blurred(filled, sigma) for sigma in COARSE]

@@ -42,11 +42,11 @@ class AppearanceNetwork(nn.Module):
         self._dropout = dropout
 
     def forward(self, colours: Float[Tensor, "batch 3 rows columns"]) -> Float[Tensor, "batch 2"]:
-        """Give the logits of (normal, leukemic) of cells whose colours are 0 to 1, black around them."""
+        """Return the logits of (normal, leukemic) of cells whose colours are 0 to 1, black around them."""
         return self.decide(self.embed(colours))
 
     def scores(self, colours: Float[Tensor, "batch 3 rows columns"]) -> Float[Tensor, " batch"]:
-        """Give the log odds that each cell is leukemic, before calibration."""
+        """Return the log odds that each cell is leukemic, before calibration."""
         logits = self(colours)
         return logits[:, 1] - logits[:, 0]
 
@@ -55,15 +55,15 @@ class AppearanceNetwork(nn.Module):
         return self.standardised(appearance_of(colours))
 
     def standardised(self, measures: Float[Tensor, "batch appearances"]) -> Float[Tensor, "batch appearances"]:
-        """Give measures in standard deviations of the training cells, from their mean."""
+        """Return measures in standard deviations of the training cells, from their mean."""
         return (measures - self.mean) / self.spread
 
     def decide(self, embedding: Float[Tensor, "batch appearances"]) -> Float[Tensor, "batch 2"]:
-        """Give the logits of (normal, leukemic) from standardised measures."""
+        """Return the logits of (normal, leukemic) from standardised measures."""
         return self.decision(self.hidden(embedding))
 
     def hidden(self, embedding: Float[Tensor, "batch appearances"]) -> Float[Tensor, "batch hidden"]:
-        """Give the second hidden layer: `HIDDEN` numbers a cell."""
+        """Return the second hidden layer: `HIDDEN` numbers a cell."""
         embedding = functional.dropout(embedding, self._dropout / 5, self.training)
         hidden = functional.dropout(functional.gelu(self.first(embedding)), self._dropout, self.training)
         return functional.dropout(functional.gelu(self.second(hidden)), self._dropout, self.training)

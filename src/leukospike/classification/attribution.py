@@ -224,7 +224,7 @@ def deletion_curves(
 
 
 def log_odds(networks: Sequence[AppearanceNetwork], colours: Float[Tensor, "n 3 rows columns"]) -> Float[Tensor, " n"]:
-    """Give the log odds of leukemic, before calibration: the mean over networks that were standardised alike."""
+    """Return the log odds of leukemic, before calibration: the mean over networks that were standardised alike."""
     return _decided(networks, networks[0].embed(colours))
 
 
@@ -236,7 +236,7 @@ def pale(colours: Float[Tensor, "n 3 rows columns"], contrast: float) -> Float[T
 
 
 def _decided(networks: Sequence[AppearanceNetwork], embedding: Float[Tensor, "n appearances"]) -> Float[Tensor, " n"]:
-    """Give the log odds of standardised measures."""
+    """Return the log odds of standardised measures."""
     logits = torch.stack([network.decide(embedding) for network in networks]).mean(dim=0)
     return logits[:, 1] - logits[:, 0]
 

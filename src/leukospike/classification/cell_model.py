@@ -46,7 +46,7 @@ class CellModel:
     """How the training cells look."""
 
     def probabilities(self, crops: UInt8[np.ndarray, "n rows columns 3"]) -> Float[np.ndarray, " n"]:
-        """Give the probability that each cell is leukemic, uncalibrated.
+        """Return the probability that each cell is leukemic, uncalibrated.
 
         Parameters
         ----------

@@ -118,7 +118,7 @@ class Classifier:
         )
 
     def digest(self) -> str:
-        """Give a digest of all weights and settings, by which an analysis names its model for good."""
+        """Return a digest of all weights and settings, by which an analysis names its model for good."""
         digest = hashlib.sha256(json.dumps(_settings_of(self), sort_keys=True).encode())
         for tensor in _tensors_of(self).values():
             digest.update(tensor.contiguous().numpy().tobytes())
@@ -128,7 +128,7 @@ class Classifier:
 def ensemble(
     networks: Sequence[AppearanceNetwork], measures: Float[np.ndarray, "n appearances"]
 ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, "n appearances"]]:
-    """Give the mean log odds of networks that were standardised alike, before calibration, and the embedding."""
+    """Return the mean log odds of networks that were standardised alike, before calibration, and the embedding."""
     with torch.inference_mode():
         embedding = networks[0].standardised(torch.from_numpy(measures))
         logits = torch.stack([network.decide(embedding) for network in networks]).mean(dim=0)
@@ -243,13 +243,13 @@ def require_all_used(tensors: Mapping[str, torch.Tensor], networks: Sequence[nn.
 
 @cache
 def default_classifier() -> Classifier:
-    """Give the classifier that is part of the package."""
+    """Return the classifier that is part of the package."""
     with resources.as_file(resources.files("leukospike") / "classification" / "classifier.safetensors") as path:
         return load_classifier(path)
 
 
 def _settings_of(classifier: Classifier) -> dict[str, Any]:
-    """Give what the file's header holds."""
+    """Return what the file's header holds."""
     confidence = classifier.confidence
     return _SETTINGS | {
         "networks": len(classifier.networks),
@@ -266,7 +266,7 @@ def _settings_of(classifier: Classifier) -> dict[str, Any]:
 
 
 def _tensors_of(classifier: Classifier) -> dict[str, torch.Tensor]:
-    """Give what the file's body holds."""
+    """Return what the file's body holds."""
     tensors = {
         f"network.{number}.{name}": tensor
         for number, network in enumerate(classifier.networks)

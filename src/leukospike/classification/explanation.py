@@ -145,7 +145,7 @@ def load_explainer(classifier: Classifier, path: Path) -> Explainer:
 
 @cache
 def default_explainer() -> Explainer:
-    """Give the explainer of the classifier that is part of the package."""
+    """Return the explainer of the classifier that is part of the package."""
     with resources.as_file(resources.files("leukospike") / "classification" / "training_cells.safetensors") as path:
         return load_explainer(default_classifier(), path)
 
@@ -184,7 +184,7 @@ def chosen_cells(probability: Float[np.ndarray, " n"], n_chosen: int, *, thresho
 
 
 def spike_times(crop: UInt8[np.ndarray, "rows columns 3"]) -> UInt8[np.ndarray, "rows columns"]:
-    """Give when each pixel spikes in the front end of the original, which sees edges: `latency_map` of a crop.
+    """Return when each pixel spikes in the front end of the original, which sees edges: `latency_map` of a crop.
 
     Parameters
     ----------

@@ -13,12 +13,12 @@ from leukospike.classification.cells import LabelledCells
 
 
 def subject_numbers(cells: LabelledCells) -> Int64[Tensor, " n"]:
-    """Give the number of each cell's subject, from 0."""
+    """Return the number of each cell's subject, from 0."""
     return torch.from_numpy(np.unique(np.asarray(cells.subjects), return_inverse=True)[1])
 
 
 def risk_variance(losses: Float[Tensor, " batch"], subjects: Int64[Tensor, " batch"]) -> Float[Tensor, ""]:
-    """Give the variance over subjects of their mean loss (V-REx, doi 10.48550/arXiv.2003.00688).
+    """Return the variance over subjects of their mean loss (V-REx, doi 10.48550/arXiv.2003.00688).
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def risk_variance(losses: Float[Tensor, " batch"], subjects: Int64[Tensor, " bat
 def moment_gap(
     features: Float[Tensor, "batch features"], labels: Int64[Tensor, " batch"], subjects: Int64[Tensor, " batch"]
 ) -> Float[Tensor, ""]:
-    """Give how far the subjects of a class differ in the first two moments of their features.
+    """Return how far the subjects of a class differ in the first two moments of their features.
 
     After deep CORAL (doi 10.1007/978-3-319-49409-8_35), with the diagonal of the covariance alone, since few cells of
     a subject are in a batch: over the subjects of a class, the variance of the mean feature and of its mean square
@@ -81,7 +81,7 @@ def subject_shrinkage(
     *,
     strength: float,
 ) -> Float[Tensor, "features features"]:
-    """Give what shrinks features along the directions in which subjects of one class differ.
+    """Return what shrinks features along the directions in which subjects of one class differ.
 
     Within-class covariance normalisation (doi 10.21437/Interspeech.2006-183), regularised: the inverse root of the
     identity and the covariance of the subjects' mean features about the mean of their class, times the strength.
@@ -107,11 +107,11 @@ def subject_shrinkage(
 
 
 def _means(values: Float[Tensor, "batch n"], subjects: Int64[Tensor, " batch"]) -> Float[Tensor, "subjects n"]:
-    """Give the mean over each subject's cells."""
+    """Return the mean over each subject's cells."""
     _, place, count = subjects.unique(return_inverse=True, return_counts=True)
     return values.new_zeros(len(count), values.shape[1]).index_add(0, place, values) / count[:, None]
 
 
 def _variance(means: Float[Tensor, "subjects n"]) -> Float[Tensor, ""]:
-    """Give the variance over subjects, the mean of all columns."""
+    """Return the variance over subjects, the mean of all columns."""
     return means.var(dim=0, correction=0).mean()

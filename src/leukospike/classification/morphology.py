@@ -139,7 +139,7 @@ class MorphologyReference:
 
 
 def morphology(appearance: Float[np.ndarray, " appearances"], segmented: Mapping[str, float]) -> dict[str, float]:
-    """Give the measures that a reader knows, from what the networks are told and what the segmenter says.
+    """Return the measures that a reader knows, from what the networks are told and what the segmenter says.
 
     Parameters
     ----------

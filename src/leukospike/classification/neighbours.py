@@ -103,7 +103,7 @@ class TrainingIndex:
         )
 
     def nearest(self, embedding: Float[np.ndarray, " features"], k: int = 5) -> list[Neighbour]:
-        """Give the `k` training cells of the highest cosine similarity, highest first; all if there are fewer.
+        """Return the `k` training cells of the highest cosine similarity, highest first; all if there are fewer.
 
         Parameters
         ----------
@@ -140,7 +140,7 @@ class TrainingIndex:
         ]
 
     def tensors(self) -> dict[str, Tensor]:
-        """Give what a safetensors file shall hold: the arrays, and the names of all cells as compressed JSON."""
+        """Return what a safetensors file shall hold: the arrays, and the names of all cells as compressed JSON."""
         told = json.dumps([self.images, self.subjects, self.leukemic], ensure_ascii=False, separators=(",", ":"))
         return {
             "mean": torch.from_numpy(self.mean),
@@ -150,7 +150,7 @@ class TrainingIndex:
         }
 
     def settings(self) -> dict[str, Any]:
-        """Give what the header of that file shall say."""
+        """Return what the header of that file shall say."""
         return {"scale": self.scale, "cells": len(self.images)}
 
     @classmethod

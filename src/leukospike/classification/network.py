@@ -99,17 +99,17 @@ class CellNetwork(nn.Module):
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     def forward(self, colours: Float[Tensor, "batch 3 rows columns"]) -> Float[Tensor, "batch 2"]:
-        """Give the logits of (normal, leukemic) of cells whose colours are 0 to 1, black around them."""
+        """Return the logits of (normal, leukemic) of cells whose colours are 0 to 1, black around them."""
         told = self._told(colours)
         features = functional.dropout(self._pooled(told), self._dropout, self.training)
         return self.decision(torch.cat([features, _about(told)], dim=1))
 
     def scores(self, colours: Float[Tensor, "batch 3 rows columns"]) -> Float[Tensor, " batch"]:
-        """Give the log odds that each cell is leukemic: the mean over the cell seen from its four sides."""
+        """Return the log odds that each cell is leukemic: the mean over the cell seen from its four sides."""
         return scores_from_all_sides(self, colours)
 
     def embed(self, colours: Float[Tensor, "batch 3 rows columns"]) -> Float[Tensor, "batch features"]:
-        """Give the features that the decision is made from, size and colour left out: `EMBEDDING` numbers a cell."""
+        """Return the features that the decision is made from, size and colour left out: `EMBEDDING` numbers a cell."""
         return self._pooled(self._told(colours))
 
     def _told(self, colours: Float[Tensor, "batch 3 rows columns"]) -> Float[Tensor, "batch told rows columns"]:
@@ -119,7 +119,7 @@ class CellNetwork(nn.Module):
         return torch.cat([*parts, inside], dim=1).contiguous(memory_format=torch.channels_last)
 
     def _pooled(self, told: Float[Tensor, "batch told rows columns"]) -> Float[Tensor, "batch features"]:
-        """Give the mean of each feature map inside the cell."""
+        """Return the mean of each feature map inside the cell."""
         maps = self.stages(told).float()
         share = functional.adaptive_avg_pool2d(told[:, -1:].float(), maps.shape[2:])
         return (maps * share).sum(dim=(2, 3)) / (share.sum(dim=(2, 3)) + 1e-3)
@@ -128,7 +128,7 @@ class CellNetwork(nn.Module):
 def scores_from_all_sides(
     network: nn.Module, colours: Float[Tensor, "batch 3 rows columns"]
 ) -> Float[Tensor, " batch"]:
-    """Give the mean log odds of cells seen from their four sides, by a network that gives logits."""
+    """Return the mean log odds of cells seen from their four sides, by a network that gives logits."""
     logits = torch.stack([network(colours.rot90(turns, (2, 3))) for turns in range(_SIDES)]).mean(dim=0)
     return logits[:, 1] - logits[:, 0]
 
@@ -183,7 +183,7 @@ def _norm(norm: Norm, channels: int) -> nn.Module:
 
 
 def _about(told: Float[Tensor, "batch told rows columns"]) -> Float[Tensor, "batch about"]:
-    """Give the log of the cell's area, and its mean inputs."""
+    """Return the log of the cell's area, and its mean inputs."""
     inside = told[:, -1:].float()
     area = inside.mean(dim=(2, 3))
     mean = (told[:, :-1].float() * inside).sum(dim=(2, 3)) / (inside.sum(dim=(2, 3)) + 1)
@@ -191,12 +191,12 @@ def _about(told: Float[Tensor, "batch told rows columns"]) -> Float[Tensor, "bat
 
 
 def _density(colours: Tensor, inside: Tensor) -> Tensor:
-    """Give the optical density, natural logarithm, none outside the cell."""
+    """Return the optical density, natural logarithm, none outside the cell."""
     return -(colours + _DARKEST).log() * inside
 
 
 def _rank(colours: Tensor, inside: Tensor) -> Tensor:
-    """Give the share of the cell's pixels that are less dense, each equal one in some order."""
+    """Return the share of the cell's pixels that are less dense, each equal one in some order."""
     dense = torch.where(inside > 0, _density(colours, inside).sum(dim=1, keepdim=True), -torch.inf).flatten(1)
     order = dense.argsort(dim=1).argsort(dim=1)
     outside = inside.numel() / len(inside) - inside.flatten(1).sum(dim=1, keepdim=True)
@@ -205,12 +205,12 @@ def _rank(colours: Tensor, inside: Tensor) -> Tensor:
 
 
 def _darkness(colours: Tensor, inside: Tensor) -> Tensor:
-    """Give the mean optical density."""
+    """Return the mean optical density."""
     return _density(colours, inside).mean(dim=1, keepdim=True)
 
 
 def _colour(colours: Tensor, inside: Tensor) -> Tensor:  # noqa: ARG001 - as the others are called
-    """Give the colours, about their mean and over their spread."""
+    """Return the colours, about their mean and over their spread."""
     return (colours - _MEAN) / _SPREAD
 
 

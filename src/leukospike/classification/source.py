@@ -52,7 +52,7 @@ class Reference:
     leukemic: SourceLook
 
     def look(self, share: float) -> SourceLook:
-        """Give how training cells look of which a share, 0 to 1, is leukemic; its diameter is between the medians."""
+        """Return how training cells look of which a share, 0 to 1, is leukemic; its diameter is between the medians."""
 
         def between(normal: Any, leukemic: Any) -> list[Any]:  # noqa: ANN401 - a number, three, or three rows
             return ((1 - share) * np.array(normal) + share * np.array(leukemic)).tolist()
@@ -64,7 +64,7 @@ class Reference:
         return SourceLook(diameter, (red, green, blue), (first, second, third))
 
     def stored(self) -> dict[str, Any]:
-        """Give the numbers for the header of a weights file."""
+        """Return the numbers for the header of a weights file."""
         return asdict(self)
 
     @classmethod
@@ -192,7 +192,7 @@ def _three(where: str, values: Sequence[Any], high: float) -> tuple[float, float
 
 
 def diameter_of(crop: UInt8[np.ndarray, "rows columns 3"]) -> float:
-    """Give the diameter of the disc as large as the cell, pixels of the crop."""
+    """Return the diameter of the disc as large as the cell, pixels of the crop."""
     return 2 * math.sqrt(np.count_nonzero(seen(crop)) / math.pi)
 
 
@@ -274,11 +274,11 @@ def zoomed(crop: UInt8[np.ndarray, "rows columns 3"], factor: float) -> UInt8[np
 
 
 def _root(matrix: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "3 3"]:
-    """Give the symmetric square root of a covariance."""
+    """Return the symmetric square root of a covariance."""
     variances, axes = np.linalg.eigh(matrix)
     return (axes * np.sqrt(variances.clip(0))) @ axes.T
 
 
 def _density(values: UInt8[np.ndarray, "pixels 3"]) -> Float[np.ndarray, "pixels 3"]:
-    """Give the optical density, natural logarithm."""
+    """Return the optical density, natural logarithm."""
     return -np.log((values.astype(np.float64) + 1) / 256)

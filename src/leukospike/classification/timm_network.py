@@ -61,12 +61,12 @@ class TimmNetwork(nn.Module):
         self.register_buffer("std", torch.tensor(told["std"]).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, colours: Float[Tensor, "batch 3 rows columns"]) -> Float[Tensor, "batch 2"]:
-        """Give the logits of (normal, leukemic) of cells whose colours are 0 to 1, black around them."""
+        """Return the logits of (normal, leukemic) of cells whose colours are 0 to 1, black around them."""
         enlarged = functional.interpolate(colours, self._size, mode="bilinear", align_corners=False)
         return self.network((enlarged - self.mean) / self.std)
 
     def scores(self, colours: Float[Tensor, "batch 3 rows columns"]) -> Float[Tensor, " batch"]:
-        """Give the log odds that each cell is leukemic: the mean over the cell seen from its four sides."""
+        """Return the log odds that each cell is leukemic: the mean over the cell seen from its four sides."""
         return scores_from_all_sides(self, colours)
 
 

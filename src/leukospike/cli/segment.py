@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from leukospike import datasets
 from leukospike.cli.console import out_console, progress_bars, say
 from leukospike.cli.options import OutOption, PathsArgument, PixelSizeOption, ResumeOption, StrictOption
 from leukospike.cli.outcome import end, refuse_inside
@@ -55,6 +54,7 @@ def segment(
 
     leukospike segment fields --out cells --resume
     """
+    from leukospike import datasets
     from leukospike.analysis.segmenting import segment_images, write_first_waves
     from leukospike.segmentation import PixelSize
     from leukospike.segmentation.methods import stdp, surrogate

@@ -34,7 +34,7 @@ MIN_SIDE = 16
 _LYING = (5, 6, 7, 8)  # EXIF orientations that swap rows and columns
 
 
-def read_image(path: Path, *, at_least: int | None = None) -> Picture:
+def read_image(path: str | Path, *, at_least: int | None = None) -> Picture:
     """Decode one image to upright 8-bit RGB.
 
     Sixteen-bit channels keep their high byte: the full range 0-65535 is taken, so that the same picture gives the same
@@ -52,7 +52,7 @@ def read_image(path: Path, *, at_least: int | None = None) -> Picture:
 
     Parameters
     ----------
-    path : Path
+    path : str or Path
         A file whose name ends in one of `IMAGE_SUFFIXES` and whose content is of that format.
     at_least : int, optional
         Where a reduced picture will do: a JPEG may then come with its sides divided by 2, 4 or 8, which is several
@@ -72,6 +72,7 @@ def read_image(path: Path, *, at_least: int | None = None) -> Picture:
         order or layout that is not read, of numbers other than unsigned ones of up to 16 bits, or hidden by its alpha
         channel with nothing under it. The message is the reason alone, without the path.
     """
+    path = Path(path)
     try:
         if path.is_fifo():  # opening it would wait for its other end for ever
             msg = "image must be a file"

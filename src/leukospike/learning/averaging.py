@@ -9,7 +9,7 @@ Weights = tuple[Tensor, ...] | list[Tensor]
 
 
 def running_mean(longest: float) -> Callable[[Weights, Weights, Tensor | int], None]:
-    """Give what moves running means on, for `torch.optim.swa_utils.AveragedModel`'s `multi_avg_fn`.
+    """Return what moves running means on, for `torch.optim.swa_utils.AveragedModel`'s `multi_avg_fn`.
 
     The first weights, which are drawn, are soon forgotten: after n steps a mean keeps (1 + n) / (10 + n) of itself.
 

@@ -24,7 +24,7 @@ class FittedComponents:
         return (images.reshape(len(images), -1) - self.mean) @ self.basis.T
 
     def reconstruct(self, coordinates: Float[np.ndarray, "n components"]) -> Float[np.ndarray, "n rows columns"]:
-        """Give the square images that have these coordinates, float32."""
+        """Return the square images that have these coordinates, float32."""
         side = round(len(self.mean) ** 0.5)
         return (coordinates @ self.basis + self.mean).reshape(-1, side, side)
 

@@ -23,11 +23,11 @@ class SpikeFrontEnd:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Give rows and columns of a map."""
+        """Return rows and columns of a map."""
         return self.size, self.size
 
     def settings(self) -> dict[str, Any]:
-        """Give size and window."""
+        """Return size and window."""
         return {"size": self.size, "window": self.window}
 
     def see(self, picture: Picture) -> Float[np.ndarray, "rows columns"]:

@@ -42,12 +42,12 @@ class FittedModel:
         return self.components.project(self.normalisation.apply(maps))
 
     def reconstructions(self, maps: Float[np.ndarray, "n rows columns"]) -> Float[np.ndarray, "n rows columns"]:
-        """Give what the network sees of spike maps, in their own units of 0 to 1 before normalisation."""
+        """Return what the network sees of spike maps, in their own units of 0 to 1 before normalisation."""
         seen = self.components.reconstruct(self.coordinates(maps))
         return seen * np.float32(self.normalisation.std) + np.float32(self.normalisation.mean)
 
     def probabilities(self, maps: Float[np.ndarray, "n rows columns"]) -> Float[np.ndarray, " n"]:
-        """Give the probability that each cell is leukemic.
+        """Return the probability that each cell is leukemic.
 
         Parameters
         ----------

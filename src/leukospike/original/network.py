@@ -129,10 +129,10 @@ class ResidualNetwork(nn.Module):
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     def forward(self, images: Float[Tensor, "batch channels rows columns"]) -> Float[Tensor, "batch 2"]:
-        """Give the logits of (normal, leukemic)."""
+        """Return the logits of (normal, leukemic)."""
         images = images.contiguous(memory_format=torch.channels_last)
         return self.head(self.stages(self.stem(images)))
 
     def probabilities(self, images: Float[Tensor, "batch channels rows columns"]) -> Float[Tensor, " batch"]:
-        """Give the probability that each cell is leukemic, 0 to 1: softmax over the two logits."""
+        """Return the probability that each cell is leukemic, 0 to 1: softmax over the two logits."""
         return self(images).softmax(dim=1)[:, 1]

@@ -104,7 +104,7 @@ class Normalisation:
         return cls(float(mean), std)
 
     def apply(self, maps: Float[np.ndarray, "n rows columns"]) -> Float[np.ndarray, "n rows columns"]:
-        """Give (maps - mean) / std as a new float32 array."""
+        """Return (maps - mean) / std as a new float32 array."""
         normalised = np.subtract(maps, np.float32(self.mean), dtype=np.float32)
         normalised /= np.float32(self.std)
         return normalised
@@ -138,7 +138,7 @@ class Augmentation:
         )
 
     def part(self, places: slice) -> "Augmentation":
-        """Give the augmentations of some of the images."""
+        """Return the augmentations of some of the images."""
         return Augmentation(self.flip[places], self.shift[places], self.zoom[places], self.rotation_deg[places])
 
     def apply(self, maps: Float[Tensor, "n rows columns"]) -> Float[Tensor, "n rows columns"]:

@@ -220,7 +220,7 @@ def _shares(
 
 
 def _tiles(rows: int, columns: int) -> Iterator[tuple[int, int]]:
-    """Give the first row and column of each piece."""
+    """Return the first row and column of each piece."""
     for top in range(0, rows, _TILE_PX):
         for left in range(0, columns, _TILE_PX):
             yield top, left
@@ -345,7 +345,7 @@ def _on_black(network: SpikingSegmenter, image: UInt8[np.ndarray, "rows columns 
 
 
 def _window_on_black(image: UInt8[np.ndarray, "rows columns 3"], px: int) -> Window | None:
-    """Give where an image is not black, in places of half its working size, with a margin.
+    """Return where an image is not black, in places of half its working size, with a margin.
 
     None where that saves little, and for an image that its working size does not divide.
     """

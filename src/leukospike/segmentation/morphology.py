@@ -143,7 +143,7 @@ def cell_table(image: str, cells: Sequence[CellMeasures]) -> pd.DataFrame:
 
 
 def cell_row(cell: CellMeasures) -> dict[str, Any]:
-    """Give the measures of a cell as its row of the table, rounded, without the image."""
+    """Return the measures of a cell as its row of the table, rounded, without the image."""
     return {name: round(value, _DECIMALS[name]) if name in _DECIMALS else value for name, value in vars(cell).items()}
 
 
@@ -179,7 +179,7 @@ def circularity(region: Region) -> float:
 
 
 def contour_length(smooth: Float[np.ndarray, "rows columns"], high: Region) -> float:
-    """Give the length of all contours at one half, square by square, without joining them to lines.
+    """Return the length of all contours at one half, square by square, without joining them to lines.
 
     Parameters
     ----------
@@ -284,7 +284,7 @@ _DENSITY = -np.log10(np.maximum(np.arange(256), 1) / 255)  # 0 counts as 1: blac
 def _stains(
     pixels: UInt8[np.ndarray, "height width 3"], region: Region, nucleus: Region
 ) -> list[tuple[Float[np.ndarray, "3"], float]]:
-    """Give mean colour and mean optical density of cytoplasm and of nucleus, not-a-number of what is empty."""
+    """Return mean colour and mean optical density of cytoplasm and of nucleus, not-a-number of what is empty."""
     # From the counts of each value: measured, a tenth of the time of three values a pixel; and of all parts at once.
     first = 256 * (region.astype(np.int64) + nucleus)
     channels = pixels.transpose(2, 0, 1)

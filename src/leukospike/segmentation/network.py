@@ -92,7 +92,7 @@ class SpikingLayer(nn.Module):
             nn.init.constant_(self.norm.bias, 0.2)
 
     def forward(self, spikes: Float[Tensor, "batch in rows columns"]) -> Float[Tensor, "batch out r c"]:
-        """Give the layer's spikes as activations, 0 (silent) to 1 (first step), multiples of 1 / STEPS."""
+        """Return the layer's spikes as activations, 0 (silent) to 1 (first step), multiples of 1 / STEPS."""
         potential = self.norm(self.integrate(spikes))
         if torch.is_grad_enabled():
             return _Fire.apply(potential)  # pyright: ignore[reportReturnType] - torch does not say what apply gives
@@ -125,7 +125,7 @@ class SpikingSegmenter(nn.Module):
     def forward(
         self, spikes: Float[Tensor, "batch inputs rows columns"]
     ) -> Float[Tensor, "batch classes rows columns"]:
-        """Give the class neurons' potentials; the highest meets the falling threshold first.
+        """Return the class neurons' potentials; the highest meets the falling threshold first.
 
         Parameters
         ----------
@@ -149,7 +149,7 @@ class SpikingSegmenter(nn.Module):
         window: Window,
         shape: tuple[int, int],
     ) -> Float[Tensor, "batch classes r c"]:
-        """Give the potentials in a window of an image that is of one colour everywhere else, as `forward` does.
+        """Return the potentials in a window of an image that is of one colour everywhere else, as `forward` does.
 
         The two finest layers on the way down are computed where something else is in reach. Beyond, their features are
         those of the colour alone, at the image's border or inside, and are taken from a small image of the colour. All
@@ -194,7 +194,7 @@ class SpikingSegmenter(nn.Module):
         return potentials[..., : shape[0] - 2 * window.top, : shape[1] - 2 * window.left]
 
     def _finest(self, spikes: Float[Tensor, "batch inputs rows columns"]) -> Float[Tensor, "batch finest r c"]:
-        """Give the features of half the size."""
+        """Return the features of half the size."""
         rows, columns = spikes.shape[-2:]
         # The stem takes pixels by twos. Deeper, what is left over at the end stands for itself: filling the image up to
         # what all layers can halve would be a third more work for a cell of 450 pixels.
@@ -203,7 +203,7 @@ class SpikingSegmenter(nn.Module):
         return self.down[0](self.stem(spikes))
 
     def _half(self, finest: Float[Tensor, "batch finest rows columns"]) -> Float[Tensor, "batch half r c"]:
-        """Give the features of half the finest's size."""
+        """Return the features of half the finest's size."""
         return self.down[1](_halved(finest))
 
     def _downwards(self, kept: list[Tensor], pooled: Tensor | None = None) -> list[Tensor]:
@@ -217,7 +217,7 @@ class SpikingSegmenter(nn.Module):
     def _upwards(
         self, kept: list[Tensor], kept_at: list[Window], sizes: list[tuple[int, int]], window: Window
     ) -> Float[Tensor, "batch classes r c"]:
-        """Give the potentials in a window of the finest features; `kept`, parts of maps of `sizes`, is used up."""
+        """Return the potentials in a window of the finest features; `kept`, parts of maps of `sizes`, is used up."""
         # From the edge of what a layer sees, wrong values grow inwards, one place a layer: it computes so much more.
         wanted = [window.grown(_LAYERS_AT_FINEST, *sizes[0])]
         for size in sizes[1:-1]:
@@ -263,7 +263,7 @@ def likeliest(shares: Float[np.ndarray, "classes rows columns"]) -> UInt8[np.nda
 
 
 def reach_of(window: Window, shape: tuple[int, int]) -> Window:
-    """Give the part of an image at its working size that `SpikingSegmenter.potentials_on_black` is to be given.
+    """Return the part of an image at its working size that `SpikingSegmenter.potentials_on_black` is to be given.
 
     Parameters
     ----------
@@ -281,7 +281,7 @@ def reach_of(window: Window, shape: tuple[int, int]) -> Window:
 
 
 def _sizes(rows: int, columns: int) -> list[tuple[int, int]]:
-    """Give rows and columns of the features of each level."""
+    """Return rows and columns of the features of each level."""
     sizes = [(-(-rows // 2), -(-columns // 2))]
     for _ in CHANNELS[1:]:
         sizes.append((-(-sizes[-1][0] // 2), -(-sizes[-1][1] // 2)))

@@ -60,5 +60,5 @@ def overlay(
 
 
 def _outline(region: Region, width: int) -> Region:
-    """Give the outermost pixels of a region, `width` deep; the edge of the array counts as outside."""
+    """Return the outermost pixels of a region, `width` deep; the edge of the array counts as outside."""
     return region & ~np.asarray(ndimage.binary_erosion(region, iterations=width), dtype=bool)

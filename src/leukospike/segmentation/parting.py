@@ -158,7 +158,7 @@ def at_step(image: np.ndarray, step: int) -> np.ndarray:
 
 
 def _smooth_depth(region: Region) -> Float[np.ndarray, "rows columns"]:
-    """Give the depth inside a region, smoothed since a rough outline gives many small maxima."""
+    """Return the depth inside a region, smoothed since a rough outline gives many small maxima."""
     # The image's border is an edge like any other: a cell cut in half has its widest place there either way.
     return ndimage.gaussian_filter(depth_inside(np.pad(region, 1))[1:-1, 1:-1], 1.0)
 
@@ -184,7 +184,7 @@ def _can_be(area: float, largest: float | None) -> bool:
 
 
 def _reach(nucleus_area: int, largest: float | None) -> float:
-    """Give how far cytoplasm can lie from a nucleus of this area."""
+    """Return how far cytoplasm can lie from a nucleus of this area."""
     radius = float(np.sqrt(nucleus_area / np.pi))
     room = np.inf if largest is None else largest - 2 * radius
     # Not less than most cells have, since the size of a pixel that is given may be wrong, and cells must show it.
@@ -238,7 +238,7 @@ def lobes_of(component: Region, nucleus: Region) -> Lobes:
 
 
 def _marked_lobes(nucleus: Region, depth: Float[np.ndarray, "height width"]) -> Labels:
-    """Give the lobes of nuclei numbers, but no specks."""
+    """Return the lobes of nuclei numbers, but no specks."""
     seeds, n_seeds = connected(local_maxima(depth) & nucleus, corners=True)
     if n_seeds == 1:
         return nucleus.astype(np.int32)
@@ -250,7 +250,7 @@ def _marked_lobes(nucleus: Region, depth: Float[np.ndarray, "height width"]) -> 
 
 
 def _corners(region: Region) -> Float[np.ndarray, "points 2"]:
-    """Give the corners of the first and the last pixel of each row, among which those of the convex hull are."""
+    """Return the corners of the first and the last pixel of each row, among which those of the convex hull are."""
     rows = np.flatnonzero(region.any(axis=1))
     first = region[rows].argmax(axis=1)
     end = region.shape[1] - region[rows, ::-1].argmax(axis=1)
@@ -260,12 +260,12 @@ def _corners(region: Region) -> Float[np.ndarray, "points 2"]:
 
 
 def _hull(points: Float[np.ndarray, "points 2"]) -> Float[np.ndarray, "corners 2"]:
-    """Give the corners of the convex hull in their order."""
+    """Return the corners of the convex hull in their order."""
     return points[ConvexHull(points).vertices]
 
 
 def _polygon_area(corners: Float[np.ndarray, "corners 2"]) -> float:
-    """Give the area of a polygon by the shoelace formula."""
+    """Return the area of a polygon by the shoelace formula."""
     row, column = corners.T
     return abs(float(row @ np.roll(column, 1) - column @ np.roll(row, 1))) / 2
 
@@ -383,7 +383,7 @@ def _openness(width: float) -> float:
 
 
 def _sureness(largest: float | None) -> Sureness:
-    """Give the log-odds of two parts being one cell, if it can be as large as that."""
+    """Return the log-odds of two parts being one cell, if it can be as large as that."""
 
     def sureness(_pair: tuple[int, int], a: Part, b: Part, contact: Contact) -> float:
         area = min(a.area + b.area, (a.nucleus_area + b.nucleus_area) / _LEAST_NUCLEUS)

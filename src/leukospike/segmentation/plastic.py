@@ -95,13 +95,13 @@ class PlasticSegmenter(nn.Module):
             weight.clamp_(0, 1)
 
     def feature_layers(self) -> list[SpikingConv2d]:
-        """Give the layers of features, in the order of `SCALES`."""
+        """Return the layers of features, in the order of `SCALES`."""
         return [layer for layer in self.features if isinstance(layer, SpikingConv2d)]
 
     def forward(
         self, latency: UInt8[Tensor, "batch channels rows columns"]
     ) -> UInt8[Tensor, "batch read rows columns"]:
-        """Give what the class neurons see of each pixel.
+        """Return what the class neurons see of each pixel.
 
         Parameters
         ----------
@@ -123,7 +123,7 @@ class PlasticSegmenter(nn.Module):
         return torch.cat([features, BINS - 1 - features.clamp(max=BINS - 1)], dim=1)
 
     def winners(self, read: UInt8[Tensor, "batch read rows columns"]) -> UInt8[Tensor, "batch rows columns"]:
-        """Give the class whose neuron spikes first at each pixel; where none does, 0.
+        """Return the class whose neuron spikes first at each pixel; where none does, 0.
 
         Among neurons that spike together the one of the highest potential wins, then the lowest number.
         """
@@ -152,7 +152,7 @@ def input_latency(pixels: UInt8[np.ndarray, "rows columns 3"]) -> UInt8[Tensor, 
 
 
 def seen_at(latency: UInt8[Tensor, "batch channels rows columns"], scale: int) -> UInt8[Tensor, "batch channels r c"]:
-    """Give what features of one scale see: the first spike of each window, and a window's copy beyond each border.
+    """Return what features of one scale see: the first spike of each window, and a window's copy beyond each border.
 
     Parameters
     ----------
@@ -234,6 +234,6 @@ def load_plastic(path: Path) -> PlasticSegmenter:
 
 @cache
 def default_plastic() -> PlasticSegmenter:
-    """Give the network whose weights are part of the package."""
+    """Return the network whose weights are part of the package."""
     with resources.as_file(resources.files("leukospike") / "segmentation" / "segmenter_stdp.safetensors") as path:
         return load_plastic(path)

@@ -53,7 +53,7 @@ def rank_spikes(pixels: UInt8[np.ndarray, "rows columns 3"]) -> Float[np.ndarray
 
 
 def working_scale(rows: int, columns: int) -> float:
-    """Give the power of two that brings an image to its working size: 1/4 to 4.
+    """Return the power of two that brings an image to its working size: 1/4 to 4.
 
     Examples
     --------

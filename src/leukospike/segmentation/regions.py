@@ -34,7 +34,7 @@ def _has_one_run_a_row(region: Region) -> bool:
 
 
 def window_of(region: Region) -> tuple[slice, slice]:
-    """Give the smallest window that holds all pixels of a region; an empty one if there are none."""
+    """Return the smallest window that holds all pixels of a region; an empty one if there are none."""
     rows, columns = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))
     if not rows.size:
         return slice(0, 0), slice(0, 0)

@@ -168,7 +168,7 @@ def _interval_of_all(estimates: Sequence[PixelSize], median: float) -> tuple[flo
 
 
 def stored_pixel_size(picture: Picture) -> PixelSize | None:
-    """Give the pixel size that the image file states, or None if it states none that a microscope could have."""
+    """Return the pixel size that the image file states, or None if it states none that a microscope could have."""
     return None if picture.um_per_px is None else PixelSize(picture.um_per_px, "metadata")
 
 

@@ -40,7 +40,7 @@ class Window(NamedTuple):
         return features[..., rows, columns]
 
     def doubled(self, rows: int | None = None, columns: int | None = None) -> "Window":
-        """Give the same place in a map of twice the size, or of so many rows and columns: twice, or one less."""
+        """Return the same place in a map of twice the size, or of so many rows and columns: twice, or one less."""
         bottom, right = 2 * self.bottom, 2 * self.right
         return Window(
             2 * self.top,
@@ -50,7 +50,7 @@ class Window(NamedTuple):
         )
 
     def halved(self) -> "Window":
-        """Give the place in a map of half the size that has all of it."""
+        """Return the place in a map of half the size that has all of it."""
         return Window(self.top // 2, -(-self.bottom // 2), self.left // 2, -(-self.right // 2))
 
 

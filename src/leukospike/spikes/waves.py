@@ -47,7 +47,7 @@ def check_spikes(spikes: object, where: str) -> None:
 def to_wave(
     latency: UInt8[Tensor, "batch channels rows columns"], bins: int = BINS
 ) -> Float32[Tensor, "batch bins channels rows columns"]:
-    """Give, for each time step, which neurons have spiked so far, as simulators on dense waves hold it.
+    """Return, for each time step, which neurons have spiked so far, as simulators on dense waves hold it.
 
     For plotting and for moving from such a simulator; 4 * `bins` times the memory of `latency`.
 
