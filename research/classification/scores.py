@@ -30,7 +30,7 @@ _SLOW = (methods, augmentation, cells, crops, learning, network, pretraining, so
 
 
 def held_out_scores(cohort: Cohort, name: str, held: Sequence[int], seed: int) -> tuple[np.ndarray, float]:
-    """Return all cells' log odds by a method fitted on all folds but `held` (NaN where it was), and the seconds it took.
+    """Return all cells' log odds by a method fitted on all folds but `held` (NaN where it was), and the seconds of it.
 
     The seconds are the processor's. Folds and first weights are drawn by the seed.
     """
