@@ -1,11 +1,10 @@
 """Images that could not be used: named with their reason, while the others go through."""
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from leukospike.storage.files import written_whole
+from leukospike.storage.tables import read_rows, write_rows
 
 
 @dataclass(frozen=True)
@@ -17,18 +16,39 @@ class Failure:
     reason: str
 
 
-def write_failures(path: Path, failures: Sequence[Failure]) -> None:
-    """Write `failures.csv`: which image could not be used, and why."""
-    with written_whole(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["image", "reason"])
-        writer.writerows((failure.image, failure.reason) for failure in failures)
+def write_failures(path: Path, failures: Sequence[Failure], *, for_excel: bool = False) -> None:
+    """Write ``failures.csv``: which image could not be used, and why.
+
+    Parameters
+    ----------
+    path : Path
+    failures : sequence of Failure
+    for_excel : bool
+        As of `write_rows`.
+    """
+    rows = [(failure.image, failure.reason) for failure in failures]
+    write_rows(path, ("image", "reason"), rows, for_excel=for_excel)
 
 
 def read_failures(run: Path) -> tuple[Failure, ...]:
-    """Read `failures.csv` of a finished run, if there is one."""
+    """Read ``failures.csv`` of a finished run, if there is one.
+
+    Parameters
+    ----------
+    run : Path
+        Folder.
+
+    Returns
+    -------
+    tuple of Failure
+
+    Raises
+    ------
+    DataError
+        If the table is not as it was written.
+    """
     path = run / "failures.csv"
     if not path.exists():
         return ()
-    with path.open(newline="", encoding="utf-8") as file:
-        return tuple(Failure(row["image"], row["reason"]) for row in csv.DictReader(file))
+    rows = read_rows(path, ("image", "reason"), where="read_failures")
+    return tuple(Failure(row["image"], row["reason"]) for _, row in rows)

@@ -7,11 +7,13 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
-from leukospike.audit import examine, grouped_dataset, read_material
+from leukospike.audit import Findings, audit, examine, grouped_dataset, read_material
 from leukospike.datasets import read_dataset
+from leukospike.errors import DataError
 from leukospike.images import read_image
 from leukospike.smears import SmearConfig, generate_cohort
 from tests.integration.conftest import Command
@@ -114,9 +116,26 @@ def test_unreadable_files_end_with_1_and_are_named(cohort: Path, leukospike: Com
     assert "broken.png" in (tmp_path / "audit" / "failures.csv").read_text()
 
 
-def test_any_folder_of_images_will_do(cohort: Path, leukospike: Command, tmp_path: Path) -> None:
+def test_folder_of_patients_has_the_subjects_that_data_check_has(
+    cohort: Path, leukospike: Command, tmp_path: Path
+) -> None:
     data = tmp_path / "some"
-    for name in ("a", "b"):
+    for name in ("P1", "P2"):
+        (data / name).mkdir(parents=True)
+        shutil.copy(cohort / "all" / "GL01" / "GL01_001.png", data / name / f"{name}.png")
+    ended = leukospike("audit", data, "--out", tmp_path / "audit")
+    assert ended.status == 0, ended.error
+    found = json.loads((tmp_path / "audit" / "audit.json").read_text())
+    assert [pair["kind"] for pair in found["pairs"]] == ["identical"]
+    assert found["data"]["subjects"] == 2
+    assert found["keep_together"] == [["P1", "P2"]]
+    assert found["sides"] is None
+    assert re.search(r"subjects +│ 2 ", leukospike("data", "check", data).out)
+
+
+def test_folders_of_parts_are_sides(cohort: Path, leukospike: Command, tmp_path: Path) -> None:
+    data = tmp_path / "some"
+    for name in ("test", "train"):
         (data / name).mkdir(parents=True)
         shutil.copy(cohort / "all" / "GL01" / "GL01_001.png", data / name / f"{name}.png")
     ended = leukospike("audit", data, "--out", tmp_path / "audit")
@@ -124,15 +143,88 @@ def test_any_folder_of_images_will_do(cohort: Path, leukospike: Command, tmp_pat
     found = json.loads((tmp_path / "audit" / "audit.json").read_text())
     assert [pair["kind"] for pair in found["pairs"]] == ["identical"]
     assert found["data"]["subjects"] is None
-    assert found["sides"]["pairs_across"] == [["a/a.png", "b/b.png"]]
+    assert found["sides"]["pairs_across"] == [["test/test.png", "train/train.png"]]
+
+
+def test_classes_of_other_names_are_mapped(cohort: Path, leukospike: Command, tmp_path: Path) -> None:
+    data = shutil.copytree(cohort, tmp_path / "cells")
+    (data / "all").rename(data / "krank")
+    (data / "hem").rename(data / "gesund")
+    plain = leukospike("audit", data, "--out", tmp_path / "plain")
+    assert (plain.status, json.loads((tmp_path / "plain" / "audit.json").read_text())["data"]["subjects"]) == (0, 2)
+    assert "The folders gesund, krank are taken for subjects. If they are classes" in plain.error
+    names = ("--positive", "krank", "--negative", "gesund")
+    assert leukospike("audit", data, *names, "--out", tmp_path / "mapped").status == 0
+    assert json.loads((tmp_path / "mapped" / "audit.json").read_text())["data"]["subjects"] == 4
+    assert "krank" in leukospike("data", "check", data, *names).out
+    misspelled = leukospike("audit", data, "--positive", "krnk", "--out", tmp_path / "no")
+    assert misspelled.status == 2
+    assert "got 'krnk'" in misspelled.reason
+
+
+def test_findings_are_tables_and_come_back_from_their_folder(cohort: Path, tmp_path: Path) -> None:
+    lines = ["image,split,label"]
+    for record in read_dataset(cohort).records:
+        lines.append(f"{record.image},{'test' if record.subject == 'GL03' else 'train'},hem")
+    (tmp_path / "split.csv").write_text("\n".join(lines) + "\n")
+    findings = audit(cohort, split=tmp_path / "split.csv")
+    assert set(findings.pairs["what"]) <= {"identical", "copy", "crop"}
+    assert findings.subjects.set_index("subject")["overlaps"].to_dict() == {
+        "GH02": "",
+        "GH04": "",
+        "GL01": "GL03",
+        "GL03": "GL01",
+    }
+    assert findings.save(tmp_path / "audit") == tmp_path / "audit" / "report.html"
+    loaded = Findings.load(tmp_path / "audit")
+    for name in ("pairs", "groups", "subjects"):
+        pd.testing.assert_frame_equal(getattr(loaded, name), getattr(findings, name))
+    assert loaded.to_json() == findings.to_json()
+    content = json.loads((tmp_path / "audit" / "audit.json").read_text())
+    assert content == json.loads(json.dumps(findings.to_json())) | {
+        "leaks": None,
+        "environment": content["environment"],
+    }
+    page = findings.report(tmp_path / "page.html")
+    assert page.read_text(encoding="utf-8") == (tmp_path / "audit" / "report.html").read_text(encoding="utf-8")
+
+
+def test_findings_of_one_file_alone_have_the_images_of_its_pairs(cohort: Path) -> None:
+    findings = audit(str(cohort))
+    loaded = Findings.from_json(findings.to_json())
+    assert loaded.to_json() == findings.to_json()
+    assert set(loaded.groups["image"]) == set(findings.pairs["image"]) | set(findings.pairs["other_image"])
+
+
+@pytest.mark.parametrize("content", [{}, {"data": {}}, {"data": None, "pairs": 3}])
+def test_what_are_no_findings_is_refused(content: dict[str, object]) -> None:
+    with pytest.raises(DataError, match=r"findings must be those of an audit, got other content .* audit\.json"):
+        Findings.from_json(content)
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({}, "must hold the audit.json"),
+        ({"audit.json": "{"}, "must hold the audit.json"),
+        ({"audit.json": "{}"}, "groups.csv must be a readable CSV table"),
+        ({"audit.json": "{}", "groups.csv": "image,subject,group\na,b,c\n"}, "must number its groups"),
+        ({"audit.json": "{}", "groups.csv": "image,subject,group\na,b,1\n"}, "must be those of an audit"),
+    ],
+)
+def test_folder_without_an_audit_is_refused(files: dict[str, str], message: str, tmp_path: Path) -> None:
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(DataError, match=message):
+        Findings.load(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["--epochs", "2"], "must go with --run"),
-        (["--run", "--split", "x.csv"], "--run must go without --split"),
-        (["--run", "--resume"], "--resume must name the folder of an audit"),
+        (["--epochs", "2"], "settings of a training must go with"),
+        (["--run", "--split", "x.csv"], "must go without"),
+        (["--run", "--resume"], "must name the folder of an audit"),
         (["--split", "none.csv"], "must be a readable CSV table"),
     ],
 )
@@ -173,7 +265,7 @@ def test_run_measures_each_leak_and_can_be_resumed(
     # Of other data, it would be written over.
     ended = leukospike("audit", cohort, *arguments[2:], "--resume")
     assert ended.status == 2
-    assert "--resume must be given the data of the audit" in ended.reason
+    assert "must be given the data of the audit" in ended.reason
     assert json.loads((out / "audit.json").read_text())["leaks"] == first
     # As if it had been interrupted before the last protocol.
     shutil.rmtree(out / "runs" / "honest")

@@ -83,7 +83,7 @@ FAULTY = {
     "truncated.webp": (_encoded("WEBP")[:-300], "truncated or damaged"),
     "empty.png": (b"", "must not be empty"),
     "text.png": (b"I am no picture", "got no known image"),
-    "notes.txt": (b"pale stain", "got no known image"),
+    "slide.svs": (_encoded("TIFF"), "got a whole-slide image of Aperio (.svs), which leukospike does not read"),
     "renamed.png": (_encoded("JPEG"), "got JPEG in a name ending in '.png'"),
     "unnamed": (_encoded("PNG"), "got PNG in a name without an ending"),
     "enormous.png": (_png_of_size(2**31 - 1), "at most 64,000,000 pixels, got 2147483647 x 2147483647"),
@@ -95,11 +95,14 @@ FAULTY = {
 
 @pytest.fixture
 def mixed(draw_discs: Callable[..., Path], tmp_path: Path) -> Path:
-    """Give a data set in whose first subject lies one file of every fault, a link to nowhere and a pipe."""
+    """Give a data set in whose first subject lies a file of every fault, a link to nowhere, a pipe, and no images."""
     data = draw_discs(tmp_path / "mixed")
     folder = data / "hem" / "hem-0"
     for name, (content, _) in FAULTY.items():
         (folder / name).write_bytes(content)
+    (folder / "notes.txt").write_text("pale stain")
+    (folder / "@eaDir").mkdir()
+    (folder / "@eaDir" / "thumbnail.jpg").write_bytes(_encoded("JPEG"))
     (folder / "gone.png").symlink_to("nowhere.png")
     os.mkfifo(folder / "pipe.png")
     return data

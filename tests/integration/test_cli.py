@@ -715,7 +715,7 @@ def test_leaks_are_measured_with_another_backbone(leukospike, single_cells: Path
         (("--backbone", "resnet18"), "backbone must be paper, appearance, convolutional, or timm: and a name"),
         (("--backbone", "timm:no_such_network"), "backbone: timm"),
         (("--pretrained",), "pretrained must go with a backbone of timm:, got it with paper"),
-        (("--groups", "none.csv"), "--groups: must be a readable CSV table"),
+        (("--groups", "none.csv"), "none.csv must be a readable CSV table"),
     ],
 )
 def test_impossible_backbones_are_refused(leukospike, single_cells: Path, tmp_path: Path, options, reason: str):

@@ -144,11 +144,11 @@ def test_whole_field_is_flagged(tmp_path: Path, model: FittedModel):
 
 def test_unreadable_files_are_named_and_the_rest_goes_on(cells: Path, model: FittedModel, tmp_path: Path):
     (cells / "P1" / "1.png").write_bytes(b"\x89PNG\r\n")
-    (cells / "notes.txt").write_text("no image")
+    (cells / "note.png").write_text("no image")
     analysis = _analyze(cells, [model], tmp_path / "out")
-    assert [failure.image for failure in analysis.failures] == ["P1/1.png", "notes.txt"]
+    assert [failure.image for failure in analysis.failures] == ["P1/1.png", "note.png"]
     failures = pd.read_csv(tmp_path / "out" / "failures.csv")
-    assert failures["image"].tolist() == ["P1/1.png", "notes.txt"]
+    assert failures["image"].tolist() == ["P1/1.png", "note.png"]
     assert failures["reason"].str.len().min() > 0
     assert len(analysis.cells) == 6
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
@@ -200,7 +200,7 @@ def test_summary_names_the_model_by_its_weights(cells: Path, model: FittedModel,
 
 def test_drawn_cells_and_unknown_subjects_are_said(tmp_path: Path, model: FittedModel):
     write_png(tmp_path / "in" / "a.png", _noise(0), generated=True)
-    _analyze(tmp_path / "in", [model], tmp_path / "out")
+    _analyze(tmp_path / "in" / "a.png", [model], tmp_path / "out")
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["generated"] is True
     assert any(notice.startswith("No subjects are known") for notice in _texts(summary))

@@ -50,12 +50,12 @@ def test_black_image_is_silent(tmp_path: Path):
 def test_unreadable_images_are_named_and_the_rest_goes_on(tmp_path: Path):
     write_png(tmp_path / "in" / "good.png", _cell(0))
     (tmp_path / "in" / "empty.png").touch()
-    (tmp_path / "in" / "notes.txt").write_text("no image")
+    (tmp_path / "in" / "note.png").write_text("no image")
     steps: list[tuple[str, int, int]] = []
     failures = write_first_waves(
         collect_images([tmp_path / "in"]), tmp_path / "out", progress=lambda *step: steps.append(step)
     )
-    assert [failure.image for failure in failures] == ["empty.png", "notes.txt"]
+    assert [failure.image for failure in failures] == ["empty.png", "note.png"]
     assert all(failure.reason for failure in failures)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "failures.csv", "good_first_wave.png", "good_latency.png", "recipe.json",

@@ -45,11 +45,11 @@ def test_sides_are_split_and_fold_and_subjects_are_the_tables(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("image,side\na,b\n", "must name the columns image and split or fold"),
+        ("image,side\na,b\n", "must begin with the columns image,split or fold, each once"),
         ("", "got 'an empty table'"),
         ("image,split\n2.png,\n", "line 2: image and side must be filled in"),
         ("image,split\n2.png,a\n2.png,b\n", "line 3: image must come once"),
-        ("image,split\n2.png\n", "line 2: must have 2 fields, got 1"),
+        ("image,split\n2.png\n", "line 2 must have 2 fields, got 1"),
         ("image,split\nnone.png,a\n", "got none of them"),
         ("image,split\n", "got none of them"),
     ],
@@ -62,3 +62,9 @@ def test_bad_tables_are_refused_with_the_reason(text: str, message: str, tmp_pat
 def test_a_missing_table(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="must be a readable CSV table"):
         read_split(tmp_path / "none.csv", RECORDS)
+
+
+def test_names_in_another_unicode_form_are_found(tmp_path: Path) -> None:
+    records = [Record(path=Path("x"), image="Mu\u0308ller/1.png", label=1, subject="M\u00fcller")]
+    split = read_split(_table(tmp_path, "image,split,subject\nM\u00fcller/1.png,train,Mu\u0308ller\n"), records)
+    assert [record.subject for record in split.records] == ["M\u00fcller"]

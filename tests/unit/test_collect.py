@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from leukospike.datasets import collect_images
+from leukospike.datasets import collect_images, find_images
 from leukospike.errors import DataError
 
 
@@ -25,12 +25,12 @@ def test_known_layout_gives_its_subjects(tmp_path: Path):
     ]
 
 
-def test_unknown_folder_gives_every_file_and_its_first_folder_as_the_subject(tmp_path: Path):
-    _touch(tmp_path, "P1/slide 1/a.png", "P2/b.txt", "c.png")
+def test_unknown_folder_gives_every_image_and_its_first_folder_as_the_subject(tmp_path: Path):
+    _touch(tmp_path, "P1/slide 1/a.png", "P2/b.tif", "P2/notes.txt", "c.png")
     records = collect_images([tmp_path])
     assert [(record.image, record.subject, record.label) for record in records] == [
         ("P1/slide 1/a.png", "P1", None),
-        ("P2/b.txt", "P2", None),
+        ("P2/b.tif", "P2", None),
         ("c.png", None, None),
     ]
 
@@ -52,7 +52,6 @@ def test_several_folders_name_subjects_as_the_folder_that_holds_them(tmp_path: P
         (record.path, record.subject) for record in together[:3]
     ]
     assert [record.subject for record in apart] == ["P34", "P34", "PH10", "old"]
-    assert {record.subject for record in collect_images([tmp_path / "P34"])} == {None}
 
 
 def test_folders_of_classes_and_their_subjects_one_by_one(tmp_path: Path):
@@ -98,17 +97,17 @@ def test_colliding_names_are_told_apart_by_their_folders(tmp_path: Path):
 @pytest.mark.parametrize("second", [".", "P1", "P1/a.png"])
 def test_file_that_comes_twice_is_refused(tmp_path: Path, second: str):
     _touch(tmp_path, "P1/a.png", "P1/x/deep/a.png", "b.png")
-    with pytest.raises(DataError, match=r"collect_images: PATHS must not overlap, got [123] files? twice"):
+    with pytest.raises(DataError, match=r"find_images: PATHS must not overlap, got [123] files? twice"):
         collect_images([tmp_path, tmp_path / second])
 
 
 def test_missing_path_is_refused(tmp_path: Path):
-    with pytest.raises(DataError, match=r"collect_images: PATHS must exist, got .*nowhere\. Check its spelling\."):
+    with pytest.raises(DataError, match=r"find_images: PATHS must exist, got .*nowhere\. Check its spelling\."):
         collect_images([tmp_path / "nowhere"])
 
 
 def test_empty_folder_is_refused(tmp_path: Path):
-    with pytest.raises(DataError, match=r"collect_images: PATHS must hold images, got none in "):
+    with pytest.raises(DataError, match=r"find_images: PATHS must hold images, got none in "):
         collect_images([tmp_path])
 
 
@@ -117,3 +116,161 @@ def test_bad_manifest_is_not_taken_for_an_image(tmp_path: Path):
     for path in (tmp_path, tmp_path / "manifest.csv"):
         with pytest.raises(DataError, match="manifest"):
             collect_images([path])
+
+
+# --- whose images are ---
+
+
+def _subjects(*paths: Path, **names: object) -> dict[str, str | None]:
+    return {record.image: record.subject for record in collect_images(paths, **names)}
+
+
+def test_folder_of_images_alone_is_one_subject(tmp_path: Path):
+    _touch(tmp_path, "Anna/1.png", "Anna/2.png", "Anna/notes.docx")
+    assert _subjects(tmp_path / "Anna") == {"1.png": "Anna", "2.png": "Anna"}
+
+
+@pytest.mark.parametrize("name", ["all", "Healthy", "train", "fold_2"])
+def test_folder_called_as_a_class_or_a_part_is_nobody(tmp_path: Path, name: str):
+    _touch(tmp_path, f"{name}/1.png")
+    assert _subjects(tmp_path / name) == {"1.png": None}
+
+
+def test_subject_that_is_given_goes_before_folders(tmp_path: Path):
+    _touch(tmp_path, "slide 1/1.png", "slide 2/2.png", "alone.png")
+    assert _subjects(tmp_path, subject=" Anna ") == dict.fromkeys(
+        ("slide 1/1.png", "slide 2/2.png", "alone.png"), "Anna"
+    )
+    assert _subjects(tmp_path / "alone.png", subject="Anna") == {"alone.png": "Anna"}
+
+
+def test_subject_for_images_of_several_is_refused(tmp_path: Path):
+    _touch(tmp_path, "all/P1/a.png", "hem/P2/b.png")
+    with pytest.raises(DataError, match=r"`subject` must go with images of one person, got 2 subjects \(P1, P2\)\."):
+        collect_images([tmp_path], subject="Anna")
+
+
+def test_empty_subject_is_refused(tmp_path: Path):
+    with pytest.raises(DataError, match="`subject` must be a name, got an empty one"):
+        collect_images([_touch(tmp_path, "a.png")], subject=" ")
+
+
+def test_one_name_in_two_unicode_forms_is_one_person(tmp_path: Path):
+    _touch(tmp_path, "M\u00fcller/1.png", "Mu\u0308ller/2.png", "P3/3.png")
+    assert set(_subjects(tmp_path).values()) == {"M\u00fcller", "P3"}
+
+
+def test_names_that_are_nearly_the_same_are_told(tmp_path: Path):
+    _touch(tmp_path, "GL 01/1.png", "gl-01/2.png", "P3/3.png")
+    [notice] = find_images([tmp_path]).notices
+    assert (notice.code, notice.values) == ("subjects_alike", {"groups": 1})
+    assert "GL 01 and gl-01" in notice.text
+
+
+# --- classes of other names ---
+
+
+def test_folders_that_may_be_classes_are_subjects_with_advice(tmp_path: Path):
+    _touch(tmp_path, "leuk\u00e4misch/P1/1.png", "gesund/P2/2.png")
+    found = find_images([tmp_path])
+    assert {record.subject for record in found.records} == {"leuk\u00e4misch", "gesund"}
+    [notice] = found.notices
+    assert "folders gesund, leuk\u00e4misch are taken for subjects" in notice.text
+    assert "blast" in notice.text
+    assert "`positive` and `negative`" in notice.text
+
+
+def test_classes_of_given_names_are_read_in_any_case_and_unicode_form(tmp_path: Path):
+    _touch(tmp_path, "Leuka\u0308misch/P1/1.png", "gesund/P2/2.png")
+    found = find_images([tmp_path], positive="leuk\u00e4misch", negative=["GESUND"])
+    assert [(record.label, record.subject) for record in found.records] == [(1, "P1"), (0, "P2")]
+    assert found.notices == ()
+
+
+def test_several_names_may_be_given_for_a_class(tmp_path: Path):
+    _touch(tmp_path, "Benign/a/1.png", "Early/b/2.png", "Pre/c/3.png", "Pro/d/4.png")
+    records = collect_images([tmp_path], positive=["Early", "Pre", "Pro"])
+    assert [record.label for record in records] == [0, 1, 1, 1]
+
+
+def test_folder_beside_those_of_classes_is_no_subject(tmp_path: Path):
+    _touch(tmp_path, "hem/P1/1.png", "all/P2/2.png", "other/P3/3.png", "other/4.png")
+    found = find_images([tmp_path])
+    assert {record.image: (record.label, record.subject) for record in found.records} == {
+        "all/P2/2.png": (None, "P2"),
+        "hem/P1/1.png": (None, "P1"),
+        "other/4.png": (None, None),
+        "other/P3/3.png": (None, "P3"),
+    }
+    [notice] = found.notices
+    assert notice.text.startswith("Beside the class folder all lies what is not known as one: other. No labels")
+
+
+def test_patients_who_are_numbered_are_no_classes(tmp_path: Path):
+    _touch(tmp_path, "0/a.png", "1/b.png", "2/c.png")
+    assert set(_subjects(tmp_path).values()) == {"0", "1", "2"}
+    assert set(_subjects(*(tmp_path / name for name in "012")).values()) == {"0", "1", "2"}
+
+
+def test_given_folders_that_may_be_classes_are_told(tmp_path: Path):
+    _touch(tmp_path, "krank/1.png", "gesund/2.png")
+    [notice] = find_images([tmp_path / "krank", tmp_path / "gesund"]).notices
+    assert notice.code == "classes_or_subjects"
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ({"positive": "blasst"}, r"`positive` must name a class's folder or label of the data, got 'blasst', with "),
+        ({"positive": "x", "negative": ["y", "X"]}, r"must be different names, got 'x' for both\."),
+        ({"negative": " "}, r"must name a class, got an empty name\."),
+    ],
+)
+def test_names_of_classes_that_cannot_be_meant_are_refused(tmp_path: Path, names: dict, message: str):
+    _touch(tmp_path, "krank/1.png", "gesund/2.png")
+    with pytest.raises(DataError, match=message):
+        collect_images([tmp_path], **names)
+
+
+def test_parts_of_a_data_set_are_no_subjects(tmp_path: Path):
+    _touch(tmp_path, "train/P1/1.png", "test/P2/2.png", "test/3.png")
+    records = collect_images([tmp_path])
+    assert [(record.partition, record.subject) for record in records] == [
+        ("test", None),
+        ("test", "P2"),
+        ("train", "P1"),
+    ]
+
+
+def test_two_data_sets_of_one_folder_keep_their_names(tmp_path: Path):
+    _touch(tmp_path, "ALL_IDB1/im/Im001_1.jpg", "ALL_IDB2/img/Im001_1.tif")
+    assert _subjects(tmp_path) == {"ALL_IDB1/im/Im001_1.jpg": None, "ALL_IDB2/img/Im001_1.tif": None}
+
+
+def test_fault_in_what_says_the_labels_is_told(tmp_path: Path):
+    _touch(tmp_path, "fold_0/all/UID_1_1_1_all.bmp", "fold_0/all/cell.bmp", "fold_0/hem/UID_H2_1_1_hem.bmp")
+    found = find_images([tmp_path])
+    assert {record.subject for record in found.records} == {"1", "H2", None}
+    [notice] = found.notices
+    assert notice.text.startswith("No labels are taken: file ")
+
+
+# --- what counts as an image ---
+
+
+def test_what_is_no_image_is_left_out_and_counted_if_it_might_matter(tmp_path: Path):
+    _touch(tmp_path, "P1/a.png", "P1/a.xyc", "P1/report.docx", "P1/table.xlsx", "P1/raw.dat", "P1/b.dat", "P1/blob")
+    _touch(tmp_path, "P1/@eaDir/a.png/T.jpg", "P1/._a.png", "P1/Thumbs.db", "#recycle/a.png", "P1/slide.svs")
+    (tmp_path / "P1" / "unnamed").write_bytes(b"\x89PNG\r\n\x1a\n")
+    found = find_images([tmp_path])
+    assert [record.image for record in found.records] == ["P1/a.png", "P1/slide.svs", "P1/unnamed"]
+    [notice] = found.notices
+    assert (notice.code, notice.values) == ("files_left_out", {".dat": 2, "no ending": 1})
+
+
+def test_file_that_is_given_is_never_left_out(tmp_path: Path):
+    _touch(tmp_path, "notes.txt", ".hidden")
+    assert [record.image for record in collect_images([tmp_path / "notes.txt", tmp_path / ".hidden"])] == [
+        ".hidden",
+        "notes.txt",
+    ]

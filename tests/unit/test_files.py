@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from leukospike.errors import RunError
@@ -18,7 +17,6 @@ from leukospike.storage.files import (
     new_folder,
     remove_leftovers,
     whole_folder,
-    write_table,
     write_text,
     written_whole,
 )
@@ -75,11 +73,6 @@ def test_result_is_as_readable_as_any_other_file(tmp_path: Path):
 def test_names_that_are_no_text_come_out_spelled(tmp_path: Path):
     write_text(tmp_path / "page.html", "cell_\udcff.png")
     assert (tmp_path / "page.html").read_text(encoding="utf-8") == "cell_\\udcff.png"
-
-
-def test_table_is_written_without_its_index(tmp_path: Path):
-    write_table(tmp_path / "cells.csv", pd.DataFrame({"image": ["a,b.png"], "probability": [0.25]}))
-    assert (tmp_path / "cells.csv").read_text() == 'image,probability\n"a,b.png",0.25\n'
 
 
 # --- folders ---

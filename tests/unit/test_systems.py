@@ -32,7 +32,7 @@ from leukospike.original.preprocessing import Augmentation
 from leukospike.report import write_report
 from leukospike.settings import Preset, Protocol, RunConfig
 from leukospike.smears import CellKind, draw_cell, draw_field, subject_style
-from leukospike.storage.files import write_table
+from leukospike.storage.tables import write_table
 from leukospike.storage.weights import read_weights, write_weights
 from tests.unit.timm_alone import import_timm
 
@@ -351,7 +351,7 @@ def test_overlapping_subjects_stay_together(cut_out: DataSet, tmp_path: Path):
     ("text", "message"),
     [
         (None, "must be a readable CSV"),
-        ("picture,group\n", "columns must be image, group"),
+        ("picture,group\n", "must begin with the columns image,group"),
         ("image,group\na,1\na,2\n", "line 3: .*come once"),
         ("image,group\na,\n", "line 2: image and group must be filled in"),
         ("image,group\na,1\n", "must name every image of the data, got 24 that"),
@@ -361,9 +361,9 @@ def test_unusable_groups_are_refused(cut_out: DataSet, tmp_path: Path, text: str
     table = tmp_path / "groups.csv"
     if text is not None:
         table.write_text(text, encoding="utf-8")
-    with pytest.raises(DataError, match=rf"--groups.*{message}"):
+    with pytest.raises(DataError, match=rf"groups\.csv.*{message}|{message}.*groups\.csv"):
         join_subjects(cut_out, table)
-    with pytest.raises(DataError, match="data must say whose each image is"):
+    with pytest.raises(DataError, match="`groups` must go with data that say whose each image is"):
         join_subjects(
             replace(cut_out, records=tuple(replace(record, subject=None) for record in cut_out.records)), table
         )
@@ -373,7 +373,7 @@ def test_groups_of_other_images_are_refused(cut_out: DataSet, tmp_path: Path):
     table = tmp_path / "groups.csv"
     rows = [f"{record.image},{record.subject}" for record in cut_out.records]
     table.write_text("\n".join(["image,group", *rows, "none.png,x", "gone.png,x"]), encoding="utf-8")
-    with pytest.raises(DataError, match=r"table must name images of the data alone, got 2 of 26 .* \(first gone.png\)"):
+    with pytest.raises(DataError, match=r"must name images of the data alone, got 2 of 26 .* \(first gone.png\)"):
         join_subjects(cut_out, table)
 
 

@@ -26,7 +26,8 @@ from leukospike.analysis.tables import (
 )
 from leukospike.errors import RunError
 from leukospike.failures import Failure, write_failures
-from leukospike.storage.files import write_table, write_text, written_whole
+from leukospike.storage.files import write_text, written_whole
+from leukospike.storage.tables import restored, write_table
 
 SUMMARY = "summary.json"
 """Written last: the sign of a finished analysis."""
@@ -213,7 +214,7 @@ def read_table(path: Path, *, text: Sequence[str], required: Sequence[str]) -> p
             raise ValueError(msg)
         columns = {name: [row[name] for row in rows] for name in header}
         return pd.DataFrame(
-            {name: values if name in text else _numbers(values) for name, values in columns.items()},
+            {name: [*map(restored, values)] if name in text else _numbers(values) for name, values in columns.items()},
             columns=pd.Index(header),
         )
     except FileNotFoundError as error:

@@ -23,7 +23,7 @@ from leukospike.segmentation.facts import IMAGE_COLUMN_TYPES, IMAGE_COLUMNS, Ima
 from leukospike.segmentation.methods import SegmentationMethod
 from leukospike.segmentation.result import Doubt, segment_pixels
 from leukospike.segmentation.scale import agreed_pixel_sizes, stored_pixel_size
-from leukospike.storage.files import write_table
+from leukospike.storage.tables import write_table
 
 PICTURES = ("mask", "labels", "overlay")
 """What is written of each image, behind its name."""

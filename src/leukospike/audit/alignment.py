@@ -41,7 +41,7 @@ class Alignment:
 
 
 def view_matrix(view: int) -> Float[np.ndarray, "2 2"]:
-    """Give the map of (row, column), seen from the centre, that `fingerprints.turned` is.
+    """Return the map of (row, column), seen from the centre, that `fingerprints.turned` is.
 
     Examples
     --------
@@ -53,7 +53,7 @@ def view_matrix(view: int) -> Float[np.ndarray, "2 2"]:
 
 
 def whole_map(first: Fingerprint, second: Fingerprint, view: int) -> Float[np.ndarray, "2 3"]:
-    """Give the map that lays the whole of `first` on the whole of `second`, which shows it in one of the eight views.
+    """Return the map that lays the whole of `first` on the whole of `second`, which shows it in one of the eight views.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ def align(first: Fingerprint, second: Fingerprint, rough: Float[np.ndarray, "2 3
 
 
 def _common_box(first: Fingerprint, second: Fingerprint, rough: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """Give the box (low, high) of the first picture where both have content, by the rough map; None if too small."""
+    """Return the box (low, high) of the first picture where both have content, by the rough map; None if too small."""
     inverse = np.linalg.inv(rough[:, :2])
     boxes: list[tuple[np.ndarray, np.ndarray]] = []
     for picture in (first, second):
@@ -156,7 +156,7 @@ def _sampled(picture: Fingerprint, at: np.ndarray) -> tuple[np.ndarray, np.ndarr
 def _bands(
     grey: Float[np.ndarray, "pictures rows columns"], inside: Bool[np.ndarray, "rows columns"]
 ) -> Float[np.ndarray, "pictures rows columns"]:
-    """Give the band of detail, smoothed as if nothing but `inside` were there, and zero outside.
+    """Compute the band of detail, smoothed as if nothing but `inside` were there, and zero outside.
 
     Every place has the same contrast: else the rim of a nucleus, which all cells have, outweighs all texture.
     """
@@ -183,7 +183,7 @@ def _correlation(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def _gauss_newton(a: np.ndarray, b: np.ndarray, both: np.ndarray, offset: np.ndarray, step: float) -> np.ndarray | None:
-    """Give the affine movement of the samples, in pixels of the first picture, that brings `b` nearest to `a`."""
+    """Compute the affine movement of the samples, in pixels of the first picture, that brings `b` nearest to `a`."""
     down, right = (slope / step for slope in np.gradient(b))
     down, right = down[both], right[both]
     rows, columns = offset[0][both], offset[1][both]

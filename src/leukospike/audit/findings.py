@@ -1,24 +1,28 @@
 """What the pairs mean: which subjects overlap, what has to stay together, and what stands on two sides."""
 
+import json
 import os
 from collections import Counter, defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from leukospike.audit.fingerprints import Fingerprint, fingerprints
 from leukospike.audit.matches import Kind, Matches, Pair, find_matches
-from leukospike.audit.splits import Split
-from leukospike.datasets import Record, read_datasets
-from leukospike.datasets.layouts import LEUKEMIC_NAMES, NORMAL_NAMES, cnmc_subject, name_below, visible_files
+from leukospike.audit.splits import Split, read_split
+from leukospike.datasets import Record, find_images, read_path
+from leukospike.datasets.classes import ClassNames, Names
 from leukospike.errors import DataError, ImageError
 from leukospike.experiments.splits import linked_groups
-from leukospike.failures import Failure
-from leukospike.images import IMAGE_SUFFIXES, read_image
+from leukospike.failures import Failure, read_failures
+from leukospike.images import read_image
 from leukospike.jobs import Progress, silent
+from leukospike.notices import Notice
+from leukospike.storage.tables import read_rows
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,9 @@ class Material:
     """With names that are unique over all data sets of the folder."""
     class_names: tuple[str, str]
     credit: str
-    notices: tuple[str, ...]
+    notices: tuple[Notice, ...]
+    classes: ClassNames = field(default_factory=ClassNames)
+    """What the classes may be called, in somebody's split as well."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,7 @@ class SubjectOverlap:
 
     @property
     def n_identical(self) -> int:
-        """Count the pairs of the same pixels."""
+        """How many pairs are of the same pixels."""
         return sum(pair.kind is Kind.IDENTICAL for pair in self.pairs)
 
 
@@ -69,46 +75,324 @@ class Sides:
 
 
 @dataclass(frozen=True)
-class Findings:
-    """What an audit found, before any training."""
+class Audited:
+    """What was looked at."""
 
-    material: Material
+    name: str
+    layout: str
+    """As in `Material`."""
+    credit: str
+    images: int
+    """That could be read."""
+    subjects: int | None
+    """None unless every picture's subject is known."""
+    failed: int
+    """Images that could not be read, and lines of a split that name none."""
+    without_detail: int
+    """Pictures such as masks: compared for equality alone."""
+    generated: int
+    """Drawn by ``leukospike smears``."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What an audit found, before any training.
+
+    The tables are made anew each time they are asked for: `pairs`, `groups` and `subjects`.
+    """
+
+    data: Audited
     records: tuple[Record, ...]
-    """Of the images that could be read; pairs count in these."""
+    """Of the images that could be read; pairs count in these. Of findings that were loaded without their groups, those
+    of the pairs alone, and none has a label."""
     failures: tuple[Failure, ...]
     matches: Matches
-    groups: tuple[int, ...]
+    group_of: tuple[int, ...]
     """Of each record: number of what has to stay together, from 0."""
+    keep_together: tuple[tuple[str, ...], ...]
+    """Subjects, or images of nobody known, that have to stay together: two or more each, the most first."""
     subject_overlaps: tuple[SubjectOverlap, ...]
     label_conflicts: tuple[Pair, ...]
     """Pairs of different labels."""
     sides: Sides | None
-    n_plain: int
-    """Pictures without detail, such as masks: compared for equality alone."""
-    n_generated: int
+    notices: tuple[Notice, ...]
 
     @property
     def has_subjects(self) -> bool:
-        """Tell whether every picture's subject is known."""
-        return all(record.subject is not None for record in self.records)
+        """Whether every picture's subject is known."""
+        return self.data.subjects is not None
 
-    def members(self) -> list[tuple[str, ...]]:
-        """Give what has to stay together: subjects where they are known, else images; groups of two or more."""
-        together: defaultdict[int, set[str]] = defaultdict(set)
-        for record, group in zip(self.records, self.groups, strict=True):
-            together[group].add(record.image if record.subject is None else record.subject)
-        return sorted(
-            (tuple(sorted(names)) for names in together.values() if len(names) > 1), key=lambda g: (-len(g), g)
-        )
+    @property
+    def pairs(self) -> pd.DataFrame:
+        """The pairs of images that show the same, most alike first.
+
+        Columns: ``image``, ``other_image`` and their ``subject``, ``other_subject`` (None if not known); ``what``:
+        identical, copy, crop or overlap; ``agreement`` of detail, 0 to 1; ``view``: how the other is turned (0 not at
+        all, else the sum of 1 left and right swapped, 2 top and bottom, 4 then rows and columns); ``share`` and
+        ``other_share`` of the content of each that is common.
+        """
+        columns = ("image", "other_image", "subject", "other_subject", "what", "agreement", "view")
+        rows = [
+            (
+                first.image,
+                second.image,
+                first.subject,
+                second.subject,
+                pair.kind.value,
+                round(pair.agreement, 4),
+                pair.view,
+                *(round(share, 3) for share in pair.shares),
+            )
+            for pair in self.matches.pairs
+            for first, second in [(self.records[pair.first], self.records[pair.second])]
+        ]
+        return pd.DataFrame(rows, columns=[*columns, "share", "other_share"])
+
+    @property
+    def groups(self) -> pd.DataFrame:
+        """What a split must keep together: of each ``image`` its ``subject`` and the number of its ``group``."""
+        rows = [
+            (record.image, record.subject, group) for record, group in zip(self.records, self.group_of, strict=True)
+        ]
+        return pd.DataFrame(rows, columns=["image", "subject", "group"])
+
+    @property
+    def subjects(self) -> pd.DataFrame:
+        """The known subjects, by name.
+
+        Columns: ``subject``; ``images``: how many; ``pairs``: of an image of theirs and one of another subject;
+        ``overlaps``: names of these other subjects, joined by "+", empty if there are none.
+        """
+        images = Counter(record.subject for record in self.records if record.subject is not None)
+        pairs: Counter[str] = Counter()
+        others: defaultdict[str, set[str]] = defaultdict(set)
+        for overlap in self.subject_overlaps:
+            for own, other in (overlap.subjects, overlap.subjects[::-1]):
+                pairs[own] += len(overlap.pairs)
+                others[own].add(other)
+        rows = [(name, images[name], pairs[name], "+".join(sorted(others[name]))) for name in sorted(images)]
+        return pd.DataFrame(rows, columns=["subject", "images", "pairs", "overlaps"])
+
+    def save(self, folder: str | Path) -> Path:
+        """Write ``audit.json``, ``pairs.csv``, ``groups.csv``, ``report.html`` and, if need be, ``failures.csv``.
+
+        Parameters
+        ----------
+        folder : str or Path
+            Made if missing; files of these names are replaced.
+
+        Returns
+        -------
+        Path
+            The report.
+        """
+        from leukospike.audit.report import write_audit  # the page's pictures and templates, which few need
+
+        return write_audit(self, Path(folder))
+
+    def report(self, path: str | Path) -> Path:
+        """Write the page alone, with pictures of the pairs inside.
+
+        Parameters
+        ----------
+        path : str or Path
+            An HTML file; one that exists is replaced.
+
+        Returns
+        -------
+        Path
+            `path`.
+        """
+        from leukospike.audit.report import write_audit_page
+
+        return write_audit_page(self, Path(path))
+
+    def to_json(self) -> dict[str, object]:
+        """Return everything found in the form that ``audit.json`` holds.
+
+        Returns
+        -------
+        dict
+            Of plain values: ``data``, ``pairs`` (images, subjects, kind, agreement, view, shares),
+            ``overlapping_subjects``, ``keep_together``, ``label_conflicts``, ``sides`` (None if there are none),
+            ``search``, ``notices``.
+        """
+        sides = self.sides
+        return {
+            "data": vars(self.data).copy(),
+            "pairs": [
+                {
+                    "images": self._names(pair),
+                    "subjects": [self.records[pair.first].subject, self.records[pair.second].subject],
+                    "kind": pair.kind.value,
+                    "agreement": round(pair.agreement, 4),
+                    "view": pair.view,
+                    "shares": [round(share, 3) for share in pair.shares],
+                }
+                for pair in self.matches.pairs
+            ],
+            "overlapping_subjects": [
+                {"subjects": list(overlap.subjects), "pairs": len(overlap.pairs), "identical": overlap.n_identical}
+                for overlap in self.subject_overlaps
+            ],
+            "keep_together": [list(names) for names in self.keep_together],
+            "label_conflicts": [self._names(pair) for pair in self.label_conflicts],
+            "sides": sides
+            and {
+                "name": sides.name,
+                "images": sides.counts,
+                "subjects_on_several": sides.subjects,
+                "pairs_across": [self._names(pair) for pair in sides.pairs],
+                "images_with_a_copy_on_another": sides.torn,
+                "labels_that_differ": [list(entry) for entry in sides.labels],
+                "images_not_named": sides.n_unnamed,
+            },
+            "search": {
+                "pairs_compared": self.matches.n_candidates,
+                "pairs_left_out": self.matches.n_left_out,
+                "small_searched_in_large": self.matches.searched_fields,
+            },
+            "notices": [notice.text for notice in self.notices],
+        }
+
+    @classmethod
+    def from_json(
+        cls,
+        content: Mapping[str, Any],
+        *,
+        groups: Iterable[tuple[str, str | None, int]] | None = None,
+        failures: Iterable[Failure] = (),
+    ) -> "Findings":
+        """Return the findings that `to_json` made plain; what else ``audit.json`` holds is passed over.
+
+        Parameters
+        ----------
+        content : mapping
+        groups : iterable of (str, str or None, int), optional
+            Image, subject and group of every image, as ``groups.csv`` has them. Default: of the pairs' images alone.
+        failures : iterable of Failure
+
+        Returns
+        -------
+        Findings
+            Paths of records are their names, since the file does not say where the images lay.
+
+        Raises
+        ------
+        DataError
+            If it is not what `to_json` returns.
+        """
+        try:
+            return _from_json(content, None if groups is None else list(groups), tuple(failures))
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            raise DataError(
+                "findings must be those of an audit",
+                where="Findings.from_json",
+                got=f"other content ({type(error).__name__}: {error})",
+                advice="Give the content of an audit.json, and the groups.csv beside it.",
+            ) from error
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Findings":
+        """Load the findings that `save` or ``leukospike audit`` wrote.
+
+        Parameters
+        ----------
+        folder : str or Path
+            With ``audit.json`` and ``groups.csv``.
+
+        Returns
+        -------
+        Findings
+
+        Raises
+        ------
+        DataError
+            If a file is missing or not as written.
+        """
+        path = Path(folder) / "audit.json"
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise DataError(
+                "folder must hold the audit.json of an audit",
+                where="Findings.load",
+                got=f"{path} ({error})",
+                advice="Give the folder that an audit wrote.",
+            ) from error
+        rows = read_rows(Path(folder) / "groups.csv", ("image", "subject", "group"), where="Findings.load")
+        groups = [(row["image"], row["subject"] or None, row["group"]) for _, row in rows]
+        if not all(group.isdecimal() for _, _, group in groups):
+            raise DataError(
+                "groups.csv must number its groups",
+                where="Findings.load",
+                got="something else",
+                advice="Restore the file, or audit the data again.",
+            )
+        numbered = [(image, subject, int(group)) for image, subject, group in groups]
+        return cls.from_json(content, groups=numbered, failures=read_failures(Path(folder)))
+
+    def _names(self, pair: Pair) -> list[str]:
+        """Name the two images of a pair."""
+        return [self.records[pair.first].image, self.records[pair.second].image]
 
 
-def read_material(data: Path) -> Material:
-    """List the images of a folder or manifest: of known data sets with subjects and labels, else every image file.
+def audit(
+    paths: str | Path | Sequence[str | Path],
+    *,
+    split: str | Path | None = None,
+    positive: Names = None,
+    negative: Names = None,
+    progress: Progress = silent,
+) -> Findings:
+    """Find images that show the same, subjects that overlap, and what a split tears apart.
 
     Parameters
     ----------
-    data : Path
-        May hold several data sets, such as ALL-IDB1 and ALL-IDB2.
+    paths : str, Path or sequence of these
+        Folder or CSV manifest of images, of any layout; or several, each of which is then taken for a subject unless
+        it says more.
+    split : str or Path, optional
+        Somebody's split: CSV of the columns image, split or fold (or both), and, if known, subject and label.
+    positive, negative : str, sequence of str or None
+        Names of the user's for the leukemic and the normal class.
+    progress : Progress
+
+    Returns
+    -------
+    Findings
+
+    Raises
+    ------
+    DataError
+        If a path does not exist or holds no image that can be read, or a manifest or `split` has a fault.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from leukospike.smears import SmearConfig, generate_cohort
+    >>> config = SmearConfig(n_subjects=2, cells_per_subject=3, fields_per_subject=0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     findings = audit(generate_cohort(config, Path(folder)))
+    >>> len(findings.pairs), findings.subjects["images"].tolist()
+    (0, [3, 3])
+    """
+    given = [paths] if isinstance(paths, str | Path) else paths
+    material = read_material([Path(path) for path in given], positive=positive, negative=negative)
+    theirs = None if split is None else read_split(Path(split), material.records)
+    return examine(material, split=theirs, progress=progress)
+
+
+def read_material(data: Path | Sequence[Path], *, positive: Names = None, negative: Names = None) -> Material:
+    """List the images of folders or manifests: of known data sets with subjects and labels, else every image.
+
+    Parameters
+    ----------
+    data : Path or sequence of Path
+        May hold several data sets, such as ALL-IDB1 and ALL-IDB2. Of several paths, each is taken for a subject unless
+        it says more, as `find_images` has it.
+    positive, negative : str, sequence of str or None
+        Names of the user's for the leukemic and the normal class.
 
     Returns
     -------
@@ -119,26 +403,32 @@ def read_material(data: Path) -> Material:
     DataError
         If it does not exist, holds no image, or has a manifest with a fault.
     """
-    try:
-        found = read_datasets(data)
-    except DataError as error:
-        if not data.is_dir() or (data / "manifest.csv").is_file():
-            raise
-        return _plain_files(data, error)
-    several = len(found) > 1
-    records = [
-        replace(record, image=f"{dataset.name}/{record.image}") if several else record
-        for dataset in found
-        for record in dataset.records
-    ]
-    notices = tuple(dataset.no_subject_reason for dataset in found if dataset.no_subject_reason)
+    paths = [data] if isinstance(data, Path) else list(data)
+    classes = ClassNames.of(positive, negative)
+    if len(paths) == 1:
+        datasets = read_path(paths[0], positive=positive, negative=negative)
+        records = [
+            replace(record, image=f"{dataset.name}/{record.image}") if len(datasets) > 1 else record
+            for dataset in datasets
+            for record in dataset.records
+        ]
+    else:
+        found = find_images(paths, positive=positive, negative=negative)
+        datasets, records = found.datasets, list(found.records)
+    notices = [notice for dataset in datasets for notice in dataset.notices]
+    if any(dataset.layout == "files" for dataset in datasets):
+        text = "The folder is of no known layout, so that labels are not known. A manifest.csv says them."
+        notices.append(Notice("no_labels", text))
+    reasons = dict.fromkeys(dataset.no_subject_reason for dataset in datasets if dataset.no_subject_reason)
+    notices += [Notice("no_subjects", reason) for reason in reasons]
     return Material(
-        name=" and ".join(dataset.name for dataset in found),
-        layout=" and ".join(dataset.layout for dataset in found),
+        name=" and ".join(dict.fromkeys(dataset.name for dataset in datasets)) or paths[0].name,
+        layout=" and ".join(dict.fromkeys(dataset.layout for dataset in datasets)) or "files",
         records=tuple(sorted(records, key=lambda record: record.image)),
-        class_names=found[0].class_names,
-        credit="; ".join(dict.fromkeys(dataset.credit for dataset in found if dataset.credit)),
-        notices=tuple(dict.fromkeys(notices)),
+        class_names=datasets[0].class_names if datasets else ("normal", "leukemic"),
+        credit="; ".join(dict.fromkeys(dataset.credit for dataset in datasets if dataset.credit)),
+        notices=tuple(notices),
+        classes=classes,
     )
 
 
@@ -166,9 +456,12 @@ def examine(material: Material, *, split: Split | None = None, progress: Progres
     kept = [place for place, result in enumerate(looked) if isinstance(result, Fingerprint)]
     failures = tuple(result for result in looked if isinstance(result, Failure))
     if not kept:
-        msg = f"audit: images must be readable, got none of {len(given)} that is (first {failures[0].image})."
-        msg += f" {failures[0].reason}"
-        raise DataError(msg)
+        raise DataError(
+            "images must be readable",
+            where="audit",
+            got=f"none of {len(given)} that is (first {failures[0].image})",
+            advice=failures[0].reason,
+        )
     records = tuple(given[place] for place in kept)
     pictures = [result for result in looked if isinstance(result, Fingerprint)]
 
@@ -181,51 +474,53 @@ def examine(material: Material, *, split: Split | None = None, progress: Progres
 
     matches = find_matches(pictures, same_pixels=same_pixels, progress=progress)
     alike = _components(len(records), matches.pairs)
-    owners = [f"image {record.image}" if record.subject is None else f"subject {record.subject}" for record in records]
-    groups = linked_groups(owners, [str(number) for number in alike])
+    groups = _groups(records, alike)
+    failures += () if split is None else split.missing
+    subjects = {record.subject for record in records}
     return Findings(
-        material=material,
+        data=Audited(
+            name=material.name,
+            layout=material.layout,
+            credit=material.credit,
+            images=len(records),
+            subjects=None if None in subjects else len(subjects),
+            failed=len(failures),
+            without_detail=sum(picture.hashes is None for picture in pictures),
+            generated=sum(picture.generated for picture in pictures),
+        ),
         records=records,
-        failures=failures + (() if split is None else split.missing),
+        failures=failures,
         matches=matches,
-        groups=tuple(int(group) for group in groups),
+        group_of=groups,
+        keep_together=_keep_together(records, groups),
         subject_overlaps=_subject_overlaps(records, matches.pairs),
         label_conflicts=tuple(
             pair
             for pair in matches.pairs
             if None not in (labels := (records[pair.first].label, records[pair.second].label)) and len(set(labels)) > 1
         ),
-        sides=_sides(records, matches.pairs, alike, kept, split),
-        n_plain=sum(picture.hashes is None for picture in pictures),
-        n_generated=sum(picture.generated for picture in pictures),
+        sides=_sides(records, matches.pairs, alike, kept, split, material.classes),
+        notices=material.notices,
     )
 
 
-def _plain_files(data: Path, error: DataError) -> Material:
-    """List every image file of a folder of no known layout."""
-    records = [
-        Record(path=path, image=image, label=None, subject=cnmc_subject(path.stem), partition=_top_folder(image))
-        for path in visible_files(data)
-        if path.suffix.lower() in IMAGE_SUFFIXES
-        for image in [name_below(path, data)]
-    ]
-    if not records:
-        raise error
-    notice = (
-        "The folder is of no known layout: whose an image is, and its label, are not known. A manifest.csv says it."
-    )
-    ordered = tuple(sorted(records, key=lambda record: record.image))
-    name = name_below(data.absolute(), data.absolute().parent)
-    return Material(name, "files", ordered, ("normal", "leukemic"), "", (notice,))
+def _groups(records: Sequence[Record], alike: Sequence[int]) -> tuple[int, ...]:
+    """Assign each image the number of what has to stay together, by what it shows and whose it is."""
+    owners = [f"image {record.image}" if record.subject is None else f"subject {record.subject}" for record in records]
+    return tuple(int(group) for group in linked_groups(owners, [str(number) for number in alike]))
 
 
-def _top_folder(image: str) -> str:
-    """Give the first folder of a name; empty if there is none."""
-    return image.split("/")[0] if "/" in image else ""
+def _keep_together(records: Sequence[Record], groups: Sequence[int]) -> tuple[tuple[str, ...], ...]:
+    """Name what has to stay together: subjects where they are known, else images; groups of two or more."""
+    together: defaultdict[int, set[str]] = defaultdict(set)
+    for record, group in zip(records, groups, strict=True):
+        together[group].add(record.image if record.subject is None else record.subject)
+    named = (tuple(sorted(names)) for names in together.values() if len(names) > 1)
+    return tuple(sorted(named, key=lambda names: (-len(names), names)))
 
 
 def _components(n: int, pairs: Sequence[Pair]) -> list[int]:
-    """Give each image the number of the set that pairs join it to."""
+    """Assign each image the number of the set that pairs join it to."""
     parent = list(range(n))
 
     def root(place: int) -> int:
@@ -252,7 +547,12 @@ def _subject_overlaps(records: Sequence[Record], pairs: Sequence[Pair]) -> tuple
 
 
 def _sides(
-    records: Sequence[Record], pairs: Sequence[Pair], alike: Sequence[int], kept: Sequence[int], split: Split | None
+    records: Sequence[Record],
+    pairs: Sequence[Pair],
+    alike: Sequence[int],
+    kept: Sequence[int],
+    split: Split | None,
+    classes: ClassNames,
 ) -> Sides | None:
     """Say what a split, or else the data set's own parts, tear apart; None where there are no sides."""
     if split is None:
@@ -274,7 +574,7 @@ def _sides(
     if split is not None:
         for record, place in zip(records, kept, strict=True):
             theirs = split.labels[place]
-            if theirs and record.label is not None and _as_label(theirs) not in (None, record.label):
+            if theirs and record.label is not None and classes.label(theirs) not in (None, record.label):
                 labels.append((record.image, theirs, str(record.label)))
     return Sides(
         name=name,
@@ -289,75 +589,61 @@ def _sides(
     )
 
 
-def _as_label(name: str) -> int | None:
-    """Read a label as data sets spell it; None for other words."""
-    word = name.casefold()
-    return 1 if word in LEUKEMIC_NAMES else 0 if word in NORMAL_NAMES else None
-
-
-def findings_as_json(findings: Findings) -> dict[str, Any]:
-    """Give everything found, in the form that `audit.json` holds.
-
-    Parameters
-    ----------
-    findings : Findings
-
-    Returns
-    -------
-    dict
-        Of plain values: ``data``, ``pairs`` (images, subjects, kind, agreement, view, shares),
-        ``overlapping_subjects``, ``keep_together``, ``label_conflicts``, ``sides`` (None if there are none),
-        ``search``, ``notices``.
-    """
-    records, matches = findings.records, findings.matches
-    subjects = {record.subject for record in records if record.subject is not None}
-
-    def names(pair: Pair) -> list[str]:
-        return [records[pair.first].image, records[pair.second].image]
-
-    sides = findings.sides
-    return {
-        "data": {
-            "name": findings.material.name,
-            "layout": findings.material.layout,
-            "credit": findings.material.credit,
-            "images": len(records),
-            "subjects": len(subjects) if findings.has_subjects else None,
-            "failed": len(findings.failures),
-            "without_detail": findings.n_plain,
-            "generated": findings.n_generated,
-        },
-        "pairs": [
-            {
-                "images": names(pair),
-                "subjects": [records[pair.first].subject, records[pair.second].subject],
-                "kind": pair.kind.value,
-                "agreement": round(pair.agreement, 4),
-                "view": pair.view,
-                "shares": [round(share, 3) for share in pair.shares],
-            }
-            for pair in matches.pairs
-        ],
-        "overlapping_subjects": [
-            {"subjects": list(overlap.subjects), "pairs": len(overlap.pairs), "identical": overlap.n_identical}
-            for overlap in findings.subject_overlaps
-        ],
-        "keep_together": [list(names) for names in findings.members()],
-        "label_conflicts": [names(pair) for pair in findings.label_conflicts],
-        "sides": sides
-        and {
-            "name": sides.name,
-            "images": sides.counts,
-            "subjects_on_several": sides.subjects,
-            "pairs_across": [names(pair) for pair in sides.pairs],
-            "images_with_a_copy_on_another": sides.torn,
-            "labels_that_differ": [list(entry) for entry in sides.labels],
-            "images_not_named": sides.n_unnamed,
-        },
-        "search": {
-            "pairs_compared": matches.n_candidates,
-            "pairs_left_out": matches.n_left_out,
-            "small_searched_in_large": matches.searched_fields,
-        },
-        "notices": list(findings.material.notices),
+def _from_json(
+    content: Mapping[str, Any], groups: list[tuple[str, str | None, int]] | None, failures: tuple[Failure, ...]
+) -> Findings:
+    """Build findings again."""
+    data = Audited(**{entry.name: content["data"][entry.name] for entry in fields(Audited)})
+    owners: dict[str, str | None] = {
+        str(image): subject
+        for pair in content["pairs"]
+        for image, subject in zip(pair["images"], pair["subjects"], strict=True)
     }
+    if groups is not None:
+        owners = {image: subject for image, subject, _ in groups}
+    records = tuple(
+        Record(path=Path(image), image=image, label=None, subject=owners[image]) for image in sorted(owners)
+    )
+    places = {record.image: place for place, record in enumerate(records)}
+
+    def read_pair(entry: Mapping[str, Any]) -> Pair:
+        first, second = (places[image] for image in entry["images"])
+        share, other_share = entry["shares"]
+        return Pair(
+            first, second, Kind(entry["kind"]), float(entry["agreement"]), int(entry["view"]), (share, other_share)
+        )
+
+    pairs = tuple(read_pair(entry) for entry in content["pairs"])
+    by_names = {(records[pair.first].image, records[pair.second].image): pair for pair in pairs}
+    if groups is None:
+        group_of = _groups(records, _components(len(records), pairs))
+    else:
+        numbers = {image: group for image, _, group in groups}
+        group_of = tuple(numbers[record.image] for record in records)
+    search, sides = content["search"], content["sides"]
+    return Findings(
+        data=data,
+        records=records,
+        failures=failures,
+        matches=Matches(
+            pairs,
+            n_candidates=int(search["pairs_compared"]),
+            n_left_out=int(search["pairs_left_out"]),
+            searched_fields=bool(search["small_searched_in_large"]),
+        ),
+        group_of=group_of,
+        keep_together=tuple(tuple(str(name) for name in names) for names in content["keep_together"]),
+        subject_overlaps=_subject_overlaps(records, pairs),
+        label_conflicts=tuple(by_names[first, second] for first, second in content["label_conflicts"]),
+        sides=sides
+        and Sides(
+            name=str(sides["name"]),
+            counts=dict(sides["images"]),
+            subjects={str(name): dict(counts) for name, counts in sides["subjects_on_several"].items()},
+            pairs=tuple(by_names[first, second] for first, second in sides["pairs_across"]),
+            torn=dict(sides["images_with_a_copy_on_another"]),
+            labels=tuple((image, theirs, ours) for image, theirs, ours in sides["labels_that_differ"]),
+            n_unnamed=int(sides["images_not_named"]),
+        ),
+        notices=tuple(Notice.from_json(notice) for notice in content["notices"]),
+    )

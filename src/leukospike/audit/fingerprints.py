@@ -150,13 +150,13 @@ def fingerprint(pixels: UInt8[np.ndarray, "rows columns 3"], *, size: tuple[int,
 
 
 def small_side(longer: int) -> int:
-    """Give the longer side of the small picture for that of the file."""
+    """Return the longer side of the small picture for that of the file."""
     low, high = SMALL_SIDE_PX
     return min(longer, max(low, min(high, round(longer / _REDUCTION))))
 
 
 def turned(picture: np.ndarray, view: int) -> np.ndarray:
-    """Give one of the eight views of a picture: 1 swaps left and right, 2 top and bottom, 4 (last) rows and columns.
+    """Return one of the eight views of a picture: 1 swaps left and right, 2 top and bottom, 4 (last) rows and columns.
 
     Examples
     --------
@@ -182,7 +182,7 @@ def _fingerprint_or_failure(record: Record) -> Fingerprint | Failure:
 
 
 def _content(small: np.ndarray) -> np.ndarray:
-    """Give where a picture shows something: all of it, or what is not black; specks aside."""
+    """Find where a picture shows something: all of it, or what is not black; specks aside."""
     content = small >= _BLACK
     if content.all():
         return content
@@ -210,7 +210,7 @@ def _blurred(pictures: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def _hashes(band: np.ndarray, box: tuple[slice, slice], shape: tuple[int, int]) -> np.ndarray:
-    """Give the signs of the lowest cosine coefficients of a picture of a shape, zero outside a box, for each view.
+    """Compute the signs of the lowest cosine coefficients of a picture of a shape, zero outside a box, for each view.
 
     A swap of left and right turns the sign of every odd column's coefficient, one of rows and columns transposes them:
     one transform gives all eight.
@@ -230,13 +230,13 @@ def _hashes(band: np.ndarray, box: tuple[slice, slice], shape: tuple[int, int]) 
 
 @cache
 def _waves(length: int) -> np.ndarray:
-    """Give the cosine waves of the discrete transform (type II) along a side, lowest first, one a row."""
+    """Compute the cosine waves of the discrete transform (type II) along a side, lowest first, one a row."""
     waves = np.cos(np.pi * (np.arange(length) + 0.5) * np.arange(_N_WAVES)[:, None] / length)
     return waves.astype(np.float32)
 
 
 def _no_patches() -> Patches:
-    """Give none."""
+    """Return none."""
     return Patches(np.zeros((0, 64), np.float32), np.zeros((0, 3), np.float32), np.zeros(0, np.uint8))
 
 

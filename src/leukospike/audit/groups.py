@@ -1,6 +1,5 @@
 """Subjects who overlap, joined, so that a split by subject keeps on one side what belongs together."""
 
-import csv
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,6 +11,7 @@ from leukospike.datasets.decoding import decoded
 from leukospike.errors import DataError
 from leukospike.experiments.splits import linked_groups
 from leukospike.images import Picture
+from leukospike.storage.tables import read_rows
 
 
 def grouped_dataset(dataset: DataSet, findings: Findings) -> DataSet:
@@ -28,7 +28,7 @@ def grouped_dataset(dataset: DataSet, findings: Findings) -> DataSet:
     DataSet
         Without the images that could not be read. Subjects that overlap are called ``51+75+78``.
     """
-    group_of = {record.image: str(group) for record, group in zip(findings.records, findings.groups, strict=True)}
+    group_of = {record.image: str(group) for record, group in zip(findings.records, findings.group_of, strict=True)}
     records = tuple(record for record in dataset.records if record.image in group_of)
     return _joined(replace(dataset, records=records), group_of)
 
@@ -52,46 +52,43 @@ def join_subjects(dataset: DataSet, table: Path) -> DataSet:
         If the table cannot be read, lacks a column, does not name every image once, or names one that is not among the
         data; or if subjects are unknown.
     """
-    where = "--groups"
+    where = "join_subjects"
     if all(record.subject is None for record in dataset.records):
-        msg = f"{where}: data must say whose each image is, got {dataset.name}, which does not. Leave --groups out."
-        raise DataError(msg)
+        raise DataError(
+            "`groups` must go with data that say whose each image is",
+            where=where,
+            got=f"{dataset.name}, which does not",
+            advice="Leave it out.",
+        )
     group_of: dict[str, str] = {}
-    try:
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.DictReader(file, strict=True)
-            if not {"image", "group"} <= set(rows.fieldnames or ()):
-                got = ",".join(rows.fieldnames or ())[:80] or "an empty table"
-                msg = f"{where}: columns must be image, group, got '{got}' in {table.name}. Give an audit's groups.csv."
-                raise DataError(msg)
-            for row in rows:
-                image, group = row["image"] or "", row["group"] or ""
-                if not image or not group or image in group_of:
-                    msg = (
-                        f"{where} line {rows.line_num}: image and group must be filled in, and the image come once, got"
-                        f" '{image}', '{group}'. Audit the data again."
-                    )
-                    raise DataError(msg)
-                group_of[image] = group
-    except (OSError, csv.Error, UnicodeDecodeError) as error:
-        msg = f"{where}: must be a readable CSV table in UTF-8, got {table} ({error}). Give an audit's groups.csv."
-        raise DataError(msg) from error
+    for line, row in read_rows(table, ("image", "group"), where=where):
+        image, group = row["image"], row["group"]
+        if not image or not group or image in group_of:
+            raise DataError(
+                f"`groups` {table.name} line {line}: image and group must be filled in, and the image come once",
+                where=where,
+                got=f"'{image}', '{group}'",
+                advice="Audit the data again.",
+            )
+        group_of[image] = group
     unnamed = [record for record in dataset.records if record.subject is not None and record.image not in group_of]
     # An audit cannot group what cannot be read; nor can anything be trained on it.
     missing = [record.image for record, result in decoded(unnamed) if isinstance(result, Picture)]
     if missing:
-        msg = (
-            f"{where}: table must name every image of the data, got {len(missing)} that {table.name} does not (first"
-            f" {missing[0]}). Audit these data."
+        raise DataError(
+            "`groups` must name every image of the data",
+            where=where,
+            got=f"{len(missing)} that {table.name} does not (first {missing[0]})",
+            advice="Audit these data.",
         )
-        raise DataError(msg)
     foreign = set(group_of) - {record.image for record in dataset.records}
     if foreign:
-        msg = (
-            f"{where}: table must name images of the data alone, got {len(foreign)} of {len(group_of)} that are not"
-            f" among them (first {min(foreign)}). Give the groups.csv of an audit of these data."
+        raise DataError(
+            "`groups` must name images of the data alone",
+            where=where,
+            got=f"{len(foreign)} of {len(group_of)} that are not among them (first {min(foreign)})",
+            advice="Give the groups.csv of an audit of these data.",
         )
-        raise DataError(msg)
     return _joined(dataset, group_of | {record.image: f"unread {record.image}" for record in unnamed})
 
 

@@ -63,7 +63,7 @@ def places_in_fields(
 
 
 def _places_in(field: Fingerprint, crops: Sequence[Fingerprint]) -> list[tuple[int, float, np.ndarray]]:
-    """Give (crop, correlation, rough map) of those crops that look like some place of a field."""
+    """Return (crop, correlation, rough map) of those crops that look like some place of a field."""
     factor = _FIELD_SIDE_PX / max(field.size)  # of the files' pixels
     picture = _resized(field.small, tuple(max(1, round(side * factor)) for side in field.size))
     shape = tuple(next_fast_len(side, real=True) for side in picture.shape)
@@ -98,7 +98,7 @@ def _places_in(field: Fingerprint, crops: Sequence[Fingerprint]) -> list[tuple[i
 
 
 def _deviations(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Give, for every place a window fits, the root of the sum of squares of what it shows, less its mean."""
+    """Compute, for every place a window fits, the root of the sum of squares of what it shows, less its mean."""
     rows, columns = size
 
     def sums(values: np.ndarray) -> np.ndarray:

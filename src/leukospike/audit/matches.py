@@ -159,19 +159,19 @@ def _kind(found: Alignment) -> Kind:
 
 
 def _view_of(found: Alignment) -> int:
-    """Give the view whose map is nearest to a fitted one."""
+    """Return the view whose map is nearest to a fitted one."""
     # The map goes from the first to the second; the view turns the second into the first.
     back = found.matrix[:, :2].T
     return int(np.argmax([float((matrix * back).sum()) for matrix in _VIEWS]))
 
 
 def _inverse(view: int) -> int:
-    """Give the view that undoes another."""
+    """Return the view that undoes another."""
     return next(other for other, matrix in enumerate(_VIEWS) if (matrix == _VIEWS[view].T).all())
 
 
 def _like_hashes(pictures: Sequence[Fingerprint], progress: Progress) -> list[tuple[int, int, int]]:
-    """Give (first, second, view) of all pairs whose hashes are close, in any view of the second."""
+    """Return (first, second, view) of all pairs whose hashes are close, in any view of the second."""
     if len(pictures) < 2:
         return []
     hashes = np.stack([picture.hashes for picture in pictures if picture.hashes is not None])
@@ -196,7 +196,7 @@ def _like_hashes(pictures: Sequence[Fingerprint], progress: Progress) -> list[tu
 def _like_patches(
     pictures: Sequence[Fingerprint], progress: Progress
 ) -> list[tuple[int, int, int, Float[np.ndarray, "2 3"]]]:
-    """Give (patches in common, first, second, rough map) of all pairs of which patches tell the same map."""
+    """Return (patches in common, first, second, rough map) of all pairs of which patches tell the same map."""
     counts = [len(picture.patches.values) for picture in pictures]
     if sum(count > 0 for count in counts) < 2:
         return []
@@ -229,7 +229,7 @@ def _like_patches(
 
 
 def _turn(ours: int, theirs: int) -> int:
-    """Give the view whose matrix takes the first picture to the second, from the views that their patches are in."""
+    """Return the view whose matrix takes the first picture to the second, from the views that their patches are in."""
     matrix = _VIEWS[theirs].T @ _VIEWS[ours]
     return next(view for view, other in enumerate(_VIEWS) if (other == matrix).all())
 
@@ -246,7 +246,7 @@ def _whitened(values: Float32[np.ndarray, "n 64"]) -> Float32[np.ndarray, "n dim
 def _likest(
     values: Float32[np.ndarray, "n dimensions"], owner: Int[np.ndarray, " n"], progress: Progress
 ) -> tuple[Int[np.ndarray, " matches"], Int[np.ndarray, " matches"]]:
-    """Give, for each patch, the few most like it in other pictures, as two lists of places."""
+    """Find, for each patch, the few most like it in other pictures, as two lists of places."""
     parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     rows, columns = _TILE
     for top in range(0, len(values), rows):

@@ -6,13 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
 from PIL import Image
 
-from leukospike.audit.findings import Findings, findings_as_json
+from leukospike.audit.findings import Findings
 from leukospike.audit.leaks import Arm, Leaks, leaks_as_json, protocol_names
 from leukospike.audit.matches import Kind, Pair
 from leukospike.datasets import Table
@@ -23,7 +21,8 @@ from leukospike.images import read_image
 from leukospike.plurals import number_of
 from leukospike.report.pages import render_page, write_page
 from leukospike.report.words import NONE, signed_with_interval, with_interval
-from leukospike.storage.files import write_table, write_text
+from leukospike.storage.files import write_text
+from leukospike.storage.tables import table_text, write_table
 
 KIND_WORDS = {
     Kind.IDENTICAL: "the same pixels",
@@ -74,17 +73,35 @@ def write_audit(findings: Findings, out: Path, *, leaks: Leaks | None = None) ->
     Path
         The page: one file with its pictures inside, without scripts, that loads nothing.
     """
-    content = findings_as_json(findings)
+    content = findings.to_json()
     content["leaks"] = leaks and leaks_as_json(leaks)
     content["environment"] = describe_environment()
-    write_table(out / "pairs.csv", _pair_table(findings))
-    write_table(out / "groups.csv", _group_table(findings))
+    write_table(out / "pairs.csv", findings.pairs)
+    write_table(out / "groups.csv", findings.groups)
     if findings.failures:
         write_failures(out / "failures.csv", findings.failures)
-    page = _page(findings, content, leaks)
-    report = write_page(out / "report.html", page)
+    report = write_audit_page(findings, out / "report.html", leaks=leaks)
     write_text(out / "audit.json", json.dumps(content, indent=1))  # last: the sign of a finished audit
     return report
+
+
+def write_audit_page(findings: Findings, path: Path, *, leaks: Leaks | None = None) -> Path:
+    """Write the page alone.
+
+    Parameters
+    ----------
+    findings : Findings
+    path : Path
+        Of the page, one file with its pictures inside.
+    leaks : Leaks, optional
+        What they are worth, if that was measured.
+
+    Returns
+    -------
+    Path
+        `path`.
+    """
+    return write_page(path, _page(findings, leaks))
 
 
 def require_same_audit(findings: Findings, out: Path) -> None:
@@ -95,15 +112,23 @@ def require_same_audit(findings: Findings, out: Path) -> None:
     RunError
         If images, subjects, groups or pairs differ.
     """
-    for name, table in (("groups.csv", _group_table(findings)), ("pairs.csv", _pair_table(findings))):
+    for name, table in (("groups.csv", findings.groups), ("pairs.csv", findings.pairs)):
         try:
             before = (out / name).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            msg = f"audit: --resume must find {name}, got {out} without ({error}). Leave --resume out to start anew."
-            raise RunError(msg) from error
-        if before != table.to_csv(index=False):
-            msg = f"audit: --resume must be given the data of the audit, got others than {out} has. Give those."
-            raise RunError(msg)
+            raise RunError(
+                f"`resume` must find {name}",
+                where="audit",
+                got=f"{out} without ({error})",
+                advice="Leave `resume` out to start anew.",
+            ) from error
+        if before != table_text(table):
+            raise RunError(
+                "`resume` must be given the data of the audit",
+                where="audit",
+                got=f"others than {out} has",
+                advice="Give those.",
+            )
 
 
 def audit_tables(findings: Findings, leaks: Leaks | None = None) -> list[Table]:
@@ -122,7 +147,7 @@ def audit_tables(findings: Findings, leaks: Leaks | None = None) -> list[Table]:
         (KIND_WORDS[kind], *(str(count) for count in counts)) for kind, counts in _kind_counts(findings).items()
     ] or [("none", "0", "0", "0", "0")]
     header = ("pairs of images", "in all", "of one subject", "of two subjects", "subject not known")
-    tables = [Table(f"{findings.material.name}: {number_of(len(findings.records), 'image')}", header, rows)]
+    tables = [Table(f"{findings.data.name}: {number_of(len(findings.records), 'image')}", header, rows)]
     if findings.subject_overlaps:
         tables.append(
             Table(
@@ -164,8 +189,9 @@ def audit_tables(findings: Findings, leaks: Leaks | None = None) -> list[Table]:
     return tables
 
 
-def _page(findings: Findings, content: dict[str, Any], leaks: Leaks | None) -> str:
+def _page(findings: Findings, leaks: Leaks | None) -> str:
     """Fill the template."""
+    content = findings.to_json()
     pairs = findings.matches.pairs
     same_owner = [pair for pair in pairs if _relation(findings, pair) != "two"]
     overlaps = [
@@ -179,7 +205,7 @@ def _page(findings: Findings, content: dict[str, Any], leaks: Leaks | None) -> s
     arms = [] if leaks is None else leaks.arms
     return render_page(
         "audit.html.j2",
-        data=content["data"],
+        data=findings.data,
         has_subjects=findings.has_subjects,
         tiles=_tiles(findings),
         summary=_summary(findings),
@@ -187,8 +213,8 @@ def _page(findings: Findings, content: dict[str, Any], leaks: Leaks | None) -> s
         across=_cards(findings, _spread(findings.sides.pairs, _PAIRS_SHOWN)) if findings.sides else [],
         overlaps=overlaps,
         n_overlaps=len(findings.subject_overlaps),
-        together=content["keep_together"],
-        leaks=content["leaks"],
+        together=findings.keep_together,
+        leaks=leaks and leaks_as_json(leaks),
         arm_rows=[
             (name, *_arm_figures(arm))
             for name, arm in zip(protocol_names([arm.protocol for arm in arms]), arms, strict=True)
@@ -204,7 +230,7 @@ def _page(findings: Findings, content: dict[str, Any], leaks: Leaks | None) -> s
 
 
 def _tiles(findings: Findings) -> list[tuple[str, str, str]]:
-    """Give label, figure and note of what the page shows largest."""
+    """Return label, figure and note of what the page shows largest."""
     pairs = findings.matches.pairs
     involved = {place for pair in pairs for place in (pair.first, pair.second)}
     subjects = {record.subject for record in findings.records if record.subject is not None}
@@ -252,23 +278,23 @@ def _summary(findings: Findings) -> list[str]:
 
 def _notices(findings: Findings) -> list[str]:
     """Say what a reader has to know besides."""
-    notices = list(findings.material.notices)
-    if "all-idb" in findings.material.layout:
+    notices = [notice.text for notice in findings.notices]
+    if "all-idb" in findings.data.layout:
         notices.append(
             "Every crop of ALL-IDB2 is cut from an image of ALL-IDB1, whether or not it was located here: the two sets"
             " are never independent of each other, and crops of one field show one person."
         )
-        both = "all-idb1" in findings.material.layout and "all-idb2" in findings.material.layout
+        both = "all-idb1" in findings.data.layout and "all-idb2" in findings.data.layout
         if both:
             notices.append(_located_words(findings))
         else:
             notices.append(
                 "Give the folder that holds both ALL-IDB1 and ALL-IDB2, and each crop is located in its field."
             )
-    if findings.n_plain:
+    if findings.data.without_detail:
         notices.append(
-            f"Too little detail to compare (masks, empty fields): {number_of(findings.n_plain, 'image')}, compared for"
-            " equal pixels alone."
+            f"Too little detail to compare (masks, empty fields): {number_of(findings.data.without_detail, 'image')},"
+            " compared for equal pixels alone."
         )
     if findings.matches.n_left_out:
         notices.append(
@@ -355,7 +381,7 @@ def _view_words(view: int) -> str:
 
 
 def _thumbnail(path: Path) -> bytes | None:
-    """Give a small JPEG of a file; None if it can no longer be read."""
+    """Return a small JPEG of a file; None if it can no longer be read."""
     try:
         small = Image.fromarray(read_image(path, at_least=_THUMBNAIL_PX).pixels)
     except ImageError:
@@ -364,34 +390,6 @@ def _thumbnail(path: Path) -> bytes | None:
     buffer = io.BytesIO()
     small.save(buffer, format="JPEG", quality=85)
     return buffer.getvalue()
-
-
-def _pair_table(findings: Findings) -> pd.DataFrame:
-    """Give one row a pair."""
-    columns = ("image", "other_image", "subject", "other_subject", "what", "agreement", "view", "share", "other_share")
-    rows = [
-        (
-            first.image,
-            second.image,
-            first.subject,
-            second.subject,
-            pair.kind.value,
-            round(pair.agreement, 4),
-            pair.view,
-            *(round(share, 3) for share in pair.shares),
-        )
-        for pair in findings.matches.pairs
-        for first, second in [(findings.records[pair.first], findings.records[pair.second])]
-    ]
-    return pd.DataFrame(rows, columns=list(columns))
-
-
-def _group_table(findings: Findings) -> pd.DataFrame:
-    """Give each image the group that a split must keep together."""
-    rows = [
-        (record.image, record.subject, group) for record, group in zip(findings.records, findings.groups, strict=True)
-    ]
-    return pd.DataFrame(rows, columns=["image", "subject", "group"])
 
 
 def _arm_figures(arm: Arm) -> tuple[str, ...]:

@@ -12,12 +12,15 @@ from leukospike.cli.options import (
     ConfigOption,
     EpochsOption,
     MaxCellsOption,
+    NegativeOption,
     OutOption,
+    PositiveOption,
     PretrainedOption,
     ResumeOption,
 )
 from leukospike.cli.outcome import end, refuse_inside
 from leukospike.errors import ConfigError, RunError
+from leukospike.notices import Severity
 from leukospike.settings import Preset, RunConfig
 from leukospike.storage.files import locked, whole_folder
 
@@ -51,6 +54,8 @@ def audit(
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of everything random. Default: 0.")] = None,
     max_cells: MaxCellsOption = None,
     config: ConfigOption = None,
+    positive: PositiveOption = None,
+    negative: NegativeOption = None,
     resume: ResumeOption = False,  # noqa: FBT002 - a flag
 ) -> None:
     """Find leaks: images that show the same, subjects that overlap, and what a split tears apart.
@@ -89,17 +94,33 @@ def audit(
     refuse_inside(out, [data])
     if run:
         if split is not None:
-            msg = "audit: --run must go without --split, got both. Give one; --run makes splits of its own."
-            raise ConfigError(msg)
-        _audit(data, out, None, settings_of(preset, settings, config), resume=resume)
+            raise ConfigError(
+                "`run` must go without `split`",
+                where="audit",
+                got="both",
+                advice="Give one; `run` makes splits of its own.",
+            )
+        _audit(data, out, None, settings_of(preset, settings, config), (positive, negative), resume=resume)
         return
     if resume or config is not None or any(value is not None for value in settings.values()):
-        msg = "audit: settings of a training must go with --run, got them without. Add --run or leave them out."
-        raise ConfigError(msg)
-    _audit(data, out, split, None, resume=False)
+        raise ConfigError(
+            "settings of a training must go with `run`",
+            where="audit",
+            got="them without",
+            advice="Add `run` or leave them out.",
+        )
+    _audit(data, out, split, None, (positive, negative), resume=False)
 
 
-def _audit(data: Path, out: Path, split: Path | None, config: RunConfig | None, *, resume: bool) -> None:
+def _audit(
+    data: Path,
+    out: Path,
+    split: Path | None,
+    config: RunConfig | None,
+    names: tuple[list[str] | None, list[str] | None],
+    *,
+    resume: bool,
+) -> None:
     """Look for leaks, write that down, and then, where asked to, train to see what they are worth."""
     from leukospike import datasets
     from leukospike.audit import (
@@ -117,14 +138,19 @@ def _audit(data: Path, out: Path, split: Path | None, config: RunConfig | None, 
         from leukospike.experiments.systems import system_of
 
         system_of(config)  # what cannot be had shall be known before the search for copies
-    material = read_material(data)
+    positive, negative = names
+    material = read_material(data, positive=positive, negative=negative)
     theirs = None if split is None else read_split(split, material.records)
-    dataset = None if config is None else datasets.read_dataset(data).labelled()
+    dataset = None if config is None else datasets.read_dataset(data, positive=positive, negative=negative).labelled()
     if dataset is not None:
         dataset.require_labels("audit --run")
     if resume and not (out / "audit.json").is_file():
-        msg = f"audit: --resume must name the folder of an audit, got {out}. Leave --resume out to start it."
-        raise RunError(msg)
+        raise RunError(
+            "`resume` must name the folder of an audit",
+            where="audit",
+            got=out,
+            advice="Leave `resume` out to start it.",
+        )
     leaks = None
     with progress_bars() as progress:
         if resume:
@@ -141,6 +167,9 @@ def _audit(data: Path, out: Path, split: Path | None, config: RunConfig | None, 
                 write(findings, out, leaks=leaks)
     for table in audit_tables(findings, leaks):
         print_table(table)
+    for notice in findings.notices:
+        if notice.severity is Severity.WARNING:
+            say(notice.text)
     out_console.print(f"Report: {out / 'report.html'}")
     unnamed = () if theirs is None else theirs.missing
     unread = findings.failures[: len(findings.failures) - len(unnamed)]

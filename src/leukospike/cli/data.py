@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from leukospike.cli.console import out_console, print_table, progress_bars
+from leukospike.cli.console import out_console, print_table, progress_bars, say
+from leukospike.cli.options import NegativeOption, PositiveOption
 from leukospike.cli.outcome import end
 
 if TYPE_CHECKING:
@@ -14,25 +15,32 @@ if TYPE_CHECKING:
 
 def check(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder or CSV manifest.", show_default=False)],
+    positive: PositiveOption = None,
+    negative: NegativeOption = None,
 ) -> None:
     """Say what a folder of images is, and what is wrong with it.
 
     Counts by class and subject, sizes, unreadable files, pixel-identical images, and those under several subjects. Of
-    a folder without labels it says what it is good for.
+    a folder without labels it says what it is good for. Hidden files, documents, and what file managers and network
+    drives leave behind are no images.
 
     Example:
 
     leukospike data check C-NMC_Leukemia
+
+    leukospike data check my-cells --positive Early --negative Benign
     """
     from leukospike import datasets
 
     failures: list[Failure] = []
     n_images = 0
-    for dataset in datasets.read_any(folder):
+    for dataset in datasets.read_any(folder, positive=positive, negative=negative):
         with progress_bars() as progress:
             check = datasets.check_dataset(dataset, progress=progress)
         for table in datasets.check_tables(check):
             print_table(table)
+        for notice in dataset.notices:
+            say(notice.text)
         failures += check.failures
         n_images += len(dataset.records)
     end(failures, n_images, see="the table above")

@@ -23,6 +23,8 @@ def conduct(
     groups: Path | None,
     resume: bool,
     hold_out: bool,
+    positive: list[str] | None,
+    negative: list[str] | None,
 ) -> None:
     """Run an experiment, write its report, and say on the terminal what came out."""
     from leukospike import datasets
@@ -35,7 +37,7 @@ def conduct(
     if config is not None and groups is None and (joined := read_joined(config)) and joined.subjects:
         rule = f"`config` must go with its run's groups, which make {joined.subjects} subjects {joined.into}"
         raise ConfigError(rule, where="settings", got=f"{config} without", advice="Give the same table with `groups`.")
-    dataset = datasets.read_dataset(data)
+    dataset = datasets.read_dataset(data, positive=positive, negative=negative)
     if groups is not None:
         from leukospike.audit import join_subjects
 

@@ -65,4 +65,37 @@ StrictOption = Annotated[
     bool,
     typer.Option("--strict", help="Give no cells of an image of whose quality anything is said, for batches."),
 ]
+PositiveOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--positive",
+        metavar="NAME",
+        help="What your folders or labels call the leukemic class, if no accepted word (all, blast, leukemia, ...);"
+        " may be repeated.",
+        show_default=False,
+    ),
+]
+NegativeOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--negative",
+        metavar="NAME",
+        help="What they call the normal class, if no accepted word (hem, normal, healthy, benign, ...); may be"
+        " repeated.",
+        show_default=False,
+    ),
+]
+SubjectOption = Annotated[
+    str | None,
+    typer.Option(
+        "--subject",
+        metavar="NAME",
+        help="Whose all the images are. Default: what they, their folders or a manifest say.",
+        show_default=False,
+    ),
+]
+ForExcelOption = Annotated[
+    bool,
+    typer.Option("--for-excel", help="Write tables so that Excel reads letters beyond English."),
+]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Carry on an interrupted run.")]

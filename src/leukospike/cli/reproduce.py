@@ -12,7 +12,9 @@ from leukospike.cli.options import (
     EpochsOption,
     GroupsOption,
     MaxCellsOption,
+    NegativeOption,
     OutOption,
+    PositiveOption,
     PretrainedOption,
     ResumeOption,
 )
@@ -49,6 +51,8 @@ def reproduce(
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of everything random. Default: 0.")] = None,
     max_cells: MaxCellsOption = None,
     groups: GroupsOption = None,
+    positive: PositiveOption = None,
+    negative: NegativeOption = None,
     config: ConfigOption = None,
     resume: ResumeOption = False,  # noqa: FBT002 - a flag
 ) -> None:
@@ -73,4 +77,15 @@ def reproduce(
         "seed": seed,
         "max_cells": max_cells,
     }
-    conduct(data, out, dataset, settings, config, groups=groups, resume=resume, hold_out=False)
+    conduct(
+        data,
+        out,
+        dataset,
+        settings,
+        config,
+        groups=groups,
+        resume=resume,
+        hold_out=False,
+        positive=positive,
+        negative=negative,
+    )

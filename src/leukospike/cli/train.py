@@ -12,7 +12,9 @@ from leukospike.cli.options import (
     EpochsOption,
     GroupsOption,
     MaxCellsOption,
+    NegativeOption,
     OutOption,
+    PositiveOption,
     PretrainedOption,
     ResumeOption,
 )
@@ -45,6 +47,8 @@ def train(
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of everything random. Default: 0.")] = None,
     max_cells: MaxCellsOption = None,
     groups: GroupsOption = None,
+    positive: PositiveOption = None,
+    negative: NegativeOption = None,
     config: ConfigOption = None,
     resume: ResumeOption = False,  # noqa: FBT002 - a flag
 ) -> None:
@@ -70,4 +74,15 @@ def train(
         "seed": seed,
         "max_cells": max_cells,
     }
-    conduct(data, out, preset, settings, config, groups=groups, resume=resume, hold_out=True)
+    conduct(
+        data,
+        out,
+        preset,
+        settings,
+        config,
+        groups=groups,
+        resume=resume,
+        hold_out=True,
+        positive=positive,
+        negative=negative,
+    )

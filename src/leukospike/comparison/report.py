@@ -27,7 +27,8 @@ from leukospike.report.words import (
     signed_with_interval,
     with_interval,
 )
-from leukospike.storage.files import write_table, write_text
+from leukospike.storage.files import write_text
+from leukospike.storage.tables import write_table
 
 PRINTED = ("roc_auc", "accuracy", "sensitivity", "specificity", "weighted_f1", "brier")
 _CELLS_SHOWN = 40

@@ -1,7 +1,7 @@
 """Public image sets and the user's own, as records that carry label and subject, or say that there is none."""
 
 from leukospike.datasets.check import DataCheck, Table, check_dataset, check_tables
-from leukospike.datasets.collect import collect_images, read_any
+from leukospike.datasets.collect import Found, collect_images, find_images, read_any, read_path
 from leukospike.datasets.fetch import SOURCES, fetch
 from leukospike.datasets.layouts import read_dataset, read_datasets
 from leukospike.datasets.records import DataSet, Record
@@ -10,13 +10,16 @@ __all__ = [
     "SOURCES",
     "DataCheck",
     "DataSet",
+    "Found",
     "Record",
     "Table",
     "check_dataset",
     "check_tables",
     "collect_images",
     "fetch",
+    "find_images",
     "read_any",
     "read_dataset",
     "read_datasets",
+    "read_path",
 ]

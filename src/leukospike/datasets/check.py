@@ -2,13 +2,12 @@
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
-from leukospike.datasets.layouts import UNDERSTOOD
+from leukospike.datasets.listing import files_below
+from leukospike.datasets.own import UNDERSTOOD
 from leukospike.datasets.records import DataSet, Record
 from leukospike.errors import ImageError
 from leukospike.failures import Failure
@@ -149,14 +148,8 @@ def _other_files(dataset: DataSet) -> dict[str, int]:
     if dataset.layout == "manifest":
         return {}
     used = {record.path for record in dataset.records}
-    return dict(sorted(Counter(path.suffix or path.name for path in _files(dataset.root) if path not in used).items()))
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    """List every file below a folder that is not hidden."""
-    for above, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (Path(above) / name for name in names if not name.startswith("."))
+    others = Counter(path.suffix or path.name for path in files_below(dataset.root) if path not in used)
+    return dict(sorted(others.items()))
 
 
 def _summary(check: DataCheck, usable: list[Record]) -> list[tuple[str, ...]]:

@@ -1,147 +1,277 @@
-"""The user's files and folders, as records: whatever they are, and whether or not they are a known data set."""
+"""Folders and files as the user gives them, read in one way for every verb that needs no labels."""
 
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from leukospike.datasets.layouts import (
-    LEUKEMIC_NAMES,
-    NORMAL_NAMES,
-    cnmc_subject,
-    name_below,
-    read_dataset,
-    read_datasets,
-    visible_files,
-)
-from leukospike.datasets.records import DataSet, Record
+from leukospike.datasets.classes import ClassNames, Names
+from leukospike.datasets.cnmc import cnmc_subject
+from leukospike.datasets.layouts import read_datasets
+from leukospike.datasets.listing import name_below, person
+from leukospike.datasets.own import about_names, is_part, read_files, require_used
+from leukospike.datasets.records import DataSet, Record, names_alike
 from leukospike.errors import DataError, LayoutError
-from leukospike.images import IMAGE_SUFFIXES
+from leukospike.notices import Notice, Severity
 
 
-def collect_images(paths: Sequence[Path]) -> tuple[Record, ...]:
+@dataclass(frozen=True)
+class Found:
+    """What lies at some paths."""
+
+    records: tuple[Record, ...]
+    """Sorted by `Record.image`, which no two share."""
+    datasets: tuple[DataSet, ...]
+    """Where they are from; files that were given themselves are in none."""
+    notices: tuple[Notice, ...]
+    """What to know of how they were read."""
+
+
+def collect_images(
+    paths: Sequence[Path], *, positive: Names = None, negative: Names = None, subject: str | None = None
+) -> tuple[Record, ...]:
     """List the images at `paths`, with their subjects where these can be known.
-
-    A folder of a known layout gives its records. Any other folder gives every file below it, at any depth, an image
-    or not (whoever opens it will say so). Of a file named as C-NMC names its cells, the name says the subject; of
-    others the first folder below the given one is taken for it. What lies directly in a given folder is nobody's if
-    that is the only one; of several, each is taken for a subject, as it would be in the folder that holds them all. A
-    file stands for itself.
 
     Parameters
     ----------
-    paths : sequence of Path
+    paths, positive, negative, subject
+        As for `find_images`.
 
     Returns
     -------
     tuple of Record
-        Sorted by `image`, which is relative to the path that it was found under. Where two of those collide, all are
+        As in `Found`.
+
+    Raises
+    ------
+    DataError
+        As of `find_images`.
+    """
+    return find_images(paths, positive=positive, negative=negative, subject=subject).records
+
+
+def find_images(
+    paths: Sequence[Path], *, positive: Names = None, negative: Names = None, subject: str | None = None
+) -> Found:
+    """Find the images at `paths`, with their subjects where these can be known.
+
+    A folder of a known layout gives its records. Any other folder gives every image below it, at any depth. Of a file
+    named as C-NMC names its cells, the name says the subject; of others the first folder below the given one is taken
+    for it, but that of a class or part. What lies directly in a folder is of a subject called like it: of the only
+    folder if there is nothing but images in it, and of each of several folders, as it would be in the folder that
+    holds them all. A file that is given itself is an image, whatever its name, and nobody's.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Folders, images, and CSV manifests.
+    positive, negative : str, sequence of str or None
+        Names of the user's for the folders or labels of the leukemic and the normal class.
+    subject : str, optional
+        Whose all the images are.
+
+    Returns
+    -------
+    Found
+        Names of images are relative to the path that they were found under. Where two of those collide, all are
         relative to the folder that holds them all.
 
     Raises
     ------
     DataError
-        If a path does not exist, no file is found, or one comes twice; or if a folder's manifest cannot be used.
+        If a path does not exist, no image is found, or one comes twice; if a folder's manifest cannot be used; if
+        `subject` is empty, or given for the images of several known subjects.
     """
-    subject_of = _subjects_of_folders([path for path in paths if path.is_dir()])
-    found: list[Record] = []
+    where = "find_images"
+    classes = ClassNames.of(positive, negative)
     for path in paths:
         if not path.exists():
-            msg = f"collect_images: PATHS must exist, got {path}. Check its spelling."
-            raise DataError(msg)
-        found += _records_of(path, subject_of.get(path))
-    if not found:
-        msg = f"collect_images: PATHS must hold images, got none in {', '.join(map(str, paths))}. Give their folder."
-        raise DataError(msg)
-    # Links are not followed: a folder may hold several to one file, or one that leads nowhere.
-    files = [Path(os.path.abspath(record.path)) for record in found]  # noqa: PTH100
-    twice = len(files) - len(set(files))
-    if twice:
-        msg = f"collect_images: PATHS must not overlap, got {twice} files twice. Give each one once."
-        raise DataError(msg)
-    if len({record.image for record in found}) < len(found):
-        above = os.path.commonpath(files)
-        images = [name_below(file, Path(above)) for file in files]
-        found = [replace(record, image=image) for record, image in zip(found, images, strict=True)]
-    return tuple(sorted(found, key=lambda record: record.image))
+            raise DataError("PATHS must exist", where=where, got=path, advice="Check its spelling.")
+    require_used(classes, paths)
+    folders = [path for path in paths if path.is_dir()]
+    owners = _owners(folders, classes)
+    found: list[Record] = []
+    datasets: list[DataSet] = []
+    for path in paths:
+        if path.is_file() and path.suffix.lower() != ".csv":
+            found.append(
+                Record(path=path, image=name_below(path, path.parent), label=None, subject=cnmc_subject(path.stem))
+            )
+            continue
+        try:
+            here = _read_path(path, classes, owner=owners.get(path))
+        except LayoutError:  # it holds no image, but other paths may
+            continue
+        for dataset in here:
+            if len(paths) == 1:
+                dataset = _of_one_subject(dataset, path, classes)
+            datasets.append(dataset)
+            # A data set may lie deeper than the path that was given.
+            below = "" if dataset.root == path or path.is_file() else f"{name_below(dataset.root, path)}/"
+            found += [replace(record, image=below + record.image) for record in dataset.records]
+    _require_some(found, paths)
+    if subject is not None:
+        found = _named(found, datasets, subject)
+    notices = [notice for dataset in datasets for notice in dataset.notices]
+    advice = about_names(sorted(owners.values()), have_folders=False)
+    if advice is not None and subject is None:
+        notices.append(advice)
+    if len(datasets) > 1 and not any(notice.code == "subjects_alike" for notice in notices):
+        notices += names_alike(found)
+    records = sorted(_told_apart(found), key=lambda record: record.image)
+    return Found(tuple(records), tuple(datasets), tuple(notices))
 
 
-def read_any(root: Path) -> tuple[DataSet, ...]:
+def read_any(root: Path, *, positive: Names = None, negative: Names = None) -> tuple[DataSet, ...]:
     """List every data set under `root`, or else its images, which are for who needs no labels.
 
     Parameters
     ----------
     root : Path
         As for `read_datasets`; or a folder of images in any order.
+    positive, negative : str, sequence of str or None
+        As for `find_images`.
 
     Returns
     -------
     tuple of DataSet
-        Of a folder of no known layout one of layout ``files``: no image has a label, and subjects are those that
-        `collect_images` gives.
+        Of a folder of no known layout one of layout ``files``: no image has a label.
 
     Raises
     ------
     DataError
         As for `read_datasets`, but of an unknown layout only if there is no image.
     """
+    classes = ClassNames.of(positive, negative)
+    require_used(classes, [root])
     try:
-        return read_datasets(root)
-    except LayoutError:
-        records = [record for record in _loose_records(root) if record.path.suffix.lower() in IMAGE_SUFFIXES]
-        if not records:
+        return read_datasets(root, positive=positive, negative=negative)
+    except LayoutError as error:
+        return _images_alone(root, classes, error)
+
+
+def read_path(path: Path, *, positive: Names = None, negative: Names = None) -> tuple[DataSet, ...]:
+    """Read one folder or manifest for who needs no labels: a fault in what says the labels of a folder is a notice.
+
+    Parameters
+    ----------
+    path : Path
+    positive, negative : str, sequence of str or None
+        As for `find_images`.
+
+    Returns
+    -------
+    tuple of DataSet
+        With at least one record each.
+
+    Raises
+    ------
+    DataError
+        If it does not exist, holds no image, or has a manifest with a fault.
+    """
+    classes = ClassNames.of(positive, negative)
+    require_used(classes, [path])
+    return _read_path(path, classes, owner=None)
+
+
+def _read_path(path: Path, classes: ClassNames, *, owner: str | None) -> tuple[DataSet, ...]:
+    """Read one folder or manifest; what lies directly in a folder of no known layout is of `owner`."""
+    try:
+        return read_datasets(path, positive=tuple(classes.positive), negative=tuple(classes.negative))
+    except DataError as error:
+        if not path.is_dir() or (path / "manifest.csv").is_file():
             raise
-    reason = None
-    if any(record.subject is None for record in records):
-        reason = (
-            "An image that lies in no folder of its subject's, nor is named as C-NMC names cells, is of nobody known."
+        return _images_alone(path, classes, error, owner=owner)
+
+
+def _of_one_subject(dataset: DataSet, folder: Path, classes: ClassNames) -> DataSet:
+    """Take a folder of nothing but images for a subject, unless it is called as a class or a part is."""
+    name = Path(os.path.abspath(folder)).name  # noqa: PTH100 - links are not followed
+    is_flat = dataset.layout == "files" and all("/" not in record.image for record in dataset.records)
+    if not is_flat or classes.label(name) is not None or is_part(name) or not person(name):
+        return dataset
+    records = tuple(replace(record, subject=record.subject or person(name)) for record in dataset.records)
+    return replace(dataset, records=records, no_subject_reason=None)
+
+
+def _images_alone(
+    root: Path, classes: ClassNames, fault: DataError, *, owner: str | None = None
+) -> tuple[DataSet, ...]:
+    """List the images of a folder whose labels cannot be had; the fault is raised if there are none."""
+    try:
+        dataset = read_files(root, classes, owner=owner)
+    except OSError:
+        raise fault from None
+    if not dataset.records:
+        raise fault
+    if not isinstance(fault, LayoutError):
+        notice = Notice("labels_unused", f"No labels are taken: {fault.reason}", Severity.WARNING)
+        dataset = replace(dataset, notices=(*dataset.notices, notice))
+    return (dataset,)
+
+
+def _require_some(found: Sequence[Record], paths: Sequence[Path]) -> None:
+    """Refuse paths that hold no image, or one image twice."""
+    if not found:
+        raise DataError(
+            "PATHS must hold images",
+            where="find_images",
+            got=f"none in {', '.join(map(str, paths))}",
+            advice="Give their folder.",
         )
-    return (
-        DataSet(
-            name=name_below(root.absolute(), root.absolute().parent),
-            layout="files",
-            root=root,
-            records=tuple(sorted(records, key=lambda record: record.image)),
-            class_names=("normal", "leukemic"),
-            no_subject_reason=reason,
-            credit="",
-        ),
-    )
+    # Links are not followed: a folder may hold several to one file, or one that leads nowhere.
+    twice = len(found) - len({os.path.abspath(record.path) for record in found})  # noqa: PTH100
+    if twice:
+        raise DataError(
+            "PATHS must not overlap", where="find_images", got=f"{twice} files twice", advice="Give each one once."
+        )
 
 
-def _subjects_of_folders(folders: Sequence[Path]) -> dict[Path, str]:
-    """Name the subject of what lies directly in each of several folders, by the folder; a class's folder names none."""
+def _told_apart(found: Sequence[Record]) -> list[Record]:
+    """Name images by the folder that holds them all where two would have the same name."""
+    if len({record.image for record in found}) == len(found):
+        return list(found)
+    files = [Path(os.path.abspath(record.path)) for record in found]  # noqa: PTH100 - as above
+    above = Path(os.path.commonpath(files))
+    return [replace(record, image=name_below(file, above)) for record, file in zip(found, files, strict=True)]
+
+
+def _named(found: Sequence[Record], datasets: Sequence[DataSet], subject: str) -> list[Record]:
+    """Make all images those of one subject, unless the data say that they are of several."""
+    known = {
+        record.subject
+        for dataset in datasets
+        if dataset.layout != "files"
+        for record in dataset.records
+        if record.subject is not None
+    }
+    if len(known) > 1:
+        raise DataError(
+            "`subject` must go with images of one person",
+            where="find_images",
+            got=f"{len(known)} subjects ({', '.join(sorted(known)[:5])})",
+            advice="Leave it out, or give the folder of one of them.",
+        )
+    name = person(subject)
+    if not name:
+        raise DataError(
+            "`subject` must be a name", where="find_images", got="an empty one", advice="Give one, or leave it out."
+        )
+    return [replace(record, subject=name) for record in found]
+
+
+def _owners(folders: Sequence[Path], classes: ClassNames) -> dict[Path, str]:
+    """Name the subject of what lies directly in each of several folders, by the folder."""
     # Two ways to one folder are one; whoever lists the files refuses them.
     absolute = {folder: Path(os.path.abspath(folder)) for folder in folders}  # noqa: PTH100
     if len(set(absolute.values())) < 2:
         return {}
     names = [path.name for path in set(absolute.values())]
+    labels = classes.labels(names)
     above = Path(os.path.commonpath(list(absolute.values())))
     return {
         # The same name in two places need not be the same person.
-        folder: path.name if names.count(path.name) == 1 else name_below(path, above)
+        folder: person(path.name if names.count(path.name) == 1 else name_below(path, above))
         for folder, path in absolute.items()
-        if path.name.casefold() not in NORMAL_NAMES | LEUKEMIC_NAMES
+        if labels[path.name] is None and not is_part(path.name)
     }
-
-
-def _records_of(path: Path, subject_of_folder: str | None) -> Iterator[Record]:
-    """List one path; what lies directly in it, and does not say whose it is, is of `subject_of_folder`."""
-    if path.is_file() and path.suffix.lower() != ".csv":
-        yield Record(path=path, image=name_below(path, path.parent), label=None, subject=cnmc_subject(path.stem))
-        return
-    try:
-        yield from read_dataset(path).records
-    except DataError:
-        if path.is_file() or (path / "manifest.csv").is_file():
-            raise
-        yield from _loose_records(path, subject_of_folder)
-
-
-def _loose_records(root: Path, subject_of_folder: str | None = None) -> Iterator[Record]:
-    """List every file below a folder of no known layout."""
-    for file in visible_files(root):
-        image = name_below(file, root)
-        folder, *inner = image.split("/")
-        subject = cnmc_subject(file.stem) or (folder if inner else subject_of_folder)
-        yield Record(path=file, image=image, label=None, subject=subject)

@@ -13,7 +13,7 @@ _WORKERS = 2
 
 
 def decoded(records: Sequence[Record]) -> Iterator[tuple[Record, Picture | ImageError]]:
-    """Decode images on two threads, in order, a few ahead of the reader; an unreadable one gives its error."""
+    """Decode images on two threads, in order, a few ahead of the reader; an unreadable one yields its error."""
 
     def read(record: Record) -> Picture | ImageError:
         try:

@@ -74,15 +74,20 @@ def fetch(name: str, out: Path, *, base_url: str | None = None, progress: Progre
     }
     if name not in sources:
         known = "; ".join(f"{known} ({what})" for known, what in SOURCES.items())
-        msg = f"fetch: name must be one of {', '.join(SOURCES)}, got {name!r}. Choose one: {known}."
-        raise FetchError(msg)
+        raise FetchError(
+            f"name must be one of {', '.join(SOURCES)}", where="fetch", got=repr(name), advice=f"Choose one: {known}."
+        )
     try:
         sources[name]()
     except requests.RequestException as error:
-        raise FetchError(_network_reason(error)) from error
+        raise _network_error(error) from error
     except OSError as error:
-        msg = f"fetch: {out} must be writable, got '{error.strerror or error}'. Free space or choose another folder."
-        raise FetchError(msg) from error
+        raise FetchError(
+            f"{out} must be writable",
+            where="fetch",
+            got=f"'{error.strerror or error}'",
+            advice="Free space or choose another folder.",
+        ) from error
     return out
 
 
@@ -99,8 +104,12 @@ def _fetch_bccd(out: Path, *, base_url: str | None, progress: Progress) -> None:
     listing_server, file_server = (base_url, base_url) if base_url else (_LISTING_SERVER, _FILE_SERVER)
     blobs = [blob for blob in _listing(listing_server) if blob.path.startswith(("BCCD/", "LICENSE"))]
     if not blobs:
-        msg = f"fetch: listing of {BCCD_REPOSITORY} must name files in BCCD/, got none. Report this to the project."
-        raise FetchError(msg)
+        raise FetchError(
+            f"listing of {BCCD_REPOSITORY} must name files in BCCD/",
+            where="fetch",
+            got="none",
+            advice="Report this to the project.",
+        )
 
     def fetch_one(blob: _Blob) -> None:
         _fetch_blob(f"{file_server}/{BCCD_REPOSITORY}/{BCCD_COMMIT}/{blob.path}", out / blob.path, blob)
@@ -128,18 +137,27 @@ def _listing(server: str) -> list[_Blob]:
             if entry["type"] == "blob"
         ]
     except (ValueError, KeyError, TypeError) as error:
-        msg = f"fetch: {address} must answer with a git tree, got something else. Check for a proxy and try again."
-        raise FetchError(msg) from error
+        raise FetchError(
+            f"{address} must answer with a git tree",
+            where="fetch",
+            got="something else",
+            advice="Check for a proxy and try again.",
+        ) from error
     if truncated:
-        msg = f"fetch: listing of {BCCD_REPOSITORY} must be whole, got a truncated one. Try again later."
-        raise FetchError(msg)
+        raise FetchError(
+            f"listing of {BCCD_REPOSITORY} must be whole",
+            where="fetch",
+            got="a truncated one",
+            advice="Try again later.",
+        )
     for blob in blobs:
         if not _is_safe(blob.path) or not re.fullmatch("[0-9a-f]{40}", blob.sha):
-            msg = (
-                f"fetch: listing must name files inside the folder by their SHA-1, got {blob.path!r} ({blob.sha!r})."
-                " Nothing was downloaded; do not trust this server."
+            raise FetchError(
+                "listing must name files inside the folder by their SHA-1",
+                where="fetch",
+                got=f"{blob.path!r} ({blob.sha!r})",
+                advice="Nothing was downloaded; do not trust this server.",
             )
-            raise FetchError(msg)
     return blobs
 
 
@@ -168,11 +186,12 @@ def _fetch_blob(address: str, target: Path, blob: _Blob) -> None:
         _download(address, part, start=0)
     if not _is_blob(part, blob):
         part.unlink()
-        msg = (
-            f"fetch: {blob.path} must have the content that git calls {blob.sha}, got other content, now removed."
-            " Run the same command again; if it repeats, a proxy changes what it passes on."
+        raise FetchError(
+            f"{blob.path} must have the content that git calls {blob.sha}",
+            where="fetch",
+            got="other content, now removed",
+            advice="Run the same command again; if it repeats, a proxy changes what it passes on.",
         )
-        raise FetchError(msg)
     part.replace(target)
 
 
@@ -197,41 +216,53 @@ def _fetch_cnmc(out: Path) -> None:
     try:
         kagglehub: Any = importlib.import_module("kagglehub")
     except ModuleNotFoundError as error:
-        msg = (
-            "fetch: c-nmc must be fetched with kagglehub, got an installation without it."
-            " Run: pip install 'leukospike[kaggle]'"
-        )
-        raise FetchError(msg) from error
+        raise FetchError(
+            "c-nmc must be fetched with kagglehub",
+            where="fetch",
+            got="an installation without it",
+            advice="Run: pip install 'leukospike[kaggle]'",
+        ) from error
     if out.exists() and not (out.is_dir() and (not any(out.iterdir()) or (out / ".complete").exists())):
-        msg = f"fetch: output folder for c-nmc must be new or empty, got {out}. Choose another name or empty it."
-        raise FetchError(msg)
+        raise FetchError(
+            "output folder for c-nmc must be new or empty",
+            where="fetch",
+            got=out,
+            advice="Choose another name or empty it.",
+        )
     try:
         kagglehub.dataset_download(CNMC_HANDLE, output_dir=os.fspath(out))
     except Exception as error:
         # kagglehub has its own exceptions for each way to fail; all of them say in one sentence what is wrong.
         reason = " ".join(str(error).split())[:200]
-        msg = f"fetch: Kaggle must deliver {CNMC_HANDLE}, got '{reason}'. Check the connection and Kaggle's log-in."
-        raise FetchError(msg) from error
+        raise FetchError(
+            f"Kaggle must deliver {CNMC_HANDLE}",
+            where="fetch",
+            got=f"'{reason}'",
+            advice="Check the connection and Kaggle's log-in.",
+        ) from error
 
 
 def _refuse_all_idb() -> None:
     """Say how to ask for ALL-IDB."""
-    msg = (
-        "fetch: all-idb must be asked for in person, got a download. Fill in and sign the agreement at"
-        " https://scotti.di.unimi.it/all/, send it by e-mail as it says there, and unpack what you are sent as"
-        " ALL_IDB1/ and ALL_IDB2/."
+    raise FetchError(
+        "all-idb must be asked for in person",
+        where="fetch",
+        got="a download",
+        advice="Fill in and sign the agreement at https://scotti.di.unimi.it/all/, send it by e-mail as it says there,"
+        " and unpack what you are sent as ALL_IDB1/ and ALL_IDB2/.",
     )
-    raise FetchError(msg)
 
 
-def _network_reason(error: requests.RequestException) -> str:
+def _network_error(error: requests.RequestException) -> FetchError:
     """Say in one line why a server did not deliver."""
     address = error.request.url if error.request is not None else "the server"
     if error.response is not None:
         status = error.response.status_code
-        advice = "Try again in an hour; GitHub limits requests" if status in {403, 429} else "Try again later"
-        return f"fetch: {address} must answer, got status {status}. {advice}."
-    return (
-        f"fetch: {address} must be reachable, got {type(error).__name__}. Check the network connection, then run the"
-        " same command again: it continues where it stopped."
+        advice = "Try again in an hour; GitHub limits requests." if status in {403, 429} else "Try again later."
+        return FetchError(f"{address} must answer", where="fetch", got=f"status {status}", advice=advice)
+    return FetchError(
+        f"{address} must be reachable",
+        where="fetch",
+        got=type(error).__name__,
+        advice="Check the network connection, then run the same command again: it continues where it stopped.",
     )

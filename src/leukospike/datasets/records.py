@@ -1,9 +1,13 @@
 """What is known of each image before it is opened: its label, and whose blood it shows."""
 
+import re
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from leukospike.errors import DataError, SplitError
+from leukospike.notices import Notice, Severity
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +49,8 @@ class DataSet:
     joined: tuple[tuple[str, ...], ...] | None = None
     """Sets of two or more subjects who count as one, since their images overlap, each set called ``51+75+78`` in the
     records; None if nobody joined any."""
+    notices: tuple[Notice, ...] = ()
+    """What to know of how it was read, such as files that were left out."""
 
     def labelled(self) -> "DataSet":
         """Leave out the images without a label, such as C-NMC's final test set.
@@ -73,11 +79,12 @@ class DataSet:
         """
         unknown = [record for record in self.records if record.subject is None]
         if unknown:
-            msg = (
-                f"{where}: every image must have a subject, got {len(unknown)} of {len(self.records)} without"
-                f" (first {unknown[0].image}). {self.no_subject_reason}"
+            raise SplitError(
+                "every image must have a subject",
+                where=where,
+                got=f"{len(unknown)} of {len(self.records)} without (first {unknown[0].image})",
+                advice=self.no_subject_reason or "",
             )
-            raise SplitError(msg)
 
     def require_labels(self, where: str) -> None:
         """Refuse to go on where there is nothing to learn from.
@@ -94,16 +101,91 @@ class DataSet:
         """
         missing = [record for record in self.records if record.label is None]
         if missing:
-            msg = (
-                f"{where}: every image must have a label, got {len(missing)} of {len(self.records)} without"
-                f" (first {missing[0].image}). Leave them out or label them in a manifest."
+            raise DataError(
+                "every image must have a label",
+                where=where,
+                got=f"{len(missing)} of {len(self.records)} without (first {missing[0].image})",
+                advice="Leave them out or label them in a manifest.",
             )
-            raise DataError(msg)
         labels = {record.label for record in self.records}
         if labels != {0, 1}:
-            got = " and ".join(f"only '{self.class_names[label]}'" for label in labels if label is not None)
-            msg = (
-                f"{where}: images must be of both classes, '{self.class_names[0]}' and '{self.class_names[1]}',"
-                f" got {got or 'no images'}. Add images of the other class."
+            found = " and ".join(f"only '{self.class_names[label]}'" for label in labels if label is not None)
+            raise DataError(
+                f"images must be of both classes, '{self.class_names[0]}' and '{self.class_names[1]}'",
+                where=where,
+                got=found or "no images",
+                advice="Add images of the other class.",
             )
-            raise DataError(msg)
+
+
+def data_set(
+    root: Path,
+    records: Iterable[Record],
+    *,
+    name: str,
+    layout: str,
+    class_names: tuple[str, str],
+    no_subject_reason: str,
+    credit: str,
+    notices: Iterable[Notice] = (),
+) -> DataSet:
+    """Put a data set together: records in order, and the reason for missing subjects only if one is missing.
+
+    Parameters
+    ----------
+    root, records, name, layout, class_names, no_subject_reason, credit, notices
+        As in `DataSet`.
+
+    Returns
+    -------
+    DataSet
+        With a notice more where subjects have names so alike that they may be one person's.
+
+    Raises
+    ------
+    DataError
+        If there is no record.
+    """
+    ordered = tuple(sorted(records, key=lambda record: record.image))
+    if not ordered:
+        raise DataError(
+            f"{root} must hold images",
+            where="read_dataset",
+            got=f"none ({layout})",
+            advice="Check that the download is whole.",
+        )
+    return DataSet(
+        name=name,
+        layout=layout,
+        root=root,
+        records=ordered,
+        class_names=class_names,
+        no_subject_reason=no_subject_reason if any(record.subject is None for record in ordered) else None,
+        credit=credit,
+        notices=(*notices, *names_alike(ordered)),
+    )
+
+
+def names_alike(records: Iterable[Record]) -> tuple[Notice, ...]:
+    """Say which subjects have names that differ in case, spaces, hyphens and underscores alone.
+
+    Parameters
+    ----------
+    records : iterable of Record
+
+    Returns
+    -------
+    tuple of Notice
+        One, or none.
+    """
+    alike: defaultdict[str, set[str]] = defaultdict(set)
+    for subject in {record.subject for record in records if record.subject is not None}:
+        alike[re.sub(r"[\s_-]+", "-", subject.casefold())].add(subject)
+    groups = [" and ".join(sorted(names)) for names in alike.values() if len(names) > 1]
+    if not groups:
+        return ()
+    text = (
+        f"The names of these subjects are nearly the same, and count as different persons':"
+        f" {'; '.join(sorted(groups)[:5])}. If they are one, give them one name."
+    )
+    return (Notice("subjects_alike", text, Severity.WARNING, {"groups": len(groups)}),)

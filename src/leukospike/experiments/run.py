@@ -34,8 +34,9 @@ from leukospike.failures import Failure, read_failures, write_failures
 from leukospike.images import read_image
 from leukospike.jobs import Progress, silent
 from leukospike.settings import RunConfig
-from leukospike.storage.files import locked, new_folder, remove_leftovers, write_table, write_text, written_whole
+from leukospike.storage.files import locked, new_folder, remove_leftovers, write_text, written_whole
 from leukospike.storage.reading import read_arrays, read_json
+from leukospike.storage.tables import write_table
 
 _WHERE = "run_experiment"
 _SAMPLES_PER_CLASS = 3

@@ -1,5 +1,6 @@
 """The formats that are read, and how a file's first bytes and its name tell which it is of."""
 
+from pathlib import Path
 from typing import BinaryIO
 
 from PIL.BmpImagePlugin import BmpImageFile
@@ -62,11 +63,7 @@ def format_of(file: BinaryIO, suffix: str) -> str:
     if not head:
         msg = "file must not be empty"
         raise ImageError(msg, got="0 bytes", advice="Copy it again from its source.")
-    kind = next((name for magic, name in _MAGIC.items() if head.startswith(magic)), None)
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        kind = "WebP"
-    if head[4:8] == b"ftyp":
-        kind = "HEIC, AVIF or a film"
+    kind = _kind_of(head)
     if kind is None:
         msg = "content must be BMP, PNG, JPEG, TIFF or WebP"
         raise ImageError(
@@ -88,6 +85,36 @@ def format_of(file: BinaryIO, suffix: str) -> str:
         )
     file.seek(0)
     return kind
+
+
+def begins_as_image(path: Path) -> bool:
+    """Tell whether a file begins as one of the formats that are read, whatever its name.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    bool
+        False if it cannot be read, or is no ordinary file.
+    """
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            return _kind_of(file.read(16)) in _READERS
+    except OSError:
+        return False
+
+
+def _kind_of(head: bytes) -> str | None:
+    """Name the format by the first 16 bytes; None if they are those of no known image."""
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WebP"
+    if head[4:8] == b"ftyp":
+        return "HEIC, AVIF or a film"
+    return next((name for magic, name in _MAGIC.items() if head.startswith(magic)), None)
 
 
 def open_header(file: BinaryIO, kind: str) -> ImageFile:

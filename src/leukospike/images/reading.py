@@ -16,6 +16,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from leukospike.errors import ImageError
 from leukospike.images.bands import Decoded, Whole, swap_raw_modes, undivided, upright
 from leukospike.images.bit_depth import stored_bits
+from leukospike.images.foreign import refuse_foreign
 from leukospike.images.formats import format_of, open_header
 from leukospike.images.pages import check_pages
 from leukospike.images.picture import Picture
@@ -77,6 +78,7 @@ def read_image(path: str | Path, *, at_least: int | None = None) -> Picture:
         if path.is_fifo():  # opening it would wait for its other end for ever
             msg = "image must be a file"
             raise ImageError(msg, got="a pipe", advice="Leave it out.")
+        refuse_foreign(path.suffix)
         with path.open("rb") as file:
             kind = format_of(file, path.suffix)
             return _decode(file, kind, at_least)

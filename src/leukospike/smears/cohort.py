@@ -1,8 +1,7 @@
 """A generated data set: several subjects, their cells, and a few whole fields of each."""
 
-import csv
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from leukospike.smears.cells import CROP_UM, CellKind, check_size_px, draw_cell
 from leukospike.smears.fields import MAX_WHITE_CELLS, PX_PER_UM, DrawnField, draw_field
 from leukospike.smears.optics import SubjectStyle, subject_style
 from leukospike.storage.files import whole_folder, write_text, written_whole
+from leukospike.storage.tables import write_rows
 
 _README = """\
 Generated blood smears, drawn by leukospike. No patient and no real blood is in these pictures.
@@ -153,7 +153,7 @@ def _write_cells(config: SmearConfig, subjects: Sequence[_Subject], folder: Path
             write_png(folder / path, drawn.pixels, generated=True, um_per_px=CROP_UM / config.cell_size_px)
             rows.append((path, label, subject.name, "true"))
             progress("drawing cells", len(rows), n_cells)
-    _write_table(folder / "manifest.csv", ("path", "label", "subject", "generated"), rows)
+    write_rows(folder / "manifest.csv", ("path", "label", "subject", "generated"), rows)
 
 
 def _write_fields(config: SmearConfig, subjects: Sequence[_Subject], folder: Path, progress: Progress) -> None:
@@ -171,7 +171,7 @@ def _write_fields(config: SmearConfig, subjects: Sequence[_Subject], folder: Pat
                 Image.fromarray(drawn.mask).save(part, format="PNG")
             rows += [(name, box.label, box.left, box.top, box.right, box.bottom) for box in drawn.boxes]
             progress("drawing fields", subject.number * config.fields_per_subject + number + 1, n_fields)
-    _write_table(folder / "boxes.csv", ("image", "label", "xmin", "ymin", "xmax", "ymax"), rows)
+    write_rows(folder / "boxes.csv", ("image", "label", "xmin", "ymin", "xmax", "ymax"), rows)
 
 
 def _draw_some_field(subject: _Subject, style: SubjectStyle, rng: np.random.Generator) -> DrawnField:
@@ -182,11 +182,3 @@ def _draw_some_field(subject: _Subject, style: SubjectStyle, rng: np.random.Gene
     whites = [CellKind.LYMPHOBLAST] * n_blasts + [CellKind.NEUTROPHIL] * n_neutrophils
     whites += [CellKind.LYMPHOCYTE] * (n_white - len(whites))
     return draw_field(whites, style, rng)
-
-
-def _write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[str | int]]) -> None:
-    """Write a CSV file, whole or not at all."""
-    with written_whole(path) as part, part.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)

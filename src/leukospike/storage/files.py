@@ -11,14 +11,10 @@ import shutil
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
 from leukospike.errors import RunError
-
-if TYPE_CHECKING:
-    import pandas  # slow to load, and most commands write no table
 
 _LOCK = ".lock"
 _PART = ".part"
@@ -66,12 +62,6 @@ def write_text(path: Path, text: str) -> None:
     with written_whole(path) as part:
         # Names of files may hold bytes that are no text in any encoding; they come out spelled.
         part.write_text(text, encoding="utf-8", errors="backslashreplace")
-
-
-def write_table(path: Path, table: "pandas.DataFrame") -> None:
-    """Write a CSV file to `path`, whole or not at all."""
-    with written_whole(path) as part:
-        table.to_csv(part, index=False)
 
 
 def new_folder(path: Path, *, where: str) -> Path:

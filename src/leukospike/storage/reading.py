@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from leukospike.errors import RunError
+from leukospike.storage.tables import restored
 
 
 def unusable(path: Path, where: str, reason: str) -> RunError:
@@ -70,7 +71,7 @@ def read_table(
             {
                 name: np.array([float(row[name]) if row[name] else math.nan for row in rows], np.float64)
                 if name in as_numbers
-                else np.array([row[name] for row in rows], str)
+                else np.array([restored(row[name]) for row in rows], str)
                 for name in header
             }
         )

@@ -1,0 +1,155 @@
+"""What folders and tables may call the two classes, and the words that the user adds to these."""
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from leukospike.errors import DataError
+
+NORMAL_NAMES = frozenset(
+    {"0", "negative", "normal", "healthy", "benign", "hem", "control", "controls", "hematogone", "hematogones"}
+    | {"haematogone", "haematogones", "lymphocyte", "lymphocytes", "non-leukemic", "non-leukaemic"}
+)
+"""Accepted words for the normal class."""
+
+LEUKEMIC_NAMES = frozenset(
+    {"1", "positive", "all", "blast", "blasts", "lymphoblast", "lymphoblasts", "leukemic", "leukemia", "leukaemic"}
+    | {"leukaemia"}
+)
+"""Accepted words for the leukemic class. "Malignant" is none of them: it may mean a lymphoma as well."""
+
+Names: TypeAlias = str | Sequence[str] | None
+"""One or more words of the user's for a class."""
+
+
+def comparable(name: str) -> str:
+    """Bring a word to the form in which words are compared: case, Unicode form and outer spaces do not count.
+
+    Parameters
+    ----------
+    name : str
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> comparable("LEUKA\u0308MISCH ") == comparable("leuk\u00e4misch")
+    True
+    """
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name.strip()).casefold())
+
+
+@dataclass(frozen=True)
+class ClassNames:
+    """The words for the two classes: the accepted ones, and the user's, which go first.
+
+    Examples
+    --------
+    >>> words = ClassNames.of(positive="Early", negative=None)
+    >>> words.label("early"), words.label("Benign"), words.label("Pro")
+    (1, 0, None)
+    """
+
+    positive: frozenset[str] = frozenset()
+    """The user's words for the leukemic class, comparable."""
+    negative: frozenset[str] = frozenset()
+    """The user's words for the normal class, comparable."""
+
+    @classmethod
+    def of(cls, positive: Names, negative: Names) -> "ClassNames":
+        """Take in the user's words.
+
+        Parameters
+        ----------
+        positive, negative : str, sequence of str or None
+            Further words for the leukemic and for the normal class.
+
+        Returns
+        -------
+        ClassNames
+
+        Raises
+        ------
+        DataError
+            If a word is empty, or stands for both classes.
+        """
+        leukemic, normal = (
+            frozenset(comparable(name) for name in ([names] if isinstance(names, str) else names or ()))
+            for names in (positive, negative)
+        )
+        if "" in leukemic | normal:
+            raise DataError(
+                "`positive` and `negative` must name a class",
+                where="class names",
+                got="an empty name",
+                advice="Give the name of its folder, or its label in the manifest.",
+            )
+        if both := leukemic & normal:
+            raise DataError(
+                "`positive` and `negative` must be different names",
+                where="class names",
+                got=f"'{min(both)}' for both",
+                advice="Give each class its own.",
+            )
+        return cls(leukemic, normal)
+
+    def label(self, name: str) -> int | None:
+        """Return the label that a word stands for: 1, 0, or None if it is not known, for none is guessed."""
+        word = comparable(name)
+        if word in self.positive or word in self.negative:
+            return int(word in self.positive)
+        return 1 if word in LEUKEMIC_NAMES else 0 if word in NORMAL_NAMES else None
+
+    def labels(self, names: Iterable[str]) -> dict[str, int | None]:
+        """Return the label of each of several folders that lie side by side, None where it is not known.
+
+        A number is the name of a class only where all are, since patients are numbered as well.
+        """
+        labels = {name: self.label(name) for name in names}
+        if None in labels.values():
+            labels = {
+                name: None if name.isdigit() and not self.is_given(name) else label for name, label in labels.items()
+            }
+        return labels
+
+    def is_given(self, name: str) -> bool:
+        """Tell whether a word is one of the user's."""
+        return comparable(name) in self.positive | self.negative
+
+    def require_used(self, words: Iterable[str]) -> None:
+        """Refuse the user's words if one is not among those that the data use: most likely it is misspelled.
+
+        Parameters
+        ----------
+        words : iterable of str
+            Names of folders, or labels.
+
+        Raises
+        ------
+        DataError
+        """
+        found = {comparable(word): word for word in words}
+        for option, given in (("positive", self.positive), ("negative", self.negative)):
+            if missing := given - set(found):
+                raise DataError(
+                    f"`{option}` must name a class's folder or label of the data",
+                    where="class names",
+                    got=f"'{min(missing)}', with {', '.join(sorted(found.values())[:8]) or 'none'} there",
+                    advice="Check its spelling.",
+                )
+
+
+def accepted_words() -> str:
+    """Return the accepted words as a sentence, for a message.
+
+    Returns
+    -------
+    str
+    """
+    normal, leukemic = (
+        ", ".join(sorted(word for word in names if not word.isdigit())) for names in (NORMAL_NAMES, LEUKEMIC_NAMES)
+    )
+    return f"Accepted names are {normal} (normal) and {leukemic} (leukemic); `positive` and `negative` map others."
