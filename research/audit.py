@@ -7,8 +7,8 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.pictures import data_folder
-from leukospike.audit.fingerprints import Fingerprint, fingerprint
-from leukospike.audit.matches import find_matches
+from leukospike.auditing.fingerprints import Fingerprint, fingerprint
+from leukospike.auditing.matches import find_matches
 from leukospike.datasets import Record, collect_images
 from leukospike.errors import ImageError
 from leukospike.images import read_image

@@ -11,7 +11,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from benchmarks.pictures import data_folder
 from leukospike.analysis.judges import CropView
 from leukospike.analysis.reading import read_image
-from leukospike.audit import examine, grouped_dataset, read_material
+from leukospike.auditing import examine, grouped_dataset, read_material
 from leukospike.classification.appearance_learning import appearances
 from leukospike.classification.cells import LabelledCells
 from leukospike.classification.crops import cell_crop

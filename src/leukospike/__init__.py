@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from leukospike.analysis.analyze import analyze as analyze
     from leukospike.analysis.judges import load_judge
     from leukospike.analysis.result import load_analysis as load_analysis
+    from leukospike.auditing.findings import audit as audit
     from leukospike.images import read_image as read_image
     from leukospike.segmentation.segment import segment as segment
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 # Loaded when used: torch alone takes a second. Without `__all__`, so that help shows this page and not every docstring.
 _WHERE = {
     "analyze": ("leukospike.analysis.analyze", "analyze"),
+    "audit": ("leukospike.auditing.findings", "audit"),
     "load_analysis": ("leukospike.analysis.result", "load_analysis"),
     "load_classifier": ("leukospike.analysis.judges", "load_judge"),
     "read_image": ("leukospike.images", "read_image"),

@@ -1,5 +1,6 @@
 """What a result says about itself: a caveat or a remark, as a sentence and as data."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -79,3 +80,14 @@ class Notice:
                 pass
         msg = f"a notice must have code, text, severity and values, got {content!r:.80}"
         raise ValueError(msg)
+
+
+def as_options(text: str) -> str:
+    """Show arguments, which stand in backticks, as the options of the command line that they are.
+
+    Examples
+    --------
+    >>> as_options("Give `pixel_size`, which holds for all.")
+    'Give --pixel-size, which holds for all.'
+    """
+    return re.sub(r"`([a-z_]+)`", lambda match: "--" + match[1].replace("_", "-"), text)

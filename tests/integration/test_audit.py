@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from leukospike.audit import Findings, audit, examine, grouped_dataset, read_material
+from leukospike.auditing import Findings, audit, examine, grouped_dataset, read_material
 from leukospike.datasets import read_dataset
 from leukospike.errors import DataError
 from leukospike.images import read_image

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from leukospike.audit import join_subjects
+from leukospike.auditing import join_subjects
 from leukospike.datasets import read_dataset
 from leukospike.errors import RunError
 from leukospike.experiments.folder import RunFolder, read_joined, write_config

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from leukospike.analysis.segmenting import segment_images
-from leukospike.audit import examine, read_material
-from leukospike.audit.findings import Findings
+from leukospike.auditing import examine, read_material
+from leukospike.auditing.findings import Findings
 from leukospike.classification.appearance_learning import AppearanceTraining, train_appearance
 from leukospike.classification.cells import LabelledCells
 from leukospike.classification.learning import ClassifierTraining, train_classifier

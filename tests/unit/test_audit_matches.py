@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from leukospike.audit import alignment, matches
-from leukospike.audit.alignment import align, view_matrix, whole_map
-from leukospike.audit.fingerprints import Fingerprint, fingerprint, turned
-from leukospike.audit.matches import Kind, find_matches
+from leukospike.auditing import alignment, matches
+from leukospike.auditing.alignment import align, view_matrix, whole_map
+from leukospike.auditing.fingerprints import Fingerprint, fingerprint, turned
+from leukospike.auditing.matches import Kind, find_matches
 from leukospike.smears import CellKind, draw_field, subject_style
 from research.audit import drawn_cells
 

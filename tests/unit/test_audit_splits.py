@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from leukospike.audit import read_split
+from leukospike.auditing import read_split
 from leukospike.datasets import Record
 from leukospike.errors import DataError
 

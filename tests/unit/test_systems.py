@@ -16,7 +16,7 @@ from PIL import Image
 
 from leukospike.analysis.analyze import analyze_images
 from leukospike.analysis.judges import CropRunJudge, load_judge
-from leukospike.audit import join_subjects
+from leukospike.auditing import join_subjects
 from leukospike.classification.cell_model import CellModel, load_cell_model, save_cell_model
 from leukospike.classification.crops import REDUCTION, cell_crop
 from leukospike.classification.network import CellNetwork

@@ -28,12 +28,15 @@ from leukospike.classification.explanation import (
 )
 from leukospike.confidence import EVEN
 from leukospike.confidence.calibration import CLOSEST
-from leukospike.datasets import Record, collect_images
+from leukospike.datasets import Record
+from leukospike.datasets.classes import Names
+from leukospike.datasets.collect import find_images
 from leukospike.environment import describe_environment
 from leukospike.errors import ConfigError, WeightsError
 from leukospike.evaluation.metrics import THRESHOLD
 from leukospike.failures import Failure
 from leukospike.jobs import Progress, silent
+from leukospike.notices import Notice
 from leukospike.segmentation import PixelSize
 from leukospike.segmentation.detection import Matches, match_centroids
 from leukospike.segmentation.methods import SegmentationMethod, surrogate
@@ -54,6 +57,10 @@ def analyze(
     strict: bool = False,
     prevalence: float | None = None,
     runtime: Runtime | str = Runtime.TORCH,
+    subject: str | None = None,
+    positive: Names = None,
+    negative: Names = None,
+    for_excel: bool = False,
     resume: bool = False,
     progress: Progress = silent,
 ) -> Analysis:
@@ -81,6 +88,12 @@ def analyze(
         classifier of the package.
     runtime : Runtime or str
         What computes the classifier of the package.
+    subject : str, optional
+        Whose all the images are. Unless given: what a manifest says, or the folders.
+    positive, negative : str, sequence of str or None
+        Names of the user's for the folders of the leukemic and the normal class, which are nobody's names.
+    for_excel : bool
+        Write tables with the mark by which spreadsheets know UTF-8.
     resume : bool
         Carry on what an interrupted call left in `out`.
     progress : Progress
@@ -124,13 +137,13 @@ def analyze(
             raise ConfigError(msg, where=where, got="it with `model`", advice="Leave one out.")
     judge = load_judge(None if model is None else Path(model), runtime=Runtime(runtime))
     size = PixelSize.given(pixel_size, where=where)
-    records = collect_images([Path(path) for path in paths])
+    found = find_images([Path(path) for path in paths], positive=positive, negative=negative, subject=subject)
     temporary = None
     if out is None:
         temporary = TemporaryFolder()
         out = temporary.path / "analysis"
     analysis = analyze_images(
-        records,
+        found.records,
         judge,
         Path(out),
         method=surrogate(),
@@ -139,6 +152,8 @@ def analyze(
         strict=strict,
         prevalence=EVEN if prevalence is None else prevalence,
         explainer=default_explainer() if model is None else None,
+        notices=found.notices,
+        for_excel=for_excel,
         resume=resume,
         progress=progress,
     )
@@ -156,6 +171,8 @@ def analyze_images(
     strict: bool = False,
     prevalence: float = EVEN,
     explainer: Explainer | None = None,
+    notices: Sequence[Notice] = (),
+    for_excel: bool = False,
     engine: Engine | None = None,
     resume: bool = False,
     progress: Progress = silent,
@@ -182,6 +199,10 @@ def analyze_images(
         Of leukemia among those examined; for judges that give subjects a posterior.
     explainer : Explainer, optional
         Of the package's classifier: explains `EXPLAINED` cells, to `explanations.json` and `explanations.npz`.
+    notices : sequence of Notice
+        What is known of the images already; a reader is told of it, too.
+    for_excel : bool
+        Write tables with the mark by which spreadsheets know UTF-8.
     engine : Engine, optional
         Reads the images; `engine.Threads` unless given.
     resume : bool
@@ -241,13 +262,14 @@ def analyze_images(
                 store.write_picture(key, "overlay", out / overlay)
         if explainer is not None:
             write_explanations(out, explainer.explain(_worth_explaining(listing, tables, judgements)))
-        folder.write(tables, listing.failures, with_images=method is not None)
+        folder.write(tables, listing.failures, with_images=method is not None, for_excel=for_excel)
         folder.write_thumbnails(
             tables.cells["image"].to_list(),
             [_number(cell) for image in listing.images for cell in image.cells],
             (image.thumbnails for image in listing.images if image.cells),
         )
         summary = _summary(listing, tables, judgements, judge, kind, prevalence, n_images=len(records))
+        summary = replace(summary, notices=(*summary.notices, *notices))
         folder.write_summary(summary)
         store.finish(contents.digest)
     return Analysis(tables, listing.failures, summary, out)

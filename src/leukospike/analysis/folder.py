@@ -59,12 +59,12 @@ class AnalysisFolder:
 
     path: Path
 
-    def write(self, tables: Tables, failures: Sequence[Failure], *, with_images: bool) -> None:
+    def write(self, tables: Tables, failures: Sequence[Failure], *, with_images: bool, for_excel: bool) -> None:
         """Write the tables, each whole or not at all; what was there is replaced."""
-        write_table(self.path / "cells.csv", tables.cells)
-        write_table(self.path / "subjects.csv", tables.subjects)
+        write_table(self.path / "cells.csv", tables.cells, for_excel=for_excel)
+        write_table(self.path / "subjects.csv", tables.subjects, for_excel=for_excel)
         if with_images:
-            write_table(self.path / "images.csv", tables.images)
+            write_table(self.path / "images.csv", tables.images, for_excel=for_excel)
         if failures:
             write_failures(self.path / "failures.csv", failures)
 

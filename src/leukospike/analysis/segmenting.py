@@ -67,6 +67,7 @@ def segment_images(
     *,
     pixel_size: PixelSize | None = None,
     strict: bool = False,
+    for_excel: bool = False,
     engine: Engine | None = None,
     resume: bool = False,
     progress: Progress = silent,
@@ -89,6 +90,8 @@ def segment_images(
         and columns agree.
     strict : bool
         Give no cells of an image of whose quality anything is said.
+    for_excel : bool
+        Write tables with the mark by which spreadsheets know UTF-8.
     engine : Engine, optional
         Segments the images; `engine.Threads` unless given.
     resume : bool
@@ -122,8 +125,8 @@ def segment_images(
             if image.record.image not in failed:
                 for name in PICTURES:
                     store.write_picture(image.key, name, out / f"{image.stem}_{name}.png")
-        write_table(out / "images.csv", segmented.images)
-        write_table(out / "cells.csv", segmented.cells)
+        write_table(out / "images.csv", segmented.images, for_excel=for_excel)
+        write_table(out / "cells.csv", segmented.cells, for_excel=for_excel)
         if segmented.failures:
             write_failures(out / "failures.csv", segmented.failures)
         store.finish(contents.digest)

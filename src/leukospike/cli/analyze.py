@@ -5,8 +5,18 @@ from typing import Annotated
 
 import typer
 
-from leukospike.cli.console import out_console, progress_bars, say
-from leukospike.cli.options import OutOption, PathsArgument, PixelSizeOption, ResumeOption, StrictOption
+from leukospike.cli.console import out_console, progress_bars, tell
+from leukospike.cli.options import (
+    ForExcelOption,
+    NegativeOption,
+    OutOption,
+    PathsArgument,
+    PixelSizeOption,
+    PositiveOption,
+    ResumeOption,
+    StrictOption,
+    SubjectOption,
+)
 from leukospike.cli.outcome import end, refuse_inside
 from leukospike.settings import Kind, Runtime
 
@@ -39,6 +49,10 @@ def analyze(
     runtime: Annotated[
         Runtime, typer.Option("--runtime", help="What computes the package's classifier; onnx needs the extra.")
     ] = Runtime.TORCH,
+    subject: SubjectOption = None,
+    positive: PositiveOption = None,
+    negative: NegativeOption = None,
+    for_excel: ForExcelOption = False,  # noqa: FBT002 - a flag
     resume: ResumeOption = False,  # noqa: FBT002 - a flag
 ) -> None:
     """Give cells their probability of being leukemic, and each subject how likely leukemia is.
@@ -66,7 +80,6 @@ def analyze(
     leukospike analyze fields --out analysis --resume
     """
     from leukospike.analysis.analyze import analyze as analyze_paths
-    from leukospike.report.words import as_options
 
     refuse_inside(out, paths)
     with progress_bars() as progress:
@@ -79,11 +92,14 @@ def analyze(
             strict=strict,
             prevalence=prevalence,
             runtime=runtime,
+            subject=subject,
+            positive=positive,
+            negative=negative,
+            for_excel=for_excel,
             resume=resume,
             progress=progress,
         )
     report = analysis.report(out / "report.html")
     out_console.print(f"Report: {report}")
-    for notice in analysis.notices:
-        say(as_options(str(notice)))
+    tell(analysis.notices)
     end(analysis.failures, analysis.summary.images, see=out / "failures.csv")

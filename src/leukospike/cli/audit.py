@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from leukospike.cli.console import out_console, print_table, progress_bars, say
+from leukospike.cli.console import out_console, print_table, progress_bars, say, tell
 from leukospike.cli.experiment import settings_of
 from leukospike.cli.options import (
     BackboneOption,
@@ -123,7 +123,7 @@ def _audit(
 ) -> None:
     """Look for leaks, write that down, and then, where asked to, train to see what they are worth."""
     from leukospike import datasets
-    from leukospike.audit import (
+    from leukospike.auditing import (
         audit_tables,
         examine,
         grouped_dataset,
@@ -132,7 +132,7 @@ def _audit(
         read_split,
         require_same_audit,
     )
-    from leukospike.audit import write_audit as write
+    from leukospike.auditing import write_audit as write
 
     if config is not None:
         from leukospike.experiments.systems import system_of
@@ -167,9 +167,7 @@ def _audit(
                 write(findings, out, leaks=leaks)
     for table in audit_tables(findings, leaks):
         print_table(table)
-    for notice in findings.notices:
-        if notice.severity is Severity.WARNING:
-            say(notice.text)
+    tell(notice for notice in findings.notices if notice.severity is Severity.WARNING)
     out_console.print(f"Report: {out / 'report.html'}")
     unnamed = () if theirs is None else theirs.missing
     unread = findings.failures[: len(findings.failures) - len(unnamed)]

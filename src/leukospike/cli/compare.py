@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from leukospike.cli.console import out_console, print_table, progress_bars, say
+from leukospike.cli.console import out_console, print_table, progress_bars, tell
 from leukospike.cli.options import OutOption
 from leukospike.cli.outcome import refuse_inside
 from leukospike.storage.files import whole_folder
@@ -27,14 +27,12 @@ def compare(
     leukospike compare runs/paper runs/honest --out comparison
     """
     from leukospike.comparison import compare_runs, comparison_tables, write_comparison
-    from leukospike.report.words import as_options
 
     refuse_inside(out, [run_a, run_b])
     comparison = compare_runs(run_a, run_b)
     with progress_bars(), whole_folder(out, where="compare") as part:
         report = write_comparison(comparison, part).name
-    for warning in comparison.warnings:
-        say(as_options(str(warning)))
+    tell(comparison.warnings)
     for table in comparison_tables(comparison):
         print_table(table)
     out_console.print(f"Report: {out / report}")

@@ -1,6 +1,6 @@
 """What is put on the terminal: lines, tables, and how far long work is."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -8,6 +8,7 @@ from rich.console import Console
 
 from leukospike.cli.stopping import stoppable
 from leukospike.jobs import Job
+from leukospike.notices import Notice, as_options
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -73,6 +74,12 @@ def print_table(table: "datasets.Table") -> None:
 def say(message: str) -> None:
     """Put one line on standard error."""
     error_console.print(f"leukospike: {visible(' '.join(message.split()))}")
+
+
+def tell(notices: Iterable[Notice]) -> None:
+    """Put notices on standard error, a line each; arguments are shown as options."""
+    for notice in notices:
+        say(as_options(notice.text))
 
 
 def visible(text: str) -> str:

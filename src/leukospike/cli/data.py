@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from leukospike.cli.console import out_console, print_table, progress_bars, say
+from leukospike.cli.console import out_console, print_table, progress_bars, tell
 from leukospike.cli.options import NegativeOption, PositiveOption
 from leukospike.cli.outcome import end
 
@@ -39,8 +39,7 @@ def check(
             check = datasets.check_dataset(dataset, progress=progress)
         for table in datasets.check_tables(check):
             print_table(table)
-        for notice in dataset.notices:
-            say(notice.text)
+        tell(dataset.notices)
         failures += check.failures
         n_images += len(dataset.records)
     end(failures, n_images, see="the table above")

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from leukospike.cli.console import out_console, progress_bars, say
+from leukospike.cli.console import out_console, progress_bars, tell
 from leukospike.cli.outcome import end, refuse_inside
 from leukospike.errors import ConfigError
 from leukospike.plurals import number_of
@@ -39,15 +39,14 @@ def conduct(
         raise ConfigError(rule, where="settings", got=f"{config} without", advice="Give the same table with `groups`.")
     dataset = datasets.read_dataset(data, positive=positive, negative=negative)
     if groups is not None:
-        from leukospike.audit import join_subjects
+        from leukospike.auditing import join_subjects
 
         dataset = join_subjects(dataset, groups)
     with progress_bars() as progress:
         finished = run_experiment(dataset, run_config, out, resume=resume, progress=progress)
     out_console.print(_in_one_line(finished.result))
     report = write_report(out)
-    for notice in finished.result.notices:
-        say(str(notice))
+    tell(finished.result.notices)
     out_console.print(f"Report: {report}")
     n_files = finished.result.data.images + len(finished.failures)
     end(finished.failures, n_files, see=RunFolder(out).failures)

@@ -8,6 +8,7 @@ import typer
 from leukospike.cli.console import say
 from leukospike.errors import RunError
 from leukospike.failures import Failure
+from leukospike.plurals import number_of
 
 
 def refuse_inside(out: Path, paths: list[Path]) -> None:
@@ -16,12 +17,12 @@ def refuse_inside(out: Path, paths: list[Path]) -> None:
         # A manifest says itself what belongs to it.
         listed = not (path / "manifest.csv").is_file()
         if listed and Path(os.path.realpath(out)).is_relative_to(os.path.realpath(path)):
-            msg = f"command line: --out must lie outside {path}, got {out}. Choose another folder."
-            raise RunError(msg)
+            msg = f"`out` must lie outside {path}"
+            raise RunError(msg, where="command line", got=out, advice="Choose another folder.")
 
 
 def end(failures: tuple[Failure, ...] | list[Failure], n_files: int, *, see: Path | str) -> None:
     """End with status 1 if some files failed."""
     if failures:
-        say(f"files must be readable images, got {len(failures)} of {n_files} that are not. See {see}.")
+        say(f"{len(failures)} of {number_of(n_files, 'file')} could not be read as images. See {see}.")
         raise typer.Exit(1)

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from leukospike.cli.console import out_console, progress_bars, say
-from leukospike.cli.options import OutOption, PathsArgument, PixelSizeOption, ResumeOption, StrictOption
+from leukospike.cli.console import out_console, progress_bars, say, tell
+from leukospike.cli.options import ForExcelOption, OutOption, PathsArgument, PixelSizeOption, ResumeOption, StrictOption
 from leukospike.cli.outcome import end, refuse_inside
 from leukospike.errors import ConfigError
 from leukospike.plurals import number_of
@@ -31,6 +31,7 @@ def segment(
     ] = Method.SURROGATE,
     pixel_size: PixelSizeOption = None,
     strict: StrictOption = False,  # noqa: FBT002 - a flag
+    for_excel: ForExcelOption = False,  # noqa: FBT002 - a flag
     resume: ResumeOption = False,  # noqa: FBT002 - a flag
 ) -> None:
     """Find white cells in images, single cells or whole fields: masks, numbered outlines, and tables of measures.
@@ -54,8 +55,8 @@ def segment(
 
     leukospike segment fields --out cells --resume
     """
-    from leukospike import datasets
     from leukospike.analysis.segmenting import segment_images, write_first_waves
+    from leukospike.datasets.collect import find_images
     from leukospike.segmentation import PixelSize
     from leukospike.segmentation.methods import stdp, surrogate
 
@@ -63,7 +64,8 @@ def segment(
         msg = "`pixel_size` must go with a method that finds cells"
         raise ConfigError(msg, where="segment", got=f"`method` {method}", advice="Leave it out.")
     size = PixelSize.given(pixel_size, where="segment")
-    records = datasets.collect_images(paths)
+    found = find_images(paths)
+    records = found.records
     refuse_inside(out, paths)
     if method is Method.FIRST_WAVE:
         with progress_bars() as progress:
@@ -77,6 +79,7 @@ def segment(
                 stdp() if method is Method.STDP else surrogate(),
                 pixel_size=size,
                 strict=strict,
+                for_excel=for_excel,
                 resume=resume,
                 progress=progress,
             )
@@ -84,6 +87,7 @@ def segment(
         n_images, n_cells = len(segmented.images), len(segmented.cells)
         out_console.print(f"{number_of(n_images, 'image')}, {number_of(n_cells, 'cell')}: {out}")
         _say_of_images(segmented)
+    tell(found.notices)
     end(failures, len(records), see=out / "failures.csv")
 
 

@@ -13,12 +13,12 @@ from leukospike.comparison.findings import Comparison, Level
 from leukospike.datasets import Table
 from leukospike.evaluation.estimates import FEWEST_SUBJECTS, Estimate
 from leukospike.evaluation.metrics import THRESHOLD
+from leukospike.notices import as_options
 from leukospike.plurals import number_of
 from leukospike.report.pages import render_page, write_page
 from leukospike.report.words import (
     METRIC_TITLES,
     NONE,
-    as_options,
     number,
     p_value,
     protocol_sentence,

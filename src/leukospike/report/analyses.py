@@ -15,13 +15,14 @@ from leukospike.analysis.flags import BORDER, NOT_COUNTED, OUTLIER
 from leukospike.analysis.result import Analysis
 from leukospike.analysis.summary import Summary
 from leukospike.analysis.tables import DECISIONS
+from leukospike.notices import as_options
 from leukospike.plurals import number_of
 from leukospike.report.drawing import Columns
 from leukospike.report.explanations import explained_cells
 from leukospike.report.figures import analysis_figures
 from leukospike.report.pages import encoded_png, render_page, write_page
 from leukospike.report.tables import failure_rows, number, setting_rows
-from leukospike.report.words import MODEL_MEANINGS, NONE, as_options, probability
+from leukospike.report.words import MODEL_MEANINGS, NONE, probability
 from leukospike.settings import Kind
 from leukospike.storage.reading import flattened
 

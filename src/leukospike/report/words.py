@@ -1,7 +1,5 @@
 """What the figures mean, in words for people who read smears rather than programs."""
 
-import re
-
 from leukospike.evaluation.estimates import FEWEST_SUBJECTS, Estimate, Metrics
 from leukospike.experiments.results import Run, RunResult
 
@@ -319,14 +317,3 @@ def _percent_interval(estimate: Estimate) -> str:
     if estimate.low is None or estimate.high is None:
         return ""
     return f" ({100 * estimate.low:.1f} to {100 * estimate.high:.1f} %)"
-
-
-def as_options(text: str) -> str:
-    """Show arguments, which stand in backticks, as the options of the command line that they are.
-
-    Examples
-    --------
-    >>> as_options("Give `pixel_size`, which holds for all.")
-    'Give --pixel-size, which holds for all.'
-    """
-    return re.sub(r"`([a-z_]+)`", lambda match: "--" + match[1].replace("_", "-"), text)

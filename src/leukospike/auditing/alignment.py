@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy import ndimage
 
-from leukospike.audit.fingerprints import Fingerprint
+from leukospike.auditing.fingerprints import Fingerprint
 
 LEAST_AGREEMENT = 0.75
 """Correlation from which two pictures show the same thing."""

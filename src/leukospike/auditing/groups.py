@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from leukospike.audit.findings import Findings
+from leukospike.auditing.findings import Findings
 from leukospike.datasets import DataSet
 from leukospike.datasets.decoding import decoded
 from leukospike.errors import DataError

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from PIL import Image
 from scipy.fft import irfft2, next_fast_len, rfft2
 
-from leukospike.audit.fingerprints import Fingerprint
+from leukospike.auditing.fingerprints import Fingerprint
 from leukospike.jobs import Progress, silent
 
 MOST_PAIRS = 100_000

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from leukospike.audit.fingerprints import Fingerprint, fingerprints
-from leukospike.audit.matches import Kind, Matches, Pair, find_matches
-from leukospike.audit.splits import Split, read_split
+from leukospike.auditing.fingerprints import Fingerprint, fingerprints
+from leukospike.auditing.matches import Kind, Matches, Pair, find_matches
+from leukospike.auditing.splits import Split, read_split
 from leukospike.datasets import Record, find_images, read_path
 from leukospike.datasets.classes import ClassNames, Names
 from leukospike.errors import DataError, ImageError
@@ -186,7 +186,7 @@ class Findings:
         Path
             The report.
         """
-        from leukospike.audit.report import write_audit  # the page's pictures and templates, which few need
+        from leukospike.auditing.report import write_audit  # the page's pictures and templates, which few need
 
         return write_audit(self, Path(folder))
 
@@ -203,7 +203,7 @@ class Findings:
         Path
             `path`.
         """
-        from leukospike.audit.report import write_audit_page
+        from leukospike.auditing.report import write_audit_page
 
         return write_audit_page(self, Path(path))
 

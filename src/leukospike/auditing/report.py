@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from leukospike.audit.findings import Findings
-from leukospike.audit.leaks import Arm, Leaks, leaks_as_json, protocol_names
-from leukospike.audit.matches import Kind, Pair
+from leukospike.auditing.findings import Findings
+from leukospike.auditing.leaks import Arm, Leaks, leaks_as_json, protocol_names
+from leukospike.auditing.matches import Kind, Pair
 from leukospike.datasets import Table
 from leukospike.environment import describe_environment
 from leukospike.errors import ImageError, RunError

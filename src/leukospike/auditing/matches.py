@@ -17,9 +17,9 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
 
-from leukospike.audit.alignment import LEAST_AGREEMENT, LEAST_SHARE, Alignment, align, view_matrix, whole_map
-from leukospike.audit.fingerprints import N_BITS, Fingerprint
-from leukospike.audit.locations import MOST_PAIRS, pairs_to_search, places_in_fields
+from leukospike.auditing.alignment import LEAST_AGREEMENT, LEAST_SHARE, Alignment, align, view_matrix, whole_map
+from leukospike.auditing.fingerprints import N_BITS, Fingerprint
+from leukospike.auditing.locations import MOST_PAIRS, pairs_to_search, places_in_fields
 from leukospike.jobs import Progress, silent
 
 MOST_BITS = 30

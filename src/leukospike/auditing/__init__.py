@@ -6,11 +6,11 @@ and for somebody's split (`splits`); `groups` joins subjects by them; `leaks` tr
 `report` writes it down.
 """
 
-from leukospike.audit.findings import Audited, Findings, Material, audit, examine, read_material
-from leukospike.audit.groups import grouped_dataset, join_subjects
-from leukospike.audit.leaks import Leaks, measure_leaks
-from leukospike.audit.report import audit_tables, require_same_audit, write_audit
-from leukospike.audit.splits import Split, read_split
+from leukospike.auditing.findings import Audited, Findings, Material, audit, examine, read_material
+from leukospike.auditing.groups import grouped_dataset, join_subjects
+from leukospike.auditing.leaks import Leaks, measure_leaks
+from leukospike.auditing.report import audit_tables, require_same_audit, write_audit
+from leukospike.auditing.splits import Split, read_split
 
 __all__ = [
     "Audited",
