@@ -79,7 +79,7 @@ def _names(folder: Path) -> list[str]:
 
 def test_an_analysis_does_not_load_what_it_does_not_need():
     code = (
-        "import sys, leukospike.cli.app, leukospike.analysis.scoring, leukospike.report;"
+        "import sys, leukospike.cli.app, leukospike.analysis.analyze, leukospike.report;"
         "import leukospike.classification.explanation;"
         "print(*{'sklearn', 'scipy.stats', 'scipy.optimize', 'kornia', 'torchmetrics'} & set(sys.modules))"
     )
@@ -187,7 +187,7 @@ def test_interrupted_run_says_how_to_go_on_and_ends_the_same(
         patch.setattr(paper, "network_probabilities", interrupt)
         ended = leukospike(*arguments)
     assert ended.status == 130
-    assert ended.reason.endswith("got an interruption. Repeat it with --resume to carry on.")
+    assert ended.reason.endswith("Stopped. Nothing was lost; run the same command with --resume.")
 
     ended = leukospike("analyze", discs, "--model", tmp_path / "run", "--out", tmp_path / "analysis")
     assert ended.status == 2
@@ -208,11 +208,12 @@ def test_a_run_that_is_cut_before_it_begins_is_not_to_be_resumed(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    for name, words in (("new_folder", "Repeat it."), ("prepare", "Repeat it with --resume to carry on.")):
+    told = (("new_folder", "Run the same command again."), ("prepare", "run the same command with --resume."))
+    for name, words in told:
         with monkeypatch.context() as patch:
             patch.setattr(run_module, name, interrupt)
             ended = leukospike(*arguments)
-        assert (ended.status, ended.reason.endswith(f"got an interruption. {words}")) == (130, True)
+        assert (ended.status, ended.reason.endswith(words)) == (130, True)
 
 
 def test_train_holds_out_a_share_and_its_weights_analyze(leukospike, discs: Path, tmp_path: Path, settings: Path):
@@ -605,7 +606,7 @@ def test_analyze_needs_no_model(leukospike, cohort: Path, tmp_path: Path):
         (("--prevalence", "nan"), "--prevalence must be from 1e-06 to 0.999999, got nan"),
         (("--prevalence", "1e-10"), "--prevalence must be from 1e-06 to 0.999999, got 1e-10"),
         (("--prevalence", "0.1", "--model", "run"), "--prevalence must go with the classifier of the package"),
-        (("--runtime", "onnx", "--model", "run"), "--runtime onnx must go with the classifier of the package"),
+        (("--runtime", "onnx", "--model", "run"), "--runtime must go with the classifier of the package"),
     ],
 )
 def test_options_of_the_package_classifier_are_checked(leukospike, cohort: Path, tmp_path: Path, options, reason: str):
