@@ -1,10 +1,10 @@
-# The words of this project: setup, demo, test, check, coverage, bench, clean. PYTHON chooses the interpreter (3.11 or newer).
+# The words of this project: setup, demo, test, check, coverage, docs, bench, clean. PYTHON chooses the interpreter (3.11 or newer).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test check coverage bench clean
+.PHONY: setup demo test check coverage docs bench clean
 
 setup: $(STAMP)
 
@@ -33,8 +33,13 @@ check: setup
 coverage: setup
 	$(BIN)/python -m pytest --cov --cov-report=term --cov-report=html
 
+docs: setup
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	$(BIN)/python -m sphinx -W --keep-going -q docs docs/_build/html
+	@echo 'Documentation: docs/_build/html/index.html'
+
 bench: setup
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) demo bench-results coverage .coverage
+	rm -rf $(VENV) demo bench-results coverage .coverage docs/_build

@@ -329,8 +329,8 @@ def test_labels_hold_the_numbers_of_the_table_and_part_cells_that_touch(tmp_path
 
 @pytest.mark.parametrize(("table", "columns"), [("cells", CELL_COLUMNS), ("images", IMAGE_COLUMNS)])
 def test_each_column_is_explained_in_the_docs(table: str, columns: tuple[str, ...]):
-    docs = (Path(__file__).parents[2] / "docs" / "howto.md").read_text(encoding="utf-8")
-    rows = docs.split(f"`{table}.csv` has a row for each", 1)[1].split("|---|---|---|\n", 1)[1].split("\n\n", 1)[0]
+    docs = (Path(__file__).parents[2] / "docs" / "reference" / "segment.md").read_text(encoding="utf-8")
+    rows = docs.split(f"## {table}.csv", 1)[1].split("|---|---|---|\n", 1)[1].split("\n\n", 1)[0]
     explained: list[str] = []
     for row in rows.splitlines():
         names = re.findall(r"`(\w+)`", row.split("|")[1])
