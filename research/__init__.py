@@ -1,1 +1,1 @@
-"""What makes the weights that ship and the tables of docs/results.md: `python -m research --help`."""
+"""What makes the weights that ship and the tables of docs/results/: `python -m research --help`."""

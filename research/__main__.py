@@ -1,4 +1,4 @@
-"""`python -m research TABLE`: make a table of docs/results.md again; its numbers are kept in research-results/."""
+"""`python -m research TABLE`: make a table of docs/results/ again; its numbers are kept in research-results/."""
 
 import argparse
 import sys
@@ -45,7 +45,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m research",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Make a table of docs/results.md again, from the public images in ../shared/data or the folder in"
+        description="Make a table of docs/results/ again, from the public images in ../shared/data or the folder in"
         " LEUKOSPIKE_DATA. Its numbers are also kept in research-results/*.json.",
         epilog=f"tables:\n{made}\n\nweights that ship, each by a command of its own:\n{weights}",
     )

@@ -2,7 +2,7 @@
 
 A candidate comes with a rough map between the pictures. Gauss-Newton steps (Lucas and Kanade, IJCAI 1981) fit the six
 numbers of an affine map to what both show; the correlation of the band of detail there then decides. Copies reach 0.8
-and more, different cells 0.65 at the most (docs/audit.md).
+and more, different cells 0.65 at the most (docs/explanation/audit.md).
 """
 
 from dataclasses import dataclass

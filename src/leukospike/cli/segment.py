@@ -36,7 +36,7 @@ def segment(
 ) -> None:
     """Find white cells in images, single cells or whole fields: masks, numbered outlines, and tables of measures.
 
-    Methods (docs/results.md has the Dice of each):
+    Methods (docs/results/ has the Dice of each):
 
     - surrogate: a spiking network trained by surrogate gradients, on images of several laboratories. Light is evened
     out, the scale found from red cells, and each cell gets a confidence; what may be wrong with an image is said in

@@ -84,7 +84,7 @@ def fit_calibration(
     r"""Fit slope and offset on the logits by weighted maximum likelihood [1]_.
 
     The cells of a class count alike, and the leukemic ones together weigh `prevalence`, whatever their number. Three
-    departures from [1]_ come from trials on out-of-fold scores of C-NMC (docs/confidence.md). The prevalence is stated
+    departures from [1]_ come from trials on out-of-fold scores of C-NMC (docs, on confidence). The prevalence is stated
     and not estimated: whoever leaves a subject out changes the share of its class in what is left, and so shifts its
     probabilities away from its label. Subjects do not count alike: of nine normal ones, the one that the network takes
     for leukemic has 46 cells, and given a ninth of the normal weight it bends the fit for all. Targets are not drawn
