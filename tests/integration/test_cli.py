@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from leukospike import demo as demo_module
+from leukospike.analysis.result import load_analysis
 from leukospike.classification import cell_crop
 from leukospike.classification.classifier import default_classifier
 from leukospike.classification.export import OnnxJudge
@@ -23,6 +24,7 @@ from leukospike.experiments import run as run_module
 from leukospike.experiments.folder import read_config
 from leukospike.experiments.systems import paper
 from leukospike.images import write_png
+from leukospike.notices import as_options
 from leukospike.settings import RunConfig
 from leukospike.smears import SmearConfig, generate_cohort
 
@@ -262,9 +264,11 @@ def test_analyze_gives_tables_summary_and_report(leukospike, finished: Path, dis
     assert (ended.status, ended.out) == (0, f"Report: {out / 'report.html'}\n")
     stage, *notices = ended.error.splitlines()
     assert stage == "analyze (24)"
-    assert notices == [f"leukospike: {notice}" for notice in json.loads((out / "summary.json").read_text())["notices"]]
+    said = json.loads((out / "summary.json").read_text())["notices"]
+    assert notices == [f"leukospike: {as_options(notice['text'])}" for notice in said]
     assert "not calibrated" in notices[0]
-    assert _names(out) == ["cells.csv", "images.csv", "report.html", "subjects.csv", "summary.json", "thumbnails.npz"]
+    tables = ["cells.csv", "images.csv", "recipe.json", "report.html", "subjects.csv"]
+    assert _names(out) == [*tables, "summary.json", "thumbnails.npz"]
     assert {row["kind"] for row in _rows(out / "images.csv")} == {"cell"}
     cells = _rows(out / "cells.csv")
     assert list(cells[0])[:5] == ["image", "subject", "probability", "decision", "flags"]
@@ -310,7 +314,10 @@ def test_names_of_any_kind_come_through(leukospike, finished: Path, tmp_path: Pa
         _draw_cell(tmp_path / "cells" / name)
     ended = leukospike("analyze", tmp_path / "cells", "--model", finished, "--out", tmp_path / "[/out]")
     assert (ended.status, ended.out) == (0, f"Report: {tmp_path / '[/out]' / 'report.html'}\n")
-    assert sorted(row["image"] for row in _rows(tmp_path / "[/out]" / "cells.csv")) == sorted(names)
+    # What a spreadsheet would compute has an apostrophe before it, which our own readers take off.
+    written = [f"'{name}" if name[0] in "-=" else name for name in names]
+    assert sorted(row["image"] for row in _rows(tmp_path / "[/out]" / "cells.csv")) == sorted(written)
+    assert sorted(load_analysis(tmp_path / "[/out]").cells["image"]) == sorted(names)
     assert "<b>ü" not in (tmp_path / "[/out]" / "report.html").read_text()
 
 
@@ -330,9 +337,8 @@ def test_segment_writes_both_maps_of_each_image(leukospike, tmp_path: Path):
     ended = leukospike("segment", tmp_path / "cells", "--method", "first-wave", "--out", tmp_path / "out")
     assert (ended.status, ended.out) == (0, f"3 images: {tmp_path / 'out'}\n")
     stems = ["P1/a", "b", "b.png"]
-    assert _names(tmp_path / "out") == sorted(
-        f"{stem}_{what}.png" for stem in stems for what in ("first_wave", "latency")
-    )
+    pictures = [f"{stem}_{what}.png" for stem in stems for what in ("first_wave", "latency")]
+    assert _names(tmp_path / "out") == sorted([*pictures, "recipe.json"])
     wave = np.asarray(Image.open(tmp_path / "out" / "P1" / "a_first_wave.png"))
     assert wave.shape == (32, 40)
     assert set(np.unique(wave)) == {0, 255}

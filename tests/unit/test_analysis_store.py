@@ -171,6 +171,16 @@ def test_the_same_file_twice_is_worked_on_once(records, tmp_path: Path):
     assert analysis.cells["image"].tolist() == ["P0/0.png"] * 2 + ["P0/copy.png"] * 2
 
 
+@pytest.mark.parametrize("work", [_analyze, _segment, write_first_waves])
+def test_the_same_broken_file_twice_is_named_twice(records, tmp_path: Path, work):
+    for name in ("x.png", "y.png"):
+        (tmp_path / "in" / "P0" / name).write_bytes(records[0].path.read_bytes()[:300])
+    done = work(collect_images([tmp_path / "in"]), tmp_path / "out")
+    failures = done if isinstance(done, tuple) else done.failures
+    assert [failure.image for failure in failures] == ["P0/x.png", "P0/y.png"]
+    assert len({failure.reason for failure in failures}) == 1
+
+
 def test_loaded_tables_are_those_that_were_returned(records, tmp_path: Path):
     analysis = _analyze(records, tmp_path / "out", explainer=default_explainer())
     loaded = load_analysis(tmp_path / "out")

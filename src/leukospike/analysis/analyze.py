@@ -292,14 +292,9 @@ def _listing(records: Sequence[Record], contents: Contents, store: Store, failur
     listing = _Listing([], [], [], [], ())
     names: set[str] = set()
     failed: list[Failure] = []
-    failed_keys = {
-        key: failures[record.image].reason
-        for record, key in zip(records, contents.keys, strict=True)
-        if record.image in failures
-    }
     for record, key in zip(records, contents.keys, strict=True):
         if key not in store:
-            failed.append(failures.get(record.image) or Failure(record.image, failed_keys[key]))
+            failed.append(failures[record.image])
             continue
         image = store.read(key)
         overlay = ""

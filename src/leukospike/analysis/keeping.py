@@ -1,7 +1,7 @@
 """Many images through a store: those that are not kept yet are worked on, and each is kept as soon as it is done."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -9,7 +9,6 @@ from leukospike.analysis.engine import Engine
 from leukospike.analysis.store import Store, content_key
 from leukospike.datasets import Record
 from leukospike.datasets.decoding import decoded
-from leukospike.errors import ImageError
 from leukospike.failures import Failure
 from leukospike.images import Picture
 from leukospike.jobs import Progress
@@ -27,23 +26,15 @@ class Contents:
     """Digest of each file's content; empty where a file cannot be read."""
     digest: str
     """Of all keys, and of whose and how called the images are."""
-    unreadable: Mapping[str, Failure]
-    """By image."""
 
 
 def contents_of(records: Sequence[Record]) -> Contents:
     """Look into the files of records, without decoding them."""
-    keys: list[str] = []
-    unreadable: dict[str, Failure] = {}
+    keys = [content_key(record.path) or "" for record in records]
     digest = hashlib.sha256()
-    for record in records:
-        try:
-            keys.append(content_key(record))
-        except ImageError as error:
-            unreadable[record.image] = Failure(record.image, str(error))
-            keys.append("")
-        digest.update(f"{record.image}\0{record.subject}\0{keys[-1]}\n".encode(errors="surrogateescape"))
-    return Contents(tuple(keys), digest.hexdigest(), unreadable)
+    for record, key in zip(records, keys, strict=True):
+        digest.update(f"{record.image}\0{record.subject}\0{key}\n".encode(errors="surrogateescape"))
+    return Contents(tuple(keys), digest.hexdigest())
 
 
 def keep_missing(
@@ -79,13 +70,14 @@ def keep_missing(
     dict of str to Failure
         By image: those that could not be used.
     """
-    failures = dict(contents.unreadable)
+    failures: dict[str, Failure] = {}
     key_of: dict[str, str] = {}
     missing: list[Record] = []
     taken: set[str] = set()
     for record, key in zip(records, contents.keys, strict=True):
         # The same file twice is worked on once.
-        if key and key not in store and key not in taken:
+        if not key or (key not in store and key not in taken):
+            # What has no content cannot be decoded either, and its error says why.
             taken.add(key)
             key_of[record.image] = key
             missing.append(record)
@@ -96,10 +88,11 @@ def keep_missing(
     def pictures() -> Iterator[tuple[Record, Picture]]:
         nonlocal done
         for record, result in decoded(missing):
-            if isinstance(result, Picture):
+            if isinstance(result, Picture) and key_of[record.image]:
                 yield record, result
             else:
-                failures[record.image] = Failure(record.image, str(result))
+                reason = "file changed while it was read" if isinstance(result, Picture) else str(result)
+                failures[record.image] = Failure(record.image, reason)
                 done += 1
                 progress(stage, done, len(records))
 
@@ -110,7 +103,12 @@ def keep_missing(
         keep(key_of[record.image], result)
         done += 1
         progress(stage, done, len(records))
-    return failures
+    reasons = {key_of[image]: failure.reason for image, failure in failures.items()}
+    return failures | {
+        record.image: Failure(record.image, reasons[key])
+        for record, key in zip(records, contents.keys, strict=True)
+        if key in reasons and record.image not in failures
+    }
 
 
 def is_large(item: tuple[Record, Picture]) -> bool:

@@ -22,8 +22,7 @@ from jaxtyping import UInt8, UInt16
 from PIL import Image
 
 from leukospike.analysis.reading import CellSize, ReadCell, ReadImage
-from leukospike.datasets import Record
-from leukospike.errors import ImageError, RunError
+from leukospike.errors import RunError
 from leukospike.segmentation import CellMeasures, PixelSize
 from leukospike.segmentation.facts import ImageFacts
 from leukospike.settings import Kind
@@ -36,6 +35,7 @@ STATE = "state"
 """Folder of what is kept of single images until everything is done."""
 
 _READ_BYTES = 1 << 20
+_MOST_READ = 1 << 30  # no image that is read is larger
 _DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error)
 
 Setting = str | float | bool | None
@@ -279,22 +279,30 @@ def opened_store(folder: Path, recipe: Recipe, *, resume: bool) -> Generator[Sto
         raise
 
 
-def content_key(record: Record) -> str:
-    """Return the digest of the content of an image's file, SHA-256, by which results are kept.
+def content_key(path: Path) -> str | None:
+    """Return the digest of the content of a file, SHA-256, by which results are kept.
 
-    Raises
-    ------
-    ImageError
-        If the file cannot be read.
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    str or None
+        None if it is no file that can be read, such as a pipe, which would be waited for.
     """
     digest = hashlib.sha256()
     try:
-        with record.path.open("rb") as file:
-            while block := file.read(_READ_BYTES):
+        if not path.is_file():
+            return None
+        with path.open("rb") as file:
+            left = _MOST_READ
+            while left > 0 and (block := file.read(_READ_BYTES)):
                 digest.update(block)
-    except OSError as error:
-        msg = f"file must be readable, got '{error.strerror or error}'"
-        raise ImageError(msg) from error
+                left -= len(block)
+            digest.update(str(path.stat().st_size).encode())
+    except OSError:
+        return None
     return digest.hexdigest()
 
 
