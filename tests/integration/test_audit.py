@@ -110,7 +110,7 @@ def test_unreadable_files_end_with_1_and_are_named(cohort: Path, leukospike: Com
     shutil.copy(data / "all" / "GL03" / "GL03_002.png", data / "hem" / "GH02" / "copy.png")
     ended = leukospike("audit", data, "--out", tmp_path / "audit")
     assert ended.status == 1
-    assert "got 1 of 29 that are not" in ended.reason
+    assert "1 of 29 files could not be read" in ended.reason
     assert "Pairs of different labels: 1" in ended.out
     assert re.search(r"all/GL03/GL03_002.png +│ hem/GH02/copy.png", ended.out)
     assert "broken.png" in (tmp_path / "audit" / "failures.csv").read_text()

@@ -128,7 +128,7 @@ def _lines(table: Path) -> int:
 def test_bad_files_are_named_and_the_rest_goes_on(
     leukospike, finished: Path, settings: Path, mixed: Path, tmp_path: Path
 ):
-    reason = "leukospike: files must be readable images, got 15 of 39 that are not. See "
+    reason = "leukospike: 15 of 39 files could not be read. See "
     out = tmp_path / "analysis"
     ended = leukospike("analyze", mixed, "--model", finished, "--kind", "cell", "--out", out)
     assert (ended.status, ended.reason) == (1, f"{reason}{out / 'failures.csv'}.")
@@ -162,7 +162,7 @@ def test_bad_files_alone_still_give_a_report(leukospike, finished: Path, tmp_pat
     (tmp_path / "a.png").write_bytes(b"")
     ended = leukospike("analyze", tmp_path / "a.png", "--model", finished, "--out", tmp_path / "out")
     assert ended.status == 1
-    assert "got 1 of 1 that are not" in ended.reason
+    assert "1 of 1 file could not be read" in ended.reason
     assert _lines(tmp_path / "out" / "cells.csv") == 0
     assert "must not be empty" in (tmp_path / "out" / "report.html").read_text()
 

@@ -356,7 +356,7 @@ def test_segment_finds_the_cells_of_fields(leukospike, cohort: Path, tmp_path: P
     assert ended.status == 0
     fields = sorted(path.stem for path in (cohort / "fields" / "images").iterdir())
     expected = [f"{field}_{what}.png" for field in fields for what in ("labels", "mask", "overlay")]
-    assert _names(out) == sorted(["cells.csv", "images.csv", *expected])
+    assert _names(out) == sorted(["cells.csv", "images.csv", "recipe.json", *expected])
     drawn = [row for row in _rows(cohort / "fields" / "boxes.csv") if row["label"] == "WBC"]
     assert ended.out == f"4 images, {len(_rows(out / 'cells.csv'))} cells: {out}\n"
     for field in fields:
@@ -411,7 +411,7 @@ def test_only_unreadable_files_end_segment_with_an_error(leukospike, cohort: Pat
     assert ended.status == 1
     *_, without, reason = ended.error.splitlines()
     assert without.startswith("leukospike: No cells were found in 2 of 3 images (blank 1")
-    assert "got 1 of 4 that are not" in reason
+    assert "1 of 4 files could not be read" in reason
     assert [row["image"] for row in _rows(tmp_path / "out" / "failures.csv")] == ["broken.png"]
 
 
@@ -483,7 +483,7 @@ def test_segment_stays_in_its_folder_wherever_a_manifest_leads(leukospike, tmp_p
     before = set(_names(tmp_path))
     assert leukospike("segment", manifest, "--out", tmp_path / "tables" / "out").status == 0
     written = set(_names(tmp_path)) - before
-    assert len(written) == 8
+    assert len(written) == 9
     assert all(name.startswith("tables/out/") for name in written)
 
 
@@ -501,7 +501,7 @@ def test_data_check_prints_what_it_found(leukospike, discs: Path, draw_discs: Ca
     (data / "all" / "all-0" / "0.png").write_bytes(b"")
     ended = leukospike("data", "check", data)
     assert ended.status == 1
-    assert "files must be readable images, got 1 of 5 that are not. See the table above." in ended.reason
+    assert "1 of 5 files could not be read. See the table above." in ended.reason
     for found in (r"all/all-0/0\.png +│ file must not be empty", r"all/all-0/\[b\]2\.png, hem/hem-0/0\.png"):
         assert re.search(found, ended.out)
 
@@ -555,7 +555,8 @@ def test_segment_by_spike_times_alone(leukospike, tmp_path: Path):
     _draw_cell(tmp_path / "cells" / "a.png")
     ended = leukospike("segment", tmp_path / "cells", "--method", "stdp", "--out", tmp_path / "out")
     assert ended.status == 0
-    assert _names(tmp_path / "out") == ["a_labels.png", "a_mask.png", "a_overlay.png", "cells.csv", "images.csv"]
+    pictures = ["a_labels.png", "a_mask.png", "a_overlay.png"]
+    assert _names(tmp_path / "out") == [*pictures, "cells.csv", "images.csv", "recipe.json"]
     mask = np.asarray(Image.open(tmp_path / "out" / "a_mask.png"))
     assert mask.shape == np.asarray(Image.open(tmp_path / "cells" / "a.png")).shape[:2]
     assert set(np.unique(mask)) <= {0, 128, 255}

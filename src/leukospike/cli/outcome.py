@@ -24,5 +24,5 @@ def refuse_inside(out: Path, paths: list[Path]) -> None:
 def end(failures: tuple[Failure, ...] | list[Failure], n_files: int, *, see: Path | str) -> None:
     """End with status 1 if some files failed."""
     if failures:
-        say(f"{len(failures)} of {number_of(n_files, 'file')} could not be read as images. See {see}.")
+        say(f"{len(failures)} of {number_of(n_files, 'file')} could not be read. See {see}.")
         raise typer.Exit(1)
