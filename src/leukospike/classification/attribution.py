@@ -249,5 +249,5 @@ def _inside(colours: Float[Tensor, "n 3 rows columns"]) -> Bool[Tensor, "n 1 row
 def _check(networks: Sequence[AppearanceNetwork], where: str) -> None:
     """Refuse to explain nobody's decision."""
     if not networks:
-        msg = f"{where}: networks must be at least one, got none. Load the model first."
-        raise WeightsError(msg)
+        msg = "networks must be at least one"
+        raise WeightsError(msg, where=where, got="none", advice="Load the model first.")

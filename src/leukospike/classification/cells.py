@@ -29,8 +29,8 @@ class LabelledCells:
             If the cells are of one class.
         """
         if len(np.unique(self.labels)) != 2:
-            msg = f"{where}: labels must be of both classes, got only {self.labels[:1].tolist()}. Add cells."
-            raise DataError(msg)
+            msg = "labels must be of both classes"
+            raise DataError(msg, where=where, got=f"only {self.labels[:1].tolist()}", advice="Add cells.")
 
 
 def drawing_odds(cells: LabelledCells, *, balanced: bool) -> Float[np.ndarray, " n"]:

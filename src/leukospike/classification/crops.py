@@ -47,8 +47,8 @@ def cell_crop(picture: UInt8[np.ndarray, "rows columns 3"]) -> UInt8[np.ndarray,
     side = PICTURE.side_px
     if picture.shape != (side, side, 3):
         rows, columns = picture.shape[:2]
-        msg = f"cell_crop: picture must be {side} x {side}, got {rows} x {columns}. Bring it to that size first."
-        raise ImageError(msg)
+        msg = f"picture must be {side} x {side}"
+        raise ImageError(msg, where="cell_crop", got=f"{rows} x {columns}", advice="Bring it to that size first.")
     first = (side - CROP_PX * REDUCTION) // 2
     middle = picture[first : side - first, first : side - first]
     return np.asarray(Image.fromarray(middle).reduce(REDUCTION))

@@ -133,8 +133,8 @@ def load_explainer(classifier: Classifier, path: Path) -> Explainer:
     give, use = "Install the package again.", "Make the file anew."
     stored = read_weights(path, form=_FORMAT, where=where, give=give, use=use, kinds=kinds)
     if stored.settings.get("classifier") != classifier.digest():
-        msg = f"{where}: file must be of the same classifier, got {path.name} of another. {use}"
-        raise WeightsError(msg)
+        msg = "file must be of the same classifier"
+        raise WeightsError(msg, where=where, got=f"{path.name} of another", advice=use)
     try:
         index = TrainingIndex.stored(stored.tensors, stored.settings["index"])
         reference = MorphologyReference.from_json(stored.settings["reference"])
@@ -283,8 +283,7 @@ def read_explanations(folder: Path) -> tuple[Explanation, ...]:
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
         reason = " ".join(str(error).split())
-        msg = (
-            f"read_explanations: {JSON_NAME} and {NPZ_NAME} must be as leukospike wrote them, got {folder} ({reason})."
-            " Make the folder anew."
-        )
-        raise RunError(msg) from error
+        msg = f"{JSON_NAME} and {NPZ_NAME} must be as leukospike wrote them"
+        raise RunError(
+            msg, where="read_explanations", got=f"{folder} ({reason})", advice="Make the folder anew."
+        ) from error

@@ -162,5 +162,5 @@ def _imported(name: str, where: str) -> Any:  # noqa: ANN401 - a module of an ex
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        msg = f"{where}: package {name} must be installed, got none. Run: pip install 'leukospike[onnx]'."
-        raise ExportError(msg) from error
+        msg = f"package {name} must be installed"
+        raise ExportError(msg, where=where, got="none", advice="Run: pip install 'leukospike[onnx]'.") from error

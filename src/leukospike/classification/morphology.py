@@ -81,11 +81,10 @@ class MorphologyReference:
             If there is no such measure, or labels are more or fewer than cells.
         """
         if len(measured) != len(labels):
-            msg = (
-                f"MorphologyReference: labels must be as many as cells, got {len(labels)} for {len(measured)}."
-                " Give one a cell."
+            msg = "labels must be as many as cells"
+            raise DataError(
+                msg, where="MorphologyReference", got=f"{len(labels)} for {len(measured)}", advice="Give one a cell."
             )
-            raise DataError(msg)
         classes: list[dict[str, tuple[float, ...]]] = [{}, {}]
         for name in MEASURES:
             for label in (0, 1):
@@ -94,8 +93,8 @@ class MorphologyReference:
                     classes[label][name] = tuple(round(value, _DIGITS) for value in np.quantile(own, LEVELS).tolist())
         common = [name for name in MEASURES if name in classes[0] and name in classes[1]]
         if not common:
-            msg = f"MorphologyReference: cells must be of both classes, got {len(labels)} of one or none. Add cells."
-            raise DataError(msg)
+            msg = "cells must be of both classes"
+            raise DataError(msg, where="MorphologyReference", got=f"{len(labels)} of one or none", advice="Add cells.")
         normal, leukemic = ({name: quantiles[name] for name in common} for quantiles in classes)
         return cls(normal, leukemic)
 
@@ -133,8 +132,10 @@ class MorphologyReference:
                 msg = "not quantiles"
                 raise ValueError(msg)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            msg = f"MorphologyReference: text must be as to_json gives it, got another ({error}). Make it anew."
-            raise WeightsError(msg) from error
+            msg = "text must be as to_json gives it"
+            raise WeightsError(
+                msg, where="MorphologyReference", got=f"another ({error})", advice="Make it anew."
+            ) from error
         return cls(normal, leukemic)
 
 

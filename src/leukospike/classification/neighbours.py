@@ -80,15 +80,17 @@ class TrainingIndex:
         n = len(embeddings)
         if {len(images), len(subjects), len(labels)} != {n}:
             got = f"{n}, {len(images)}, {len(subjects)} and {len(labels)}"
-            msg = f"TrainingIndex: embeddings, images, subjects and labels must be as many, got {got}. Give one a cell."
-            raise DataError(msg)
+            msg = "embeddings, images, subjects and labels must be as many"
+            raise DataError(msg, where="TrainingIndex", got=got, advice="Give one a cell.")
         mean = embeddings.mean(axis=0, dtype=np.float64)
         centred = embeddings - mean
         spread, axes = np.linalg.eigh(centred.T @ centred)
         kept = min(KEPT, int(np.count_nonzero(spread > spread[-1] * 1e-9)))
         if not n or spread[-1] <= 0:
-            msg = f"TrainingIndex: embeddings must differ, got {n} without a difference. Give cells of both classes."
-            raise DataError(msg)
+            msg = "embeddings must differ"
+            raise DataError(
+                msg, where="TrainingIndex", got=f"{n} without a difference", advice="Give cells of both classes."
+            )
         basis = axes[:, ::-1][:, :kept].astype(np.float16)
         directions = _directions(centred.astype(np.float32), basis)
         scale = float(np.abs(directions).max()) / _FULL
@@ -122,11 +124,10 @@ class TrainingIndex:
             If the embedding is of another length, as that of other networks is.
         """
         if embedding.shape != self.mean.shape:
-            msg = (
-                f"TrainingIndex.nearest: embedding must be of {len(self.mean)} numbers, got {embedding.size}."
-                " Use the index of the same networks."
+            msg = f"embedding must be of {len(self.mean)} numbers"
+            raise WeightsError(
+                msg, where="TrainingIndex.nearest", got=embedding.size, advice="Use the index of the same networks."
             )
-            raise WeightsError(msg)
         direction = _directions((embedding - self.mean)[None], self.basis)[0]
         codes = self.codes.astype(np.float32)
         # Rounding leaves them not quite of length 1.
@@ -180,11 +181,10 @@ class TrainingIndex:
                 msg = "lengths differ"
                 raise ValueError(msg)
         except (KeyError, TypeError, ValueError, IndexError, zlib.error) as error:
-            msg = (
-                f"TrainingIndex: tensors must be as TrainingIndex.tensors gives them, got others ({error})."
-                " Make the file anew."
-            )
-            raise WeightsError(msg) from error
+            msg = "tensors must be as TrainingIndex.tensors gives them"
+            raise WeightsError(
+                msg, where="TrainingIndex", got=f"others ({error})", advice="Make the file anew."
+            ) from error
         return index
 
 

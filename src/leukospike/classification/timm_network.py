@@ -42,19 +42,20 @@ class TimmNetwork(nn.Module):
         super().__init__()
         timm = _timm(name)
         if ":" in name or "/" in name or not timm.is_model(name):
-            msg = f"backbone: timm must know the network, got timm:{name}. See timm.list_models() for its names."
-            raise ConfigError(msg)
+            msg = "timm must know the network"
+            raise ConfigError(msg, where="backbone", got=f"timm:{name}", advice="See timm.list_models() for its names.")
         self.name = name
         try:
             self.network: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=2)
         except Exception as error:
             reason = " ".join(str(error).split())[:160]
-            msg = (
-                f"backbone: timm must make timm:{name}{' with its weights' if pretrained else ''}, got"
-                f" {type(error).__name__} ({reason}). Take another"
-                f"{', connect to the network, or leave --pretrained out' if pretrained else ''}."
-            )
-            raise ConfigError(msg) from error
+            msg = f"timm must make timm:{name}{(' with its weights' if pretrained else '')}"
+            raise ConfigError(
+                msg,
+                where="backbone",
+                got=f"{type(error).__name__} ({reason})",
+                advice=f"Take another{(', connect to the network, or leave --pretrained out' if pretrained else '')}.",
+            ) from error
         told: dict[str, Any] = vars(self.network)["pretrained_cfg"]
         self._size: tuple[int, int] = told["input_size"][1:]
         self.register_buffer("mean", torch.tensor(told["mean"]).view(1, 3, 1, 1), persistent=False)

@@ -59,7 +59,7 @@ def export(
     from leukospike.classification.export import export_onnx
 
     if out.exists():
-        msg = f"model export: --onnx must name a new file, got {out}. Remove it or choose another name."
-        raise RunError(msg)
+        msg = "--onnx must name a new file"
+        raise RunError(msg, where="model export", got=out, advice="Remove it or choose another name.")
     export_onnx(default_classifier(), out)
     out_console.print(f"Model: {out}")

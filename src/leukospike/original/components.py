@@ -59,17 +59,18 @@ def fit_components(images: Float[np.ndarray, "n rows columns"], *, n_components:
     """
     flat = images.reshape(len(images), -1)
     if not 1 <= n_components <= min(flat.shape):
-        msg = (
-            f"fit_components: n_components must be from 1 to {min(flat.shape)} for {flat.shape[0]} images of"
-            f" {flat.shape[1]} pixels, got {n_components}. Ask for fewer components or give more images."
+        msg = f"n_components must be from 1 to {min(flat.shape)} for {flat.shape[0]} images of {flat.shape[1]} pixels"
+        raise ConfigError(
+            msg, where="fit_components", got=n_components, advice="Ask for fewer components or give more images."
         )
-        raise ConfigError(msg)
     if all(np.array_equal(image, flat[0]) for image in flat):  # ends at the second image, as a rule
-        msg = (
-            f"fit_components: images must differ in their spikes, got {len(flat)} all alike. Check that they show one"
-            " cell each, uncut and in focus."
+        msg = "images must differ in their spikes"
+        raise DataError(
+            msg,
+            where="fit_components",
+            got=f"{len(flat)} all alike",
+            advice="Check that they show one cell each, uncut and in focus.",
         )
-        raise DataError(msg)
     from sklearn.decomposition import PCA  # slow to load, and only fitting needs it
 
     pca = PCA(n_components, svd_solver="randomized", copy=False, random_state=seed).fit(flat)

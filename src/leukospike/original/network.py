@@ -91,13 +91,11 @@ class ResidualNetwork(nn.Module):
     ) -> None:
         super().__init__()
         if image_size < SMALLEST_SIZE_PX:
-            msg = (
-                f"ResidualNetwork: image_size must be at least {SMALLEST_SIZE_PX}, got {image_size}. Use larger images."
-            )
-            raise ConfigError(msg)
+            msg = f"image_size must be at least {SMALLEST_SIZE_PX}"
+            raise ConfigError(msg, where="ResidualNetwork", got=image_size, advice="Use larger images.")
         if in_channels not in (1, 3):
-            msg = f"ResidualNetwork: in_channels must be 1 or 3, got {in_channels}. Use grey or RGB images."
-            raise ConfigError(msg)
+            msg = "in_channels must be 1 or 3"
+            raise ConfigError(msg, where="ResidualNetwork", got=in_channels, advice="Use grey or RGB images.")
         with undrawn():  # torch's own first weights are replaced
             self.stem = nn.Sequential(
                 nn.Conv2d(in_channels, 64, 7, stride=2, padding=3, bias=False),

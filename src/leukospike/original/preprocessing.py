@@ -41,8 +41,8 @@ def blur(maps: Float[Tensor, "batch rows columns"], *, window: int) -> Float[Ten
         If `window` is another number.
     """
     if window not in BLUR_KERNELS:
-        msg = f"blur: window must be one of {', '.join(map(str, BLUR_KERNELS))}, got {window}. The original uses 9."
-        raise ConfigError(msg)
+        msg = f"window must be one of {', '.join(map(str, BLUR_KERNELS))}"
+        raise ConfigError(msg, where="blur", got=window, advice="The original uses 9.")
     from kornia.filters import filter2d_separable  # slow to load, and an analysis needs no blur
 
     kernel = torch.tensor([BLUR_KERNELS[window]], device=maps.device) / 256
@@ -99,8 +99,8 @@ class Normalisation:
         mean, square = sums.sum(axis=0) / maps.size
         std = float(np.sqrt(max(square - mean**2, 0.0)))
         if not std > 0:
-            msg = f"Normalisation.fit: images must not all be blank, got {len(maps)} without a spike. Check the images."
-            raise DataError(msg)
+            msg = "Normalisation.fit: images must not all be blank"
+            raise DataError(msg, got=f"{len(maps)} without a spike", advice="Check the images.")
         return cls(float(mean), std)
 
     def apply(self, maps: Float[np.ndarray, "n rows columns"]) -> Float[np.ndarray, "n rows columns"]:

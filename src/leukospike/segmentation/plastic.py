@@ -227,8 +227,8 @@ def load_plastic(path: Path) -> PlasticSegmenter:
     fill(network, path, _SETTINGS, where=where, give=give, use=use)
     for name, weight in network.named_parameters():
         if not 0 <= float(weight.min()) <= float(weight.max()) <= 1:
-            msg = f"{where}: weights must be from 0 to 1, got others in {name} of {path.name}. Train again."
-            raise WeightsError(msg)
+            msg = "weights must be from 0 to 1"
+            raise WeightsError(msg, where=where, got=f"others in {name} of {path.name}", advice="Train again.")
     return network
 
 

@@ -50,8 +50,8 @@ class PixelSize:
     def __post_init__(self) -> None:
         """Refuse what is no size."""
         if not (np.isfinite(self.um_per_px) and self.um_per_px > 0):
-            msg = f"PixelSize: um_per_px must be positive, got {self.um_per_px}. Give micrometres per pixel."
-            raise ConfigError(msg)
+            msg = "um_per_px must be positive"
+            raise ConfigError(msg, where="PixelSize", got=self.um_per_px, advice="Give micrometres per pixel.")
 
     @classmethod
     def given(cls, um_per_px: float | None, *, where: str) -> "PixelSize | None":

@@ -1,15 +1,14 @@
 """What is trained in a fold: the original system, or a network on cells cut out.
 
-Both go through the same protocols (`experiments.plan`, `experiments.run`). `fold` says what a system is given and must
-return; `paper` is the original's, spikes, components and 31 layers; `cells`
-trains the other backbones.
+Both go through the same protocols (`experiments.plan`, `experiments.run`). `system` says what a system is given and
+must return; `paper` is the original's, spikes, components and 31 layers; `cells` trains the other backbones.
 """
 
 from importlib import metadata
 
 from leukospike.experiments.systems.cells import CellSystem
-from leukospike.experiments.systems.fold import FoldResult, Items, Part, Stages, System
 from leukospike.experiments.systems.paper import PaperSystem
+from leukospike.experiments.systems.system import FoldResult, Items, Part, Stages, System
 from leukospike.settings import PAPER, TIMM, RunConfig
 
 __all__ = ["CellSystem", "FoldResult", "Items", "PaperSystem", "Part", "Stages", "System", "system_of", "versions_of"]

@@ -17,7 +17,7 @@ from leukospike.classification.cell_model import CellBackbone, CellModel, save_c
 from leukospike.classification.source import diameter_of, reference_of
 from leukospike.classification.timm_network import TimmNetwork
 from leukospike.errors import ImageError
-from leukospike.experiments.systems.fold import SPLIT_COPIES, FoldResult, Part
+from leukospike.experiments.systems.system import SPLIT_COPIES, FoldResult, Part
 from leukospike.images import Picture
 from leukospike.images.framing import view_of
 from leukospike.learning.chance import undrawn

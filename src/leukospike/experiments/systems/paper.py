@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
-from leukospike.experiments.systems.fold import SPLIT_COPIES, FoldResult, Part
+from leukospike.experiments.systems.system import SPLIT_COPIES, FoldResult, Part
 from leukospike.images import luma
 from leukospike.images.framing import framing_of
 from leukospike.notices import Notice, Severity
