@@ -138,7 +138,7 @@ def _cell_table(
             ],
         }
     )
-    table = table[[*FIRST_COLUMNS, *own, "flags"]]
+    table = table.reindex(columns=pd.Index([*FIRST_COLUMNS, *own, "flags"]))
     if not with_measures:
         return table
     rows = [{} if cell.measures is None else cell_row(cell.measures) for cell in cells]
