@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from leukospike.analysis.result import load_analysis
 from leukospike.classification.appearance_learning import appearances
 from leukospike.classification.cells import LabelledCells
 from leukospike.classification.classifier import Classifier
@@ -25,7 +26,6 @@ from leukospike.classification.morphology import MorphologyReference, morphology
 from leukospike.classification.neighbours import TrainingIndex
 from leukospike.errors import RunError, WeightsError
 from leukospike.images import luma
-from leukospike.report import write_analysis_report
 from leukospike.report.explanations import explained_cells, full_colour, overlay, smoothed, spike_time_colours
 from leukospike.spikes import SILENT, latency_map
 
@@ -177,9 +177,9 @@ def test_the_report_shows_explained_cells(explanations: list[Explanation], tmp_p
     summary = {"images": 2, "failed": 0, "model": {}, "generated": True, "decision_threshold": 0.5}
     (tmp_path / "summary.json").write_text(json.dumps(summary | {"notices": []}))
     np.savez(tmp_path / "thumbnails.npz", images=np.array([], dtype=str), thumbnails=np.zeros((0, 64, 64, 3), np.uint8))
-    assert 'id="explanations"' not in write_analysis_report(tmp_path).read_text()
+    assert 'id="explanations"' not in load_analysis(tmp_path).report(tmp_path / "report.html").read_text()
     write_explanations(tmp_path, explanations)
-    page = write_analysis_report(tmp_path).read_text()
+    page = load_analysis(tmp_path).report(tmp_path / "report.html").read_text()
     assert 'id="explanations"' in page
     assert "Why: 2 cells explained" in page
     assert "<bdi>44 &amp; co.png</bdi>, cell 1: 0.750, leukemic" in page

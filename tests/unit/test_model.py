@@ -260,7 +260,7 @@ def test_weights_of_another_type(saved: Path, kind: torch.dtype):
 
 def test_header_that_is_no_table(saved: Path):
     save_file(load_file(saved), saved, metadata={"leukospike": "[1, 2]"})
-    _refused(saved, "weights must be of the form leukospike-model-1, got None")
+    _refused(saved, r"weights must be a readable safetensors file, got fold_0\.safetensors \(a header of type list\)")
 
 
 def test_pickle_is_not_opened(tmp_path: Path):

@@ -314,7 +314,9 @@ def test_honest_refuses_all_idb_and_says_what_to_use(
     dataset = read_dataset(_all_idb2(draw_discs(tmp_path / "data", cells=2), tmp_path / "idb"))
     assert dataset.layout == "all-idb2"
     config = replace(tiny, dataset=Preset.ALL_IDB)
-    with pytest.raises(SplitError, match=r"every image must have a subject, got 12 of 12 without .*--protocol paper"):
+    with pytest.raises(
+        SplitError, match=r"every image must have a subject, got 12 of 12 without .*or the protocol paper"
+    ):
         run_experiment(dataset, config, tmp_path / "run")
     outcome = run_experiment(dataset, replace(config, protocol=Protocol.PAPER, hold_out=True), tmp_path / "run")
     assert any("ALL-IDB has no patient ids" in str(flaw) for flaw in outcome.result.flaws)
