@@ -663,6 +663,11 @@ def test_exported_model_gives_the_same_probabilities(leukospike, tmp_path: Path)
         np.testing.assert_allclose(found["probability"], expected.probability[places], atol=1e-4)
         np.testing.assert_allclose(found["distance"], expected.distance[places], rtol=1e-3)
         np.testing.assert_array_equal(found["set"], expected.sets[places])
+    blank = np.stack([np.zeros((450, 450, 3), np.uint8), np.full((450, 450, 3), 255, np.uint8), pictures[0]])
+    probability, sets, _, outlier = session.run(None, {"pixels": blank})
+    assert np.isnan(probability).tolist() == [True, True, False]
+    assert sets[:2].all()
+    assert outlier[:2].all()
     judged = OnnxJudge(default_classifier()).judge(crops)
     np.testing.assert_allclose(judged.probability, expected.probability, atol=1e-4)
     assert "C-NMC 2019" in session.get_modelmeta().custom_metadata_map["leukospike"]

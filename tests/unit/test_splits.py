@@ -66,6 +66,25 @@ def test_seed_decides_the_folds():
     assert len({str(tests(seed)) for seed in range(5)}) > 1
 
 
+@pytest.mark.parametrize("per_class", [3, 4, 6])
+def test_validation_holds_both_classes_where_there_are_subjects_for_it(per_class: int):
+    labels, subjects = np.repeat([0, 1], 20 * per_class), np.repeat([f"S{n}" for n in range(2 * per_class)], 20)
+    digests = [str(cell) for cell in range(len(labels))]
+    for seed in range(5):
+        for fold in subject_folds(labels.tolist(), subjects.tolist(), digests, n_folds=3, seed=seed):
+            assert set(labels[fold.validation]) == {0, 1}
+            assert set(labels[fold.train]) == {0, 1}
+
+
+def test_test_parts_are_stratified():
+    # Six subjects a class in four folds; scikit-learn before 1.8 made folds of one class of these.
+    labels, subjects = np.repeat([0, 1], 120), np.repeat([f"S{n}" for n in range(12)], 20)
+    digests = [str(cell) for cell in range(240)]
+    for seed in range(10):
+        for fold in subject_folds(labels.tolist(), subjects.tolist(), digests, n_folds=4, seed=seed):
+            assert 1 / 3 <= labels[fold.test].mean() <= 2 / 3
+
+
 def test_smallest_case_has_no_validation():
     # One subject of each class in training: nobody can be spared.
     subjects, labels = ["A", "A", "B", "B", "C", "C", "D", "D"], [0, 0, 0, 0, 1, 1, 1, 1]

@@ -82,7 +82,12 @@ class _PixelsToJudgement(_CropsToJudgement):
         first = (PICTURE.side_px - CROP_PX * REDUCTION) // 2
         last = PICTURE.side_px - first
         middle = pixels[:, first:last, first:last].permute(0, 3, 1, 2).float()
-        return self.judged((functional.avg_pool2d(middle, REDUCTION) + 0.5).floor())
+        values = (functional.avg_pool2d(middle, REDUCTION) + 0.5).floor()
+        probability, sets, distance, outlier = self.judged(values)
+        # As `analyze` does it: a picture of nothing gets no probability, rather than a made-up one.
+        blank = (values.amax(dim=(2, 3)) == values.amin(dim=(2, 3))).all(dim=1)
+        probability = torch.where(blank, torch.full_like(probability, torch.nan), probability)
+        return probability, sets | blank[:, None], distance, outlier | blank
 
 
 def export_onnx(classifier: Classifier, path: Path, *, from_crops: bool = False) -> None:
@@ -90,7 +95,8 @@ def export_onnx(classifier: Classifier, path: Path, *, from_crops: bool = False)
 
     Input `pixels`: uint8 of shape (batch, 450, 450, 3), RGB, each a cell cut out on black as C-NMC shows its cells.
     Outputs: `probability` (float32), `set` (bool, whether normal and whether leukemic stays possible), `distance`
-    (float32) and `outlier` (bool). The batch may have any size. The model card lies in the metadata, as JSON.
+    (float32) and `outlier` (bool). A picture of one colour shows no cell: its probability is NaN, both classes stay
+    possible, and it is an outlier. The batch may have any size. The model card lies in the metadata, as JSON.
 
     Parameters
     ----------

@@ -43,7 +43,7 @@ def export(
     Input: pixels, uint8 of shape (n, 450, 450, 3), RGB, each a cell cut out on black as C-NMC shows its cells; n is any
     number. Needs the extra: pip install 'leukospike\[onnx]'. Outputs:
 
-    - probability, float32 of shape (n): of being leukemic, calibrated.
+    - probability, float32 of shape (n): of being leukemic, calibrated; NaN for a picture of one colour.
 
     - set, bool of shape (n, 2): whether \[normal, leukemic] stays possible.
 

@@ -26,7 +26,7 @@ from leukospike.experiments.systems import Items, Stages, System
 from leukospike.jobs import Progress
 from leukospike.notices import Notice, Severity
 from leukospike.plurals import number_of
-from leukospike.settings import PAPER, Preset, Protocol
+from leukospike.settings import PAPER, Preset, Protocol, RunConfig
 
 PUBLISHED = {
     Preset.ALL_IDB: Published({"accuracy": 0.9960}, "Noshad and Fallahi, doi 10.1080/21681163.2022.2157748, 10 folds"),
@@ -56,6 +56,7 @@ def assemble(
     folds: Sequence[Fold],
     finished: Sequence[FinishedFold],
     *,
+    environments: Sequence[Mapping[str, object]],
     progress: Progress,
 ) -> Assembled:
     """Put the folds together.
@@ -71,6 +72,8 @@ def assemble(
     folds : sequence of Fold
     finished : sequence of FinishedFold
         What each of them came to.
+    environments : sequence of mapping
+        Each that the folds were trained in, in order, as `describe_environment` returns it.
     progress : Progress
         Told of each fold as "evaluate".
 
@@ -103,7 +106,11 @@ def assemble(
         generated=prepared.generated,
         data=data,
         flaws=tuple(_flaws(plan, system, data)),
-        notices=tuple(_notices(plan, prepared, per_fold, predictions)),
+        notices=(
+            *_notices(plan, prepared, per_fold, predictions),
+            *_one_class_watched(plan.config, items, folds),
+            *_other_environments(environments),
+        ),
         environment=describe_environment(),
         stages={stage: round(seconds, 2) for stage, seconds in stages.seconds.items()},
         peak_memory_mb=max(peak_memory_mb(), *(fold.peak_memory_mb for fold in finished)),
@@ -347,6 +354,39 @@ def _held_out(fold: FoldFigures, prepared: Prepared, protocol: Protocol) -> Noti
         f"One part was held out and tested, {held_out}; there is no cross-validation.",
         values=values,
     )
+
+
+def _one_class_watched(config: RunConfig, items: Items, folds: Sequence[Fold]) -> Iterator[Notice]:
+    """Say in how many folds the learning rate follows cells of one class."""
+    if config.protocol is Protocol.PAPER:
+        return
+    lacking = sum(len(np.unique(items.labels[fold.validation])) == 1 for fold in folds)
+    if lacking:
+        yield Notice(
+            "one_class_validation",
+            f"In {lacking} of {number_of(len(folds), 'fold')} the validation cells are of one class, since the other"
+            " class has too few subjects to set any aside. There, the learning rate follows one class alone.",
+            Severity.WARNING,
+            {"folds": lacking},
+        )
+
+
+def _other_environments(environments: Sequence[Mapping[str, object]]) -> Iterator[Notice]:
+    """Say that a run was carried on elsewhere, or with another number of threads."""
+    changed = {
+        name: ", then ".join(str(one[name]) for one in environments)
+        for name in environments[0]
+        if len({str(one[name]) for one in environments}) > 1
+    }
+    if changed:
+        what = "; ".join(f"{name}: {values}" for name, values in changed.items())
+        yield Notice(
+            "other_environment",
+            f"The run was interrupted and carried on in another environment ({what}). Sums are rounded differently"
+            " there, so the figures can differ from those of an uninterrupted run.",
+            Severity.WARNING,
+            changed,
+        )
 
 
 def _few_subjects(predictions: pd.DataFrame) -> Iterator[Notice]:

@@ -85,6 +85,11 @@ class RunFolder:
         """Pixels of the cells to be shown, kept from before the training."""
         return self.state / "pictures.npz"
 
+    @property
+    def environments(self) -> Path:
+        """Each environment the folds were trained in, until all are done."""
+        return self.state / "environments.json"
+
     def weights(self, fold: int) -> Path:
         """Return the place of one fold's model."""
         return self.path / "weights" / f"fold_{fold}.safetensors"

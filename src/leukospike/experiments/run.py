@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 from leukospike.datasets import DataSet
-from leukospike.environment import peak_memory_mb
+from leukospike.environment import describe_environment, peak_memory_mb
 from leukospike.errors import DataError, ImageError, LeukospikeError, RunError
 from leukospike.experiments.assemble import assemble
 from leukospike.experiments.folder import RunFolder, as_written, read_config, read_joined, read_result, write_config
@@ -165,6 +165,7 @@ def _carried_out(plan: Plan, folder: RunFolder, progress: Progress) -> FinishedR
     _require_readable_classes(plan.dataset, prepared)
     items = Items.of(prepared, system.copies)
     folds = folds_of(items, config, validates=system.validates)
+    environments = _noted_environments(folder.environments)
     if not folder.pictures.exists():
         # Now, and not after hours of training, when the images may have gone.
         _keep_pictures(folder.pictures, prepared, items, folds[0])
@@ -190,7 +191,7 @@ def _carried_out(plan: Plan, folder: RunFolder, progress: Progress) -> FinishedR
         part.checkpoint.unlink(missing_ok=True)
     finished = [_kept_fold(folder.finished_fold(number), fold) for number, fold in enumerate(folds)]
     write_text(folder.images, (folder.state / INDEX).read_text(encoding="utf-8"))
-    assembled = assemble(plan, system, prepared, items, folds, finished, progress=progress)
+    assembled = assemble(plan, system, prepared, items, folds, finished, environments=environments, progress=progress)
     write_table(folder.predictions, assembled.predictions)
     write_table(folder.history, assembled.history)
     if assembled.components is not None:
@@ -204,6 +205,19 @@ def _carried_out(plan: Plan, folder: RunFolder, progress: Progress) -> FinishedR
     write_text(folder.metrics, json.dumps(assembled.result.to_json(), indent=1))
     shutil.rmtree(folder.state)
     return FinishedRun(folder.path, assembled.result, prepared.failures)
+
+
+def _noted_environments(path: Path) -> list[dict[str, str | int | None]]:
+    """Note in what environment the run goes on, and return all that it was in so far."""
+    noted: list[dict[str, str | int | None]] = []
+    if path.exists():
+        with as_written(path, _WHERE):
+            noted = [dict(one) for one in read_json(path, _WHERE)["environments"]]
+    now = describe_environment()
+    if not noted or noted[-1] != now:
+        noted.append(now)
+        write_text(path, json.dumps({"environments": noted}, indent=1))
+    return noted
 
 
 def _keep_fold(path: Path, system: System, part: Part) -> None:

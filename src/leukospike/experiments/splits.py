@@ -60,7 +60,7 @@ def subject_folds(
     """Split cells so that no subject, nor a subject who shares an image with it, is on both sides.
 
     Stratified: each fold gets about the same share of leukemic cells. One subject in five of the training part is set
-    aside for validation.
+    aside for validation, more where that is needed to have both classes in it.
 
     Parameters
     ----------
@@ -99,14 +99,7 @@ def subject_folds(
             advice = "Lower the number of folds or change the seed."
             rule = "each fold must hold a subject"
             raise SplitError(rule, where=where, got=got, advice=advice)
-        n_inner = min(_VALIDATION_SHARE, len(np.unique(groups[rest])), _rarer_class(label[rest]))
-        train, validation = rest, rest[:0]
-        if n_inner > 1:
-            inner = _stratified(label[rest], groups[rest], n_inner, seed)
-            # The first inner split that leaves both classes to train on.
-            usable = [(t, v) for t, v in inner if len(np.unique(label[rest][t])) == len(np.unique(label[rest]))]
-            if usable:
-                train, validation = rest[usable[0][0]], rest[usable[0][1]]
+        train, validation = _set_aside(rest, label, groups, seed)
         if len(np.unique(label[train])) < 2:
             rule = "each training part must hold both classes"
             got = f"one class in fold {len(folds)} of {n_folds} ({n_groups} independent subjects)"
@@ -114,6 +107,28 @@ def subject_folds(
             raise SplitError(rule, where=where, got=got, advice=advice)
         folds.append(Fold(train, validation, test))
     return folds
+
+
+def _set_aside(
+    rest: Int[np.ndarray, " n"], label: np.ndarray, groups: np.ndarray, seed: int
+) -> tuple[Int[np.ndarray, " a"], Int[np.ndarray, " b"]]:
+    """Split what is not tested into a part to train on and one for validation, which is empty if it must be.
+
+    Both parts hold both classes where each class has two groups; with fewer, the training part does.
+    """
+    own = label[rest]
+    fewest_groups = min(len(np.unique(groups[rest][own == one])) for one in np.unique(own))
+    # More parts than the rarer class has groups would leave it out of some.
+    most = fewest_groups if fewest_groups > 1 else len(np.unique(groups[rest]))
+    n_inner = min(_VALIDATION_SHARE, most, _rarer_class(own))
+    if n_inner < 2:
+        return rest, rest[:0]
+    n_classes = len(np.unique(own))
+    inner = _stratified(own, groups[rest], n_inner, seed)
+    usable = [(train, held) for train, held in inner if len(np.unique(own[train])) == n_classes]
+    # The first with the most classes in both.
+    train, held = max(usable, key=lambda parts: len(np.unique(own[parts[1]])), default=(slice(None), slice(0)))
+    return rest[train], rest[held]
 
 
 def image_folds(n: int, *, n_folds: int, seed: int) -> list[Fold]:
