@@ -17,10 +17,10 @@ from leukospike.analysis.judges import PackageJudge
 from leukospike.classification.appearance_learning import AppearanceTraining, appearances, train_appearance
 from leukospike.classification.appearance_network import AppearanceNetwork
 from leukospike.classification.augmentation import augmented
-from leukospike.classification.classifier import EVEN, default_classifier, ensemble
+from leukospike.classification.classifier import default_classifier, ensemble
 from leukospike.classification.network import colours_of
 from leukospike.classification.source import SHARES, Reference, brought, diameter_of, reference_of, zoomed
-from leukospike.confidence import score_subjects
+from leukospike.confidence import EVEN, score_subjects
 from leukospike.datasets import collect_images
 from leukospike.segmentation.methods import surrogate
 from research import tables

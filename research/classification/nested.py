@@ -7,8 +7,9 @@ import numpy as np
 from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 
-from leukospike.classification.classifier import EVEN, fit_confidence
+from leukospike.classification.classifier import fit_confidence
 from leukospike.confidence import (
+    EVEN,
     SubjectMean,
     compare_poolings,
     coverage,

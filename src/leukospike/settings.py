@@ -64,6 +64,17 @@ _OF_PAPER = ("image_size", "n_components", "blur_window", "hidden_units")
 _TIMM_NAME = re.compile(r"timm:[a-z0-9_]+(\.[a-z0-9_]+)?")  # no colon or slash: those would name a place to load from
 
 
+def timm_name(backbone: str) -> str | None:
+    """Return the name that the library timm knows a backbone by; None if it is not of timm.
+
+    Examples
+    --------
+    >>> timm_name("timm:resnet18"), timm_name("paper")
+    ('resnet18', None)
+    """
+    return backbone.removeprefix(TIMM) if backbone.startswith(TIMM) else None
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """Everything that decides what a run computes; saved with it as `config.toml`."""
@@ -127,7 +138,7 @@ class RunConfig:
         if self.backbone not in known and not _TIMM_NAME.fullmatch(self.backbone):
             rule = f"`backbone` must be {', '.join(known)}, or {TIMM} and a name such as resnet18"
             raise _refused(rule, self.backbone, "Correct it.")
-        if self.pretrained and not self.backbone.startswith(TIMM):
+        if self.pretrained and timm_name(self.backbone) is None:
             rule, got = f"`pretrained` must go with a backbone of {TIMM}", f"it with {self.backbone}"
             raise _refused(rule, got, "Leave it out or name one.")
         if self.blur_window not in BLUR_WINDOWS:

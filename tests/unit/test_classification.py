@@ -12,7 +12,6 @@ from safetensors.torch import save_file
 
 from leukospike.classification import (
     CROP_PX,
-    PICTURE,
     CellNetwork,
     ClassifierTraining,
     Input,
@@ -36,6 +35,7 @@ from leukospike.classification.classifier import (
 from leukospike.classification.source import diameter_of, look_of, matched, reference_of, zoomed
 from leukospike.confidence import fit_mahalanobis
 from leukospike.errors import ConfigError, DataError, ImageError, WeightsError
+from leukospike.images.framing import C_NMC_FRAMING
 
 
 def discs(n: int = 120, *, seed: int = 0) -> LabelledCells:
@@ -69,7 +69,9 @@ def classifier(cells: LabelledCells) -> Classifier:
 
 
 def test_a_crop_is_the_mean_of_the_middle():
-    picture = np.random.default_rng(0).integers(0, 256, (PICTURE.side_px, PICTURE.side_px, 3), dtype=np.uint8)
+    picture = np.random.default_rng(0).integers(
+        0, 256, (C_NMC_FRAMING.side_px, C_NMC_FRAMING.side_px, 3), dtype=np.uint8
+    )
     blocks = picture[33:417, 33:417].reshape(96, 4, 96, 4, 3).astype(np.float64)
     np.testing.assert_array_equal(cell_crop(picture), np.floor(blocks.mean(axis=(1, 3)) + 0.5))
     with pytest.raises(ImageError, match="cell_crop: picture must be 450 x 450, got 20 x 30"):

@@ -1,7 +1,5 @@
 """The files of a finished analysis: how they are called, written and read."""
 
-import csv
-import io
 import json
 import zipfile
 import zlib
@@ -24,9 +22,9 @@ from leukospike.analysis.tables import (
     WHOLE_MEASURES,
     Tables,
 )
-from leukospike.errors import RunError
 from leukospike.failures import Failure, write_failures
 from leukospike.storage.files import write_text, written_whole
+from leukospike.storage.reading import missing, read_columns, read_json, unusable
 from leukospike.storage.tables import restored, write_table
 
 SUMMARY = "summary.json"
@@ -50,6 +48,7 @@ _TEXT_OF_IMAGES = (
     "overlay",
 )
 _WHOLE_OF_IMAGES = ("cells", "counted", "leukemic", "rejected")
+_WHERE = "load_analysis"
 _DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
@@ -125,9 +124,9 @@ class AnalysisFolder:
                     if cell in wanted:
                         found[cell] = picture
         except FileNotFoundError as error:
-            raise _missing(self.path, THUMBNAILS) from error
+            raise missing(self.path / THUMBNAILS, _WHERE) from error
         except _DAMAGE as error:
-            raise _unusable(self.path / THUMBNAILS, str(error)) from error
+            raise unusable(self.path / THUMBNAILS, _WHERE, str(error)) from error
         return [found.get(cell) for cell in cells]
 
 
@@ -157,12 +156,11 @@ def read_summary(folder: Path) -> Summary:
         If it is missing or not as an analysis writes it.
     """
     path = folder / SUMMARY
+    content = read_json(path, _WHERE)
     try:
-        return Summary.from_json(json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError as error:
-        raise _missing(folder, SUMMARY) from error
-    except (*_DAMAGE, RecursionError) as error:  # the last for too deep a nest
-        raise _unusable(path, f"{type(error).__name__}: {error}") from error
+        return Summary.from_json(content)
+    except _DAMAGE as error:
+        raise unusable(path, _WHERE, f"{type(error).__name__}: {error}") from error
 
 
 def read_tables(folder: Path, summary: Summary) -> Tables:
@@ -183,44 +181,35 @@ def read_tables(folder: Path, summary: Summary) -> Tables:
     RunError
         If one is missing or not as an analysis writes it.
     """
-    cells = read_table(folder / "cells.csv", text=_TEXT_OF_CELLS, required=(*FIRST_COLUMNS, "flags"))
+    cells = read_figures(folder / "cells.csv", text=_TEXT_OF_CELLS, required=(*FIRST_COLUMNS, "flags"))
     cells = cells.astype({name: "Int64" for name in WHOLE_MEASURES if name in cells})
     cells["subject"] = cells["subject"].replace("", None)
     if "set" in cells:
         cells["set"] = cells["set"].astype(object).mask(cells["probability"].isna(), np.nan)
     # The package's classifier says more of a subject than the networks of a run.
     posterior = () if summary.model.card is None else POSTERIOR_COLUMNS
-    subjects = read_table(
+    subjects = read_figures(
         folder / "subjects.csv", text=("subject", "decision"), required=(*SUBJECT_COLUMNS, *posterior, "decision")
     )
     subjects = subjects.astype(dict.fromkeys(("cells", "counted", "leukemic"), "int64"))
     if not (folder / "images.csv").exists():
         return Tables(cells, pd.DataFrame(columns=pd.Index(IMAGE_TABLE_COLUMNS)), subjects)
-    images = read_table(folder / "images.csv", text=_TEXT_OF_IMAGES, required=("image", "subject", "kind", "cells"))
+    images = read_figures(folder / "images.csv", text=_TEXT_OF_IMAGES, required=("image", "subject", "kind", "cells"))
     images = images.astype({name: "Int64" for name in (*_WHOLE_OF_IMAGES, "red_cells") if name in images})
     images["subject"] = images["subject"].replace("", None)
     return Tables(cells, images.reindex(columns=pd.Index(dict.fromkeys([*IMAGE_TABLE_COLUMNS, *images]))), subjects)
 
 
-def read_table(path: Path, *, text: Sequence[str], required: Sequence[str]) -> pd.DataFrame:
-    """Read a table; all columns but those of text are numbers, and an empty cell of them is missing."""
+def read_figures(path: Path, *, text: Sequence[str], required: Sequence[str]) -> pd.DataFrame:
+    """Read a table of figures: all columns but those of text are numbers, and an empty cell of them is missing."""
+    columns = read_columns(path, _WHERE, required)
     try:
-        content = path.read_text(encoding="utf-8-sig")
-        # Not with pandas, which would turn a subject called "007" or "NA" into something else.
-        rows = list(csv.DictReader(io.StringIO(content, newline=""), restval=""))
-        header = next(csv.reader(io.StringIO(content, newline="")), [])
-        if missing := [name for name in required if name not in header]:
-            msg = f"no column {', '.join(missing)}"
-            raise ValueError(msg)
-        columns = {name: [row[name] for row in rows] for name in header}
         return pd.DataFrame(
             {name: [*map(restored, values)] if name in text else _numbers(values) for name, values in columns.items()},
-            columns=pd.Index(header),
+            columns=pd.Index([*columns]),
         )
-    except FileNotFoundError as error:
-        raise _missing(path.parent, path.name) from error
-    except (*_DAMAGE, csv.Error) as error:
-        raise _unusable(path, str(error)) from error
+    except ValueError as error:
+        raise unusable(path, _WHERE, str(error)) from error
 
 
 def _numbers(values: Sequence[str]) -> list[float] | pd.Series:
@@ -228,17 +217,3 @@ def _numbers(values: Sequence[str]) -> list[float] | pd.Series:
     if set(values) <= {"True", "False", ""} and any(values):
         return pd.Series([None if not value else value == "True" for value in values], dtype="boolean")
     return [float(value) if value else float("nan") for value in values]
-
-
-def _missing(folder: Path, name: str) -> RunError:
-    """Build the error for a file that is not there."""
-    msg = f"folder must hold {name}"
-    advice = "Finish the analysis with `resume`, or name its folder."
-    return RunError(msg, where="load_analysis", got=f"{folder} without it", advice=advice)
-
-
-def _unusable(path: Path, reason: str) -> RunError:
-    """Build the error for a file that is there and does not hold what it should."""
-    msg = f"{path.name} must be as leukospike wrote it"
-    got = f"{path} ({' '.join(reason.split())[:160]})"
-    return RunError(msg, where="load_analysis", got=got, advice="Make the folder anew.")

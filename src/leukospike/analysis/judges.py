@@ -19,7 +19,7 @@ from leukospike.analysis.reading import CellSize, CellsOfImage, CellView, ReadCe
 from leukospike.classification.appearance_learning import appearances
 from leukospike.classification.cell_model import KIND, CellModel, load_cell_model
 from leukospike.classification.classifier import ERROR_RATE, Classifier, default_classifier
-from leukospike.classification.crops import CROP_PX, PICTURE, cell_crop, seen
+from leukospike.classification.crops import CROP_PX, cell_crop, seen
 from leukospike.classification.export import OnnxJudge
 from leukospike.classification.source import (
     SHARES,
@@ -199,7 +199,7 @@ class SpikeView:
 class CropView:
     """What networks on cells cut out see of a cell: a small square of colour."""
 
-    framing = PICTURE
+    framing = C_NMC_FRAMING
     cuts_out = True
 
     def see(self, shown: UInt8[np.ndarray, "rows columns 3"]) -> UInt8[np.ndarray, "96 96 3"]:
@@ -336,7 +336,7 @@ class PackageJudge:
         return JudgeFacts(
             "leukospike",
             len(self.classifier.networks),
-            PICTURE.side_px,
+            C_NMC_FRAMING.side_px,
             self.classifier.digest(),
             card=dict(self.classifier.card),
             error_rate=ERROR_RATE,

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from leukospike.analysis.engine import Engine, Threads
-from leukospike.analysis.folder import read_table
+from leukospike.analysis.folder import read_figures
 from leukospike.analysis.keeping import Contents, contents_of, keep_missing
 from leukospike.analysis.names import name_failure, output_stem
 from leukospike.analysis.store import Recipe, SegmentedImage, Setting, Store, opened_store
@@ -304,7 +304,7 @@ def _too_many(image: str, n_cells: int) -> Failure:
 
 def _read(out: Path) -> Segmented:
     """Read the tables of a finished folder."""
-    images = read_table(out / "images.csv", text=_TEXT_OF_IMAGES, required=IMAGE_COLUMNS)
-    cells = read_table(out / "cells.csv", text=("image",), required=CELL_COLUMNS)
+    images = read_figures(out / "images.csv", text=_TEXT_OF_IMAGES, required=IMAGE_COLUMNS)
+    cells = read_figures(out / "cells.csv", text=("image",), required=CELL_COLUMNS)
     whole = [name for name in ("cells", "rejected", "red_cells") if name in images]
     return Segmented(images.astype(dict.fromkeys(whole, "Int64")), cells, read_failures(out))

@@ -81,7 +81,8 @@ def measure_leaks(dataset: DataSet, config: RunConfig, runs: Path, *, progress: 
     DataError, SplitError, RunError
         As of `run_experiment`.
     """
-    from leukospike.experiments.run import run_experiment  # Lightning is slow to load, and only --run needs it
+    from leukospike.experiments.folder import read_run  # slow to load, and only `run` needs it
+    from leukospike.experiments.run import run_experiment
 
     has_subjects = all(record.subject is not None for record in dataset.records)
     group = "subject" if has_subjects else "image"
@@ -103,7 +104,7 @@ def measure_leaks(dataset: DataSet, config: RunConfig, runs: Path, *, progress: 
         )
         cell = finished.result.cell
         arms.append(Arm(protocol, {name: cell[name] for name in MEASURES}, cell.n))
-        predictions[protocol] = pd.read_csv(run / "predictions.csv", dtype={"image": str, "subject": str})
+        predictions[protocol] = read_run(run).predictions
     # Other backbones than the original's fit nothing before the split, and their learning rate follows a plan.
     copies = f"{_COPIES}; {_FITS}" if config.backbone == PAPER else _COPIES
     steps = {(Protocol.PAPER, Protocol.IMAGE): copies}

@@ -20,7 +20,7 @@ from leukospike.classification.timm_network import TimmNetwork
 from leukospike.confidence.stored import read_count
 from leukospike.errors import LeukospikeError
 from leukospike.learning.chance import undrawn
-from leukospike.settings import APPEARANCE, CONVOLUTIONAL, TIMM
+from leukospike.settings import APPEARANCE, CONVOLUTIONAL, timm_name
 from leukospike.storage.weights import read_weights, write_weights, wrong_part
 
 KIND = "leukospike-cells-"
@@ -141,8 +141,8 @@ def _new(backbone: Any) -> CellBackbone:  # noqa: ANN401 - as the file has it
         return AppearanceNetwork()
     if backbone == CONVOLUTIONAL:
         return CellNetwork()
-    if isinstance(backbone, str) and backbone.startswith(TIMM):
-        return TimmNetwork(backbone.removeprefix(TIMM))
+    if isinstance(backbone, str) and (name := timm_name(backbone)):
+        return TimmNetwork(name)
     msg = f"a backbone of {backbone}"
     raise ValueError(msg)
 

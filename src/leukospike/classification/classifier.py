@@ -21,6 +21,7 @@ from leukospike.classification.appearance_network import AppearanceNetwork
 from leukospike.classification.crops import CROP_PX, REDUCTION
 from leukospike.classification.source import Reference
 from leukospike.confidence import (
+    EVEN,
     Calibration,
     ConformalThresholds,
     Guarantee,
@@ -37,9 +38,6 @@ from leukospike.confidence.stored import read_count, read_number
 from leukospike.errors import WeightsError
 from leukospike.learning.chance import undrawn
 from leukospike.storage.weights import check_settings, read_weights, write_weights, wrong_part
-
-EVEN = 0.5
-"""Share of blasts that the probabilities hold for: neither class is expected more than the other."""
 
 ERROR_RATE = 0.1
 """Share of cells of new subjects whose set may miss their label."""

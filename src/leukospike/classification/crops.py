@@ -5,10 +5,7 @@ from jaxtyping import Bool, UInt8
 from PIL import Image
 
 from leukospike.errors import ImageError
-from leukospike.images.framing import Framing
-
-PICTURE = Framing(side_px=450, um_per_px=None, cell_share=0.45, on_black=True)
-"""How the pictures that crops are taken from show their cell: as C-NMC does, whose files state no pixel size."""
+from leukospike.images.framing import C_NMC_FRAMING
 
 REDUCTION = 4
 """Pixels of the picture along each side of a pixel of the crop."""
@@ -27,7 +24,7 @@ def cell_crop(picture: UInt8[np.ndarray, "rows columns 3"]) -> UInt8[np.ndarray,
     Parameters
     ----------
     picture : ndarray of shape (450, 450, 3)
-        RGB, uint8, 0-255: a cell cut out on black, as `PICTURE` says.
+        RGB, uint8, 0-255: a cell cut out on black, as `C_NMC_FRAMING` says.
 
     Returns
     -------
@@ -44,7 +41,7 @@ def cell_crop(picture: UInt8[np.ndarray, "rows columns 3"]) -> UInt8[np.ndarray,
     >>> cell_crop(np.full((450, 450, 3), 7, np.uint8)).shape
     (96, 96, 3)
     """
-    side = PICTURE.side_px
+    side = C_NMC_FRAMING.side_px
     if picture.shape != (side, side, 3):
         rows, columns = picture.shape[:2]
         msg = f"picture must be {side} x {side}"

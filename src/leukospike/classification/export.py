@@ -17,9 +17,10 @@ from torch.nn import functional
 
 from leukospike.classification.appearance import appearance_of
 from leukospike.classification.classifier import Classifier, Judgement
-from leukospike.classification.crops import CROP_PX, PICTURE, REDUCTION
+from leukospike.classification.crops import CROP_PX, REDUCTION
 from leukospike.confidence.calibration import CLOSEST
 from leukospike.errors import ExportError
+from leukospike.images.framing import C_NMC_FRAMING
 from leukospike.storage.files import written_whole
 
 if TYPE_CHECKING:
@@ -78,9 +79,9 @@ class _PixelsToJudgement(_CropsToJudgement):
     def forward(
         self, pixels: UInt8[Tensor, "batch 450 450 3"]
     ) -> tuple[Float[Tensor, " batch"], Bool[Tensor, "batch 2"], Float[Tensor, " batch"], Bool[Tensor, " batch"]]:
-        """Judge pictures as `crops.PICTURE` describes them."""
-        first = (PICTURE.side_px - CROP_PX * REDUCTION) // 2
-        last = PICTURE.side_px - first
+        """Judge pictures framed as `C_NMC_FRAMING` says."""
+        first = (C_NMC_FRAMING.side_px - CROP_PX * REDUCTION) // 2
+        last = C_NMC_FRAMING.side_px - first
         middle = pixels[:, first:last, first:last].permute(0, 3, 1, 2).float()
         values = (functional.avg_pool2d(middle, REDUCTION) + 0.5).floor()
         probability, sets, distance, outlier = self.judged(values)
@@ -113,7 +114,7 @@ def export_onnx(classifier: Classifier, path: Path, *, from_crops: bool = False)
     onnx = _imported("onnx", "export_onnx")
     _imported("onnxscript", "export_onnx")
     graph = (_CropsToJudgement if from_crops else _PixelsToJudgement)(classifier).eval()
-    side = CROP_PX if from_crops else PICTURE.side_px
+    side = CROP_PX if from_crops else C_NMC_FRAMING.side_px
     example = torch.full((2, side, side, 3), 127, dtype=torch.uint8)
     with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
         warnings.simplefilter("ignore")  # a user can do nothing about what the exporter's parts say of each other

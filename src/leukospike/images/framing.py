@@ -14,8 +14,12 @@ from skimage.filters import threshold_otsu
 
 from leukospike.images.picture import Picture
 
-_BLACK = 4  # grey levels up to which a pixel is black
-_CUT_OUT = 0.2  # share of black from which a picture is of a cell cut out
+BLACK = 4
+"""Grey level up to which a pixel is black."""
+
+CUT_OUT = 0.2
+"""Share of black pixels from which a picture is of a cell cut out on black; smears as they are have none."""
+
 _SHARE_ON_BACKGROUND = 0.5
 _COLOURFUL = 0.28
 """A cell's brightest parts are coloured, and a slide seen through an eyepiece is bright in many places: share by which
@@ -91,7 +95,7 @@ def is_cut_out(pixels: UInt8[np.ndarray, "rows columns 3"]) -> bool:
     """
     planes, shown = _sampled(pixels)
     share = _share_of_all(shown, pixels)
-    if not 0 < share < 1 - _CUT_OUT:
+    if not 0 < share < 1 - CUT_OUT:
         return False
     content = [plane[shown] for plane in planes]
     brightest = np.array([max(float(np.percentile(values, 98)), 1) for values in content])
@@ -125,7 +129,7 @@ def _sampled(
     step = _step(pixels)
     rows, columns = (slice(part.start, part.stop, step) for part in content_window(pixels))
     planes = np.ascontiguousarray(pixels[rows, columns].transpose(2, 0, 1))
-    red, green, blue = planes > _BLACK
+    red, green, blue = planes > BLACK
     return planes, red | green | blue
 
 

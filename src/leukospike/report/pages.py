@@ -1,9 +1,7 @@
 """Results -> one HTML file that needs nothing but itself."""
 
-import csv
 import io
 from base64 import b64encode
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +12,7 @@ from PIL import Image
 from leukospike.evaluation.estimates import Metrics
 from leukospike.experiments.folder import read_run
 from leukospike.plurals import number_of
-from leukospike.report.checklists import Checklist, answered_checklists
+from leukospike.report.checklists import answered_checklists
 from leukospike.report.figures import run_figures
 from leukospike.report.tables import (
     duration,
@@ -35,6 +33,7 @@ from leukospike.report.words import (
 )
 from leukospike.storage.files import write_text, written_whole
 from leukospike.storage.reading import flattened
+from leukospike.storage.tables import write_rows
 
 
 def write_report(run: Path, *, fields_report: str | None = None) -> Path:
@@ -66,7 +65,12 @@ def write_report(run: Path, *, fields_report: str | None = None) -> Path:
         with written_whole(run / "figures" / f"{name}.png") as part:
             part.write_bytes(illustration.png)
     checklists = answered_checklists(found)
-    write_text(run / "checklist.csv", _checklist_table(checklists))
+    rows = [
+        (checklist.name, row.number, row.part, row.asks, row.status.value, row.answer)
+        for checklist in checklists
+        for row in checklist.rows
+    ]
+    write_rows(run / "checklist.csv", ("guideline", "item", "part", "asks", "status", "answer"), rows)
     seconds = sum(result.stages.values())
     page = render_page(
         "run.html.j2",
@@ -92,17 +96,6 @@ def write_report(run: Path, *, fields_report: str | None = None) -> Path:
         failures=failure_rows(found.failures),
     )
     return write_page(run / "report.html", page)
-
-
-def _checklist_table(checklists: Sequence[Checklist]) -> str:
-    """Return all items with their answers as CSV."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(("guideline", "item", "part", "asks", "status", "answer"))
-    for checklist in checklists:
-        for row in checklist.rows:
-            writer.writerow((checklist.name, row.number, row.part, row.asks, row.status.value, row.answer))
-    return buffer.getvalue()
 
 
 def _key_figures(metrics: Metrics, unit: str) -> list[tuple[str, str, str]]:

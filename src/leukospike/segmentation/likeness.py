@@ -20,7 +20,7 @@ from jaxtyping import Bool, Float, UInt8
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
-from leukospike.images.framing import content_window
+from leukospike.images.framing import BLACK, CUT_OUT, content_window
 from leukospike.segmentation.sharpness import Edges, reduced, reduced_usable, step_of
 
 MIN_LIKENESS = 0.5
@@ -30,8 +30,6 @@ FITTED = "likeness.json"
 """Name of the file with what was fitted."""
 
 _SIDE = 192  # longest side of the copy on which all but edges is measured, pixels: averages out a camera's noise
-_BLACK = 4  # grey levels up to which a pixel is black
-_CUT_OUT = 0.2  # share of black from which the image is a cell cut out on black; other smears have none
 _PLAIN = 0.04  # optical density up to which a place is empty
 _MOST = 0.02  # optical density by which green may fall short of the most absorbed and still count as it
 _LEAST_ABSORBED = 0.001
@@ -231,7 +229,7 @@ def measured(
     """
     step = step_of(pixels, _SIDE)
     copy = reduced(pixels, step)
-    cut_out = usable is None and float(_is_lit(copy).mean()) < 1 - _CUT_OUT
+    cut_out = usable is None and float(_is_lit(copy).mean()) < 1 - CUT_OUT
     if cut_out:
         pixels = np.ascontiguousarray(pixels[content_window(pixels)])
         if min(pixels.shape[:2]) < 2:
@@ -291,7 +289,7 @@ def measured(
 def _is_lit(pixels: UInt8[np.ndarray, "rows columns 3"]) -> Bool[np.ndarray, "rows columns"]:
     """Tell which pixels are not black."""
     # Measured, a tenth of the time of the largest along the last axis.
-    return np.maximum(np.maximum(pixels[:, :, 0], pixels[:, :, 1]), pixels[:, :, 2]) > _BLACK
+    return np.maximum(np.maximum(pixels[:, :, 0], pixels[:, :, 1]), pixels[:, :, 2]) > BLACK
 
 
 def _log(value: float) -> float:
@@ -330,6 +328,6 @@ def _smoothed_slope(green: Float[np.ndarray, "height width"], inside: Bool[np.nd
 def _equal(green: UInt8[np.ndarray, "rows columns"], threshold: float) -> float:
     """Return the share of the cells' pixels that equal their left neighbour, in some rows; 1 if there are none."""
     rows = green[:: max(1, len(green) // _NEIGHBOURS * 2)]
-    ours = (rows[:, 1:] <= threshold) & (rows[:, 1:] > _BLACK)
+    ours = (rows[:, 1:] <= threshold) & (rows[:, 1:] > BLACK)
     n_ours = np.count_nonzero(ours)
     return float(np.count_nonzero(ours & (rows[:, 1:] == rows[:, :-1]))) / n_ours if n_ours else 1.0

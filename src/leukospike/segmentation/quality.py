@@ -14,13 +14,12 @@ from jaxtyping import Bool, UInt8
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
+from leukospike.images.framing import BLACK, CUT_OUT
 from leukospike.segmentation.instances import NUCLEUS, ClassMap, connected, window_of
 from leukospike.segmentation.likeness import MIN_LIKENESS, likeness_of, measured
 from leukospike.segmentation.sharpness import Edges, but_black, edges_of, percentiles, reduced, reduced_usable, step_of
 
 _SIDE = 256  # longest side of the copy on which colours are measured, pixels
-_BLACK = 4  # grey levels up to which a pixel is black
-_CUT_OUT = 0.2  # share of black from which the image is a cell cut out on black; other smears have none
 _SPOT = 5  # pixels of the copy: side of the least spot that a cell could be
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
@@ -213,9 +212,9 @@ def appearance_of(
     [brightest_spot] = percentiles(spots, (99,), n_zeros=n_black)
     lower, higher = np.minimum(red, blue), np.maximum(red, blue)
     largest, smallest = np.maximum(higher, green), np.minimum(lower, green)
-    black = largest <= _BLACK
+    black = largest <= BLACK
     [colour] = percentiles(largest - smallest, (99,), n_zeros=n_black)
-    cut_out = (int(np.count_nonzero(black)) + n_black) / n_pixels > _CUT_OUT
+    cut_out = (int(np.count_nonzero(black)) + n_black) / n_pixels > CUT_OUT
     background = (255.0, 255.0, 255.0)
     if not cut_out and green.min() < green.max():
         is_light = green > threshold_otsu(green)

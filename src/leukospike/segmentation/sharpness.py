@@ -7,12 +7,10 @@ from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 from scipy import ndimage
 
-from leukospike.images.framing import content_window
+from leukospike.images.framing import BLACK, CUT_OUT, content_window
 
 _SIDE = 640  # longest side of the copy on which edges are measured, pixels; a smaller one would sharpen them
 _REACH = 3  # pixels of the copy over which its blur mixes in what is beside the usable part
-_BLACK = 4  # grey levels up to which a pixel is black
-_CUT_OUT = 0.2  # share of black from which it is left out
 _MARGIN = 6  # blocks of a copy, more than the blur of edges reaches
 _FLAT_DARK, _FLAT_LIGHT = 0.0015, 0.0005  # slopes below which a picture is flat, of its range, per pixel of the copy
 
@@ -85,7 +83,7 @@ def edges_of(
     contrast = max(high - low, 1.0)
     mean = float(slope.sum()) / n_slopes
     is_dark = level < (low + high) / 2
-    dark, light = sparse[is_dark & (level > _BLACK)], sparse[~is_dark]
+    dark, light = sparse[is_dark & (level > BLACK)], sparse[~is_dark]
     # Weighted by the slope, not its square, which one straight edge, as of a black margin, would rule.
     turn = (down + 1j * along) ** 2 / np.maximum(sparse, 1e-6)
     return Edges(
@@ -111,7 +109,7 @@ def but_black(pixels: UInt8[np.ndarray, "rows columns 3"], step: int) -> UInt8[n
         for window in content_window(pixels)
     )
     part = pixels[rows, columns]
-    return part if part.size < (1 - _CUT_OUT) * pixels.size else pixels
+    return part if part.size < (1 - CUT_OUT) * pixels.size else pixels
 
 
 def percentiles(values: Float[np.ndarray, "..."], shares: tuple[float, ...], *, n_zeros: int = 0) -> tuple[float, ...]:

@@ -28,11 +28,11 @@ def unusable(path: Path, where: str, reason: str) -> RunError:
 
 
 def read_text(path: Path, where: str) -> str:
-    """Read a UTF-8 file, or say which one is missing."""
+    """Read a UTF-8 file, with or without a byte order mark, or say which one is missing."""
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
-        raise _missing(path, where) from error
+        raise missing(path, where) from error
     except (OSError, UnicodeDecodeError) as error:
         raise unusable(path, where, str(error)) from error
 
@@ -55,6 +55,23 @@ def read_table(
 
     Columns of numbers, and optional ones if they are there, are float64, an empty field NaN; all others are text.
     """
+    columns = read_columns(path, where, (*text, *numbers))
+    as_numbers = {*numbers, *optional}
+    try:
+        return pd.DataFrame(
+            {
+                name: np.array([float(value) if value else math.nan for value in values], np.float64)
+                if name in as_numbers
+                else np.array([*map(restored, values)], str)
+                for name, values in columns.items()
+            }
+        )
+    except ValueError as error:
+        raise unusable(path, where, str(error)) from error
+
+
+def read_columns(path: Path, where: str, required: Sequence[str]) -> dict[str, list[str]]:
+    """Read the columns of a CSV file as they stand in it; those that are required must be there."""
     # Not with pandas' own reader, which would turn a subject called "007" or "NA" into something else.
     content = read_text(path, where)
     try:
@@ -62,27 +79,15 @@ def read_table(
         header = next(csv.reader(io.StringIO(content, newline="")), [])
     except csv.Error as error:
         raise unusable(path, where, str(error)) from error
-    missing = [name for name in (*text, *numbers) if name not in header]
-    if missing:
+    if missing := [name for name in required if name not in header]:
         raise unusable(path, where, f"no column {', '.join(missing)}")
-    as_numbers = {*numbers, *optional}
-    try:
-        return pd.DataFrame(
-            {
-                name: np.array([float(row[name]) if row[name] else math.nan for row in rows], np.float64)
-                if name in as_numbers
-                else np.array([restored(row[name]) for row in rows], str)
-                for name in header
-            }
-        )
-    except ValueError as error:
-        raise unusable(path, where, str(error)) from error
+    return {name: [row[name] for row in rows] for name in header}
 
 
 def read_arrays(path: Path, where: str, names: Sequence[str], *, optional: Sequence[str] = ()) -> dict[str, np.ndarray]:
     """Read named arrays from an .npz file, never pickled objects; optional ones if they are there."""
     if not path.exists():
-        raise _missing(path, where)
+        raise missing(path, where)
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in (*names, *(name for name in optional if name in arrays))}
@@ -90,13 +95,13 @@ def read_arrays(path: Path, where: str, names: Sequence[str], *, optional: Seque
         raise unusable(path, where, str(error)) from error
 
 
-def _missing(path: Path, where: str) -> RunError:
+def missing(path: Path, where: str) -> RunError:
     """Build the error for a file that is not there."""
     return RunError(
         f"folder must hold {path.name}",
         where=where,
         got=f"{path.parent} without it",
-        advice="Finish the run, or name its folder.",
+        advice="Finish it with `resume`, or name another folder.",
     )
 
 

@@ -9,7 +9,7 @@ from importlib import metadata
 from leukospike.experiments.systems.cells import CellSystem
 from leukospike.experiments.systems.paper import PaperSystem
 from leukospike.experiments.systems.system import FoldResult, Items, Part, Stages, System
-from leukospike.settings import PAPER, TIMM, RunConfig
+from leukospike.settings import PAPER, RunConfig, timm_name
 
 __all__ = ["CellSystem", "FoldResult", "Items", "PaperSystem", "Part", "Stages", "System", "system_of", "versions_of"]
 
@@ -29,5 +29,5 @@ def system_of(config: RunConfig) -> System:
 
 def versions_of(config: RunConfig) -> dict[str, str]:
     """Return the versions of the libraries that a run rests on."""
-    libraries = (*_LIBRARIES, "timm") if config.backbone.startswith(TIMM) else _LIBRARIES
+    libraries = (*_LIBRARIES, "timm") if timm_name(config.backbone) else _LIBRARIES
     return {name: metadata.version(name) for name in libraries}

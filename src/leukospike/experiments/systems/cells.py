@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from PIL import Image, ImageOps
 
-from leukospike.classification import CROP_PX, PICTURE, ClassifierTraining, LabelledCells, cell_crop, train_classifier
+from leukospike.classification import CROP_PX, ClassifierTraining, LabelledCells, cell_crop, train_classifier
 from leukospike.classification.appearance_learning import AppearanceTraining, appearances, train_appearance
 from leukospike.classification.cell_model import CellBackbone, CellModel, save_cell_model
 from leukospike.classification.source import diameter_of, reference_of
@@ -19,7 +19,7 @@ from leukospike.classification.timm_network import TimmNetwork
 from leukospike.errors import ImageError
 from leukospike.experiments.systems.system import SPLIT_COPIES, FoldResult, Part
 from leukospike.images import Picture
-from leukospike.images.framing import view_of
+from leukospike.images.framing import C_NMC_FRAMING, view_of
 from leukospike.learning.chance import undrawn
 from leukospike.learning.history import EpochRecord
 from leukospike.original.preprocessing import Augmentation
@@ -27,7 +27,7 @@ from leukospike.segmentation import segment_pixels
 from leukospike.segmentation.class_maps import read_classes
 from leukospike.segmentation.cutout import cut_out
 from leukospike.segmentation.network import default_segmenter
-from leukospike.settings import APPEARANCE, TIMM, Protocol, RunConfig
+from leukospike.settings import APPEARANCE, Protocol, RunConfig, timm_name
 
 _MOST_CELLS = 2  # whole ones in a picture of a single cell: a neighbour may lie beside it
 _SMALLEST_PX = 8  # diameter of a cell in its crop, where C-NMC's have 50
@@ -59,7 +59,7 @@ class CropFrontEnd:
         ImageError
             If the picture is of a whole field, no white cell is found in it, or it is all but black.
         """
-        side = PICTURE.side_px
+        side = C_NMC_FRAMING.side_px
         if view_of(picture).cell_share is None:
             return cell_crop(self._cut_out(picture))
         pixels = picture.pixels
@@ -88,7 +88,7 @@ class CropFrontEnd:
             found.light.correct(picture.pixels),
             found.instances,
             number,
-            replace(PICTURE, cell_share=min(share, _LARGEST_SHARE)),
+            replace(C_NMC_FRAMING, cell_share=min(share, _LARGEST_SHARE)),
         )
 
     def changed(
@@ -119,7 +119,7 @@ class CellSystem:
         self._config = config
         self.front = CropFrontEnd()
         self.copies = config.augmented_copies if config.protocol is Protocol.PAPER else 0
-        self._timm = config.backbone.removeprefix(TIMM) if config.backbone.startswith(TIMM) else None
+        self._timm = timm_name(config.backbone)
         if self._timm is not None:
             # What cannot be had shall be known before the images are read.
             with undrawn():
