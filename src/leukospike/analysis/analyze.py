@@ -130,11 +130,11 @@ def analyze(
     where = "analyze"
     if prevalence is not None and not CLOSEST <= prevalence <= 1 - CLOSEST:
         msg = f"`prevalence` must be from {CLOSEST:g} to {1 - CLOSEST:g}"
-        raise ConfigError(msg, where=where, got=f"{prevalence:g}", advice="Give a share, not per cent.")
+        raise ConfigError(msg, where=where, got=f"{prevalence:g}", advice="Pass a share, not a percentage.")
     for name, given in (("prevalence", prevalence is not None), ("runtime", runtime == Runtime.ONNX)):
         if given and model is not None:
-            msg = f"`{name}` must go with the classifier of the package"
-            raise ConfigError(msg, where=where, got="it with `model`", advice="Leave one out.")
+            msg = f"`{name}` must be used with the package's classifier"
+            raise ConfigError(msg, where=where, got="it together with `model`", advice="Leave one of them out.")
     judge = load_judge(None if model is None else Path(model), runtime=Runtime(runtime))
     size = PixelSize.given(pixel_size, where=where)
     found = find_images([Path(path) for path in paths], positive=positive, negative=negative, subject=subject)
@@ -343,7 +343,7 @@ def _require_probabilities(listing: _Listing, judgements: Judgements, judge: Jud
     for (record, cell), value in zip(owners, judgements.probability, strict=True):
         if not cell.is_blank and not np.isfinite(value):
             # Finite weights can be too large for float32 all the same.
-            msg = "weights must give each cell a probability"
+            msg = "weights must yield a probability for each cell"
             got = f"{value} for {record.image} with {judge.facts.name}"
             raise WeightsError(msg, where="analyze", got=got, advice="Train again.")
 

@@ -233,7 +233,7 @@ def _numbers(values: Sequence[str]) -> list[float] | pd.Series:
 def _missing(folder: Path, name: str) -> RunError:
     """Build the error for a file that is not there."""
     msg = f"folder must hold {name}"
-    advice = "Finish the analysis with `resume`, or name its folder."
+    advice = "Finish the analysis with `resume`, or pass the right folder."
     return RunError(msg, where="load_analysis", got=f"{folder} without it", advice=advice)
 
 
@@ -241,4 +241,4 @@ def _unusable(path: Path, reason: str) -> RunError:
     """Build the error for a file that is there and does not hold what it should."""
     msg = f"{path.name} must be as leukospike wrote it"
     got = f"{path} ({' '.join(reason.split())[:160]})"
-    return RunError(msg, where="load_analysis", got=got, advice="Make the folder anew.")
+    return RunError(msg, where="load_analysis", got=got, advice="Create the folder again.")

@@ -228,8 +228,10 @@ class SpikeRunJudge:
     def __post_init__(self) -> None:
         """Refuse networks that see different things."""
         if len({(model.image_size, model.blur_window) for model in self.models}) > 1:
-            msg = "models must be for one size of image"
-            raise WeightsError(msg, where="analyze", got=f"several in {self.name}", advice="Give one weights file.")
+            msg = "models must share one image size"
+            raise WeightsError(
+                msg, where="analyze", got=f"several in {self.name}", advice="Pass a single weights file."
+            )
 
     @property
     def view(self) -> SpikeView:
@@ -279,8 +281,10 @@ class CropRunJudge:
     def __post_init__(self) -> None:
         """Refuse networks of several kinds."""
         if len({model.backbone for model in self.models}) > 1:
-            msg = "models must be of one backbone"
-            raise WeightsError(msg, where="analyze", got=f"several in {self.name}", advice="Give one weights file.")
+            msg = "models must share one backbone"
+            raise WeightsError(
+                msg, where="analyze", got=f"several in {self.name}", advice="Pass a single weights file."
+            )
 
     @property
     def facts(self) -> JudgeFacts:
@@ -375,8 +379,8 @@ class PackageJudge:
         return [
             Notice(
                 "as_given",
-                f"Scored as given, since already like C-NMC's: {number_of(n, 'image')}. The classifier was"
-                " trained on the training folds of C-NMC: cells of those are scored too well.",
+                f"Scored as they are, because they already look like C-NMC's: {number_of(n, 'image')}. The classifier"
+                " was trained on the training folds of C-NMC, so cells from those folds get overly optimistic scores.",
                 values={"images": n},
             ),
             *_notices_of_moved(judgements),
@@ -561,12 +565,12 @@ def _notices_of_moved(judgements: Judgements) -> list[Notice]:
     notices = [
         Notice(
             "moved_together",
-            f"{number_of(n, 'cell was', 'cells were')} cut out and moved together to the size and the colours of"
-            " the training cells, as if none, half and all of them were blasts, since nobody knows: probabilities are"
-            " the means. Give the cells of one laboratory at a time, of several subjects, normal and leukemic: cells"
-            " all of one kind tell little."
-            " Mature lymphocytes, monocytes and granulocytes are no kind that it knows; only some are flagged, and the"
-            " others come out leukemic more often than not.",
+            f"{number_of(n, 'cell was', 'cells were')} cut out and adjusted as one batch to the size and colours of"
+            " the training cells. The share of blasts is unknown, so this was done three times, as if none, half and"
+            " all of them were blasts, and the probabilities were averaged. Score the cells of one laboratory at a"
+            " time, from several subjects, both normal and leukemic: a batch of one kind of cell is corrected poorly."
+            " The classifier does not know mature lymphocytes, monocytes and granulocytes: only some are flagged, and"
+            " most of the others are called leukemic.",
             Severity.WARNING,
             {"cells": n},
         )
@@ -575,8 +579,8 @@ def _notices_of_moved(judgements: Judgements) -> list[Notice]:
         notices.append(
             Notice(
                 "some_pixel_sizes",
-                "The pixel size is known of some images and not of others: the cells of each sort were brought to size"
-                " among themselves. Give `pixel_size`, which holds for all.",
+                "The pixel size is known for some images only: cells with and without one were scaled separately."
+                " Pass `pixel_size` if one value holds for all images.",
                 Severity.WARNING,
             )
         )
@@ -584,8 +588,8 @@ def _notices_of_moved(judgements: Judgements) -> list[Notice]:
         notices.append(
             Notice(
                 "few_moved",
-                f"{number_of(n, 'cell is', 'cells are')} too few to know how this laboratory's cells look: what"
-                " sets them apart from the training cells may be lost or made up.",
+                f"{number_of(n, 'cell is', 'cells are')} too few to learn how this laboratory's cells look: real"
+                " differences from the training cells may be lost, and false ones introduced.",
                 Severity.WARNING,
                 {"cells": n},
             )
@@ -598,7 +602,7 @@ def _notices_of_run(n_folds: int, n_networks: int) -> list[Notice]:
     notices = [
         Notice(
             "uncalibrated",
-            "The probabilities are not calibrated on other subjects, and foreign cells are not recognised.",
+            "The probabilities are not calibrated on other subjects, and unfamiliar cells are not recognised.",
             Severity.WARNING,
         )
     ]
@@ -607,7 +611,7 @@ def _notices_of_run(n_folds: int, n_networks: int) -> list[Notice]:
         notices.append(
             Notice(
                 "mean_of_networks",
-                f"Each probability is the mean of {n_networks} networks, {each} of each of the {n_folds} folds of a"
+                f"Each probability is the mean of {n_networks} networks, {each} from each of the {n_folds} folds of a"
                 " run.",
                 values={"networks": n_networks, "folds": n_folds},
             )
@@ -616,7 +620,8 @@ def _notices_of_run(n_folds: int, n_networks: int) -> list[Notice]:
         *notices,
         Notice(
             "training_cells",
-            "Cells that the run was trained on are scored too well: score other cells, or see its report.",
+            "Cells that the run was trained on get overly optimistic scores: score other cells, or see the run's"
+            " report.",
             Severity.WARNING,
         ),
     ]

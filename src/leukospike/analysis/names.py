@@ -28,7 +28,7 @@ def name_failure(image: str, stem: str) -> Failure | None:
     for folder in PurePosixPath(stem).parts[:-1]:
         # Its results would lie in a folder of that name, which may be the name of another image's result.
         if PurePosixPath(folder).suffix in _RESULT_SUFFIXES:
-            return Failure(image, f"folder must not be named as results are (.png, .csv), got {folder}. Rename it.")
+            return Failure(image, f"folder name must not end like a result file (.png, .csv), got {folder}. Rename it.")
     if (length := len(os.fsencode(PurePosixPath(stem).name))) <= _LONGEST_STEM:
         return None
     return Failure(image, f"name must have at most {_LONGEST_STEM} bytes and a suffix, got {length}. Rename the file.")

@@ -298,7 +298,10 @@ def _is_same(own: PixelSize | None, agreed: PixelSize) -> bool:
 
 def _too_many(image: str, n_cells: int) -> Failure:
     """Refuse more cells than the labels can number: noise, or a pixel size at which specks count as cells."""
-    reason = f"image must have at most {_MOST_CELLS} cells, got {n_cells}. Check it and its pixel size (--pixel-size)."
+    reason = (
+        f"image must have at most {_MOST_CELLS} cells, got {n_cells}. Check the image and its pixel size"
+        " (--pixel-size)."
+    )
     return Failure(image, reason)
 
 

@@ -64,13 +64,13 @@ class Recipe:
     def difference(self, other: "Recipe") -> str | None:
         """Return in words the first thing in which `other` differs from this, or None."""
         if self.verb != other.verb:
-            return f"the verb {other.verb} in place of {self.verb}"
+            return f"the command {other.verb} instead of {self.verb}"
         if self.version != other.version:
-            return f"version {other.version} in place of {self.version}"
+            return f"version {other.version} instead of {self.version}"
         for name in dict.fromkeys([*self.settings, *other.settings]):
             mine, theirs = self.settings.get(name), other.settings.get(name)
             if mine != theirs:
-                return f"`{name}` {str(theirs)[:40]} in place of {str(mine)[:40]}"
+                return f"`{name}` {str(theirs)[:40]} instead of {str(mine)[:40]}"
         return None
 
 
@@ -207,9 +207,9 @@ class Store:
             If they are others.
         """
         if self.finished_with != digest:
-            msg = "`resume` must be given the images of the results"
-            advice = "Choose another folder for these."
-            got = f"others than {self.folder} is finished with"
+            msg = "`resume` must be used with the images of the first call"
+            advice = "Choose another folder for these images."
+            got = f"others than those that {self.folder} was finished with"
             raise RunError(msg, where=self._recipe.verb, got=got, advice=advice)
 
     def finish(self, digest: str) -> None:
@@ -255,8 +255,8 @@ def opened_store(folder: Path, recipe: Recipe, *, resume: bool) -> Generator[Sto
         return
     if (folder / RECIPE).exists():
         msg = "`out` must be a new folder"
-        advice = "Add `resume` to carry it on, or choose another name."
-        raise RunError(msg, where=where, got=f"{folder}, which holds results already", advice=advice)
+        advice = "Add `resume` to continue it, or choose another name."
+        raise RunError(msg, where=where, got=f"{folder}, which already holds results", advice=advice)
     is_new = not folder.exists()
     new_folder(folder, where=where)
     try:
@@ -323,11 +323,11 @@ def _read_same(folder: Path, recipe: Recipe) -> str | None:
         content = json.loads((folder / RECIPE).read_text(encoding="utf-8"))
         begun, finished_with = Recipe.from_json(content), content["finished_with"]
     except _DAMAGE as error:
-        msg = "`resume` must be given the folder of an interrupted call"
-        advice = "Leave `resume` out to start anew."
+        msg = "`resume` must be used with the folder of an interrupted call"
+        advice = "Leave out `resume` to start again."
         raise RunError(msg, where=where, got=f"{folder}, which holds none", advice=advice) from error
     if (other := begun.difference(recipe)) is not None:
-        msg = "`resume` must be given the settings that the folder was begun with"
+        msg = "`resume` must be used with the settings of the first call"
         advice = "Repeat the first call and add `resume`, or choose another folder."
         raise RunError(msg, where=where, got=f"{other} for {folder}", advice=advice)
     return finished_with
@@ -342,8 +342,8 @@ def _as_kept(path: Path) -> Generator[None]:
         if isinstance(error, RunError):
             raise
         reason = " ".join(str(error).split())[:160]
-        msg = "what is kept of an image must be as it was written"
-        advice = "Remove this file and repeat the call."
+        msg = "stored results of an image must be unchanged"
+        advice = "Remove this file and run the command again."
         raise RunError(msg, got=f"{path} changed or damaged ({reason})", advice=advice) from error
 
 

@@ -289,7 +289,7 @@ class Findings:
                 "findings must be those of an audit",
                 where="Findings.from_json",
                 got=f"other content ({type(error).__name__}: {error})",
-                advice="Give the content of an audit.json, and the groups.csv beside it.",
+                advice="Pass the content of an audit.json, with the groups.csv beside it.",
             ) from error
 
     @classmethod
@@ -318,7 +318,7 @@ class Findings:
                 "folder must hold the audit.json of an audit",
                 where="Findings.load",
                 got=f"{path} ({error})",
-                advice="Give the folder that an audit wrote.",
+                advice="Pass a folder that an audit wrote.",
             ) from error
         rows = read_rows(Path(folder) / "groups.csv", ("image", "subject", "group"), where="Findings.load")
         groups = [(row["image"], row["subject"] or None, row["group"]) for _, row in rows]
@@ -417,7 +417,7 @@ def read_material(data: Path | Sequence[Path], *, positive: Names = None, negati
         datasets, records = found.datasets, list(found.records)
     notices = [notice for dataset in datasets for notice in dataset.notices]
     if any(dataset.layout == "files" for dataset in datasets):
-        text = "The folder is of no known layout, so that labels are not known. A manifest.csv says them."
+        text = "The folder has no known layout, so labels are unknown. Add a manifest.csv with labels."
         notices.append(Notice("no_labels", text))
     reasons = dict.fromkeys(dataset.no_subject_reason for dataset in datasets if dataset.no_subject_reason)
     notices += [Notice("no_subjects", reason) for reason in reasons]
@@ -457,9 +457,9 @@ def examine(material: Material, *, split: Split | None = None, progress: Progres
     failures = tuple(result for result in looked if isinstance(result, Failure))
     if not kept:
         raise DataError(
-            "images must be readable",
+            "at least one image must be readable",
             where="audit",
-            got=f"none of {len(given)} that is (first {failures[0].image})",
+            got=f"{len(given)} that cannot be read (first {failures[0].image})",
             advice=failures[0].reason,
         )
     records = tuple(given[place] for place in kept)

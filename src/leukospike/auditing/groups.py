@@ -55,17 +55,17 @@ def join_subjects(dataset: DataSet, table: Path) -> DataSet:
     where = "join_subjects"
     if all(record.subject is None for record in dataset.records):
         raise DataError(
-            "`groups` must go with data that say whose each image is",
+            "`groups` must be used with data that record the subject of each image",
             where=where,
-            got=f"{dataset.name}, which does not",
-            advice="Leave it out.",
+            got=f"{dataset.name}, which do not",
+            advice="Leave out `groups`.",
         )
     group_of: dict[str, str] = {}
     for line, row in read_rows(table, ("image", "group"), where=where):
         image, group = row["image"], row["group"]
         if not image or not group or image in group_of:
             raise DataError(
-                f"`groups` {table.name} line {line}: image and group must be filled in, and the image come once",
+                f"`groups` {table.name} line {line}: image and group must be filled in, and each image listed once",
                 where=where,
                 got=f"'{image}', '{group}'",
                 advice="Audit the data again.",
@@ -78,16 +78,16 @@ def join_subjects(dataset: DataSet, table: Path) -> DataSet:
         raise DataError(
             "`groups` must name every image of the data",
             where=where,
-            got=f"{len(missing)} that {table.name} does not (first {missing[0]})",
+            got=f"{table.name} without {len(missing)} of them (first {missing[0]})",
             advice="Audit these data.",
         )
     foreign = set(group_of) - {record.image for record in dataset.records}
     if foreign:
         raise DataError(
-            "`groups` must name images of the data alone",
+            "`groups` must name only images of the data",
             where=where,
             got=f"{len(foreign)} of {len(group_of)} that are not among them (first {min(foreign)})",
-            advice="Give the groups.csv of an audit of these data.",
+            advice="Pass the groups.csv of an audit of these data.",
         )
     return _joined(dataset, group_of | {record.image: f"unread {record.image}" for record in unnamed})
 

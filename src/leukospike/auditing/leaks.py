@@ -19,8 +19,8 @@ from leukospike.settings import PAPER, Protocol, RunConfig
 MEASURES = ("accuracy", "roc_auc")
 
 _COPIES = "altered copies of one picture on both sides"
-_FITS = "z-score, PCA and learning rate that have seen the test images"
-_PERSONS = "other cells of one person on both sides"
+_FITS = "z-score, PCA and learning rate fitted with the test images"
+_PERSONS = "different cells of one person on both sides"
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def measure_leaks(dataset: DataSet, config: RunConfig, runs: Path, *, progress: 
     enough = suffice(drawn["label"].to_numpy(int), drawn[group].to_numpy(str))
     n = drawn[group].nunique()
     interval = (
-        f"95 %, from drawing {n} {group}s with replacement 1,000 times, the same for both protocols"
+        f"95 %, from resampling {n} {group}s with replacement 1,000 times, in the same way for both protocols"
         if enough
         else too_few_words(f"{group}s")
     )
@@ -166,8 +166,8 @@ def _gains(flattering: pd.DataFrame, plain: pd.DataFrame, group: str, seed: int)
 def protocol_names(protocols: Sequence[Protocol]) -> list[str]:
     """Say in words what each protocol is."""
     words = {
-        Protocol.PAPER: "the original's protocol, all leaks",
-        Protocol.IMAGE: "split by image, fitted on the training part alone",
+        Protocol.PAPER: "the original protocol, with all leaks",
+        Protocol.IMAGE: "split by image, fitted on the training part only",
         Protocol.HONEST: "split by subject",
     }
     return [words[protocol] for protocol in protocols]

@@ -71,12 +71,15 @@ def read_split(table: Path, records: Sequence[Record]) -> Split:
             )
         place = index.find(row["image"])
         if place is None:
-            reason = f"image must be one of DATA, got none, or several, of that name (line {line}). Correct the name."
+            reason = (
+                f"image must match exactly one file in DATA, got none or several with that name (line {line})."
+                " Correct the name."
+            )
             missing.append(Failure(row["image"], reason))
             continue
         if place in chosen:
             raise DataError(
-                f"{table.name} line {line}: image must come once",
+                f"{table.name} line {line}: each image must be listed once",
                 where=where,
                 got=f"{row['image']} again",
                 advice="Remove one line.",
@@ -88,10 +91,10 @@ def read_split(table: Path, records: Sequence[Record]) -> Split:
     if not chosen:
         first = rows[0][1]["image"] if rows else "no line"
         raise DataError(
-            f"images of {table.name} must be those of DATA",
+            f"images in {table.name} must be files in DATA",
             where=where,
-            got=f"none of them (first: {first})",
-            advice="Give the folder they lie in.",
+            got=f"none that match (first: {first})",
+            advice="Pass the folder that holds them.",
         )
     ordered = [chosen[place] for place in sorted(chosen)]
     return Split(
