@@ -87,7 +87,6 @@ def as_options(text: str) -> str:
 
     Examples
     --------
-    >>> as_options("Give `pixel_size`, which holds for all.")
-    'Give --pixel-size, which holds for all.'
+    >>> as_options("Pass `pixel_size` for all images.") 'Pass --pixel-size for all images.'
     """
     return re.sub(r"`([a-z_]+)`", lambda match: "--" + match[1].replace("_", "-"), text)

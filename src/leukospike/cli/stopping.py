@@ -88,8 +88,7 @@ class Stopping:
             raise KeyboardInterrupt
 
     def _hear_of_what_python_drops(self, dropped: "sys.UnraisableHookArgs") -> None:
-        """Interrupt again if the interruption fell in a destructor or a weak reference's callback, where Python ignores
-        it."""
+        """Interrupt again if Python ignored it, in a destructor or a weak reference's callback."""
         if isinstance(dropped.exc_value, KeyboardInterrupt):
             with suppress(OSError):
                 self._told.send(bytes([_DROPPED]))
