@@ -128,8 +128,8 @@ class RunConfig:
             rule = f"`backbone` must be {', '.join(known)}, or {TIMM} and a name such as resnet18"
             raise _refused(rule, self.backbone, "Correct it.")
         if self.pretrained and not self.backbone.startswith(TIMM):
-            rule, got = f"`pretrained` must go with a backbone of {TIMM}", f"it with {self.backbone}"
-            raise _refused(rule, got, "Leave it out or name one.")
+            rule, got = f"`pretrained` must be used with a backbone of {TIMM}", f"it with {self.backbone}"
+            raise _refused(rule, got, "Leave out `pretrained` or choose such a backbone.")
         if self.blur_window not in BLUR_WINDOWS:
             rule = f"`blur_window` must be one of {', '.join(map(str, BLUR_WINDOWS))}"
             raise _refused(rule, self.blur_window, "The original uses 9.")
@@ -154,7 +154,7 @@ class RunConfig:
         if unknown:
             known = ", ".join(field.name for field in fields(cls))
             rule = f"name must be one of {known}"
-            raise _refused(rule, unknown[0], "Correct its spelling.")
+            raise _refused(rule, unknown[0], "Correct the spelling.")
         given = dict(settings)
         for name, kind, words in _TYPES:
             if name in given and type(given[name]) is not kind:
@@ -164,8 +164,8 @@ class RunConfig:
         if backbone != PAPER:
             sizes = _CELL_TRAINING.get(backbone, _TIMM_TRAINING)
             if alien := next((name for name in _OF_PAPER if name in given), None):
-                rule, got = f"`{alien}` must go with the backbone {PAPER}", f"it with {backbone}"
-                raise _refused(rule, got, "Leave it out or name that backbone.")
+                rule, got = f"`{alien}` must be used with the backbone {PAPER}", f"it with {backbone}"
+                raise _refused(rule, got, "Leave out `{alien}` or choose that backbone.")
         if "protocol" in given:
             try:
                 given["protocol"] = Protocol(given["protocol"])

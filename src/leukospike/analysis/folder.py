@@ -137,13 +137,13 @@ def _pictures(member: Any) -> Iterator[UInt8[np.ndarray, "side side 3"]]:  # noq
     read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, fortran, kind = read_header(member)
     if fortran or kind != np.uint8 or len(shape) != 4 or shape[3] != 3 or max(shape[1:3]) > 1024:
-        msg = f"pictures of type {kind} and shape {shape}"
+        msg = f"images of type {kind} and shape {shape}"
         raise ValueError(msg)
     size = int(np.prod(shape[1:]))
     for place in range(shape[0]):
         content = member.read(size)
         if len(content) != size:
-            msg = f"{place} pictures in place of {shape[0]}"
+            msg = f"{place} images instead of {shape[0]}"
             raise ValueError(msg)
         yield np.frombuffer(content, np.uint8).reshape(shape[1:])
 

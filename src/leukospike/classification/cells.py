@@ -29,8 +29,10 @@ class LabelledCells:
             If the cells are of one class.
         """
         if len(np.unique(self.labels)) != 2:
-            msg = "labels must be of both classes"
-            raise DataError(msg, where=where, got=f"only {self.labels[:1].tolist()}", advice="Add cells.")
+            msg = "labels must include both classes"
+            raise DataError(
+                msg, where=where, got=f"only {self.labels[:1].tolist()}", advice="Add cells of the missing class."
+            )
 
 
 def drawing_odds(cells: LabelledCells, *, balanced: bool) -> Float[np.ndarray, " n"]:

@@ -10,7 +10,7 @@ from leukospike.errors import DataError
 
 ALL_IDB_CREDIT = (
     "R. Donida Labati, V. Piuri and F. Scotti, ALL-IDB: the acute lymphoblastic leukemia image database for image"
-    " processing, IEEE ICIP 2011, doi 10.1109/ICIP.2011.6115881; not to be passed on"
+    " processing, IEEE ICIP 2011, doi 10.1109/ICIP.2011.6115881; redistribution not permitted"
 )
 
 _ALL_IDB_FILE = re.compile(r"Im\d+_([01])", re.IGNORECASE)
@@ -90,7 +90,7 @@ def _all_idb(folder: Path, records: list[Record], *, name: str, layout: str) -> 
         class_names=("normal", "blast"),
         no_subject_reason=(
             "ALL-IDB does not publish patient ids, so its images cannot be split by patient: use C-NMC for the honest"
-            " protocol, or the protocol paper, which splits by image and says so."
+            " protocol, or the protocol paper, which splits by image and reports it."
         ),
         credit=ALL_IDB_CREDIT,
     )

@@ -159,24 +159,24 @@ def _summary(check: DataCheck, usable: list[Record]) -> list[tuple[str, ...]]:
     copies = sum(len(group) - 1 for group in check.duplicates)
     rows = [
         ("name", dataset.name),
-        ("layout", f"{dataset.layout}, none that is known" if dataset.layout == "files" else dataset.layout),
+        ("layout", f"{dataset.layout}, not a known layout" if dataset.layout == "files" else dataset.layout),
         ("images", str(len(usable))),
-        ("subjects", str(len(subjects)) if subjects else "not known"),
+        ("subjects", str(len(subjects)) if subjects else "unknown"),
         ("files that cannot be used", str(len(check.failures))),
         (
             "groups of the same pixels",
-            f"{len(check.duplicates)}" + (f" ({number_of(copies, 'image')} too many)" if copies else ""),
+            f"{len(check.duplicates)}" + (f" ({number_of(copies, 'redundant image')})" if copies else ""),
         ),
-        ("of them under different subjects", str(len(check.cross_subject_duplicates))),
-        ("of them with different labels", str(len(check.contradicting_duplicates))),
+        ("of these, under different subjects", str(len(check.cross_subject_duplicates))),
+        ("of these, with different labels", str(len(check.contradicting_duplicates))),
     ]
     if dataset.layout == "files":
-        rows.append(("good for", "analyze, segment, audit: they need no labels"))
-        rows.append(("for train and reproduce", f"lay it out as {UNDERSTOOD}"))
+        rows.append(("usable with", "analyze, segment and audit, which need no labels"))
+        rows.append(("for train and reproduce", f"arrange it as {UNDERSTOOD}"))
     if check.generated:
         rows.append(("generated, not a patient", str(check.generated)))
     if dataset.no_subject_reason:
-        rows.append(("no subjects because", dataset.no_subject_reason))
+        rows.append(("reason for no subjects", dataset.no_subject_reason))
     if dataset.credit:
         rows.append(("cite as", dataset.credit))
     return [tuple(row) for row in rows]
@@ -189,7 +189,7 @@ def _classes(dataset: DataSet, usable: list[Record]) -> list[tuple[str, ...]]:
         records = [record for record in usable if record.label == label]
         subjects = {record.subject for record in records if record.subject is not None}
         if any(record.label == label for record in dataset.records):
-            rows.append((name, str(len(records)), str(len(subjects)) if subjects else "not known"))
+            rows.append((name, str(len(records)), str(len(subjects)) if subjects else "unknown"))
     return rows
 
 
@@ -204,6 +204,6 @@ def _subjects(usable: list[Record]) -> list[tuple[str, ...]]:
 
 def _group(dataset: DataSet, group: tuple[Record, ...]) -> tuple[str, ...]:
     """Describe one group of equal pictures."""
-    subjects = sorted({"not known" if record.subject is None else record.subject for record in group})
+    subjects = sorted({"unknown" if record.subject is None else record.subject for record in group})
     labels = sorted({"not labelled" if record.label is None else dataset.class_names[record.label] for record in group})
     return (", ".join(record.image for record in group), ", ".join(subjects), ", ".join(labels))

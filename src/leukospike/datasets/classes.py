@@ -85,14 +85,14 @@ class ClassNames:
                 "`positive` and `negative` must name a class",
                 where="class names",
                 got="an empty name",
-                advice="Give the name of its folder, or its label in the manifest.",
+                advice="Pass the name of its folder, or its label in the manifest.",
             )
         if both := leukemic & normal:
             raise DataError(
-                "`positive` and `negative` must be different names",
+                "`positive` and `negative` must differ",
                 where="class names",
                 got=f"'{min(both)}' for both",
-                advice="Give each class its own.",
+                advice="Use a different name for each class.",
             )
         return cls(leukemic, normal)
 
@@ -135,10 +135,10 @@ class ClassNames:
         for option, given in (("positive", self.positive), ("negative", self.negative)):
             if missing := given - set(found):
                 raise DataError(
-                    f"`{option}` must name a class's folder or label of the data",
+                    f"`{option}` must be the folder name or label of a class in the data",
                     where="class names",
-                    got=f"'{min(missing)}', with {', '.join(sorted(found.values())[:8]) or 'none'} there",
-                    advice="Check its spelling.",
+                    got=f"'{min(missing)}', but the data have {', '.join(sorted(found.values())[:8]) or 'none'}",
+                    advice="Check the spelling.",
                 )
 
 

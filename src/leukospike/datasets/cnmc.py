@@ -61,8 +61,8 @@ def read_cnmc(root: Path) -> DataSet | None:
         layout="c-nmc-kaggle" if kaggle else "c-nmc",
         class_names=("hem", "all"),
         no_subject_reason=(
-            "C-NMC publishes no patient ids for its final test set, nor for its preliminary one without"
-            f" {_CNMC_LABELS}: give the folder of the training data."
+            "C-NMC publishes no patient ids for its final test set, and none for its preliminary test set without"
+            f" {_CNMC_LABELS}: pass the folder of the training data."
         ),
         credit=CNMC_CREDIT,
     )
@@ -106,7 +106,7 @@ def _cnmc_training(root: Path, fold: Path) -> Iterator[Record]:
             subject, named_class = _cnmc_uid(path.stem, f"file {path}")
             if named_class != class_name:
                 raise DataError(
-                    f"file {path} must lie in the folder of its class '{named_class}'",
+                    f"file {path} must be in the folder of its class '{named_class}'",
                     where="read_dataset",
                     got=f"'{class_name}'",
                     advice="Move it, or restore the data set.",

@@ -86,7 +86,7 @@ def find_images(
     classes = ClassNames.of(positive, negative)
     for path in paths:
         if not path.exists():
-            raise DataError("PATHS must exist", where=where, got=path, advice="Check its spelling.")
+            raise DataError("PATHS must exist", where=where, got=path, advice="Check the spelling.")
     require_used(classes, paths)
     folders = [path for path in paths if path.is_dir()]
     owners = _owners(folders, classes)
@@ -205,7 +205,7 @@ def _images_alone(
     if not dataset.records:
         raise fault
     if not isinstance(fault, LayoutError):
-        notice = Notice("labels_unused", f"No labels are taken: {fault.reason}", Severity.WARNING)
+        notice = Notice("labels_unused", f"Labels are ignored: {fault.reason}", Severity.WARNING)
         dataset = replace(dataset, notices=(*dataset.notices, notice))
     return (dataset,)
 
@@ -217,13 +217,13 @@ def _require_some(found: Sequence[Record], paths: Sequence[Path]) -> None:
             "PATHS must hold images",
             where="find_images",
             got=f"none in {', '.join(map(str, paths))}",
-            advice="Give their folder.",
+            advice="Pass a folder of images.",
         )
     # Links are not followed: a folder may hold several to one file, or one that leads nowhere.
     twice = len(found) - len({os.path.abspath(record.path) for record in found})  # noqa: PTH100
     if twice:
         raise DataError(
-            "PATHS must not overlap", where="find_images", got=f"{twice} files twice", advice="Give each one once."
+            "PATHS must not overlap", where="find_images", got=f"{twice} files twice", advice="Pass each one once."
         )
 
 
@@ -247,15 +247,18 @@ def _named(found: Sequence[Record], datasets: Sequence[DataSet], subject: str) -
     }
     if len(known) > 1:
         raise DataError(
-            "`subject` must go with images of one person",
+            "`subject` must be used with images of one person",
             where="find_images",
             got=f"{len(known)} subjects ({', '.join(sorted(known)[:5])})",
-            advice="Leave it out, or give the folder of one of them.",
+            advice="Leave out `subject`, or pass the folder of one of them.",
         )
     name = person(subject)
     if not name:
         raise DataError(
-            "`subject` must be a name", where="find_images", got="an empty one", advice="Give one, or leave it out."
+            "`subject` must not be empty",
+            where="find_images",
+            got="an empty one",
+            advice="Pass a name, or leave out `subject`.",
         )
     return [replace(record, subject=name) for record in found]
 

@@ -22,7 +22,7 @@ from leukospike.jobs import Progress, silent
 
 SOURCES = {
     "bccd": "fields of blood smears with boxes around the cells, for segmentation; no leukemia labels (MIT, GitHub)",
-    "c-nmc": "some 15,000 single cells of 118 subjects, leukemic and normal (CC BY 3.0, Kaggle)",
+    "c-nmc": "about 15,000 single cells of 118 subjects, leukemic and normal (CC BY 3.0, Kaggle)",
     "all-idb": "108 fields and 260 single cells, leukemic and normal; only on request to the University of Milan",
 }
 """The names that `fetch` knows, and what each is."""
@@ -145,7 +145,7 @@ def _listing(server: str) -> list[_Blob]:
         ) from error
     if truncated:
         raise FetchError(
-            f"listing of {BCCD_REPOSITORY} must be whole",
+            f"listing of {BCCD_REPOSITORY} must be complete",
             where="fetch",
             got="a truncated one",
             advice="Try again later.",
@@ -187,10 +187,10 @@ def _fetch_blob(address: str, target: Path, blob: _Blob) -> None:
     if not _is_blob(part, blob):
         part.unlink()
         raise FetchError(
-            f"{blob.path} must have the content that git calls {blob.sha}",
+            f"{blob.path} must have the git hash {blob.sha}",
             where="fetch",
-            got="other content, now removed",
-            advice="Run the same command again; if it repeats, a proxy changes what it passes on.",
+            got="different content, which was removed",
+            advice="Run the same command again; if this recurs, a proxy is altering the download.",
         )
     part.replace(target)
 
@@ -238,18 +238,18 @@ def _fetch_cnmc(out: Path) -> None:
             f"Kaggle must deliver {CNMC_HANDLE}",
             where="fetch",
             got=f"'{reason}'",
-            advice="Check the connection and Kaggle's log-in.",
+            advice="Check the connection and the Kaggle login.",
         ) from error
 
 
 def _refuse_all_idb() -> None:
     """Say how to ask for ALL-IDB."""
     raise FetchError(
-        "all-idb must be asked for in person",
+        "all-idb must be requested in person",
         where="fetch",
-        got="a download",
-        advice="Fill in and sign the agreement at https://scotti.di.unimi.it/all/, send it by e-mail as it says there,"
-        " and unpack what you are sent as ALL_IDB1/ and ALL_IDB2/.",
+        got="a download request",
+        advice="Fill in and sign the agreement at https://scotti.di.unimi.it/all/, send it by e-mail as described"
+        " there, and unpack the files you receive as ALL_IDB1/ and ALL_IDB2/.",
     )
 
 

@@ -41,10 +41,10 @@ def read_dataset(root: Path, *, positive: Names = None, negative: Names = None) 
     first, *others = found = read_datasets(root, positive=positive, negative=negative)
     if others:
         raise DataError(
-            f"{root} must hold one data set",
+            f"{root} must hold a single data set",
             where="read_dataset",
             got=" and ".join(f"{dataset.name} in {dataset.root}" for dataset in found),
-            advice="Give the folder of the one you mean.",
+            advice="Pass the folder of the one you mean.",
         )
     return first
 

@@ -36,7 +36,7 @@ class Listing(NamedTuple):
     images: tuple[Path, ...]
     """Images, and what cannot be listed, such as a folder without permission: whoever opens it will say why."""
     others: Mapping[str, int]
-    """Files that were left out and are no documents: how many by the ending of their names, or "no ending"."""
+    """Files that were left out and are no documents: how many by the ending of their names, or "no extension"."""
 
     @property
     def notice(self) -> Notice | None:
@@ -47,7 +47,7 @@ class Listing(NamedTuple):
         endings = ", ".join(f"{ending} {count}" for ending, count in sorted(self.others.items()))
         return Notice(
             "files_left_out",
-            f"{number_of(total, 'file was', 'files were')} left out, being no known image by name or content"
+            f"{number_of(total, 'file was', 'files were')} ignored: not a known image format by name or content"
             f" ({endings}).",
             values=dict(self.others),
         )
@@ -77,7 +77,7 @@ def list_images(*folders: Path, outside: Path | None = None) -> Listing:
         if _is_image(path):
             images.append(path)
         elif not is_document(path):
-            others[path.suffix.lower() or "no ending"] += 1
+            others[path.suffix.lower() or "no extension"] += 1
     return Listing(tuple(images), dict(others))
 
 

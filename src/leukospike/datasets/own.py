@@ -52,20 +52,20 @@ def read_class_folders(root: Path, classes: ClassNames) -> DataSet:
     labels = classes.labels(folder.name for folder in folders)
     if all(label is None for label in labels.values()):
         raise LayoutError(
-            f"{root} must be of a known layout",
+            f"{root} must have a known layout",
             where="read_dataset",
             got=", ".join(path.name for path in entries(root)[:5]) or "nothing",
-            advice=f"Lay it out as {UNDERSTOOD}. {accepted_words()}",
+            advice=f"Arrange it as {UNDERSTOOD}. {accepted_words()}",
         )
     of_class = {label: [name for name in labels if labels[name] == label] for label in (0, 1)}
     # Of two accepted words for one class, nobody knows whether they mean the same; of the user's, it is said.
     doubtful = any(len(names) > 1 and not all(classes.is_given(name) for name in names) for names in of_class.values())
     if None in labels.values() or doubtful:
         raise LayoutError(
-            f"class folders in {root} must be one normal and one leukemic (such as hem and all)",
+            f"{root} must hold one normal and one leukemic class folder (such as hem and all)",
             where="read_dataset",
             got=", ".join(labels),
-            advice="Say which is which in a manifest.csv with the columns path,label,subject, or with `positive` and"
+            advice="Name the classes in a manifest.csv with the columns path,label,subject, or with `positive` and"
             f" `negative`. {accepted_words()}",
         )
     listing = list_images(*folders, outside=root)
@@ -87,8 +87,8 @@ def read_class_folders(root: Path, classes: ClassNames) -> DataSet:
         layout="folder",
         class_names=(", ".join(of_class[0]) or "normal", ", ".join(of_class[1]) or "leukemic"),
         no_subject_reason=(
-            "Images that lie directly in a class folder belong to nobody known: put each in class/subject/, or name"
-            " its subject in a manifest.csv."
+            "Images directly in a class folder have no known subject: move each to class/subject/, or list its"
+            " subject in a manifest.csv."
         ),
         credit="",
         notices=[] if listing.notice is None else [listing.notice],
@@ -119,7 +119,7 @@ def read_manifest(table: Path, classes: ClassNames) -> DataSet:
             "data must be a folder or a CSV manifest",
             where="read_dataset",
             got=f"the file {table}",
-            advice="Give its folder.",
+            advice="Pass its folder.",
         )
     root = table.parent
     records: list[Record] = []
@@ -141,7 +141,7 @@ def read_manifest(table: Path, classes: ClassNames) -> DataSet:
                 f"{place}: path must be unique",
                 where="read_dataset",
                 got=f"'{image}' again after line {first_line[image]}",
-                advice="Remove one.",
+                advice="Remove one of them.",
             )
         first_line[image] = line
         label = classes.label(values["label"])
@@ -169,7 +169,7 @@ def read_manifest(table: Path, classes: ClassNames) -> DataSet:
         name=spelled(root.absolute().name),
         layout="manifest",
         class_names=(class_names[0], class_names[1]),
-        no_subject_reason=f"Fill in the column subject of {table.name}, or split by image and say so.",
+        no_subject_reason=f"Fill in the column subject of {table.name}, or split by image and report it.",
         credit="",
     )
 
@@ -216,7 +216,7 @@ def read_files(root: Path, classes: ClassNames, *, owner: str | None = None) -> 
                 partition=partition,
             )
         )
-    reason = "An image that lies in no folder of its subject's, nor is named as C-NMC names cells, is of nobody known."
+    reason = "Images outside a subject's folder and without a C-NMC file name have no known subject."
     missing = any(record.subject is None for record in records)
     dataset = DataSet(
         name=spelled(root.absolute().name),
@@ -240,8 +240,8 @@ def _about_folders(folders: Sequence[Sequence[str]], classes: ClassNames) -> Not
     labels = classes.labels(tops)
     known, unknown = (sorted(name for name in tops if (labels[name] is None) == is_none) for is_none in (False, True))
     if known and unknown:
-        text = f"Beside the class folder {known[0]} lies what is not known as one: {', '.join(unknown[:5])}."
-        text += " No labels are taken."
+        text = f"Next to the class folder {known[0]} are folders with unknown names: {', '.join(unknown[:5])}."
+        text += " Labels are ignored."
         return Notice("classes_unknown", f"{text} {accepted_words()}", Severity.WARNING)
     return None if known else about_names(unknown, have_folders=all(tops.values()))
 
@@ -265,7 +265,7 @@ def about_names(names: Sequence[str], *, have_folders: bool) -> Notice | None:
     has_number = any(char.isdigit() for name in names for char in name)
     if len(names) not in _FEW_FOLDERS or (has_number and not have_folders):
         return None
-    text = f"The folders {', '.join(names)} are taken for subjects. If they are classes, say which with `positive` and"
+    text = f"The folders {', '.join(names)} are treated as subjects. If they are classes, name them with `positive` and"
     return Notice("classes_or_subjects", f"{text} `negative`. {accepted_words()}", Severity.WARNING)
 
 

@@ -111,7 +111,7 @@ class DataSet:
         if labels != {0, 1}:
             found = " and ".join(f"only '{self.class_names[label]}'" for label in labels if label is not None)
             raise DataError(
-                f"images must be of both classes, '{self.class_names[0]}' and '{self.class_names[1]}'",
+                f"images must include both classes, '{self.class_names[0]}' and '{self.class_names[1]}'",
                 where=where,
                 got=found or "no images",
                 advice="Add images of the other class.",
@@ -152,7 +152,7 @@ def data_set(
             f"{root} must hold images",
             where="read_dataset",
             got=f"none ({layout})",
-            advice="Check that the download is whole.",
+            advice="Check that the download is complete.",
         )
     return DataSet(
         name=name,
@@ -185,7 +185,7 @@ def names_alike(records: Iterable[Record]) -> tuple[Notice, ...]:
     if not groups:
         return ()
     text = (
-        f"The names of these subjects are nearly the same, and count as different persons':"
-        f" {'; '.join(sorted(groups)[:5])}. If they are one, give them one name."
+        f"These subjects have nearly the same name but count as different people: {'; '.join(sorted(groups)[:5])}. If"
+        " they are the same person, use one name."
     )
     return (Notice("subjects_alike", text, Severity.WARNING, {"groups": len(groups)}),)

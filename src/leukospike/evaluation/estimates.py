@@ -221,7 +221,7 @@ class Metrics:
 
 def too_few_words(group_name: str) -> str:
     """Say why intervals are not known, of groups such as "subjects"."""
-    return f"not known, since fewer than {FEWEST_SUBJECTS} {group_name} of a class were tested"
+    return f"unknown, because fewer than {FEWEST_SUBJECTS} {group_name} of a class were tested"
 
 
 def groups_per_class(labels: Int[np.ndarray, " n"], groups: np.ndarray) -> tuple[int, int]:

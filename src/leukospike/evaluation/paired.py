@@ -75,7 +75,7 @@ def metric_differences(
         If the groups differ.
     """
     if set(np.unique(first[2])) != set(np.unique(second[2])):
-        rule = "both runs must have judged the same groups"
+        rule = "both runs must have scored the same groups"
         raise DataError(rule, where="metric_differences", got="others", advice="Compare runs on the same data.")
     weights = drawn_weights(first[2], n_resamples, seed)
     values, other_values = (point_metrics(labels, probabilities) for labels, probabilities, _ in (first, second))

@@ -254,16 +254,17 @@ def _flaws(plan: Plan, system: System, data: DataDescription) -> Iterator[Notice
         yield _flaw(
             "unknown_subjects",
             "ALL-IDB has no patient ids: all crops of ALL-IDB2 are cut from images of ALL-IDB1, some images overlap,"
-            " and nobody can say which images are of one person."
+            " and it is unknown which images show the same person."
             if dataset.layout.startswith("all-idb")
-            else "Nobody can say whose the images are.",
+            else "The subjects of the images are unknown.",
         )
         return
-    yield _flaw("split_subjects", "Cells of one subject fall on both sides of the split.")
+    yield _flaw("split_subjects", "Cells of one subject are on both sides of the split.")
     if shared := data.cross_subject_duplicates:
         yield _flaw(
             "shared_images",
-            f"{shared} images are filed under more than one subject with the same pixels, and fall on both sides.",
+            f"{shared} images with identical pixels are filed under more than one subject, and are on both sides of"
+            " the split.",
             images=shared,
         )
 
@@ -282,14 +283,14 @@ def _notices(
     if fewest < config.n_components:
         yield Notice(
             "fewer_components",
-            f"{config.n_components} components were asked for; {fewest} are possible with so few images, and were"
-            " used.",
+            f"{config.n_components} components were requested, but only {fewest} are possible with so few images and"
+            " were used.",
             values={"asked": config.n_components, "used": fewest},
         )
     if failed := len(prepared.failures):
         yield Notice(
             "failed_images",
-            f"{number_of(failed, 'image')} could not be used; failures.csv names each with the reason.",
+            f"{number_of(failed, 'image')} could not be used; failures.csv lists each with the reason.",
             Severity.WARNING,
             {"images": failed},
         )
@@ -297,23 +298,23 @@ def _notices(
         where = "in the split and in intervals" if config.protocol is Protocol.HONEST else "in intervals"
         yield Notice(
             "joined_subjects",
-            f"Subjects whose images overlap by an audit's groups count as one, {where}: {joined.subjects} subjects are"
-            f" joined into {joined.into}.",
+            f"Subjects with overlapping images, from the groups of an audit, count as one {where}: {joined.subjects}"
+            f" subjects are joined into {joined.into}.",
             values={"subjects": joined.subjects, "into": joined.into},
         )
     yield from _both_classes(prepared)
     if config.max_cells is not None:
         yield Notice(
             "max_cells",
-            f"At most {config.max_cells} cells were taken, spread over the subjects.",
+            f"At most {config.max_cells} cells were used, spread over the subjects.",
             values={"max_cells": config.max_cells},
         )
     fewest_cells = min(fold.train_cells for fold in folds)
     if config.batch_size > fewest_cells:
         yield Notice(
             "large_batch",
-            f"A batch holds {config.batch_size} cells, more than the {fewest_cells} that a training part has: an epoch"
-            " is a single step.",
+            f"A batch holds {config.batch_size} cells, more than the {fewest_cells} in a training part: an epoch is a"
+            " single step.",
             Severity.WARNING,
             {"batch_size": config.batch_size, "cells": fewest_cells},
         )
@@ -331,8 +332,8 @@ def _both_classes(prepared: Prepared) -> Iterator[Notice]:
     if both := sorted(subject for subject, labels in labels_of.items() if len(labels) > 1):
         yield Notice(
             "both_classes",
-            f"Images of both classes are filed under {number_of(len(both), 'subject')} ({', '.join(both)[:80]}), by"
-            " subject counted as leukemic. Check the labels, and what joined them.",
+            f"{number_of(len(both), 'subject has', 'subjects have')} images of both classes ({', '.join(both)[:80]})"
+            " and counted as leukemic in results by subject. Check the labels, and why the subjects were joined.",
             Severity.WARNING,
             {"subjects": len(both)},
         )
@@ -364,8 +365,8 @@ def _one_class_watched(config: RunConfig, items: Items, folds: Sequence[Fold]) -
     if lacking:
         yield Notice(
             "one_class_validation",
-            f"In {lacking} of {number_of(len(folds), 'fold')} the validation cells are of one class, since the other"
-            " class has too few subjects to set any aside. There, the learning rate follows one class alone.",
+            f"In {lacking} of {number_of(len(folds), 'fold')} the validation cells are of one class, because the other"
+            " class has too few subjects to hold any back. There, the learning rate depends on one class only.",
             Severity.WARNING,
             {"folds": lacking},
         )
@@ -382,8 +383,8 @@ def _other_environments(environments: Sequence[Mapping[str, object]]) -> Iterato
         what = "; ".join(f"{name}: {values}" for name, values in changed.items())
         yield Notice(
             "other_environment",
-            f"The run was interrupted and carried on in another environment ({what}). Sums are rounded differently"
-            " there, so the figures can differ from those of an uninterrupted run.",
+            f"The run was interrupted and continued in another environment ({what}). Rounding differs there, so the"
+            " figures can differ from those of an uninterrupted run.",
             Severity.WARNING,
             changed,
         )
@@ -399,16 +400,16 @@ def _few_subjects(predictions: pd.DataFrame) -> Iterator[Notice]:
     if min(normal, leukemic) < FEWEST_SUBJECTS:
         yield Notice(
             "too_few_subjects",
-            f"The figures rest on {tested}: with fewer than {FEWEST_SUBJECTS} of a class, intervals and tests are not"
-            " known, and nothing can be concluded.",
+            f"The figures are based on {tested}: with fewer than {FEWEST_SUBJECTS} of a class, there are no intervals"
+            " or tests, and nothing can be concluded.",
             Severity.WARNING,
             values,
         )
     elif are_subjects and min(normal, leukemic) < FEW_SUBJECTS:
         yield Notice(
             "few_subjects",
-            f"The figures rest on {tested}: with fewer than {FEW_SUBJECTS} of a class, intervals from resampling are"
-            " too narrow.",
+            f"The figures are based on {tested}: with fewer than {FEW_SUBJECTS} of a class, intervals from resampling"
+            " are too narrow.",
             Severity.WARNING,
             values,
         )

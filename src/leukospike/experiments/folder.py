@@ -142,8 +142,8 @@ def read_config(path: Path) -> RunConfig:
     """
     folder = RunFolder(path)
     if not folder.config.is_file():
-        rule, got = "run folder must hold config.toml", f"{path} without"
-        raise RunError(rule, where="read_config", got=got, advice="Give a folder that leukospike wrote.")
+        rule, got = "run folder must hold config.toml", f"{path} without it"
+        raise RunError(rule, where="read_config", got=got, advice="Pass a folder that leukospike wrote.")
     settings = read_settings(folder.config)
     try:
         settings["dataset"] = Preset(settings["dataset"])
@@ -166,7 +166,7 @@ def read_joined(config: Path) -> JoinedSubjects | None:
         groups = tomllib.loads(config.read_text(encoding="utf-8")).get("groups")
         return None if not groups else JoinedSubjects.from_json(groups)
     except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        rule, got = "config.toml must say which subjects are joined", f"{config} ({error})"
+        rule, got = "config.toml must list which subjects are joined", f"{config} ({error})"
         raise RunError(rule, where="read_joined", got=got, advice="Use another run.") from error
 
 
@@ -183,14 +183,14 @@ def model_files(source: Path) -> list[Path]:
     folder = RunFolder(source)
     paths = folder.all_weights()
     if not paths or not folder.metrics.is_file():
-        rule, got = "`model` must be the folder of a finished run", f"{source}, which is none"
-        advice = "Finish the run with `resume`, or give a weights file."
+        rule, got = "`model` must be the folder of a finished run", f"{source}, which is not one"
+        advice = "Finish the run with `resume`, or pass a weights file."
         raise WeightsError(rule, where="model_files", got=got, advice=advice)
     wanted = [folder.weights(fold) for fold in range(_n_folds(folder.metrics))]
     if paths != sorted(wanted):
         rule = f"`model` must have the weights of each of its {len(wanted)} folds and no others"
         got = f"{', '.join(path.name for path in paths)[:80]} in {source}"
-        raise WeightsError(rule, where="model_files", got=got, advice="Copy the run whole, or give one weights file.")
+        raise WeightsError(rule, where="model_files", got=got, advice="Copy the whole run, or pass one weights file.")
     return paths
 
 
@@ -199,7 +199,7 @@ def _n_folds(metrics: Path) -> int:
     try:
         return len(json.loads(metrics.read_text(encoding="utf-8"))["folds"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        rule, got = f"{metrics.name} must be as the run wrote it", f"{metrics} ({error})"
+        rule, got = f"{metrics.name} must be unchanged", f"{metrics} ({error})"
         raise WeightsError(rule, where="model_files", got=got, advice="Copy the run again.") from error
 
 

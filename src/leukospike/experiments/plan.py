@@ -136,8 +136,8 @@ def _held_out(folds: Sequence[Fold], labels: np.ndarray) -> list[Fold]:
     for fold in folds:
         if len(np.unique(labels[fold.test])) == 2:
             return [fold]
-    rule, got = "the held-out part must hold both classes", f"one class in each of {len(folds)} parts"
-    raise SplitError(rule, where=_WHERE, got=got, advice="Lower `n_folds` or give more subjects of the rarer class.")
+    rule, got = "the held-out part must hold both classes", f"a single class in each of {len(folds)} parts"
+    raise SplitError(rule, where=_WHERE, got=got, advice="Lower `n_folds` or add subjects of the rarer class.")
 
 
 def _training_part(dataset: DataSet) -> DataSet:
@@ -190,7 +190,7 @@ def _naming_max_cells(plan: Plan) -> Generator[None]:
         if len(plan.dataset.records) == plan.n_given:
             raise
         raise _with_advice(
-            error, f"Or raise `max_cells`: it took {len(plan.dataset.records)} of {plan.n_given} images."
+            error, f"Or raise `max_cells`, which limited the images to {len(plan.dataset.records)} of {plan.n_given}."
         ) from error
 
 

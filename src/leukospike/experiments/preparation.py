@@ -164,11 +164,11 @@ def prepare(
         try:
             index = Index.from_json(json.loads(path.read_text(encoding="utf-8")))
             if index.settings != settings:
-                _refuse_images(f"others than {folder} keeps")
+                _refuse_images(f"settings that differ from those of {folder}")
             if seen_path.exists():
                 return _opened(records, seen_path, index, copies)
         except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
-            rule, got = f"{folder} must be as it was written", f"it changed or damaged ({error})"
+            rule, got = f"{folder} must be unchanged", f"changed or damaged content ({error})"
             raise RunError(rule, where="prepare", got=got, advice="Start a new run.") from error
     stamps = tuple(_stamp(record) for record in records)
     folder.mkdir(parents=True, exist_ok=True)
@@ -232,22 +232,22 @@ def require_same_images(records: Sequence[Record], index: Path) -> None:
         kept = Index.from_json(json.loads(index.read_text(encoding="utf-8")))
         digests = dict(zip(kept.images, kept.digests, strict=True))
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        _refuse_images(f"a run whose {index.name} does not name them")
+        _refuse_images(f"a run whose {index.name} does not list them")
     now = tuple(_said(record) for record in records)
     if [image for image, *_ in now] != [image for image, *_ in kept.records]:
-        _refuse_images(f"others than {index.parent} keeps")
+        _refuse_images(f"images that differ from those of {index.parent}")
     for said, other in zip(now, kept.records, strict=True):
         if said != other:
-            _refuse_images(f"another label or subject for {said[0]} than {index.parent} keeps")
+            _refuse_images(f"another label or subject for {said[0]} than in {index.parent}")
     changed = [record for record, stamp in zip(records, kept.stamps, strict=True) if _stamp(record) != stamp]
     for record, result in decoded(changed):
         if (pixel_digest(result.pixels) if isinstance(result, Picture) else None) != digests.get(record.image):
-            _refuse_images(f"other pixels in {record.image} than {index.parent} keeps")
+            _refuse_images(f"other pixels in {record.image} than in {index.parent}")
 
 
 def _refuse_images(got: str) -> NoReturn:
     """Refuse data that a run was not begun with."""
-    rule, advice = "images must be those that the run was begun with", "Give the first data again or start a new run."
+    rule, advice = "images must be the same as at the start of the run", "Pass the original data or start a new run."
     raise RunError(rule, where="prepare", got=got, advice=advice)
 
 

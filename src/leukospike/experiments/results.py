@@ -277,7 +277,7 @@ class FinishedFold:
         """Read what `to_json` returned of a fold with `n_test` test items."""
         probabilities = np.array(content["probabilities"], np.float64)
         if probabilities.shape != (n_test,) or not np.isfinite(probabilities).all():
-            msg = f"not {n_test} probabilities"
+            msg = f"other than {n_test} probabilities"
             raise ValueError(msg)
         shares: Sequence[Any] | None = content["explained_variance_ratio"]
         return cls(

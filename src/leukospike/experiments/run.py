@@ -96,7 +96,7 @@ def _begun(plan: Plan, folder: RunFolder, progress: Progress) -> FinishedRun:
     """Begin a run in a new folder; what fails before anything was trained leaves none."""
     out = folder.path
     if folder.config.exists():
-        advice = "Add `resume` to carry it on, or name another."
+        advice = "Add `resume` to continue it, or choose another folder."
         rule = "`out` must be new or empty"
         raise RunError(rule, where=_WHERE, got=f"the run {out}", advice=advice)
     is_new = not out.exists()
@@ -138,18 +138,21 @@ def _resumed(plan: Plan, folder: RunFolder, progress: Progress) -> FinishedRun:
 def _check_resumable(plan: Plan, folder: RunFolder) -> None:
     """Refuse to resume what is not there or was something else."""
     if not folder.path.is_dir():
-        rule, advice = "`resume` must name a run folder", "Leave `resume` out to start it."
+        rule, advice = "`resume` must be used with a run folder", "Leave out `resume` to start one."
         raise RunError(rule, where=_WHERE, got=folder.path, advice=advice)
     again = "Repeat the first command and add `resume`."
     before = asdict(read_config(folder.path))
     for name, value in asdict(plan.config).items():
         if before[name] != value:
-            rule, got = "`resume` must be given the settings of the run", f"{name} {value} in place of {before[name]}"
+            rule, got = (
+                "`resume` must be used with the settings of the run",
+                f"{name} {value} instead of {before[name]}",
+            )
             raise RunError(rule, where=_WHERE, got=got, advice=again)
     begun = read_joined(folder.config)
     if begun != plan.joined:
-        rule = "`resume` must be given the `groups` of the run"
-        got = f"{plan.joined or 'none'} in place of {begun or 'none'}"
+        rule = "`resume` must be used with the `groups` of the run"
+        got = f"{plan.joined or 'none'} instead of {begun or 'none'}"
         raise RunError(rule, where=_WHERE, got=got, advice=again)
 
 
@@ -248,12 +251,12 @@ def _require_readable_classes(dataset: DataSet, prepared: Prepared) -> None:
         return
     first = prepared.failures[0]
     found = " and ".join(f"only '{dataset.class_names[label]}'" for label in labels if label is not None) or "none"
-    rule = f"readable images must be of both classes, '{dataset.class_names[0]}' and '{dataset.class_names[1]}'"
+    rule = f"readable images must include both classes, '{dataset.class_names[0]}' and '{dataset.class_names[1]}'"
     got = (
         f"{found}: {len(prepared.failures)} of {len(dataset.records)} cannot be read (first {first.image}:"
         f" {first.reason.rstrip('.')})"
     )
-    raise DataError(rule, where=_WHERE, got=got, advice="Restore those or add images.")
+    raise DataError(rule, where=_WHERE, got=got, advice="Restore them or add images.")
 
 
 def _keep_pictures(path: Path, prepared: Prepared, items: Items, fold: Fold) -> None:
@@ -269,7 +272,7 @@ def _keep_pictures(path: Path, prepared: Prepared, items: Items, fold: Fold) -> 
         except ImageError as error:
             lost.append(f"{record.image} ({str(error).rstrip('.')})")
     if not found:
-        rule, advice = "images must stay readable until training begins", "Restore them and repeat the command."
+        rule, advice = "images must stay readable until training begins", "Restore them and run the command again."
         raise DataError(rule, where=_WHERE, got=lost[0], advice=advice)
     usual = Counter(pixels.shape for pixels in found.values()).most_common(1)[0][0]
     chosen: list[int] = []

@@ -87,23 +87,23 @@ def subject_folds(
     n_groups = int(groups.max()) + 1
     if n_folds > n_groups:
         rule = f"`n_folds` must be at most the number of independent subjects ({n_groups})"
-        raise SplitError(rule, where=where, got=n_folds, advice="Lower the number of folds or add subjects.")
+        raise SplitError(rule, where=where, got=n_folds, advice="Lower `n_folds` or add subjects.")
     rarer = _rarer_class(label)
     if n_folds > rarer:
         rule = f"`n_folds` must be at most the number of images of the rarer class ({rarer})"
-        raise SplitError(rule, where=where, got=n_folds, advice="Lower it, or add images of that class.")
+        raise SplitError(rule, where=where, got=n_folds, advice="Lower `n_folds`, or add images of that class.")
     folds: list[Fold] = []
     for rest, test in _stratified(label, groups, n_folds, seed):
         if len(test) == 0:
-            got = f"none in fold {len(folds)} of {n_folds}: the {n_groups} independent subjects differ too much"
-            advice = "Lower the number of folds or change the seed."
+            got = f"none in fold {len(folds)} of {n_folds}: the {n_groups} independent subjects differ too much in size"
+            advice = "Lower `n_folds` or change the seed."
             rule = "each fold must hold a subject"
             raise SplitError(rule, where=where, got=got, advice=advice)
         train, validation = _set_aside(rest, label, groups, seed)
         if len(np.unique(label[train])) < 2:
             rule = "each training part must hold both classes"
-            got = f"one class in fold {len(folds)} of {n_folds} ({n_groups} independent subjects)"
-            advice = "Lower the number of folds or add subjects of the rarer class."
+            got = f"a single class in fold {len(folds)} of {n_folds} ({n_groups} independent subjects)"
+            advice = "Lower `n_folds` or add subjects of the rarer class."
             raise SplitError(rule, where=where, got=got, advice=advice)
         folds.append(Fold(train, validation, test))
     return folds
@@ -156,7 +156,7 @@ def image_folds(n: int, *, n_folds: int, seed: int) -> list[Fold]:
 
     if n < n_folds:
         rule = f"`n_folds` must be at most the number of images ({n})"
-        raise SplitError(rule, where="image_folds", got=n_folds, advice="Lower it.")
+        raise SplitError(rule, where="image_folds", got=n_folds, advice="Lower `n_folds`.")
     split = KFold(n_folds, shuffle=True, random_state=seed).split(np.zeros(n))
     return [Fold(train, test, test) for train, test in split]
 

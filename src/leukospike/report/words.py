@@ -36,8 +36,8 @@ SETTING_MEANINGS = {
     "image_size": "side of the network's input, pixels",
     "n_components": "principal components requested",
     "blur_window": "side of the Gaussian blur after the spike step, pixels",
-    "augmented_copies": "rotated, shifted and zoomed copies of each training picture; only under the protocol paper for other"
-    " backbones than paper",
+    "augmented_copies": "rotated, shifted and zoomed copies of each training picture; for other backbones than paper,"
+    " only under the protocol paper",
     "hidden_units": "width of an optional layer before the output",
     "batch_size": "pictures per training step",
     "learning_rate": "initial learning rate",

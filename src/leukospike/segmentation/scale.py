@@ -51,7 +51,9 @@ class PixelSize:
         """Refuse what is no size."""
         if not (np.isfinite(self.um_per_px) and self.um_per_px > 0):
             msg = "um_per_px must be positive"
-            raise ConfigError(msg, where="PixelSize", got=self.um_per_px, advice="Give micrometres per pixel.")
+            raise ConfigError(
+                msg, where="PixelSize", got=self.um_per_px, advice="Pass the size in micrometres per pixel."
+            )
 
     @classmethod
     def given(cls, um_per_px: float | None, *, where: str) -> "PixelSize | None":
@@ -66,8 +68,8 @@ class PixelSize:
             return None
         low, high = PLAUSIBLE_UM_PER_PX
         if not low <= um_per_px <= high:
-            msg = f"`pixel_size` must be {low:g} to {high:g} micrometres, as microscopes have it"
-            advice = "Give the width of the field over its pixels."
+            msg = f"`pixel_size` must be {low:g} to {high:g} micrometres, the range of microscopes"
+            advice = "Divide the width of the field in micrometres by its width in pixels."
             raise ConfigError(msg, where=where, got=f"{um_per_px:g}", advice=advice)
         return cls(um_per_px, "given")
 

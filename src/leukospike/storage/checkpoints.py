@@ -85,9 +85,9 @@ def read_checkpoint(path: Path, config: Mapping[str, Any], *, where: str) -> Che
         before = stored.settings["config"]
     except (KeyError, TypeError, ValueError) as error:
         rule, got = "checkpoint must be readable", f"{path.name} ({error})"
-        raise WeightsError(rule, where=where, got=got, advice="Remove it to train this fold anew.") from error
+        raise WeightsError(rule, where=where, got=got, advice="Remove it to train this fold again.") from error
     if before != json.loads(json.dumps(dict(config))):
-        rule, got = "checkpoint must be of the same settings", f"{path.name} of others"
+        rule, got = "checkpoint must have the same settings", f"{path.name} with other ones"
         raise WeightsError(rule, where=where, got=got, advice="Remove it.")
     return Checkpoint(stored.settings, stored.tensors)
 

@@ -104,7 +104,7 @@ def locked(path: Path, *, where: str) -> Generator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
-        rule, got = "output folder must not be in use", f"{path}, which a running program writes to"
+        rule, got = "output folder must not be in use", f"{path}, to which a running program is writing"
         raise RunError(rule, where=where, got=got, advice="Wait for it, or choose another name.") from error
     try:
         yield

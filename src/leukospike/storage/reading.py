@@ -24,7 +24,7 @@ def unusable(path: Path, where: str, reason: str) -> RunError:
     """Build the error for a file that is there and does not hold what it should."""
     rule = f"{path.name} must be as leukospike wrote it"
     got = f"{path} ({' '.join(reason.split())[:300]})"
-    return RunError(rule, where=where, got=got, advice="Make the folder anew.")
+    return RunError(rule, where=where, got=got, advice="Create the folder again.")
 
 
 def read_text(path: Path, where: str) -> str:
@@ -96,7 +96,7 @@ def _missing(path: Path, where: str) -> RunError:
         f"folder must hold {path.name}",
         where=where,
         got=f"{path.parent} without it",
-        advice="Finish the run, or name its folder.",
+        advice="Finish the run, or pass the right folder.",
     )
 
 

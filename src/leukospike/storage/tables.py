@@ -177,7 +177,7 @@ def read_rows(path: Path, columns: Sequence[str], *, where: str) -> list[tuple[i
             f"{path.name} must be a readable CSV table",
             where=where,
             got=f"'{error.strerror or error}'",
-            advice="Check that it exists and its permissions.",
+            advice="Check that it exists, and check its permissions.",
         ) from error
     except (csv.Error, UnicodeDecodeError) as error:
         raise DataError(

@@ -120,14 +120,14 @@ def read_weights(
         rule, got = "weights must be a readable safetensors file", f"{path.name} ({error})"
         raise WeightsError(rule, where=where, got=got, advice="Copy or train it again.") from error
     if (written_as := stored.settings.get("format")) != form:
-        rule = f"weights must be of the form {form}"
+        rule = f"weights must have the format {form}"
         raise WeightsError(rule, where=where, got=f"{written_as} in {path.name}", advice=use)
     for name, tensor in stored.tensors.items():
         counts = name.endswith(_COUNTER) and tensor.dtype == torch.int64
         if tensor.dtype not in kinds and not counts:
             rule = f"weights must be {' or '.join(map(_name, kinds))}"
             got = f"{_name(tensor.dtype)} in {name} of {path.name}"
-            raise WeightsError(rule, where=where, got=got, advice="Use them as they were written.")
+            raise WeightsError(rule, where=where, got=got, advice="Use the file as it was written.")
     broken = [name for name, tensor in stored.tensors.items() if not bool(torch.isfinite(tensor).all())]
     if broken:
         rule, got = "weights must be finite", f"NaN or infinity in {broken[0]} of {path.name}"
@@ -204,5 +204,5 @@ def fill(network: nn.Module, path: Path, settings: Mapping[str, Any], *, where: 
 def wrong_part(where: str, path: Path, error: Exception) -> WeightsError:
     """Return the error for a file whose parts are missing or do not fit each other."""
     reason = " ".join(str(error).split())[:160]
-    rule, got = "weights must hold a whole model", f"{path.name} with a wrong part ({reason})"
+    rule, got = "weights must hold a complete model", f"{path.name} with an invalid part ({reason})"
     return WeightsError(rule, where=where, got=got, advice="Train again.")

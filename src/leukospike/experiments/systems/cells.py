@@ -67,21 +67,21 @@ class CropFrontEnd:
             pixels = np.asarray(ImageOps.pad(Image.fromarray(pixels), (side, side), Image.Resampling.BICUBIC))
         crop = cell_crop(pixels)
         if diameter_of(crop) < _SMALLEST_PX:
-            rule, got = "image must show a cell", "black with next to nothing in it"
-            raise ImageError(rule, got=got, advice="Look at it, and leave it out.")
+            rule, got = "image must show a cell", "one that is almost entirely black"
+            raise ImageError(rule, got=got, advice="Check the image, and leave it out.")
         return crop
 
     def _cut_out(self, picture: Picture) -> UInt8[np.ndarray, "450 450 3"]:
         """Cut out the cell in the middle, black around it."""
         found = segment_pixels("", picture.pixels, self._segmenter)
         if found.whole_cells > _MOST_CELLS:
-            rule, got = "image must show a single cell", f"a field of {found.whole_cells}"
-            raise ImageError(rule, got=got, advice="Cut its cells out or leave it out.")
+            rule, got = "image must show a single cell", f"a field with {found.whole_cells}"
+            raise ImageError(rule, got=got, advice="Cut out its cells or leave it out.")
         number = found.middle_cell
         if number is None:
             flagged = f" ({', '.join(found.flags)})" if found.flags else ""
             rule, got = "image must show a white cell", f"none{flagged}"
-            raise ImageError(rule, got=got, advice="Look at it, and leave it out.")
+            raise ImageError(rule, got=got, advice="Check the image, and leave it out.")
         area = int(np.count_nonzero(found.instances.labels == number))
         share = 2 * float(np.sqrt(area / np.pi)) / max(picture.pixels.shape[:2])
         return cut_out(

@@ -43,8 +43,8 @@ class PaperSystem:
         Notice("rate_by_test", "The learning rate follows the accuracy on the test images.", Severity.WARNING),
         Notice(
             "wrong_formulas",
-            "The published precision is the specificity's formula, and the published area under the curve is computed"
-            " from decisions in place of probabilities; both are shown here as published and as they should be.",
+            "The published precision uses the formula of specificity, and the published area under the curve is"
+            " computed from decisions instead of probabilities; both are shown here as published and corrected.",
             Severity.WARNING,
         ),
     )

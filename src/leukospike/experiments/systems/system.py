@@ -16,9 +16,7 @@ from leukospike.jobs import Progress
 from leukospike.learning.history import EpochRecord
 from leukospike.notices import Notice, Severity
 
-SPLIT_COPIES = Notice(
-    "split_copies", "Augmented copies of one image fall on both sides of the split.", Severity.WARNING
-)
+SPLIT_COPIES = Notice("split_copies", "Augmented copies of one image are on both sides of the split.", Severity.WARNING)
 """Flaw of the protocol `paper`, which splits augmented copies like images of their own."""
 
 
