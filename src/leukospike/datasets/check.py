@@ -164,7 +164,7 @@ def _summary(check: DataCheck, usable: list[Record]) -> list[tuple[str, ...]]:
         ("subjects", str(len(subjects)) if subjects else "unknown"),
         ("files that cannot be used", str(len(check.failures))),
         (
-            "groups of the same pixels",
+            "groups of pixel-identical images",
             f"{len(check.duplicates)}" + (f" ({number_of(copies, 'redundant image')})" if copies else ""),
         ),
         ("of these, under different subjects", str(len(check.cross_subject_duplicates))),
