@@ -16,7 +16,7 @@ from leukospike.segmentation.scale import PLAUSIBLE_CELL_UM
 from leukospike.settings import Kind
 
 _LARGEST_ON_BACKGROUND_PX = 512  # larger training pictures that are not on black showed fields
-_NAMED = 5  # subjects in a notice
+_NAMED = 5  # subjects listed in a notice
 
 
 def analysis_notices(
@@ -131,7 +131,7 @@ def _of_subjects(tables: Tables) -> list[Notice]:
 
 
 def _of_fields(fields: pd.DataFrame, judge: Judge) -> list[Notice]:
-    """Say how fields were recognised, read and scaled to the model."""
+    """Describe how fields were recognised, read and scaled to the model."""
     framing, ways = judge.view.framing, fields["scaled_by"].to_list()
     taken = number_of(len(fields), "image was treated as a whole field", "images were treated as whole fields")
     notices = [

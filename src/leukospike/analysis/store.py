@@ -1,8 +1,8 @@
-"""The store: the one place that knows the files of `analyze` and `segment` while they run.
+"""The store: the only place that knows the files of `analyze` and `segment` while they run.
 
-Each finished image is kept at once, in `state/`, by the digest of its file's content; `recipe.json` says what is done
-to images. So work that was interrupted in any way goes on where it stopped, and ends with the same tables. When all
-results are written, `state/` goes.
+Each finished image is stored at once, in `state/`, under the digest of its file's content; `recipe.json` records how
+images are processed. Interrupted work therefore continues where it stopped, and ends with the same tables. When all
+results are written, `state/` is removed.
 """
 
 import hashlib
@@ -29,10 +29,10 @@ from leukospike.settings import Kind
 from leukospike.storage.files import locked, new_folder, remove_leftovers, write_text, written_whole
 
 RECIPE = "recipe.json"
-"""What decides the results, but for the images themselves."""
+"""Everything that determines the results, except the images."""
 
 STATE = "state"
-"""Folder of what is kept of single images until everything is done."""
+"""Folder of the results of single images until everything is done."""
 
 _READ_BYTES = 1 << 20
 _MOST_READ = 1 << 30  # no image that is read is larger
@@ -43,7 +43,7 @@ Setting = str | float | bool | None
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides what is made of an image; a folder holds the results of one recipe."""
+    """Everything that determines how an image is processed; a folder holds the results of one recipe."""
 
     verb: str
     """``analyze`` or ``segment``."""
@@ -62,7 +62,7 @@ class Recipe:
         return cls(str(content["verb"]), str(content["version"]), dict(content["settings"]))
 
     def difference(self, other: "Recipe") -> str | None:
-        """Return in words the first thing in which `other` differs from this, or None."""
+        """Describe the first difference between `other` and this recipe, or return None."""
         if self.verb != other.verb:
             return f"the command {other.verb} instead of {self.verb}"
         if self.version != other.version:
@@ -76,10 +76,10 @@ class Recipe:
 
 @dataclass(frozen=True)
 class SegmentedImage:
-    """What `segment` makes of one image."""
+    """Results of `segment` for one image."""
 
     pictures: Mapping[str, UInt8[np.ndarray, "..."] | UInt16[np.ndarray, "..."]]
-    """By what the names of their files end with, such as "mask"."""
+    """By the end of their file names, such as "mask"."""
     facts: ImageFacts | None
     """None of a method that finds no cells, as the next."""
     measures: tuple[CellMeasures, ...] = ()
@@ -87,7 +87,7 @@ class SegmentedImage:
 
 @dataclass(frozen=True)
 class KeptImage:
-    """One image that `analyze` has read; its pictures stay in the store until they are asked for."""
+    """One image read by `analyze`; its pictures stay in the store until needed."""
 
     kind: Kind
     cells: tuple[ReadCell, ...]
@@ -109,7 +109,7 @@ class KeptImage:
 
 
 class Store:
-    """What is kept of the images of one folder of results; made by `opened_store`.
+    """Stored results of the images of one folder; created by `opened_store`.
 
     Parameters
     ----------
@@ -137,7 +137,7 @@ class Store:
         return not self._kept
 
     def keep_read(self, key: str, image: ReadImage) -> None:
-        """Keep what `analyze` has read of an image."""
+        """Store what `analyze` read of an image."""
         facts = {
             "kind": image.kind.value,
             "is_generated": image.is_generated,
@@ -150,7 +150,7 @@ class Store:
         self._keep(key, facts, arrays)
 
     def keep_segmented(self, key: str, image: SegmentedImage) -> None:
-        """Keep what `segment` made of an image."""
+        """Store the results of `segment` for an image."""
         facts = {
             "facts": None if image.facts is None else asdict(image.facts),
             "measures": [asdict(cell) for cell in image.measures],
@@ -158,14 +158,14 @@ class Store:
         self._keep(key, facts, {name: _png(pixels) for name, pixels in image.pictures.items()})
 
     def _keep(self, key: str, facts: Mapping[str, object], arrays: Mapping[str, np.ndarray]) -> None:
-        """Write what is kept of one image, whole or not at all."""
+        """Write the results of one image atomically."""
         said = np.frombuffer(json.dumps(facts).encode(), np.uint8)
         with written_whole(self._path(key)) as part:
             np.savez(part, allow_pickle=False, about=said, **arrays)
         self._kept.add(key)
 
     def read(self, key: str) -> KeptImage:
-        """Return what is kept of an image that `analyze` has read.
+        """Return the stored results of an image that `analyze` read.
 
         Raises
         ------
@@ -185,7 +185,7 @@ class Store:
             )
 
     def segmented(self, key: str) -> tuple[ImageFacts | None, tuple[CellMeasures, ...]]:
-        """Return what `segment` keeps of an image, but for its pictures."""
+        """Return the stored results of `segment` for an image, except its pictures."""
         path = self._path(key)
         with _as_kept(path):
             said = json.loads(_array(path, "about").tobytes())
@@ -193,13 +193,13 @@ class Store:
             return facts, tuple(CellMeasures(**cell) for cell in said["measures"])
 
     def write_picture(self, key: str, name: str, path: Path) -> None:
-        """Write a kept picture to `path`, a PNG file, whole or not at all."""
+        """Write a stored picture to `path`, a PNG file, atomically."""
         encoded = _array(self._path(key), name)
         with written_whole(path) as part:
             part.write_bytes(encoded.tobytes())
 
     def require_same_images(self, digest: str) -> None:
-        """Refuse other images than those of which a folder holds all results.
+        """Refuse images that differ from those of a finished folder.
 
         Raises
         ------
@@ -213,38 +213,38 @@ class Store:
             raise RunError(msg, where=self._recipe.verb, got=got, advice=advice)
 
     def finish(self, digest: str) -> None:
-        """Sign that the results of images are all written, and forget the single images."""
+        """Mark the results as complete, and remove the stored images."""
         _write_recipe(self.folder, self._recipe, digest)
         shutil.rmtree(self._state, ignore_errors=True)
         self._kept = set()
         self.finished_with = digest
 
     def _path(self, key: str) -> Path:
-        """Return where an image is kept."""
+        """Return the path of a stored image."""
         return self._state / f"{key}.npz"
 
 
 @contextmanager
 def opened_store(folder: Path, recipe: Recipe, *, resume: bool) -> Generator[Store]:
-    """Hold a folder of results while they are made.
+    """Open and lock a folder of results.
 
     Parameters
     ----------
     folder : Path
-        New or empty; or, to resume, what an interrupted call of the same recipe left.
+        New or empty; or, to resume, that of an interrupted call with the same recipe.
     recipe : Recipe
     resume : bool
 
     Yields
     ------
     Store
-        On an error the folder keeps what is finished; a new one that keeps nothing is removed.
+        After an error the folder keeps finished results; a new folder without any is removed.
 
     Raises
     ------
     RunError
-        If the folder holds something and is not to be resumed, or is to be resumed with another recipe, or another
-        process writes to it.
+        If the folder is not empty and is not to be resumed, is to be resumed with another recipe, or is in use by
+        another process.
     """
     where = recipe.verb
     if resume:
@@ -261,7 +261,7 @@ def opened_store(folder: Path, recipe: Recipe, *, resume: bool) -> Generator[Sto
     new_folder(folder, where=where)
     try:
         with locked(folder, where=where):
-            new_folder(folder, where=where)  # whoever held the lock until now may have filled it
+            new_folder(folder, where=where)  # the previous holder of the lock may have filled it
             remove_leftovers(folder)
             _write_recipe(folder, recipe, None)
             store = Store(folder, recipe)
@@ -274,7 +274,7 @@ def opened_store(folder: Path, recipe: Recipe, *, resume: bool) -> Generator[Sto
                 raise
     except BaseException:
         if is_new:
-            with suppress(OSError):  # it keeps what was finished
+            with suppress(OSError):  # it holds finished results
                 folder.rmdir()
         raise
 
@@ -289,7 +289,7 @@ def content_key(path: Path) -> str | None:
     Returns
     -------
     str or None
-        None if it is no file that can be read, such as a pipe, which would be waited for.
+        None if it is not a readable file, such as a pipe, which would block.
     """
     digest = hashlib.sha256()
     try:
@@ -307,17 +307,17 @@ def content_key(path: Path) -> str | None:
 
 
 def _has_results(folder: Path) -> bool:
-    """Tell whether a folder holds more than what says how it was begun."""
+    """Tell whether a folder holds more than the recipe."""
     return any(path.name not in {RECIPE, STATE} and not path.name.startswith(".") for path in folder.iterdir())
 
 
 def _write_recipe(folder: Path, recipe: Recipe, finished_with: str | None) -> None:
-    """Write what is done to images, and whether it is all done."""
+    """Write the recipe, and whether everything is done."""
     write_text(folder / RECIPE, json.dumps(recipe.to_json() | {"finished_with": finished_with}, indent=1))
 
 
 def _read_same(folder: Path, recipe: Recipe) -> str | None:
-    """Refuse to resume what is not there or was something else; return what it is finished with."""
+    """Refuse to resume a missing folder or another recipe; return the digest it was finished with."""
     where = recipe.verb
     try:
         content = json.loads((folder / RECIPE).read_text(encoding="utf-8"))
@@ -335,7 +335,7 @@ def _read_same(folder: Path, recipe: Recipe) -> str | None:
 
 @contextmanager
 def _as_kept(path: Path) -> Generator[None]:
-    """Say, where what is kept of an image was changed or damaged, that it was."""
+    """Raise an error if stored results were changed or damaged."""
     try:
         yield
     except _DAMAGE as error:
@@ -348,7 +348,7 @@ def _as_kept(path: Path) -> Generator[None]:
 
 
 def _array(path: Path, name: str) -> np.ndarray:
-    """Read one array of what is kept."""
+    """Read one stored array."""
     with _as_kept(path), path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         return arrays[name]
 

@@ -1,4 +1,4 @@
-"""Subjects who overlap, joined, so that a split by subject keeps on one side what belongs together."""
+"""Joins overlapping subjects, so that a split by subject keeps their images on one side."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from leukospike.storage.tables import read_rows
 
 
 def grouped_dataset(dataset: DataSet, findings: Findings) -> DataSet:
-    """Name each image's subject after all who overlap with it.
+    """Join overlapping subjects under a common name.
 
     Parameters
     ----------
@@ -34,13 +34,13 @@ def grouped_dataset(dataset: DataSet, findings: Findings) -> DataSet:
 
 
 def join_subjects(dataset: DataSet, table: Path) -> DataSet:
-    """Do the same by the `groups.csv` of an earlier audit.
+    """Join overlapping subjects by the `groups.csv` of an earlier audit.
 
     Parameters
     ----------
     dataset : DataSet
     table : Path
-        CSV in UTF-8 with the columns image and group, of all images of the data that can be read.
+        CSV in UTF-8 with the columns image and group, for all readable images of the data.
 
     Returns
     -------
@@ -72,7 +72,7 @@ def join_subjects(dataset: DataSet, table: Path) -> DataSet:
             )
         group_of[image] = group
     unnamed = [record for record in dataset.records if record.subject is not None and record.image not in group_of]
-    # An audit cannot group what cannot be read; nor can anything be trained on it.
+    # An audit cannot group unreadable images, and they cannot be used for training either.
     missing = [record.image for record, result in decoded(unnamed) if isinstance(result, Picture)]
     if missing:
         raise DataError(
@@ -93,7 +93,7 @@ def join_subjects(dataset: DataSet, table: Path) -> DataSet:
 
 
 def _joined(dataset: DataSet, group_of: Mapping[str, str]) -> DataSet:
-    """Name each subject after all whom a group joins it to, directly or through others."""
+    """Name each subject after all subjects joined to it by a group, directly or indirectly."""
     known = [record for record in dataset.records if record.subject is not None]
     if not known:
         return replace(dataset, joined=())

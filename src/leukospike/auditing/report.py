@@ -57,7 +57,7 @@ class OverlapRow:
 
 
 def write_audit(findings: Findings, out: Path, *, leaks: Leaks | None = None) -> Path:
-    """Write what was found; what was there is replaced.
+    """Write the results; existing files are replaced.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def write_audit(findings: Findings, out: Path, *, leaks: Leaks | None = None) ->
     Returns
     -------
     Path
-        The page: one file with its pictures inside, without scripts, that loads nothing.
+        The page: one self-contained file, without scripts.
     """
     content = findings.to_json()
     content["leaks"] = leaks and leaks_as_json(leaks)
@@ -86,13 +86,13 @@ def write_audit(findings: Findings, out: Path, *, leaks: Leaks | None = None) ->
 
 
 def write_audit_page(findings: Findings, path: Path, *, leaks: Leaks | None = None) -> Path:
-    """Write the page alone.
+    """Write only the page.
 
     Parameters
     ----------
     findings : Findings
     path : Path
-        Of the page, one file with its pictures inside.
+        Path of the page, one self-contained file.
     leaks : Leaks, optional
         What each leak adds, if that was measured.
 
@@ -230,7 +230,7 @@ def _page(findings: Findings, leaks: Leaks | None) -> str:
 
 
 def _tiles(findings: Findings) -> list[tuple[str, str, str]]:
-    """Return label, figure and note of what the page shows largest."""
+    """Return label, figure and note of each key figure."""
     pairs = findings.matches.pairs
     involved = {place for pair in pairs for place in (pair.first, pair.second)}
     subjects = {record.subject for record in findings.records if record.subject is not None}
@@ -312,7 +312,7 @@ def _notices(findings: Findings) -> list[str]:
 
 
 def _located_words(findings: Findings) -> str:
-    """Say how many crops of ALL-IDB2 were located in ALL-IDB1."""
+    """Count the crops of ALL-IDB2 that were located in ALL-IDB1."""
     crops = {place for place, record in enumerate(findings.records) if record.image.startswith("ALL-IDB2/")}
     located = {
         place
@@ -347,7 +347,7 @@ def _spread(pairs: Sequence[Pair], most: int) -> list[Pair]:
 
 
 def _cards(findings: Findings, pairs: Sequence[Pair]) -> list[PairCard]:
-    """Make the cards of some pairs."""
+    """Build the cards of some pairs."""
     cards: list[PairCard] = []
     for pair in pairs:
         first, second = (findings.records[place] for place in (pair.first, pair.second))
@@ -366,7 +366,7 @@ def _cards(findings: Findings, pairs: Sequence[Pair]) -> list[PairCard]:
 
 
 def _view_words(view: int) -> str:
-    """Say how the second picture is turned.
+    """Describe the orientation of the second picture.
 
     Examples
     --------

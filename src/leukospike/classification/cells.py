@@ -36,7 +36,7 @@ class LabelledCells:
 
 
 def drawing_odds(cells: LabelledCells, *, balanced: bool) -> Float[np.ndarray, " n"]:
-    """Give each cell its chance to be drawn.
+    """Return the sampling probability of each cell.
 
     Parameters
     ----------

@@ -47,7 +47,7 @@ class Place:
 
     @property
     def words(self) -> str:
-        """Say it."""
+        """Describe the place in words."""
         return f"larger than {_share(self.leukemic)} of leukemic and {_share(self.normal)} of normal training cells"
 
 
@@ -107,7 +107,7 @@ class MorphologyReference:
         return cls(normal, leukemic)
 
     def places(self, measured: Mapping[str, float]) -> list[Place]:
-        """Say where a cell's measures lie; those that it or the reference lacks are left out."""
+        """Compare the measures of a cell with the reference; missing ones are left out."""
         return [
             Place(name, value, _share_below(value, self.normal[name]), _share_below(value, self.leukemic[name]))
             for name, value in measured.items()
@@ -148,7 +148,7 @@ class MorphologyReference:
 
 
 def morphology(appearance: Float[np.ndarray, " appearances"], segmented: Mapping[str, float]) -> dict[str, float]:
-    """Return the measures that a reader knows, from what the networks are told and what the segmenter says.
+    """Return the common morphological measures, from the input of the networks and the segmentation.
 
     Parameters
     ----------

@@ -142,7 +142,7 @@ class TrainingIndex:
         ]
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return what a safetensors file shall hold: the arrays, and the names of all cells as compressed JSON."""
+        """Return the content of a safetensors file: the arrays, and the names of all cells as compressed JSON."""
         told = json.dumps([self.images, self.subjects, self.leukemic], ensure_ascii=False, separators=(",", ":"))
         return {
             "mean": torch.from_numpy(self.mean),
@@ -152,7 +152,7 @@ class TrainingIndex:
         }
 
     def settings(self) -> dict[str, Any]:
-        """Return what the header of that file shall say."""
+        """Return the header of that file."""
         return {"scale": self.scale, "cells": len(self.images)}
 
     @classmethod

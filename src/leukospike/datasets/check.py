@@ -1,4 +1,4 @@
-"""What a data set really holds: every image opened once, and every pair of equal pictures found."""
+"""Check of a data set: every image is opened once, and all identical pictures are found."""
 
 import os
 from collections import Counter, defaultdict
@@ -26,23 +26,23 @@ class Table(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class DataCheck:
-    """What `check_dataset` found."""
+    """Results of `check_dataset`."""
 
     dataset: DataSet
     sizes: dict[tuple[int, int], int]
     """Images per (rows, columns), most frequent first."""
     failures: tuple[Failure, ...]
-    """Files that cannot be used; they count as no images."""
+    """Files that cannot be used; they are not counted as images."""
     duplicates: tuple[tuple[Record, ...], ...]
     """Groups of images with the same pixels, two or more each."""
     generated: int
     """Images drawn by ``leukospike smears``."""
     other_files: dict[str, int]
-    """Files in the folder that are no image of the data set, per suffix; tables and notes among them."""
+    """Files in the folder that are not images of the data set, per suffix, including tables and notes."""
 
     @property
     def cross_subject_duplicates(self) -> tuple[tuple[Record, ...], ...]:
-        """Groups whose images are filed under different subjects: at least one file has the wrong person's name."""
+        """Groups whose images are filed under different subjects: at least one file has the wrong subject."""
         return tuple(group for group in self.duplicates if len({record.subject for record in group}) > 1)
 
     @property
@@ -54,15 +54,15 @@ class DataCheck:
 def check_dataset(dataset: DataSet, *, progress: Progress = silent) -> DataCheck:
     """Decode every image once and compare all pictures pixel by pixel.
 
-    Comparison is by `pixel_digest`, so that pictures are equal whatever file format holds them. Memory holds no more
-    decoded images than there are processors.
+    Pictures are compared by `pixel_digest`, independently of the file format. Memory holds at most as many decoded
+    images as there are processors.
 
     Parameters
     ----------
     dataset : DataSet
         From `read_dataset` or `read_any`.
     progress : Progress
-        Told after each image.
+        Called after each image.
 
     Returns
     -------
@@ -76,7 +76,7 @@ def check_dataset(dataset: DataSet, *, progress: Progress = silent) -> DataCheck
             seen.append(result)
             progress("check images", done, len(records))
     finally:
-        # An interrupted check does not go on to decode the thousands of images still waiting.
+        # After an interruption, the thousands of images still waiting are not decoded.
         pool.shutdown(cancel_futures=True)
 
     decoded = [(record, what) for record, what in zip(records, seen, strict=True) if isinstance(what, _Seen)]
@@ -94,7 +94,7 @@ def check_dataset(dataset: DataSet, *, progress: Progress = silent) -> DataCheck
 
 
 def check_tables(check: DataCheck) -> list[Table]:
-    """Arrange a check for printing; tables that would be empty are left out.
+    """Arrange a check in tables for printing; empty tables are left out.
 
     Parameters
     ----------
@@ -144,7 +144,7 @@ def _look(record: Record) -> _Seen | Failure:
 
 
 def _other_files(dataset: DataSet) -> dict[str, int]:
-    """Count files that are no record; a manifest says itself what belongs to it, so there nothing else is looked at."""
+    """Count files that are not records; with a manifest, other files are ignored."""
     if dataset.layout == "manifest":
         return {}
     used = {record.path for record in dataset.records}
@@ -153,7 +153,7 @@ def _other_files(dataset: DataSet) -> dict[str, int]:
 
 
 def _summary(check: DataCheck, usable: list[Record]) -> list[tuple[str, ...]]:
-    """Say in a few lines what was recognised."""
+    """Summarise in a few lines what was recognised."""
     dataset = check.dataset
     subjects = {record.subject for record in usable if record.subject is not None}
     copies = sum(len(group) - 1 for group in check.duplicates)
@@ -194,7 +194,7 @@ def _classes(dataset: DataSet, usable: list[Record]) -> list[tuple[str, ...]]:
 
 
 def _subjects(usable: list[Record]) -> list[tuple[str, ...]]:
-    """Count each subject's images by class."""
+    """Count the images of each subject by class."""
     counts: defaultdict[str, Counter[int | None]] = defaultdict(Counter)
     for record in usable:
         if record.subject is not None:

@@ -20,7 +20,7 @@ class FittedComponents:
     """Share of the training images' variance along each row of `basis`, 0 to 1."""
 
     def project(self, images: Float[np.ndarray, "n rows columns"]) -> Float[np.ndarray, "n components"]:
-        """Give each image's coordinates in the basis, float32."""
+        """Return the coordinates of each image in the basis, float32."""
         return (images.reshape(len(images), -1) - self.mean) @ self.basis.T
 
     def reconstruct(self, coordinates: Float[np.ndarray, "n components"]) -> Float[np.ndarray, "n rows columns"]:

@@ -112,7 +112,7 @@ class Normalisation:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What shall be done to each of n images: drawn by `draw`, done by `apply`, so that it can be repeated."""
+    """Random changes for each of n images: drawn by `draw` and carried out by `apply`, so that they can be repeated."""
 
     flip: Bool[Tensor, " n"]
     """Mirror left and right."""

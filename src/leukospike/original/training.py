@@ -90,7 +90,7 @@ def train_network(
         Where the state is kept after each epoch (safetensors). If the file exists, training goes on from it and ends
         with the same weights as without the interruption.
     progress : Progress
-        Told after each batch.
+        Called after each batch.
     device : torch.device or None
         Where to train; None: on a GPU where there is one.
 

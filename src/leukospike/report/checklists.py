@@ -214,7 +214,7 @@ def _in_part(words: str, missing: str) -> Answer:
 
 
 def _not_applicable(why: str) -> Answer:
-    """Say why nothing could be recorded."""
+    """Explain why nothing could be recorded."""
     return Answer(Status.NOT_APPLICABLE, why)
 
 
@@ -231,14 +231,14 @@ class _Said:
         return f"{name} {self.settings.get(name, 'not set')}"
 
     def source(self) -> str:
-        """Say what the data are."""
+        """Describe the data."""
         data = self.result.data
         digest = f", digest of the pixels {data.digest[:12]}" if data.digest else ""
         credit = f" {data.credit.rstrip('.')}." if data.credit else ""
         return f"{data.name}, layout {data.layout}{digest}.{credit}"
 
     def sizes(self) -> str:
-        """Say how many images and subjects there are."""
+        """Count images and subjects."""
         data = self.result.data
         people = "; subjects are unknown"
         if data.subjects_per_class is not None:
@@ -250,7 +250,7 @@ class _Said:
         )
 
     def folds(self) -> str:
-        """Say how many are in each part of each fold."""
+        """Count cells and subjects in each part of each fold."""
         counts = "; ".join(
             f"fold {fold.fold}: {fold.train_cells} training, {fold.validation_cells} validation, {fold.test_cells} test"
             " cells"
@@ -260,7 +260,7 @@ class _Said:
         return f"{counts} (metrics.json)."
 
     def partition(self) -> str:
-        """Say how the parts were made."""
+        """Describe how the parts were formed."""
         held_out = " One part was held out and tested; the others were not." if self.result.hold_out else ""
         return (
             f"{PROTOCOL_MEANINGS[self.result.protocol]} {self.setting('n_folds')}, {self.setting('seed')}"
@@ -268,7 +268,7 @@ class _Said:
         )
 
     def disjoint(self) -> str:
-        """Say at which level parts are disjoint, and whether the predictions bear it out."""
+        """State the level at which parts are disjoint, and whether the predictions confirm it."""
         run = self.run
         level = {
             "honest": "subject",
@@ -308,7 +308,7 @@ class _Said:
         return "; ".join(f"{name} {value}" for name, value in versions.items()) + " (config.toml, metrics.json)."
 
     def missing(self) -> Answer:
-        """Say what was left out, and whether any prediction lacks its probability."""
+        """State what was left out, and whether any prediction lacks a probability."""
         lacking = int(np.sum(~np.isfinite(self.run.probabilities)))
         return _recorded(
             f"{self.result.data.failed} images that could not be read were left out (failures.csv); {lacking} of"
@@ -316,7 +316,7 @@ class _Said:
         )
 
     def model(self) -> Answer:
-        """Say what there is of the model."""
+        """Describe the model."""
         if self.run.n_weights == 0:
             return _in_part(self.preparation(), "weights and layers")
         parts = "Weights" if self.run.components is None else "Normalisation, components and weights"
@@ -326,7 +326,7 @@ class _Said:
         )
 
     def threshold(self) -> Answer:
-        """Say what the model gives, and the threshold if the counts bear it out."""
+        """Describe the output of the model, and the threshold if the counts confirm it."""
         called = int(np.sum(self.run.probabilities >= THRESHOLD))
         output = "A probability of being leukemic, from 0 to 1 (predictions.csv)."
         if called != self.result.cell.confusion.called_leukemic:
@@ -340,7 +340,7 @@ class _Said:
         return f"{', '.join(METRIC_TITLES[name][0] for name in METRICS)} (metrics.json)."
 
     def uncertainty(self) -> Answer:
-        """Say how intervals were made, or that there are none."""
+        """State how intervals were computed, or that there are none."""
         if not self.result.cell.has_intervals:
             return Answer(Status.NOT_RECORDED, f"Intervals: {self.result.cell.interval}.")
         delong = " The ROC AUC also has DeLong's interval." if self.result.cell.delong.is_known else ""

@@ -99,7 +99,7 @@ def _drawn_characters() -> frozenset[int]:
 
 
 def drawable(text: str, *, longest: int = 40) -> str:
-    """Make a name fit for a figure: short, with "?" for what the font lacks; the tables have it in full."""
+    """Adapt a name to a figure: short, with "?" for characters missing from the font; the tables show it in full."""
     shortened: Sequence[str] = text if len(text) <= longest else text[: longest - 1] + "…"
     known = _drawn_characters()
     return "".join(character if ord(character) in known else "?" for character in shortened)

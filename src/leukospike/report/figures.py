@@ -512,7 +512,7 @@ def _decision_curve(run: Run) -> Illustration:
 
 
 def _decision_band_words(run: Run, n_groups: int) -> str:
-    """Say where the band around the net benefit is from."""
+    """Explain the band around the net benefit."""
     units = f"{n_groups} {'subjects' if run.has_subjects else 'images'}"
     widened = (
         ", widened by Student's t for their small number; with few of a class it is still rough"
@@ -525,7 +525,7 @@ def _decision_band_words(run: Run, n_groups: int) -> str:
 
 
 def _thresholds_of_gain(curve: DecisionCurve) -> str:
-    """Say at which thresholds the network is better than calling all, or none, leukemic, and not by chance."""
+    """List the thresholds at which the network is significantly better than calling all, or none, leukemic."""
     places = np.flatnonzero(curve.gain_low > 0)
     if len(places) == 0:
         return (

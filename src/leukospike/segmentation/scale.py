@@ -57,12 +57,12 @@ class PixelSize:
 
     @classmethod
     def given(cls, um_per_px: float | None, *, where: str) -> "PixelSize | None":
-        """Check a pixel size that somebody gave; None if nobody did.
+        """Check a given pixel size; None if none was given.
 
         Raises
         ------
         ConfigError
-            If no microscope has it.
+            If it is implausible for a microscope.
         """
         if um_per_px is None:
             return None
@@ -105,7 +105,7 @@ def disagree(red_cell_px: float, other_px: float) -> bool:
 
 
 def agreed_pixel_sizes(sizes: Sequence[PixelSize | None], frames: Sequence[tuple[int, int]]) -> list[PixelSize | None]:
-    """Give the images of one source the pixel size that those of one frame agree on.
+    """Assign images of one source the pixel size agreed among those of the same frame size.
 
     A few red cells tell a pixel's size to a tenth only, and one camera behind one lens has one. So images of the same
     rows and columns take the median of what their red cells say, also those that show too few. A size that was given or

@@ -28,7 +28,7 @@ def segment(
     pixel_size : float, optional
         Side of a pixel, micrometres. Unless given: what the file states, else what red cells show.
     strict : bool
-        Give no cells of an image of whose quality anything is said.
+        Return no cells for images with any quality flag.
     method : SegmentationMethod, optional
         `segmentation.methods.surrogate` unless given.
 

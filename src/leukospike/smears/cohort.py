@@ -115,7 +115,7 @@ def generate_cohort(config: SmearConfig, out: Path, *, progress: Progress = sile
     out : Path
         New or empty folder.
     progress : Progress
-        Told after each picture.
+        Called after each picture.
 
     Returns
     -------
