@@ -1,6 +1,6 @@
 """Read blood smears for acute lymphoblastic leukemia: research use only, never a diagnosis.
 
-One call each, one typed result each; all of them show themselves in a notebook:
+One function per task, each with a typed result that displays itself in a notebook:
 
 >>> import leukospike as ls
 >>> picture = ls.read_image("field.png")            # doctest: +SKIP
@@ -9,10 +9,10 @@ One call each, one typed result each; all of them show themselves in a notebook:
 >>> findings = ls.audit("my-cells")                 # doctest: +SKIP
 >>> layer = ls.spikes.SpikingConv2d(in_channels=2, out_channels=4, kernel_size=5)  # doctest: +SKIP
 
-`read_image` decodes any microscope image, `segment` finds its white cells, `analyze` gives the cells of many images
-their probability of being leukemic and each subject a finding, `audit` looks for copies and for subjects that overlap,
-`load_classifier` loads what judges cells, `load_analysis` what an earlier call has found. `spikes` has the spiking
-layers alone. Each has a docstring with an example; what takes long takes a `jobs.Job` as its `progress`.
+`read_image` decodes any microscope image, `segment` finds its white cells, `analyze` scores the cells of many images
+and their subjects, `audit` looks for copies and overlapping subjects, `load_classifier` loads a classifier of cells,
+and `load_analysis` reads the results of an earlier call. `spikes` holds the spiking layers. Each has a docstring with
+an example; long-running functions take a `jobs.Job` as `progress`.
 """
 
 from importlib import import_module
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     load_classifier = load_judge
 
-# Loaded when used: torch alone takes a second. Without `__all__`, so that help shows this page and not every docstring.
+# Loaded on first use: torch alone takes a second. No `__all__`, so that help shows this page and not every docstring.
 _WHERE = {
     "analyze": ("leukospike.analysis.analyze", "analyze"),
     "audit": ("leukospike.auditing.findings", "audit"),
@@ -41,7 +41,7 @@ _WHERE = {
 
 
 def __getattr__(name: str) -> object:
-    """Load a public name when it is first used."""
+    """Load a public name on first use."""
     if name == "spikes":
         return import_module("leukospike.spikes")
     if name not in _WHERE:

@@ -1,4 +1,4 @@
-"""Where the command begins: in time to meet Ctrl-C while the libraries are still loading."""
+"""Entry point of the command: listens for Ctrl-C before the libraries are loaded."""
 
 from leukospike.cli.stopping import Stopping
 

@@ -20,7 +20,7 @@ def peak_memory_mb() -> float:
 
 
 def describe_environment() -> dict[str, str | int | None]:
-    """Say on what machine and with what the figures were made."""
+    """Describe the machine and software behind the figures."""
     return {
         "leukospike": metadata.version("leukospike"),
         "python": platform.python_version(),

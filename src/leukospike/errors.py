@@ -1,13 +1,13 @@
-"""Errors that speak to the user.
+"""Errors with messages for the user.
 
-An error is data: where it came up, the rule that was broken, what was got instead, and what to do next. As text it is
-one line::
+An error is data: where it occurred, the rule that was broken, the value found instead, and what to do next. As text it
+is one line::
 
     <where>: <rule>, got <value>. <what to do next>
 
-A door (command line, page, notebook) may word the fields for its own reader: an argument is written in backticks, such
-as `pixel_size`, which the command line shows as its option. Each class has a builtin as second parent, so that a caller
-who knows nothing of this package can still catch it.
+A front end (command line, page, notebook) may format the fields for its own reader. Arguments are written in backticks,
+such as `pixel_size`, which the command line shows as its option. Each class also inherits from a builtin exception, so
+that callers need not know this package to catch it.
 """
 
 from typing import Any, ClassVar
@@ -21,9 +21,9 @@ class LeukospikeError(Exception):
     rule : str
         What must hold, such as "n_folds must be at most 5"; alone, it is the whole message.
     where : str
-        Function or step that refuses; empty if the caller knows.
+        Function or step that raised the error; empty if the caller knows.
     got : object
-        What was found instead; None leaves it out.
+        What was found instead; omitted if None.
     advice : str
         What to do next, a sentence or two.
 
@@ -51,7 +51,7 @@ class LeukospikeError(Exception):
 
     @property
     def reason(self) -> str:
-        """The line without where the error came up, for a reader who has called no function."""
+        """The line without `where`, for a reader who called no function."""
         got = "" if self.got is None else f", got {self.got}"
         stop = f". {self.advice}" if self.advice else ""
         return f"{self.rule}{got}{stop}"
@@ -69,35 +69,35 @@ class LeukospikeError(Exception):
         }
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Return what pickle rebuilds the error from: it may have come up in another process."""
+        """Return what pickle needs to rebuild the error, which may occur in another process."""
         return _rebuilt, (type(self), self.rule, self.where, self.got, self.advice)
 
 
 def _rebuilt(kind: type[LeukospikeError], rule: str, where: str, got: str | None, advice: str) -> LeukospikeError:
-    """Build an error again."""
+    """Rebuild an error."""
     return kind(rule, where=where, got=got, advice=advice)
 
 
 class ImageError(LeukospikeError, ValueError):
-    """One image cannot be used; it says no `where`, since whoever reads many files knows the name."""
+    """An image cannot be used; `where` is empty, since the caller knows the file's name."""
 
     code = "image"
 
 
 class DataError(LeukospikeError, ValueError):
-    """A folder or manifest is not a data set that can be used for what was asked."""
+    """A folder or manifest does not hold a data set suitable for the task."""
 
     code = "data"
 
 
 class LayoutError(DataError):
-    """A folder is of no known layout, so that nobody can say what its images' labels are."""
+    """A folder has no known layout, so the labels of its images are unknown."""
 
     code = "layout"
 
 
 class SplitError(LeukospikeError, ValueError):
-    """The records cannot be split as asked."""
+    """The records cannot be split as requested."""
 
     code = "split"
 
@@ -115,7 +115,7 @@ class WeightsError(LeukospikeError, ValueError):
 
 
 class RunError(LeukospikeError, RuntimeError):
-    """An output folder is in a state that does not allow what was asked."""
+    """An output folder is in a state that does not allow the operation."""
 
     code = "run"
 
@@ -127,12 +127,12 @@ class FetchError(LeukospikeError, RuntimeError):
 
 
 class ExportError(LeukospikeError, RuntimeError):
-    """A model cannot be said in another program's form."""
+    """A model cannot be exported to another program's format."""
 
     code = "export"
 
 
 class Cancelled(LeukospikeError, RuntimeError):  # noqa: N818 - nothing went wrong
-    """Long work was cancelled by its `Job`; what it had finished is kept."""
+    """Long work was cancelled by its `Job`; finished parts are kept."""
 
     code = "cancelled"

@@ -1,4 +1,4 @@
-"""Images that could not be used: named with their reason, while the others go through."""
+"""Images that could not be used, with the reason; the others are processed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ class Failure:
     """An image that could not be used."""
 
     image: str
-    """POSIX path relative to the folder that was given."""
+    """POSIX path relative to the input folder."""
     reason: str
 
 
@@ -45,7 +45,7 @@ def read_failures(run: Path) -> tuple[Failure, ...]:
     Raises
     ------
     DataError
-        If the table is not as it was written.
+        If the table was changed or damaged.
     """
     path = run / "failures.csv"
     if not path.exists():

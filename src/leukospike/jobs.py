@@ -1,4 +1,4 @@
-"""Long work: how it tells how far it is, and how it is cancelled, without the library printing anything."""
+"""Progress and cancellation of long work, without the library printing anything."""
 
 import threading
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -8,18 +8,18 @@ from leukospike.errors import Cancelled
 
 @runtime_checkable
 class Progress(Protocol):
-    """Told after each step of long work; every long function takes one."""
+    """Called after each step of long work; every long-running function takes one."""
 
     def __call__(self, stage: str, done: int, total: int, /) -> None:
-        """Take note that `done` of `total` steps of `stage` are finished."""
+        """Record that `done` of `total` steps of `stage` are finished."""
 
 
 def silent(stage: str, done: int, total: int) -> None:
-    """Take no note: the default for library callers."""
+    """Do nothing: the default for library callers."""
 
 
 class Step(NamedTuple):
-    """How far a job is."""
+    """Progress of a job."""
 
     stage: str
     done: int
@@ -27,15 +27,15 @@ class Step(NamedTuple):
 
 
 class Job:
-    """One piece of long work, watched and cancelled from outside; given as the `progress` of any long function.
+    """One piece of long work, watched and cancelled from outside; pass it as `progress` to any long-running function.
 
-    Safe to use from several threads. After `cancel`, the work ends at its next step with `errors.Cancelled`; what it
-    had finished is kept where the function keeps results.
+    Safe to use from several threads. After `cancel`, the work ends at its next step with `errors.Cancelled`; finished
+    results are kept where the function keeps results.
 
     Parameters
     ----------
     told : Progress
-        Told of each step as well.
+        Also called after each step.
 
     Examples
     --------
@@ -55,7 +55,7 @@ class Job:
         self._step: Step | None = None
 
     def __call__(self, stage: str, done: int, total: int, /) -> None:
-        """Take note of a step.
+        """Record a step.
 
         Raises
         ------
@@ -73,7 +73,7 @@ class Job:
 
     @property
     def is_cancelled(self) -> bool:
-        """Whether somebody cancelled the job."""
+        """Whether the job was cancelled."""
         return self._cancelled.is_set()
 
     def cancel(self) -> None:

@@ -1,4 +1,4 @@
-"""What a result says about itself: a caveat or a remark, as a sentence and as data."""
+"""Notices that come with a result: caveats or remarks, as text and as data."""
 
 import re
 from collections.abc import Mapping
@@ -7,20 +7,20 @@ from enum import StrEnum
 
 
 class Severity(StrEnum):
-    """How much a reader has to take notice."""
+    """How important a notice is."""
 
     INFO = "info"
-    """Good to know; the figures can be read as they stand."""
+    """Good to know; the figures can be read as they are."""
     WARNING = "warning"
-    """Changes what may be concluded from the figures."""
+    """Limits what can be concluded from the figures."""
 
 
 @dataclass(frozen=True)
 class Notice:
     """One thing to know about a result.
 
-    As text it is a sentence or two; an argument is written in backticks, such as `max_cells`, which a door may show as
-    its own option.
+    The text is a sentence or two. Arguments are written in backticks, such as `max_cells`, which a front end may show
+    as its own options.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class Notice:
         return self.text
 
     def to_json(self) -> dict[str, object]:
-        """Return the notice in terms of JSON."""
+        """Return the notice as JSON data."""
         return {
             "code": self.code,
             "text": self.text,
@@ -62,7 +62,7 @@ class Notice:
 
     @classmethod
     def from_json(cls, content: object) -> "Notice":
-        """Read what `to_json` returned; a plain string, as older folders have it, is the text alone.
+        """Read the output of `to_json`; a plain string, as in older folders, is the text alone.
 
         Raises
         ------
@@ -83,11 +83,10 @@ class Notice:
 
 
 def as_options(text: str) -> str:
-    """Show arguments, which stand in backticks, as the options of the command line that they are.
+    """Replace arguments in backticks by their command-line options.
 
     Examples
     --------
-    >>> as_options("Give `pixel_size`, which holds for all.")
-    'Give --pixel-size, which holds for all.'
+    >>> as_options("Pass `pixel_size` for all images.") 'Pass --pixel-size for all images.'
     """
     return re.sub(r"`([a-z_]+)`", lambda match: "--" + match[1].replace("_", "-"), text)

@@ -1,4 +1,4 @@
-"""What a run can be told, and what it refuses: light, so that the command line knows its options at once."""
+"""Settings of a run and their checks; quick to import, so that the command line knows its options at once."""
 
 import re
 import tomllib
@@ -12,21 +12,21 @@ from typing import Any
 from leukospike.errors import ConfigError
 
 SMALLEST_SIZE_PX = 21
-"""Smallest image of the network: below this the last stage leaves one pixel, and the average-pool nothing to pool."""
+"""Smallest image of the network: below this, the last stage leaves one pixel and nothing for the average pooling."""
 
 BLUR_WINDOWS = (5, 7, 9)
 """Sides of the blur's kernels, pixels."""
 
 
 class Preset(StrEnum):
-    """Data sets of the original system, each with its own sizes."""
+    """Data sets of the original system, each with its own settings."""
 
     C_NMC = "c-nmc"
     ALL_IDB = "all-idb"
 
 
 class Protocol(StrEnum):
-    """How cells are split and on what things are fitted."""
+    """How cells are split, and on what normalisation and components are fitted."""
 
     PAPER = "paper"
     IMAGE = "image"
@@ -34,7 +34,7 @@ class Protocol(StrEnum):
 
 
 class Kind(StrEnum):
-    """What an image that is analysed shows."""
+    """What an analysed image shows."""
 
     AUTO = "auto"
     CELL = "cell"
@@ -42,7 +42,7 @@ class Kind(StrEnum):
 
 
 class Runtime(StrEnum):
-    """What computes the package's classifier."""
+    """Runtime of the package's classifier."""
 
     TORCH = "torch"
     ONNX = "onnx"
@@ -52,16 +52,18 @@ PAPER = "paper"
 """Backbone: the original system, 31 layers on spike maps."""
 
 APPEARANCE = "appearance"
-"""Backbone: the three networks on 107 measures of a cell, as those of the package."""
+"""Backbone: three networks on 107 measurements of a cell, like those of the package."""
 
 CONVOLUTIONAL = "convolutional"
-"""Backbone: a small residual network on a cell's colours."""
+"""Backbone: a small residual network on the colours of a cell."""
 
 TIMM = "timm:"
-"""Begins the name of a backbone of the library timm, such as "timm:resnet18"."""
+"""Prefix of a backbone of the library timm, such as "timm:resnet18"."""
 
 _OF_PAPER = ("image_size", "n_components", "blur_window", "hidden_units")
-_TIMM_NAME = re.compile(r"timm:[a-z0-9_]+(\.[a-z0-9_]+)?")  # no colon or slash: those would name a place to load from
+_TIMM_NAME = re.compile(
+    r"timm:[a-z0-9_]+(\.[a-z0-9_]+)?"
+)  # no colon or slash, which would name a location to load from
 
 
 def timm_name(backbone: str) -> str | None:
@@ -77,14 +79,14 @@ def timm_name(backbone: str) -> str | None:
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """Everything that decides what a run computes; saved with it as `config.toml`."""
+    """All settings that determine a run; saved with it as `config.toml`."""
 
     dataset: Preset
-    """Whose sizes are the defaults."""
+    """Source of the default settings."""
     backbone: str = PAPER
-    """What is trained: `PAPER`, `APPEARANCE`, `CONVOLUTIONAL`, or "timm:" and a name of that library."""
+    """Network to train: `PAPER`, `APPEARANCE`, `CONVOLUTIONAL`, or "timm:" and a name of that library."""
     pretrained: bool = False
-    """Whether a backbone of timm begins with the weights that the library offers for it, which it downloads."""
+    """Whether a timm backbone starts from the pretrained weights of the library, which are downloaded."""
     protocol: Protocol = Protocol.HONEST
     hold_out: bool = False
     """True: only the first fold is run, as `leukospike train` does."""
@@ -92,15 +94,15 @@ class RunConfig:
     epochs: int = 10
     seed: int = 0
     max_cells: int | None = None
-    """Take so many cells at the most, spread over the subjects; None takes all."""
+    """Maximum number of cells, spread over the subjects; None uses all."""
     image_size: int = 100
-    """Side of the maps that the network sees, pixels; of the backbone `PAPER` only, as the next two."""
+    """Side of the network's input maps, pixels; only for the backbone `PAPER`, like the next two."""
     n_components: int = 500
     blur_window: int = 9
     """Side of the blur's kernel, pixels."""
     augmented_copies: int = 1
-    """Augmented copies of each training image, beside the image itself. Backbones other than `PAPER` have them under
-    the protocol `paper` only, where they leak: else they are shown each cell changed anew, or as it is."""
+    """Augmented copies of each training image, in addition to the image itself. Backbones other than `PAPER` use them
+    only under the protocol `paper`, where they leak; otherwise they augment each cell on the fly, or not at all."""
     hidden_units: int | None = None
     """Width of the hidden layer of one published variant of `PAPER`; None: no such layer."""
     batch_size: int = 32
@@ -112,13 +114,13 @@ class RunConfig:
         limits: dict[str, tuple[float, float]] = {
             "n_folds": (2, many),
             "epochs": (1, many),
-            "seed": (0, 2**32 - 1),  # as scikit-learn has it
+            "seed": (0, 2**32 - 1),  # as in scikit-learn
             "max_cells": (4, many),
             "image_size": (SMALLEST_SIZE_PX, 1024),
             "n_components": (1, many),
             "augmented_copies": (0, many),
             "hidden_units": (1, many),
-            "batch_size": (2, 4096),  # a larger one is no training, and takes gigabytes
+            "batch_size": (2, 4096),  # a larger value is not useful for training, and takes gigabytes
             "learning_rate": (1e-12, 1),
         }
         for name, (low, high) in limits.items():
@@ -126,7 +128,7 @@ class RunConfig:
                 continue
             value: object = getattr(self, name)
             types = (int, float) if name == "learning_rate" else (int,)
-            # `type` and not `isinstance`: True is an int, and no number of folds.
+            # `type` and not `isinstance`: True is an int, but not a number of folds.
             if type(value) not in types or not (isinstance(value, int | float) and low <= value <= high):
                 kind = "a whole number" if len(types) == 1 else "a number"
                 is_text = isinstance(value, str)
@@ -139,8 +141,8 @@ class RunConfig:
             rule = f"`backbone` must be {', '.join(known)}, or {TIMM} and a name such as resnet18"
             raise _refused(rule, self.backbone, "Correct it.")
         if self.pretrained and timm_name(self.backbone) is None:
-            rule, got = f"`pretrained` must go with a backbone of {TIMM}", f"it with {self.backbone}"
-            raise _refused(rule, got, "Leave it out or name one.")
+            rule, got = f"`pretrained` must be used with a backbone of {TIMM}", f"it with {self.backbone}"
+            raise _refused(rule, got, "Leave out `pretrained` or choose such a backbone.")
         if self.blur_window not in BLUR_WINDOWS:
             rule = f"`blur_window` must be one of {', '.join(map(str, BLUR_WINDOWS))}"
             raise _refused(rule, self.blur_window, "The original uses 9.")
@@ -149,9 +151,9 @@ class RunConfig:
     def preset(cls, dataset: Preset, settings: Mapping[str, Any] = MappingProxyType({})) -> "RunConfig":
         """Return the original's settings for a data set, changed by `settings`.
 
-        C-NMC: 100 pixels, 500 components, and one augmented copy an image, since its growth was not published.
-        ALL-IDB: 224 pixels, 1,200 components, and 10 copies, which grow 108 images to 1,188 ("about 1,200").
-        The other backbones have settings of their own, whatever the data.
+        C-NMC: 100 pixels, 500 components, and one augmented copy per image, since the number was not published.
+        ALL-IDB: 224 pixels, 1,200 components, and 10 copies, which turn 108 images into 1,188 ("about 1,200"). The
+        other backbones have their own settings, regardless of the data.
 
         Raises
         ------
@@ -165,7 +167,7 @@ class RunConfig:
         if unknown:
             known = ", ".join(field.name for field in fields(cls))
             rule = f"name must be one of {known}"
-            raise _refused(rule, unknown[0], "Correct its spelling.")
+            raise _refused(rule, unknown[0], "Correct the spelling.")
         given = dict(settings)
         for name, kind, words in _TYPES:
             if name in given and type(given[name]) is not kind:
@@ -175,8 +177,8 @@ class RunConfig:
         if backbone != PAPER:
             sizes = _CELL_TRAINING.get(backbone, _TIMM_TRAINING)
             if alien := next((name for name in _OF_PAPER if name in given), None):
-                rule, got = f"`{alien}` must go with the backbone {PAPER}", f"it with {backbone}"
-                raise _refused(rule, got, "Leave it out or name that backbone.")
+                rule, got = f"`{alien}` must be used with the backbone {PAPER}", f"it with {backbone}"
+                raise _refused(rule, got, "Leave out `{alien}` or choose that backbone.")
         if "protocol" in given:
             try:
                 given["protocol"] = Protocol(given["protocol"])
@@ -186,7 +188,7 @@ class RunConfig:
         return cls(dataset=dataset, **(sizes | given))
 
     def stored(self) -> dict[str, Any]:
-        """Return the settings that count: those of another backbone are left out."""
+        """Return the applicable settings, without those of other backbones."""
         left_out = () if self.backbone == PAPER else _OF_PAPER
         return {name: value for name, value in asdict(self).items() if name not in left_out}
 
@@ -219,7 +221,7 @@ def read_settings(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         rule = "`config` must be a readable TOML file"
         raise _refused(rule, f"{path} ({error})", "Correct the file.") from error
-    # These describe the run that wrote the file; they are no settings.
+    # These describe the run that wrote the file; they are not settings.
     return {name: value for name, value in settings.items() if name not in {"data", "groups", "versions"}}
 
 

@@ -32,7 +32,7 @@ def one_core_each(most: int | None = None) -> Generator[ThreadPoolExecutor]:
 
 
 def _keep_to_one_core() -> None:
-    """Give this thread, and no other, one core for torch's work."""
+    """Limit torch to one core in this thread, and in no other."""
     torch.get_num_threads()  # torch sets the number of a new thread at its first call, which must not come after ours
     # torch.set_num_threads would also change what threads begin with that others start, until somebody set it back.
     threadpool_limits(1, user_api="openmp")

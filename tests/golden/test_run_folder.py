@@ -57,7 +57,7 @@ def test_report_of_a_release_can_be_written_again(run: Path, tmp_path: Path):
     copy = shutil.copytree(run, tmp_path / "run")
     page = write_report(copy).read_text(encoding="utf-8")
     area = json.loads((run / "metrics.json").read_text())["pooled"]["cell"]["roc_auc"]
-    assert f"{area['value']:.3f} (interval not known)" in page  # of a subject of each class nothing is concluded
+    assert f"{area['value']:.3f} (interval unknown)" in page  # of a subject of each class nothing is concluded
     assert f"{area['low']:.3f} to" not in page
     assert "research use only" in page.lower()
 

@@ -99,7 +99,7 @@ def test_a_line_that_names_no_image_ends_with_1(cohort: Path, leukospike: Comman
     ended = leukospike("audit", cohort, "--split", table, "--out", tmp_path / "audit")
     assert ended.status == 1
     assert ended.reason.startswith(
-        "leukospike: --split: lines must name one image of DATA each, got 1 of 3 that do not."
+        "leukospike: --split: each line must name one image in DATA, got 1 of 3 that do not."
     )
     assert "none.png" in (tmp_path / "audit" / "failures.csv").read_text()
 
@@ -111,7 +111,7 @@ def test_unreadable_files_end_with_1_and_are_named(cohort: Path, leukospike: Com
     ended = leukospike("audit", data, "--out", tmp_path / "audit")
     assert ended.status == 1
     assert "1 of 29 files could not be read" in ended.reason
-    assert "Pairs of different labels: 1" in ended.out
+    assert "Pairs with different labels: 1" in ended.out
     assert re.search(r"all/GL03/GL03_002.png +│ hem/GH02/copy.png", ended.out)
     assert "broken.png" in (tmp_path / "audit" / "failures.csv").read_text()
 
@@ -261,7 +261,7 @@ def test_run_measures_each_leak_and_can_be_resumed(
     assert gains[0] + gains[1] == pytest.approx(gains[2])
     arms = {arm["protocol"]: arm["accuracy"][0] for arm in first["protocols"]}
     assert gains[2] == pytest.approx(arms["paper"] - arms["honest"])
-    assert "What the leaks are worth" in (out / "report.html").read_text(encoding="utf-8")
+    assert "What the leaks add" in (out / "report.html").read_text(encoding="utf-8")
     # Of other data, it would be written over.
     ended = leukospike("audit", cohort, *arguments[2:], "--resume")
     assert ended.status == 2
@@ -288,7 +288,7 @@ def test_split_by_image_fits_on_the_training_part_and_tests_every_image_once(
     for row in rows:
         folds_of[row["subject"]].add(row["fold"])
     assert any(len(folds) > 1 for folds in folds_of.values())
-    assert "Cells of one subject fall on both sides of the split." in (run / "metrics.json").read_text()
+    assert "Cells of one subject are on both sides of the split." in (run / "metrics.json").read_text()
 
 
 def test_all_idb_crops_are_located_in_their_fields(tmp_path: Path, leukospike: Command) -> None:

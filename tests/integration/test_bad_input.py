@@ -83,9 +83,9 @@ FAULTY = {
     "truncated.webp": (_encoded("WEBP")[:-300], "truncated or damaged"),
     "empty.png": (b"", "must not be empty"),
     "text.png": (b"I am no picture", "got no known image"),
-    "slide.svs": (_encoded("TIFF"), "got a whole-slide image of Aperio (.svs), which leukospike does not read"),
+    "slide.svs": (_encoded("TIFF"), "got a whole-slide image from Aperio (.svs), which leukospike does not read"),
     "renamed.png": (_encoded("JPEG"), "got JPEG in a name ending in '.png'"),
-    "unnamed": (_encoded("PNG"), "got PNG in a name without an ending"),
+    "unnamed": (_encoded("PNG"), "got PNG in a name without an extension"),
     "enormous.png": (_png_of_size(2**31 - 1), "at most 64,000,000 pixels, got 2147483647 x 2147483647"),
     "enormous.tif": (_tiff_of_size(60_000), "at most 64,000,000 pixels, got 60000 x 60000"),
     "tiny.png": (_encoded("PNG", side=1), "at least 16 x 16 pixels, got 1 x 1"),
@@ -352,7 +352,7 @@ def test_blank_images_alone_are_nothing_to_learn_from(leukospike, settings: Path
     shutil.copytree(discs, tmp_path / "data")
     _fill(_blank(), "*/*/*")(tmp_path / "data")
     arguments = ("--data", tmp_path / "data", "--config", settings, "--out", tmp_path / "run", "--protocol", "paper")
-    _refused(leukospike("train", *arguments), "images must not all be blank")
+    _refused(leukospike("train", *arguments), "at least one image must not be blank")
     assert not (tmp_path / "run").exists()
 
 

@@ -164,9 +164,9 @@ def test_finished_run_can_be_resumed_and_gets_its_report_again(leukospike, finis
     arguments = ("reproduce", "c-nmc", "--data", discs, "--folds", 2, "--config", settings, "--out", finished)
     ended = leukospike(*arguments, "--resume")
     assert ended.status == 0
-    few = r"leukospike: The figures rest on 3 normal and 3 leukemic subjects: .* nothing can be concluded\.\n"
+    few = r"leukospike: The figures are based on 3 normal and 3 leukemic subjects: .* nothing can be concluded\.\n"
     assert re.fullmatch(few, ended.error)
-    line = r"honest protocol, 24 cells: accuracy 0\.\d+, ROC AUC 0\.\d+ \(interval not known, since"
+    line = r"honest protocol, 24 cells: accuracy 0\.\d+, ROC AUC 0\.\d+ \(interval unknown, since"
     assert re.search(line, ended.out)
     assert ended.out.endswith(f"Report: {finished / 'report.html'}\n")
     assert (finished / "report.html").is_file()

@@ -100,7 +100,7 @@ def test_subjects_who_count_as_one_are_recorded_and_stay_so(discs: Path, tiny: R
     assert groups == {"digest": expected, "subjects": 2, "into": 1}
     assert read_joined(run / "config.toml") == JoinedSubjects(expected, 2, 1)
     for other, words in ((dataset, "got none in place of 2 subjects"), (joined[1], "got 2 subjects joined into 1")):
-        with pytest.raises(RunError, match=rf"`resume` must be given the `groups` of the run, {words}"):
+        with pytest.raises(RunError, match=rf"`resume` must be used with the `groups` of the run, {words}"):
             run_experiment(other, config, run, resume=True)
     assert run_experiment(joined[0], config, run, resume=True).result.to_json() == outcome.result.to_json()
 

@@ -96,7 +96,7 @@ def test_several_models_are_averaged(cells: Path, tmp_path: Path):
     assert together.cells["probability"].to_numpy() == pytest.approx(np.mean(alone, axis=0), abs=1e-6)
     summary = json.loads((tmp_path / "all" / "summary.json").read_text())
     assert (summary["model"]["folds"], summary["model"]["networks"]) == (3, 3)
-    assert any("mean of 3 networks, one of each of the 3 folds" in notice for notice in _texts(summary))
+    assert any("mean of 3 networks, one from each of the 3 folds" in notice for notice in _texts(summary))
     assert summary["prevalence"] is None
 
 
@@ -215,5 +215,5 @@ def test_weights_that_give_no_probability_are_refused(cells: Path, tmp_path: Pat
 
 
 def test_models_of_different_sizes_are_refused(cells: Path, model: FittedModel, tmp_path: Path):
-    with pytest.raises(WeightsError, match=r"analyze: models must be for one size of image, got several in run\."):
+    with pytest.raises(WeightsError, match=r"analyze: models must share one image size, got several in run\."):
         _analyze(cells, [model, _model(side=30)], tmp_path / "out")

@@ -162,7 +162,7 @@ def test_cell_that_the_border_cuts_is_in_no_mean(drawn, model: FittedModel, tmp_
     summary = _summary(tmp_path / "out")
     assert [summary[name] for name in ("cells", "scored", "counted")] == [3, 3, 2]
     assert summary["leukemic"] == images["leukemic"][0] == analysis.subjects["leukemic"][0]
-    assert any("1 cell is cut by the border" in notice for notice in _summary(tmp_path / "out")["notices"])
+    assert any("1 cell is cut off at the border" in notice for notice in _summary(tmp_path / "out")["notices"])
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_implausible_pixel_size_is_flagged_and_said(drawn, model: FittedModel, t
     assert pd.read_csv(tmp_path / "out" / "images.csv")["flags"].tolist() == ["pixel_size"] * 2
     assert len(analysis.cells) == 5
     notices = _summary(tmp_path / "out")["notices"]
-    assert any(notice.startswith("In 2 images the pixel size is implausible") for notice in notices)
+    assert any(notice.startswith("The pixel size is implausible in 2 images") for notice in notices)
     assert not any("could not be read" in notice for notice in notices)
 
 
@@ -234,8 +234,8 @@ def test_bad_field_has_a_flag_and_keeps_its_cells_unless_told_otherwise(
     assert (images["flags"][1], images["advice"][1]) == ("", "")
     assert images["cells"].tolist() == [0 if strict else 2, 3]
     notices = _summary(out)["notices"]
-    assert any(notice.startswith("1 image looks as if something were wrong") for notice in notices)
-    assert any("In 1 field no white cell was found" in notice for notice in notices) is strict
+    assert any(notice.startswith("1 image looks doubtful") for notice in notices)
+    assert any("No white cell was found in 1 field" in notice for notice in notices) is strict
 
 
 def test_blank_field_has_no_cells(drawn, model: FittedModel, tmp_path: Path):
@@ -246,8 +246,8 @@ def test_blank_field_has_no_cells(drawn, model: FittedModel, tmp_path: Path):
     images = pd.read_csv(out / "images.csv", keep_default_na=False)
     assert (images["flags"].tolist(), images["cells"].tolist()) == (["blank", ""], [0, 3])
     notices = _summary(out)["notices"]
-    assert any("In 1 field no white cell was found" in notice for notice in notices)
-    assert not any("as if something were wrong" in notice for notice in notices)
+    assert any("No white cell was found in 1 field" in notice for notice in notices)
+    assert not any("doubtful" in notice for notice in notices)
 
 
 def test_nothing_but_bad_fields_gives_empty_tables(drawn, model: FittedModel, tmp_path: Path):
@@ -330,8 +330,8 @@ def test_picture_without_a_white_cell_is_flagged_and_counted(drawn, model: Fitte
     assert np.isfinite(analysis.cells["probability"]).tolist() == scored[:n_cells]
     assert "blank" in pd.read_csv(tmp_path / "out" / "images.csv", keep_default_na=False)["flags"][2].split()
     notices = _summary(tmp_path / "out")["notices"]
-    assert [notice for notice in notices if "of a single cell no white cell was found" in notice] == [
-        "In 1 image of a single cell no white cell was found. Scored all the same: see whether there is one."
+    assert [notice for notice in notices if "found in 1 image of a single cell" in notice] == [
+        "No white cell was found in 1 image of a single cell. They were scored nevertheless: check whether they show one."
     ]
 
 

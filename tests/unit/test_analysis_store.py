@@ -142,7 +142,7 @@ def test_finished_work_is_found_again_and_of_other_images_refused(records, tmp_p
     monkeypatch.setattr(keeping, "decoded", lambda _: pytest.fail("decoded again"))
     again = work(records, tmp_path / "out", resume=True)
     pd.testing.assert_frame_equal(again.cells, first.cells, check_dtype=False)
-    with pytest.raises(RunError, match="`resume` must be given the images of the results"):
+    with pytest.raises(RunError, match="`resume` must be used with the images of the first call"):
         work(records[1:], tmp_path / "out", resume=True)
 
 

@@ -48,7 +48,7 @@ def test_sides_are_split_and_fold_and_subjects_are_the_tables(tmp_path: Path) ->
         ("image,side\na,b\n", "must begin with the columns image,split or fold, each once"),
         ("", "got 'an empty table'"),
         ("image,split\n2.png,\n", "line 2: image and side must be filled in"),
-        ("image,split\n2.png,a\n2.png,b\n", "line 3: image must come once"),
+        ("image,split\n2.png,a\n2.png,b\n", "line 3: each image must be listed once"),
         ("image,split\n2.png\n", "line 2 must have 2 fields, got 1"),
         ("image,split\nnone.png,a\n", "got none of them"),
         ("image,split\n", "got none of them"),

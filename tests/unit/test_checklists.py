@@ -117,7 +117,7 @@ def test_what_is_not_known_is_not_claimed(tmp_path: Path):
     assert claim["29"].status is Status.NOT_RECORDED
     for row in (claim["37"], claim["38"], tripod["23a"]):
         assert row.status is Status.IN_PART
-        assert "(interval not known)" in row.answer
+        assert "(interval unknown)" in row.answer
         assert "how certain the figures are" in row.answer
     full, _ = _rows(build_run(tmp_path / "more", n_subjects=15, n_folds=2))
     assert full["29"].status is full["37"].status is full["38"].status is Status.RECORDED
@@ -125,7 +125,7 @@ def test_what_is_not_known_is_not_claimed(tmp_path: Path):
 
 def test_threshold_is_said_only_if_the_counts_bear_it_out(run: Path):
     called = sum(float(row["probability"]) >= 0.5 for row in read_rows(run / "predictions.csv"))
-    assert f"{called} are called leukemic, which are those of 0.5 and more" in _rows(run)[1]["15"].answer
+    assert f"{called} with 0.5 or more are called leukemic" in _rows(run)[1]["15"].answer
     metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
     metrics["pooled"]["cell"]["confusion"]["tp"] += 1
     (run / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")

@@ -145,9 +145,9 @@ def test_training_starts_from_another_network(cells: LabelledCells):
 
 def test_one_class_is_refused(cells: LabelledCells):
     one = LabelledCells(cells.crops[::2], cells.labels[::2], cells.subjects[::2])
-    with pytest.raises(DataError, match="labels must be of both classes"):
+    with pytest.raises(DataError, match="labels must include both classes"):
         train_appearance(one, AppearanceTraining())
-    with pytest.raises(DataError, match="labels must be of both classes"):
+    with pytest.raises(DataError, match="labels must include both classes"):
         train_classifier(one, ClassifierTraining())
 
 
@@ -171,7 +171,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(cells: LabelledCells
         torch.testing.assert_close(resumed.network.state_dict()[name], weight, rtol=0, atol=0)
     assert resumed.history == whole.history
     assert [record.epoch for record in whole.history] == [1, 2]
-    with pytest.raises(WeightsError, match="checkpoint must be of the same settings"):
+    with pytest.raises(WeightsError, match="checkpoint must have the same settings"):
         train_classifier(cells, replace(config, seed=1), checkpoint=checkpoint)
     checkpoint.write_bytes(b"no weights")
     with pytest.raises(WeightsError, match="checkpoint must be readable"):

@@ -92,7 +92,7 @@ def test_files_that_do_not_belong_together(explanations: list[Explanation], tmp_
     (tmp_path / "explanations.json").write_text(
         json.dumps(json.loads((tmp_path / "explanations.json").read_text())[:1])
     )
-    with pytest.raises(RunError, match="the two files are of different cells"):
+    with pytest.raises(RunError, match="the two files describe different cells"):
         read_explanations(tmp_path)
     (tmp_path / "explanations.npz").unlink()
     with pytest.raises(RunError, match=r"explanations.json and explanations.npz must be as leukospike wrote them"):

@@ -69,9 +69,9 @@ def test_a_measure_must_be_known_in_both_classes():
     reference = MorphologyReference.fit([{"density": 1, "nc_ratio": 0.5}, {"density": 2}], [0, 1])
     assert list(reference.normal) == ["density"]
     assert [place.measure for place in reference.places({"nc_ratio": 0.5, "density": 1.5})] == ["density"]
-    with pytest.raises(DataError, match="cells must be of both classes, got 2"):
+    with pytest.raises(DataError, match="cells must include both classes, got 2"):
         MorphologyReference.fit([{"density": 1}, {"density": 2}], [0, 0])
-    with pytest.raises(DataError, match="labels must be as many as cells, got 1 for 2"):
+    with pytest.raises(DataError, match="there must be one label per cell, got 1 for 2"):
         MorphologyReference.fit([{"density": 1}, {"density": 2}], [0])
 
 
@@ -79,7 +79,7 @@ def test_it_comes_back_from_json_or_is_refused():
     reference = _reference(np.arange(30), np.arange(40))
     assert MorphologyReference.from_json(reference.to_json()) == reference
     for wrong in ("[]", "{", '{"normal": {}}', '{"normal": {"a": [1, 2]}, "leukemic": {"a": [1, 2]}}'):
-        with pytest.raises(WeightsError, match="MorphologyReference: text must be as to_json gives it"):
+        with pytest.raises(WeightsError, match="MorphologyReference: text must be the output of to_json"):
             MorphologyReference.from_json(wrong)
 
 

@@ -84,7 +84,7 @@ def test_parts_that_do_not_fit_are_refused():
     ):
         with pytest.raises(WeightsError, match="TrainingIndex: tensors must be as"):
             TrainingIndex.stored(wrong, settings)
-    with pytest.raises(WeightsError, match="embedding must be of 60 numbers, got 5"):
+    with pytest.raises(WeightsError, match="embedding must have 60 numbers, got 5"):
         index.nearest(np.zeros(5, np.float32))
 
 

@@ -102,7 +102,7 @@ def test_file_that_comes_twice_is_refused(tmp_path: Path, second: str):
 
 
 def test_missing_path_is_refused(tmp_path: Path):
-    with pytest.raises(DataError, match=r"find_images: PATHS must exist, got .*nowhere\. Check its spelling\."):
+    with pytest.raises(DataError, match=r"find_images: PATHS must exist, got .*nowhere\. Check the spelling\."):
         collect_images([tmp_path / "nowhere"])
 
 
@@ -146,12 +146,14 @@ def test_subject_that_is_given_goes_before_folders(tmp_path: Path):
 
 def test_subject_for_images_of_several_is_refused(tmp_path: Path):
     _touch(tmp_path, "all/P1/a.png", "hem/P2/b.png")
-    with pytest.raises(DataError, match=r"`subject` must go with images of one person, got 2 subjects \(P1, P2\)\."):
+    with pytest.raises(
+        DataError, match=r"`subject` must be used with images of one person, got 2 subjects \(P1, P2\)\."
+    ):
         collect_images([tmp_path], subject="Anna")
 
 
 def test_empty_subject_is_refused(tmp_path: Path):
-    with pytest.raises(DataError, match="`subject` must be a name, got an empty one"):
+    with pytest.raises(DataError, match="`subject` must not be empty, got an empty one"):
         collect_images([_touch(tmp_path, "a.png")], subject=" ")
 
 
@@ -203,7 +205,7 @@ def test_folder_beside_those_of_classes_is_no_subject(tmp_path: Path):
         "other/P3/3.png": (None, "P3"),
     }
     [notice] = found.notices
-    assert notice.text.startswith("Beside the class folder all lies what is not known as one: other. No labels")
+    assert notice.text.startswith("Next to the class folder all are folders with unknown names: other. No labels")
 
 
 def test_patients_who_are_numbered_are_no_classes(tmp_path: Path):
@@ -221,7 +223,10 @@ def test_given_folders_that_may_be_classes_are_told(tmp_path: Path):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        ({"positive": "blasst"}, r"`positive` must name a class's folder or label of the data, got 'blasst', with "),
+        (
+            {"positive": "blasst"},
+            r"`positive` must be the folder name or label of a class in the data, got 'blasst', with ",
+        ),
         ({"positive": "x", "negative": ["y", "X"]}, r"must be different names, got 'x' for both\."),
         ({"negative": " "}, r"must name a class, got an empty name\."),
     ],
@@ -252,7 +257,7 @@ def test_fault_in_what_says_the_labels_is_told(tmp_path: Path):
     found = find_images([tmp_path])
     assert {record.subject for record in found.records} == {"1", "H2", None}
     [notice] = found.notices
-    assert notice.text.startswith("No labels are taken: file ")
+    assert notice.text.startswith("Labels are ignored: file ")
 
 
 # --- what counts as an image ---

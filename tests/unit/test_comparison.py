@@ -97,7 +97,7 @@ def test_runs_without_a_common_cell_are_refused(runs: tuple[Path, Path]):
     first, second = runs
     _rewrite(second, lambda rows: [row | {"image": f"other/{row['image']}"} for row in rows])
     with pytest.raises(
-        RunError, match=r"^compare_runs: runs must have tested cells of the same names, got none in common of"
+        RunError, match=r"^compare_runs: runs must have tested cells of the same names, got none in common between"
     ):
         compare_runs(first, second)
 
@@ -114,7 +114,7 @@ def test_labels_that_differ_are_refused_and_one_is_named(runs: tuple[Path, Path]
 def test_image_that_is_predicted_twice_is_refused(runs: tuple[Path, Path]):
     first, second = runs
     _rewrite(second, lambda rows: [*rows, rows[0]])
-    with pytest.raises(RunError, match=r"^compare_runs: predictions\.csv must hold each image once, got .* 2 times"):
+    with pytest.raises(RunError, match=r"^compare_runs: predictions\.csv must list each image once, got .* 2 times"):
         compare_runs(first, second)
 
 
@@ -348,7 +348,7 @@ def test_printed_tables_are_short_and_name_the_runs(runs: tuple[Path, Path]):
 
 
 def test_a_difference_without_width_has_no_interval(runs: tuple[Path, Path]):
-    assert "+0.000 (interval not known)" in str(comparison_tables(compare_runs(runs[0], runs[0])))
+    assert "+0.000 (interval unknown)" in str(comparison_tables(compare_runs(runs[0], runs[0])))
 
 
 @pytest.fixture
@@ -368,7 +368,7 @@ def test_nothing_is_known_from_four_subjects_of_a_class(few: tuple[Path, Path]):
         assert not any(difference.is_known for difference in level.differences.values())
         assert not any(run.has_intervals for run in level.metrics)
         assert (level.delong_difference.is_known, level.delong_p, level.mcnemar_p) == (False, None, None)
-    assert comparison.interval == "not known, since fewer than 5 subjects of a class were tested"
+    assert comparison.interval == "unknown, because fewer than 5 subjects of a class were tested"
     assert [notice.values["fewest"] for notice in comparison.warnings if notice.code == "too_few_subjects"] == [4]
 
 

@@ -178,7 +178,7 @@ def test_cnmc_bad_line_of_the_table_is_named(tmp_path: Path, line: str, reason: 
 
 def test_cnmc_file_in_the_wrong_class_or_of_another_name_is_named(tmp_path: Path) -> None:
     _touch(tmp_path / "a", *TRAINING, "fold_0/all/UID_H1_1_1_hem.bmp")
-    _refused(tmp_path / "a", r"UID_H1_1_1_hem\.bmp must lie in the folder of its class 'hem', got 'all'")
+    _refused(tmp_path / "a", r"UID_H1_1_1_hem\.bmp must be in the folder of its class 'hem', got 'all'")
     _touch(tmp_path / "b", *TRAINING, "fold_0/all/cell.bmp")
     _refused(tmp_path / "b", r"cell\.bmp: name must be UID_<subject>_<image>_<cell>_<all\|hem>, got 'cell'")
 
@@ -245,7 +245,7 @@ def test_all_idb_side_by_side_are_two(tmp_path: Path) -> None:
     _all_idb1(tmp_path / "ALL_IDB1")
     _touch(tmp_path, "ALL_IDB2/img/Im001_1.tif")
     assert [dataset.name for dataset in read_datasets(tmp_path)] == ["ALL-IDB1", "ALL-IDB2"]
-    _refused(tmp_path, r"must hold one data set, got ALL-IDB1 in .*ALL_IDB1 and ALL-IDB2 in .*ALL_IDB2\. Give the")
+    _refused(tmp_path, r"must hold a single data set, got ALL-IDB1 in .*ALL_IDB1 and ALL-IDB2 in .*ALL_IDB2\. Give the")
 
 
 def test_all_idb_file_of_another_name_is_named(tmp_path: Path) -> None:
@@ -373,9 +373,9 @@ def test_manifest_of_another_encoding_is_refused(tmp_path: Path) -> None:
 
 def test_what_is_no_data_set_is_explained(tmp_path: Path) -> None:
     _refused(tmp_path / "none", r"must be an existing folder or CSV manifest, got .*none\. Check the path")
-    _refused(tmp_path, r"must be of a known layout, got nothing\. Lay it out as C-NMC .* manifest\.csv")
+    _refused(tmp_path, r"must have a known layout, got nothing\. Arrange it as C-NMC .* manifest\.csv")
     _touch(tmp_path, "pictures/a.png")
-    _refused(tmp_path, r"must be of a known layout, got pictures\. Lay it out")
+    _refused(tmp_path, r"must have a known layout, got pictures\. Arrange it")
     _refused(tmp_path / "pictures/a.png", r"must be a folder or a CSV manifest, got the file .*a\.png")
 
 

@@ -67,7 +67,7 @@ def test_tables_say_it_in_words(check: DataCheck) -> None:
     ]
     assert tables["Sizes"] == [("20 x 24", "6"), ("30 x 24", "1")]
     assert ("all/p1/d.png, hem/n2/c.png", "n2, p1", "all, hem") in tables["Same pixels"]
-    assert dict(tables["Data set"])["groups of the same pixels"] == "3 (3 images too many)"
+    assert dict(tables["Data set"])["groups of pixel-identical images"] == "3 (3 redundant images)"
     assert all(len(row) == len(table.header) for table in check_tables(check) for row in table.rows)
 
 
@@ -85,10 +85,10 @@ def test_a_flat_folder_is_good_for_what_needs_no_labels(tmp_path: Path) -> None:
     ]
     tables = {table.title: table.rows for table in check_tables(check_dataset(dataset))}
     said = dict(tables["Data set"])
-    assert said["layout"] == "files, none that is known"
-    assert said["good for"] == "analyze, segment, audit: they need no labels"
+    assert said["layout"] == "files, not a known layout"
+    assert said["good for"] == "analyze, segment and audit, which need no labels"
     assert "class/subject/" in said["for train and reproduce"]
-    assert said["groups of the same pixels"] == "1 (1 image too many)"
+    assert said["groups of pixel-identical images"] == "1 (1 redundant image)"
     assert tables["Other files, not used"] == [(".txt", "1")]
 
 
@@ -109,8 +109,8 @@ def test_a_sound_data_set_has_no_table_of_faults(tmp_path: Path) -> None:
     tables = {table.title: table.rows for table in check_tables(check)}
     assert list(tables) == ["Data set", "Classes", "Sizes"]
     assert tables["Classes"] == [("not labelled", "1", "not known")]
-    assert dict(tables["Data set"])["groups of the same pixels"] == "0"
-    assert "Fill in the column subject" in dict(tables["Data set"])["no subjects because"]
+    assert dict(tables["Data set"])["groups of pixel-identical images"] == "0"
+    assert "Fill in the column subject" in dict(tables["Data set"])["reason for no subjects"]
 
 
 def test_progress_is_told_after_each_image(tmp_path: Path) -> None:

@@ -289,7 +289,7 @@ def test_intervals_are_known_from_five_subjects_of_each_class(n_leukemic: int, k
     assert found["accuracy"].is_known is known
     assert found["accuracy"].value == point_metrics(labels, probabilities)["accuracy"]
     if not known:
-        assert found.interval == "not known, since fewer than 5 subjects of a class were tested"
+        assert found.interval == "unknown, because fewer than 5 subjects of a class were tested"
 
 
 def test_a_subject_with_any_leukemic_cell_is_leukemic():

@@ -165,7 +165,7 @@ def test_a_broken_connection_leaves_a_part_that_is_continued(server: Server, tmp
 
 def test_corrupted_content_is_removed_and_named(server: Server, tmp_path: Path) -> None:
     server.files[IMAGE] = b"x" * len(FILES[IMAGE])
-    with pytest.raises(FetchError, match=rf"{IMAGE} must have the content that git calls {_sha(FILES[IMAGE])}"):
+    with pytest.raises(FetchError, match=rf"{IMAGE} must have the git hash {_sha(FILES[IMAGE])}"):
         fetch("bccd", tmp_path, base_url=server.url)
     assert not [path for path in _contents(tmp_path) if path.startswith(IMAGE)]
 

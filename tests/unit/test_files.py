@@ -195,7 +195,7 @@ def test_whole_folder_leaves_alone_what_a_living_process_writes(tmp_path: Path):
     out = tmp_path / "out"
     with _writing(WHOLE_FOLDER, out):
         before = sorted(out.rglob("*"))
-        message = r"segment: output folder must not be in use, got .*out, which a running program writes to\. Wait"
+        message = r"segment: output folder must not be in use, got .*out, to which a running program is writing\. Wait"
         with pytest.raises(RunError, match=message), whole_folder(out, where="segment"):
             pass
         assert sorted(out.rglob("*")) == before

@@ -485,7 +485,7 @@ def test_an_empty_alpha_channel_of_grey_is_left_out(tmp_path: Path, extra: int) 
 @pytest.mark.parametrize(("mode", "name"), [("RGBA", "a.png"), ("LA", "a.png"), ("RGBA", "a.tif"), ("RGBA", "a.webp")])
 def test_one_colour_under_an_empty_alpha_channel_is_refused(tmp_path: Path, mode: str, name: str) -> None:
     path = _saved(tmp_path / name, Image.new(mode, (20, 24)))
-    _refused(path, "got an alpha channel that hides every pixel and a single colour under it. Save it without transp")
+    _refused(path, "got an alpha channel that hides every pixel, over a single colour. Save it without transp")
 
 
 def test_a_single_opaque_pixel_keeps_the_alpha_channel(tmp_path: Path) -> None:
@@ -555,7 +555,7 @@ def test_a_truncated_file_is_refused(tmp_path: Path, name: str, kept: float) -> 
 @pytest.mark.parametrize("content", [b"a patient list, not an image\n", b"B", b"\0" * 100, b"RIFF1234WAVE"])
 def test_what_is_no_image_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.bmp").write_bytes(content)
-    _refused(tmp_path / "a.bmp", r"must be BMP, PNG, JPEG, TIFF or WebP, got no known image \(it begins with b")
+    _refused(tmp_path / "a.bmp", r"must be BMP, PNG, JPEG, TIFF or WebP, got an unknown format \(it begins with b")
 
 
 @pytest.mark.parametrize(("pillow_name", "name"), [("GIF", "GIF"), ("JPEG2000", "JPEG 2000"), ("PDF", "PDF")])
@@ -571,7 +571,7 @@ def test_another_kind_of_image_is_named(tmp_path: Path, pillow_name: str, name: 
         (b"\xff\x4f\xff\x51", "JPEG 2000"),
         (b"\xff\x0a", "JPEG XL"),
         (b"\0\0\0\x0cJXL ", "JPEG XL"),
-        (b"\0\0\0\x18ftypheic", "HEIC, AVIF or a film"),
+        (b"\0\0\0\x18ftypheic", "HEIC, AVIF or a video"),
     ],
 )
 def test_a_kind_that_pillow_may_not_know_is_named(tmp_path: Path, start: bytes, name: str) -> None:
@@ -587,7 +587,7 @@ def test_a_kind_that_pillow_may_not_know_is_named(tmp_path: Path, start: bytes, 
         ("BMP", "a.tif", r"got BMP in a name ending in '\.tif'\. Rename it to end in \.bmp"),
         ("TIFF", "a.bmp", r"got TIFF in a name ending in '\.bmp'\. Rename it to end in \.tif"),
         ("WEBP", "a.dat", r"got WebP in a name ending in '\.dat'\. Rename it to end in \.webp"),
-        ("PNG", "a", r"got PNG in a name without an ending\. Rename it to end in \.png"),
+        ("PNG", "a", r"got PNG in a name without an extension\. Rename it to end in \.png"),
     ],
 )
 def test_a_renamed_file_is_refused(tmp_path: Path, pillow_name: str, name: str, reason: str) -> None:
@@ -733,7 +733,7 @@ def test_a_form_of_bmp_that_is_not_read_is_named(tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[30] = 4  # a JPEG inside
     path.write_bytes(content)
-    _refused(path, r"must be BMP of a form that is read here, got another \(Unsupported BMP.*\)\. Save it as PNG")
+    _refused(path, r"must be BMP in a supported form, got another \(Unsupported BMP.*\)\. Save it as PNG")
 
 
 @pytest.mark.parametrize(("name", "pages"), [("a.tif", "several"), ("a.webp", "2"), ("a.png", "2")])

@@ -135,7 +135,7 @@ def test_truncated_file(saved: Path):
 def test_safetensors_of_another_program(tmp_path: Path, metadata: dict[str, str] | None):
     path = tmp_path / "bert.safetensors"
     save_file({"weight": torch.zeros(3)}, path, metadata=metadata)
-    _refused(path, r"weights must be of the form leukospike-model-1, got None in bert\.safetensors\. Use weights that")
+    _refused(path, r"weights must have the format leukospike-model-1, got None in bert\.safetensors\. Use weights that")
 
 
 @pytest.mark.parametrize("name", ["network.stem.0.weight", "components.basis"])
@@ -147,31 +147,33 @@ def test_nan_weights(saved: Path, name: str):
 @pytest.mark.parametrize("setting", ["mean", "std"])
 def test_nan_in_the_normalisation(saved: Path, setting: str):
     _rewrite(saved, **{setting: float("nan")})
-    _refused(saved, r"weights must hold a whole model, got fold_0\.safetensors with a wrong part \(a standard dev")
+    _refused(
+        saved, r"weights must hold a complete model, got fold_0\.safetensors with an invalid part \(a standard dev"
+    )
 
 
 @pytest.mark.parametrize("name", ["network.head.2.bias", "network.stages.4.residual.3.weight", "components.mean"])
 def test_missing_tensor(saved: Path, name: str):
     _rewrite(saved, drop=name)
     key = name.removeprefix("network.")
-    _refused(saved, rf"weights must hold a whole model, got fold_0\.safetensors with a wrong part \(.*{key}")
+    _refused(saved, rf"weights must hold a complete model, got fold_0\.safetensors with an invalid part \(.*{key}")
 
 
 @pytest.mark.parametrize("settings", [{"image_size": 64}, {"image_size": 3}, {"hidden_units": 8}])
 def test_settings_that_do_not_fit_the_tensors(saved: Path, settings: dict[str, int]):
     _rewrite(saved, **settings)
-    _refused(saved, "weights must hold a whole model")
+    _refused(saved, "weights must hold a complete model")
 
 
 def test_components_of_another_size(saved: Path):
     # 24 and 25 pixels give the network the same shapes, but not the components.
     _rewrite(saved, image_size=25)
-    _refused(saved, r"with a wrong part \(components of shape \(6, 576\) for 625 pixels\)")
+    _refused(saved, r"with an invalid part \(components of shape \(6, 576\) for 625 pixels\)")
 
 
 def test_unknown_blur(saved: Path):
     _rewrite(saved, blur_window=8)
-    _refused(saved, r"with a wrong part \(a blur window of 8\)")
+    _refused(saved, r"with an invalid part \(a blur window of 8\)")
 
 
 @pytest.mark.parametrize(
@@ -180,14 +182,14 @@ def test_unknown_blur(saved: Path):
 def test_settings_of_a_wrong_kind(saved: Path, settings: dict[str, object]):
     _rewrite(saved, **settings)
     [(name, value)] = settings.items()
-    _refused(saved, rf"with a wrong part \({name} of {re.escape(str(value))}\)")
+    _refused(saved, rf"with an invalid part \({name} of {re.escape(str(value))}\)")
 
 
 @pytest.mark.parametrize("mean", [-0.1, 1.5, 10**400])
 @pytest.mark.parametrize("std", [0.2, 10**400])
 def test_impossible_normalisation(saved: Path, mean: float, std: float):
     _rewrite(saved, mean=mean, std=std)
-    _refused(saved, r"with a wrong part \(a standard deviation of ")
+    _refused(saved, r"with an invalid part \(a standard deviation of ")
 
 
 FRAMING = {"side_px": 450, "um_per_px": 0.1, "cell_share": 0.45, "on_black": True}
@@ -216,7 +218,7 @@ def test_framing_comes_back(saved: Path, framing: dict[str, object] | None):
 )
 def test_framing_of_a_wrong_kind(saved: Path, name: str, value: object):
     _rewrite(saved, framing=FRAMING | {name: value})
-    _refused(saved, rf"with a wrong part \({name} of {value}\)")
+    _refused(saved, rf"with an invalid part \({name} of {value}\)")
 
 
 @pytest.mark.parametrize(
@@ -235,7 +237,7 @@ def test_framing_of_a_wrong_kind(saved: Path, name: str, value: object):
 )
 def test_impossible_framing(saved: Path, name: str, value: object):
     _rewrite(saved, framing=FRAMING | {name: value})
-    _refused(saved, rf"with a wrong part \(cells shown as Framing\(.*{name}={str(value)[:9]}")
+    _refused(saved, rf"with an invalid part \(cells shown as Framing\(.*{name}={str(value)[:9]}")
 
 
 def test_negative_variance(saved: Path):
@@ -244,7 +246,7 @@ def test_negative_variance(saved: Path):
     tensors = load_file(saved)
     tensors["network.stem.1.running_var"][3] = -0.5
     save_file(tensors, saved, metadata=header)
-    _refused(saved, r"with a wrong part \(a negative variance in stem\.1\.running_var\)")
+    _refused(saved, r"with an invalid part \(a negative variance in stem\.1\.running_var\)")
 
 
 @pytest.mark.parametrize("kind", [torch.float8_e4m3fn, torch.float16, torch.int64])

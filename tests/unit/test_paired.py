@@ -171,5 +171,5 @@ def test_what_is_hard_for_both_does_not_widen_the_difference():
 def test_other_groups_are_refused():
     labels, first, second = _two_models(20, 7)
     groups = np.arange(20)
-    with pytest.raises(ValueError, match=r"^metric_differences: both runs must have judged the same groups"):
+    with pytest.raises(ValueError, match=r"^metric_differences: both runs must have scored the same groups"):
         metric_differences((labels, first, groups), (labels, second, groups + 1), names=METRICS)

@@ -125,7 +125,7 @@ def test_applying_leaves_the_maps_as_they_were():
 
 
 def test_blank_maps_cannot_be_normalised():
-    with pytest.raises(DataError, match=r"images must not all be blank, got 3 without a spike\."):
+    with pytest.raises(DataError, match=r"at least one image must not be blank, got 3 without a spike\."):
         Normalisation.fit(np.zeros((3, 8, 8), np.float32))
 
 

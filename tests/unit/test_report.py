@@ -192,7 +192,7 @@ def build_run(
             "cross_subject_duplicates": 2,
         },
         "flaws": [
-            "Augmented copies of one image fall on both sides of the split.",
+            "Augmented copies of one image are on both sides of the split.",
             "PCA and normalisation are fitted on everything, test images included.",
             "Cells of one patient fall on both sides.",
         ]
@@ -449,7 +449,7 @@ def test_paper_report_names_flaws_and_labels_wrong_formulas(paper: Path, honest:
     text = page_of(paper / "report.html").text
     metrics = json.loads((paper / "metrics.json").read_text(encoding="utf-8"))
     assert all(flaw in text for flaw in metrics["flaws"])
-    assert "this run, the paper's formula: wrong" in text
+    assert "this run, the paper's formula (wrong)" in text
     assert "0.9894" in text
     assert "0.654" in text
     assert "0.765" in text
@@ -461,7 +461,9 @@ def test_unknown_subjects_and_one_class_folds_are_dashes_with_reasons(unknown_su
     page = page_of(unknown_subjects / "report.html")
     assert "subjects" not in page.anchors
     assert "There are no figures by subject" in page.text
-    assert re.search(r"fold 2: all \d+ are leukemic by label, so what needs both classes cannot be computed", page.text)
+    assert re.search(
+        r"fold 2: all \d+ are labelled leukemic, so figures that need both classes cannot be computed", page.text
+    )
     assert "0.814 0.814 \N{EN DASH} 0.814" in page.text
     assert not (unknown_subjects / "figures" / "subjects.png").exists()
 
@@ -509,8 +511,8 @@ def test_interval_without_width_is_not_known(tmp_path: Path) -> None:
     metrics["pooled"]["cell"]["f1"] |= {"value": 0.9998, "low": 0.9996, "high": 0.9999}  # narrow, but with a width
     (run / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
     text = page_of(write_report(run)).text.partition("What this run itself can say")[0]
-    assert "sensitivity, by cell 1.000 interval not known" in text
-    assert "1.000 (interval not known)" in text
+    assert "sensitivity, by cell 1.000 interval unknown" in text
+    assert "1.000 (interval unknown)" in text
     assert "1.000 (1.000 to 1.000)" in text
     assert "an interval is not known where it would have no width" in text
 
@@ -518,7 +520,7 @@ def test_interval_without_width_is_not_known(tmp_path: Path) -> None:
 def test_nothing_is_concluded_from_four_subjects_of_a_class(tmp_path: Path) -> None:
     run = build_run(tmp_path, n_subjects=12, n_folds=2)
     page = page_of(write_report(run))
-    reason = "not known, since fewer than 5 subjects of a class were tested"
+    reason = "unknown, because fewer than 5 subjects of a class were tested"
     assert f"Intervals are {reason}: how certain these figures are" in page.text
     assert f"Intervals: {reason}." in page.text
     assert f"There is no band: intervals are {reason}." in page.text
@@ -639,7 +641,9 @@ def test_outliers_and_cells_at_a_border_are_shown_and_not_counted(tmp_path: Path
     page = page_of(load_analysis(out).report(out / "report.html"))
     assert re.search("counted cells 2 of 6 cells in 13 images, 1 of them unusable", page.text)
     assert re.search("called leukemic 1 of 2 counted cells: .* called normal 1 of 2 counted cells:", page.text)
-    assert "Not counted: 2 outliers, 2 cells cut by a border (1 is both), 1 cell without a probability." in page.text
+    assert (
+        "Not counted: 2 outliers, 2 cells cut off at a border (1 is both), 1 cell without a probability." in page.text
+    )
     assert any(caption.startswith("2 counted cells;") for caption in page.captions)
     counted, others = card_groups(AnalysisColumns(load_analysis(out)), threshold=0.5)
     assert [[card.image for card in group.cards] for group in (counted, others)] == [

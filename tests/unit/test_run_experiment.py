@@ -129,7 +129,7 @@ def test_resuming_a_finished_run_with_other_data_is_refused(honest: FinishedRun,
     first = dataset.records[0]
     for change in ({"label": 1 - int(first.label or 0)}, {"subject": "hem-0"}, {"path": dataset.records[5].path}):
         other = replace(dataset, records=(replace(first, **change), *dataset.records[1:]))
-        with pytest.raises(RunError, match=r"images must be those that the run was begun with, got .*all-0/0\.png"):
+        with pytest.raises(RunError, match=r"images must be the same as at the start of the run, got .*all-0/0\.png"):
             run_experiment(other, tiny, honest.folder, resume=True)
 
 
@@ -139,7 +139,7 @@ def test_resuming_with_other_settings_is_refused(honest: FinishedRun, discs: Pat
 
 
 def test_resuming_nothing_is_refused(discs: Path, tiny: RunConfig, tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="`resume` must name a run folder"):
+    with pytest.raises(RunError, match="`resume` must be used with a run folder"):
         run_experiment(read_dataset(discs), tiny, tmp_path / "none", resume=True)
 
 
@@ -188,7 +188,7 @@ def test_too_few_images_for_the_components_is_announced(discs: Path, tiny: RunCo
     outcome = run_experiment(read_dataset(discs), config, tmp_path / "run")
     used = outcome.result.folds[0].n_components
     assert used == outcome.result.folds[0].train_cells
-    assert any(f"500 components were asked for; {used}" in str(notice) for notice in outcome.result.notices)
+    assert any(f"500 components were requested, but only {used}" in str(notice) for notice in outcome.result.notices)
 
 
 def test_identical_images_keep_two_subjects_together(
@@ -228,7 +228,7 @@ def test_resuming_with_other_images_is_refused(
     with pytest.raises(KeyboardInterrupt):
         run_experiment(dataset, tiny, tmp_path / "run", progress=cut)
     fewer = replace(dataset, records=dataset.records[1:])
-    with pytest.raises(RunError, match=r"images must be those that the run was begun with, got others than"):
+    with pytest.raises(RunError, match=r"images must be the same as at the start of the run, got others than"):
         run_experiment(fewer, tiny, tmp_path / "run", resume=True)
     # The run is as it was, and can still be carried on.
     assert run_experiment(dataset, tiny, tmp_path / "run", resume=True).result.data.images == 24
@@ -334,7 +334,7 @@ def test_unreadable_class_is_named_with_the_first_reason(
 
 
 def test_too_few_cells_on_request_are_said_to_be(discs: Path, tiny: RunConfig, tmp_path: Path) -> None:
-    hint = r"\. Or raise `max_cells`: it took 4 of 24 images\.$"
+    hint = r"\. Or raise `max_cells`, which limited the images to 4 of 24 images\.$"
     with pytest.raises((DataError, SplitError), match=hint):
         run_experiment(read_dataset(discs), replace(tiny, max_cells=4), tmp_path / "run")
     with pytest.raises(SplitError, match=r"or add subjects\.$"):
@@ -383,7 +383,7 @@ def test_hold_out_runs_one_fold_and_says_so(honest: FinishedRun, discs: Path, ti
     assert (len(table), table["subject"].nunique()) == (8, 2)
     assert [str(notice) for notice in outcome.result.notices[-2:]] == [
         "One part was held out and tested, 8 of 24 cells (33%), of 2 of 6 subjects; there is no cross-validation.",
-        "The figures rest on 1 normal and 1 leukemic subject: with fewer than 5 of a class, intervals and tests are not"
+        "The figures are based on 1 normal and 1 leukemic subject: with fewer than 5 of a class, intervals and tests are not"
         " known, and nothing can be concluded.",
     ]
     assert outcome.result.folds == honest.result.folds[:1]

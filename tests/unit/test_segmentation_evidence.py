@@ -224,7 +224,7 @@ def test_refuses_other_measures(tmp_path: Path, name: str):
     stored = read_weights(path, form="leukospike-evidence-1", where="", give="", use="")
     other = {"measures": list(MEASURES[::-1]), "hidden": 3}[name]
     write_weights(path, stored.tensors, stored.settings | {name: other})
-    with pytest.raises(WeightsError, match=rf"load_evidence.*wrong part \({name} of {re.escape(str(other))[:30]}"):
+    with pytest.raises(WeightsError, match=rf"load_evidence.*invalid part \({name} of {re.escape(str(other))[:30]}"):
         load_evidence(path)
 
 
@@ -239,7 +239,7 @@ def test_refuses_another_form_missing_parts_and_values_that_are_none(tmp_path: P
     with pytest.raises(WeightsError, match="of the form leukospike-evidence-1, got another"):
         load_evidence(path)
     write_weights(path, {"middle": network.middle}, settings)
-    with pytest.raises(WeightsError, match="wrong part"):
+    with pytest.raises(WeightsError, match="invalid part"):
         load_evidence(path)
     network.out.bias[0] = float("nan")
     save_evidence(network, path)

@@ -206,7 +206,7 @@ def test_refuses_nan(tmp_path: Path):
 
 def test_refuses_another_network(tmp_path: Path):
     save_segmenter(SpikingSegmenter(folded=False), tmp_path / "weights.safetensors")
-    with pytest.raises(WeightsError, match="wrong part"):
+    with pytest.raises(WeightsError, match="invalid part"):
         load_segmenter(tmp_path / "weights.safetensors")
 
 
@@ -217,10 +217,10 @@ def test_refuses_other_settings(tmp_path: Path, name: str, value: object):
     path = tmp_path / "weights.safetensors"
     settings = {"format": "leukospike-segmenter-2", "steps": 63, "channels": CHANNELS, "classes": CLASSES}
     write_weights(path, segmenter().state_dict(), settings | {name: value})
-    with pytest.raises(WeightsError, match=rf"wrong part \({name} of {re.escape(str(value))}\)"):
+    with pytest.raises(WeightsError, match=rf"invalid part \({name} of {re.escape(str(value))}\)"):
         load_segmenter(path)
     write_weights(path, segmenter().state_dict(), {key: kept for key, kept in settings.items() if key != name})
-    with pytest.raises(WeightsError, match=rf"wrong part \({name} of None\)"):
+    with pytest.raises(WeightsError, match=rf"invalid part \({name} of None\)"):
         load_segmenter(path)
 
 

@@ -143,7 +143,7 @@ def test_refuses_other_settings(tmp_path: Path, name: str, value: object):
     save_plastic(segmenter(), path)
     settings = read_weights(path, form="leukospike-plastic-segmenter-1", where="", give="", use="").settings
     write_weights(path, segmenter().state_dict(), settings | {name: value})
-    with pytest.raises(WeightsError, match=rf"wrong part \({name} of {re.escape(str(value))}\)"):
+    with pytest.raises(WeightsError, match=rf"invalid part \({name} of {re.escape(str(value))}\)"):
         load_plastic(path)
 
 
@@ -162,5 +162,5 @@ def test_refuses_another_form_and_missing_parts(tmp_path: Path):
     with pytest.raises(WeightsError, match="of the form leukospike-plastic-segmenter-1, got another"):
         load_plastic(path)
     write_weights(path, {}, {"format": "leukospike-plastic-segmenter-1"})
-    with pytest.raises(WeightsError, match="wrong part"):
+    with pytest.raises(WeightsError, match="invalid part"):
         load_plastic(path)

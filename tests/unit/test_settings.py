@@ -84,7 +84,7 @@ def test_weights_learned_elsewhere_go_with_timm_only():
     assert RunConfig.preset(Preset.C_NMC, {"backbone": "timm:resnet18.a1_in1k", "pretrained": True}).pretrained
     for backbone in ("paper", "appearance", "convolutional"):
         with pytest.raises(
-            ConfigError, match=rf"`pretrained` must go with a backbone of timm:, got it with {backbone}"
+            ConfigError, match=rf"`pretrained` must be used with a backbone of timm:, got it with {backbone}"
         ):
             RunConfig.preset(Preset.C_NMC, {"backbone": backbone, "pretrained": True})
 

@@ -67,7 +67,7 @@ def test_same_chance_same_field(field):
 def test_too_few_or_too_many_white_cells_are_refused(n):
     with pytest.raises(
         ConfigError,
-        match=rf"^draw_field: white_cells must be one to 4 kinds, got {n}\. Draw more fields for more cells",
+        match=rf"^draw_field: white_cells must list 1 to 4 kinds, got {n}\. Draw more fields for more cells",
     ):
         draw_field([CellKind.LYMPHOCYTE] * n, STYLE, np.random.default_rng(0))
 

@@ -103,7 +103,7 @@ def test_a_classifier_without_weights(tmp_path: Path):
 
 
 def test_files_of_another_form(saved: Path):
-    with pytest.raises(WeightsError, match="load_layer: weights must be of the form leukospike-spiking-layer-1, got"):
+    with pytest.raises(WeightsError, match="load_layer: weights must have the format leukospike-spiking-layer-1, got"):
         load_layer(saved)
 
 
@@ -125,14 +125,14 @@ def test_no_file(tmp_path: Path, load):
 )
 def test_parts_that_do_not_fit(saved: Path, settings: dict[str, object], reason: str):
     rewrite(saved, **settings)
-    expected = rf"load_classifier: weights must hold a whole model, got stripes\.safetensors .*{reason}"
+    expected = rf"load_classifier: weights must hold a complete model, got stripes\.safetensors .*{reason}"
     with pytest.raises(WeightsError, match=expected):
         load_classifier(saved)
 
 
 def test_no_weights_in_the_file(saved: Path):
     rewrite(saved, drop="weight")
-    with pytest.raises(WeightsError, match="with a wrong part"):
+    with pytest.raises(WeightsError, match="with an invalid part"):
         load_classifier(saved)
 
 

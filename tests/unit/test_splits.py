@@ -113,14 +113,16 @@ def test_fewer_cells_of_a_class_than_folds():
 
 
 def test_one_class_only():
-    message = r"each training part must hold both classes, got one class in fold 0 of 2 \(6 independent subjects\)\."
+    message = (
+        r"each training part must hold both classes, got a single class in fold 0 of 2 \(6 independent subjects\)\."
+    )
     with pytest.raises(SplitError, match=message):
         subject_folds([1] * 18, SUBJECTS, DIGESTS, n_folds=2, seed=0)
 
 
 def test_class_of_a_single_subject_cannot_be_tested():
     labels = [int(subject == "S0") for subject in SUBJECTS]
-    with pytest.raises(SplitError, match="each training part must hold both classes, got one class in fold"):
+    with pytest.raises(SplitError, match="each training part must hold both classes, got a single class in fold"):
         subject_folds(labels, SUBJECTS, DIGESTS, n_folds=3, seed=0)
 
 

@@ -190,10 +190,10 @@ def test_pretrained_weights_that_cannot_be_had_are_an_error(
 
 @pytest.mark.usefixtures("timm")
 def test_unknown_network_and_missing_timm_are_named(monkeypatch: pytest.MonkeyPatch):
-    with pytest.raises(ConfigError, match=r"timm must know the network, got timm:resnet0\."):
+    with pytest.raises(ConfigError, match=r"timm must provide the network, got timm:resnet0\."):
         TimmNetwork("resnet0")
     for elsewhere in ("hf_hub:someone/model", "../weights"):
-        with pytest.raises(ConfigError, match="timm must know the network"):
+        with pytest.raises(ConfigError, match="timm must provide the network"):
             TimmNetwork(elsewhere)
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(ConfigError, match=r"must have the extra timm.*pip install 'leukospike\[timm\]'"):
@@ -206,7 +206,7 @@ def test_a_torchvision_that_is_missing_or_unfit_is_named(monkeypatch: pytest.Mon
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "timm", raising=False)
     monkeypatch.setitem(sys.modules, "torchvision", None)
-    words = rf"must have a torchvision that fits torch {re.escape(torch.__version__)}.*pip install torchvision\."
+    words = rf"must have a torchvision that matches torch {re.escape(torch.__version__)}.*pip install torchvision\."
     with pytest.raises(ConfigError, match=words):
         TimmNetwork("resnet18")
 
@@ -232,7 +232,7 @@ def test_analyze_with_a_run_of_cells(honest: FinishedRun, tmp_path: Path):
     summary = json.loads((tmp_path / "analysis" / "summary.json").read_text(encoding="utf-8"))
     assert summary["model"]["backbone"] == "appearance"
     assert (summary["model"]["folds"], summary["model"]["networks"]) == (3, 9)
-    assert any("mean of 9 networks, 3 of each of the 3 folds" in notice.text for notice in analysis.notices)
+    assert any("mean of 9 networks, 3 from each of the 3 folds" in notice.text for notice in analysis.notices)
 
 
 def test_weights_of_two_backbones_are_refused(honest: FinishedRun, tmp_path: Path):
@@ -328,7 +328,7 @@ def test_copies_of_crops_are_moved_as_maps_are():
 
 @pytest.mark.parametrize("name", ["image_size", "n_components", "blur_window", "hidden_units"])
 def test_settings_of_the_original_are_refused_with_other_backbones(name: str):
-    with pytest.raises(ConfigError, match=rf"settings: `{name}` must go with the backbone paper"):
+    with pytest.raises(ConfigError, match=rf"settings: `{name}` must be used with the backbone paper"):
         config("appearance", **{name: 9})
 
 
@@ -363,7 +363,7 @@ def test_unusable_groups_are_refused(cut_out: DataSet, tmp_path: Path, text: str
         table.write_text(text, encoding="utf-8")
     with pytest.raises(DataError, match=rf"groups\.csv.*{message}|{message}.*groups\.csv"):
         join_subjects(cut_out, table)
-    with pytest.raises(DataError, match="`groups` must go with data that say whose each image is"):
+    with pytest.raises(DataError, match="`groups` must be used with data that record the subject of each image"):
         join_subjects(
             replace(cut_out, records=tuple(replace(record, subject=None) for record in cut_out.records)), table
         )

@@ -24,7 +24,9 @@ def test_tensors_and_settings_come_back(tmp_path: Path):
 
 def test_another_form(tmp_path: Path):
     write_weights(tmp_path / "x.safetensors", {"a": torch.zeros(1)}, {"format": "leukospike-x-1"})
-    expected = r"load: weights must be of the form leukospike-y-1, got leukospike-x-1 in x\.safetensors\. Use another\."
+    expected = (
+        r"load: weights must have the format leukospike-y-1, got leukospike-x-1 in x\.safetensors\. Use another\."
+    )
     with pytest.raises(WeightsError, match=expected):
         read_weights(tmp_path / "x.safetensors", form="leukospike-y-1", **HINTS)
 
@@ -44,6 +46,8 @@ def test_only_counters_are_whole_numbers(tmp_path: Path, name: str):
 
 def test_a_wrong_part_is_told_in_one_short_line(tmp_path: Path):
     message = str(wrong_part("load", tmp_path / "x.safetensors", ValueError("a\nb " + "c" * 500)))
-    assert message.startswith("load: weights must hold a whole model, got x.safetensors with a wrong part (a b ccc")
+    assert message.startswith(
+        "load: weights must hold a complete model, got x.safetensors with an invalid part (a b ccc"
+    )
     assert "\n" not in message
     assert len(message) < 260

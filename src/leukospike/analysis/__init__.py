@@ -1,1 +1,1 @@
-"""Many images and a model: cells, what is said of each, and of each subject."""
+"""Analysis of many images with a model: results for each cell and each subject."""

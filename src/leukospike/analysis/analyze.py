@@ -1,4 +1,4 @@
-"""Many images and a judge: read, judge, tabulate, each stage once, with what was read kept in a store."""
+"""Analysis of many images: read, judge and tabulate, each stage once, with the read images kept in a store."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -44,7 +44,7 @@ from leukospike.segmentation.morphology import cell_row, cell_table
 from leukospike.settings import Kind, Runtime
 
 EXPLAINED = 12
-"""Cells that an analysis explains, of those that are counted."""
+"""Number of counted cells that an analysis explains."""
 
 
 def analyze(
@@ -64,38 +64,38 @@ def analyze(
     resume: bool = False,
     progress: Progress = silent,
 ) -> Analysis:
-    """Give cells their probability of being leukemic, and each subject how likely leukemia is.
+    """Compute each cell's probability of being leukemic, and each subject's probability of leukemia.
 
-    Whole fields are segmented; each white cell is cut out and shown as the training cells were. The cells of one call
-    are taken for those of one laboratory.
+    Whole fields are segmented; each white cell is cut out and shown like the training cells. All cells of one call are
+    assumed to come from one laboratory.
 
     Parameters
     ----------
     paths : sequence of str or Path
         Images, folders of images, or CSV manifests.
     out : str or Path, optional
-        New folder for all results; unless given they go with the returned object, see `Analysis.save`.
+        New folder for all results; if omitted, they last as long as the returned object, see `Analysis.save`.
     model : str or Path, optional
-        Run folder, or one of its weights files; the classifier of the package unless given.
+        Run folder, or one of its weights files. Default: the package's classifier.
     kind : Kind or str
-        What each image shows; "auto" is told by how many cells it shows, and how large.
+        What each image shows; "auto" decides by the number and size of the cells.
     pixel_size : float, optional
-        Side of a pixel of all images, micrometres. Unless given: what a file states, else what red cells show.
+        Pixel size of all images in micrometres. Default: as stored in each file, else estimated from its red cells.
     strict : bool
-        Give no cells of an image of whose quality anything is said.
+        Return no cells for images with any quality flag.
     prevalence : float, optional
-        Share of leukemia among those examined, for the posterior of subjects; one half unless given. Only with the
-        classifier of the package.
+        Share of people examined who have leukemia, used for each subject's posterior; default one half. Only with the
+        package's classifier.
     runtime : Runtime or str
-        What computes the classifier of the package.
+        Runtime of the package's classifier.
     subject : str, optional
-        Whose all the images are. Unless given: what a manifest says, or the folders.
+        Subject of all images. Default: taken from a manifest or from the folders.
     positive, negative : str, sequence of str or None
-        Names of the user's for the folders of the leukemic and the normal class, which are nobody's names.
+        The user's names for the folders of the leukemic and the normal class, which are then not taken for subjects.
     for_excel : bool
-        Write tables with the mark by which spreadsheets know UTF-8.
+        Write tables with the byte order mark by which spreadsheets recognise UTF-8.
     resume : bool
-        Carry on what an interrupted call left in `out`.
+        Continue an interrupted call in `out`.
     progress : Progress
         Such as a `jobs.Job`.
 
@@ -110,7 +110,7 @@ def analyze(
     DataError
         If a path does not exist or no image is found.
     RunError
-        If `out` holds something, or is to be resumed and is of other settings.
+        If `out` is not empty, or was started with other settings and is to be resumed.
     WeightsError
         If `model` holds no usable model.
 
@@ -130,11 +130,11 @@ def analyze(
     where = "analyze"
     if prevalence is not None and not CLOSEST <= prevalence <= 1 - CLOSEST:
         msg = f"`prevalence` must be from {CLOSEST:g} to {1 - CLOSEST:g}"
-        raise ConfigError(msg, where=where, got=f"{prevalence:g}", advice="Give a share, not per cent.")
+        raise ConfigError(msg, where=where, got=f"{prevalence:g}", advice="Pass a share, not a percentage.")
     for name, given in (("prevalence", prevalence is not None), ("runtime", runtime == Runtime.ONNX)):
         if given and model is not None:
-            msg = f"`{name}` must go with the classifier of the package"
-            raise ConfigError(msg, where=where, got="it with `model`", advice="Leave one out.")
+            msg = f"`{name}` must be used with the package's classifier"
+            raise ConfigError(msg, where=where, got="it together with `model`", advice="Leave one of them out.")
     judge = load_judge(None if model is None else Path(model), runtime=Runtime(runtime))
     size = PixelSize.given(pixel_size, where=where)
     found = find_images([Path(path) for path in paths], positive=positive, negative=negative, subject=subject)
@@ -177,36 +177,35 @@ def analyze_images(
     resume: bool = False,
     progress: Progress = silent,
 ) -> Analysis:
-    """Give each cell its probability, and each subject the mean of its counted cells.
+    """Score each cell, and each subject by its counted cells.
 
-    Cells that the border of a field cuts and outliers are scored, flagged and not counted: they take no part in what is
-    said of subjects and images. A field that cannot be read, such as a blank one, has a row in `images.csv` with its
-    flags, and no cells.
+    Cells cut off at the border of a field, and outliers, are scored and flagged but not counted towards subjects and
+    images. A field without usable content, such as a blank one, has a row in `images.csv` with its flags, and no cells.
 
     Parameters
     ----------
     records : sequence of Record
     judge : Judge
     out : Path
-        New or empty folder, or what an interrupted call left. Written into it: `cells.csv`, `subjects.csv`,
-        `summary.json`, `thumbnails.npz`, `recipe.json`; if an image could not be used, `failures.csv`; with a method
-        `images.csv`; if there is a field, `overlays/`.
+        New or empty folder, or that of an interrupted call. Files written: `cells.csv`, `subjects.csv`, `summary.json`,
+        `thumbnails.npz`, `recipe.json`; `failures.csv` if an image could not be used; `images.csv` with a method;
+        `overlays/` if there is a field.
     method : SegmentationMethod, optional
-        Without it all images are taken for single cells, and cells have neither place nor measures.
+        Without it, all images are treated as single cells, and cells have neither position nor measurements.
     kind, pixel_size, strict
         As of `reading.read_image`.
     prevalence : float
-        Of leukemia among those examined; for judges that give subjects a posterior.
+        Share of leukemia among those examined; for judges that compute a posterior for subjects.
     explainer : Explainer, optional
         Of the package's classifier: explains `EXPLAINED` cells, to `explanations.json` and `explanations.npz`.
     notices : sequence of Notice
-        What is known of the images already; a reader is told of it, too.
+        Notices about the images, which are added to the results.
     for_excel : bool
-        Write tables with the mark by which spreadsheets know UTF-8.
+        Write tables with the byte order mark by which spreadsheets recognise UTF-8.
     engine : Engine, optional
         Reads the images; `engine.Threads` unless given.
     resume : bool
-        Carry on what was interrupted: it ends with the tables of an uninterrupted call.
+        Continue an interrupted call; the tables are the same as those of an uninterrupted one.
     progress : Progress
 
     Returns
@@ -283,7 +282,7 @@ class _Listing:
     images: list[KeptImage]
     keys: list[str]
     overlays: list[str]
-    """Where the outlines of each field are, relative to the results."""
+    """Path of each field's overlay, relative to the results."""
     failures: tuple[Failure, ...]
 
 
@@ -320,7 +319,7 @@ def _recipe(
     strict: bool,
     prevalence: float,
 ) -> Recipe:
-    """Say what decides the results."""
+    """Return everything that determines the results."""
     return Recipe(
         "analyze",
         metadata.version("leukospike"),
@@ -336,20 +335,20 @@ def _recipe(
 
 
 def _require_probabilities(listing: _Listing, judgements: Judgements, judge: Judge) -> None:
-    """Refuse weights that give a cell that is not blank no probability."""
+    """Refuse weights that yield no probability for a cell that is not blank."""
     owners = (
         (record, cell) for record, image in zip(listing.records, listing.images, strict=True) for cell in image.cells
     )
     for (record, cell), value in zip(owners, judgements.probability, strict=True):
         if not cell.is_blank and not np.isfinite(value):
-            # Finite weights can be too large for float32 all the same.
-            msg = "weights must give each cell a probability"
+            # Finite weights can still overflow float32.
+            msg = "weights must yield a probability for each cell"
             got = f"{value} for {record.image} with {judge.facts.name}"
             raise WeightsError(msg, where="analyze", got=got, advice="Train again.")
 
 
 def _worth_explaining(listing: _Listing, tables: Tables, judgements: Judgements) -> list[CellToExplain]:
-    """Choose the cells that the judge is least and most sure of, of those that are counted."""
+    """Choose the counted cells with the least and the most certain scores."""
     counted = tables.cells.index.isin(counted_cells(tables.cells).index)
     probability = tables.cells["probability"].where(counted).to_numpy(np.float64)
     places = [(image, number) for image in listing.images for number in range(len(image.cells))]
@@ -375,7 +374,7 @@ def _worth_explaining(listing: _Listing, tables: Tables, judgements: Judgements)
 
 
 def _number(cell: ReadCell) -> int:
-    """Return the number of a cell in its image; 0 where nothing has numbered it."""
+    """Return the number of a cell in its image; 0 if it has none."""
     return 0 if cell.measures is None else cell.measures.cell
 
 
@@ -389,7 +388,7 @@ def _summary(
     *,
     n_images: int,
 ) -> Summary:
-    """Say what an analysis comes to as a whole."""
+    """Summarise an analysis."""
     counted = counted_cells(tables.cells)
     n_fields = sum(image.kind is Kind.FIELD for image in listing.images)
     return Summary(
@@ -413,7 +412,7 @@ def _summary(
 
 
 def _scale(judge: Judge, tables: Tables) -> ScaleFacts:
-    """Say at which scale the cells of fields were shown to the model."""
+    """Describe the scale at which the cells of fields were shown to the model."""
     framing = judge.view.framing
     ways = tables.images["scaled_by"].to_list()
     return ScaleFacts(
@@ -429,7 +428,7 @@ def _scale(judge: Judge, tables: Tables) -> ScaleFacts:
 
 
 def _detection(listing: _Listing) -> Detection | None:
-    """Score the found cells against listed ones; None where no field has a list."""
+    """Compare the found cells with listed ones; None if no field has a list."""
     matches: list[Matches] = []
     for record, image in zip(listing.records, listing.images, strict=True):
         if record.centroids is not None and image.kind is Kind.FIELD:

@@ -1,7 +1,7 @@
-"""Who does the reading of many images: this thread, one image after the other, or several threads of this machine.
+"""Engines for reading many images: this thread, one image after the other, or several threads.
 
-An engine maps one pure function over items and gives the results back in the order of the items; what the function
-computes of one item depends on no other, so that every engine gives the same.
+An engine maps a pure function over items and returns the results in the order of the items. Items are independent, so
+every engine gives the same results.
 """
 
 from collections import deque
@@ -17,11 +17,11 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _MOST_WORKERS = 4
-_AHEAD = 8  # items in work or done and not yet asked for
+_AHEAD = 8  # items in progress, or done but not yet consumed
 
 
 def _never(_item: object) -> bool:
-    """Tell that no item has to be worked on alone."""
+    """Allow every item to run beside others."""
     return False
 
 
@@ -45,19 +45,19 @@ class Engine(Protocol):
         items : iterable
             Asked for a few items ahead.
         alone : callable
-            Whether an item is so large that no other should be worked on beside it.
+            Whether an item is so large that no other should run beside it.
 
         Yields
         ------
         tuple of (item, result)
-            In the order of the items. What `work` raises, the iteration raises.
+            In the order of the items. Exceptions from `work` are raised by the iteration.
         """
         ...
 
 
 @dataclass(frozen=True)
 class InOrder:
-    """Work in the calling thread: the plain engine, which the others are tested against."""
+    """Runs in the calling thread: the plain engine, against which the others are tested."""
 
     def map(
         self,
@@ -73,7 +73,7 @@ class InOrder:
 
 @dataclass(frozen=True)
 class Threads:
-    """Small items side by side, one on each core; a large or lone one has all cores."""
+    """Runs small items in parallel, one per core; a large or single item gets all cores."""
 
     most_workers: int = _MOST_WORKERS
 
@@ -84,7 +84,7 @@ class Threads:
         *,
         alone: Callable[[Item], bool] = _never,
     ) -> Iterator[tuple[Item, Result]]:
-        """Apply `work` on as many threads as torch has, four at the most."""
+        """Apply `work` on as many threads as torch has, at most four."""
         waiting: deque[tuple[Item, Future[Result]]] = deque()
 
         def done(at_most: int) -> Iterator[tuple[Item, Result]]:

@@ -1,4 +1,4 @@
-"""The files of a finished analysis: how they are called, written and read."""
+"""The files of a finished analysis: names, writing and reading."""
 
 import json
 import zipfile
@@ -54,12 +54,12 @@ _DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, z
 
 @dataclass(frozen=True)
 class AnalysisFolder:
-    """Where an analysis is written to."""
+    """Writes an analysis to a folder."""
 
     path: Path
 
     def write(self, tables: Tables, failures: Sequence[Failure], *, with_images: bool, for_excel: bool) -> None:
-        """Write the tables, each whole or not at all; what was there is replaced."""
+        """Write the tables, each atomically; existing files are replaced."""
         write_table(self.path / "cells.csv", tables.cells, for_excel=for_excel)
         write_table(self.path / "subjects.csv", tables.subjects, for_excel=for_excel)
         if with_images:
@@ -68,12 +68,12 @@ class AnalysisFolder:
             write_failures(self.path / "failures.csv", failures)
 
     def write_summary(self, summary: Summary) -> None:
-        """Write the summary, with which the analysis is finished."""
+        """Write the summary, which marks the analysis as finished."""
         write_text(self.path / SUMMARY, json.dumps(summary.to_json(), indent=1))
 
     @property
     def is_finished(self) -> bool:
-        """Whether all is written."""
+        """Whether everything has been written."""
         return (self.path / SUMMARY).is_file()
 
     def write_thumbnails(
@@ -82,14 +82,14 @@ class AnalysisFolder:
         cells: Sequence[int],
         thumbnails: Iterable[UInt8[np.ndarray, "n 64 64 3"]],
     ) -> None:
-        """Write small pictures of all cells, image after image, so that no more than one image's are held.
+        """Write small pictures of all cells, image by image, so that those of only one image are in memory.
 
         Parameters
         ----------
         images : sequence of str
             The image of each cell.
         cells : sequence of int
-            Number of each cell in its image; 0 where it has none.
+            Number of each cell in its image; 0 if it has none.
         thumbnails : iterable of ndarray of shape (n, 64, 64, 3), uint8
             All cells', in their order.
         """
@@ -105,7 +105,7 @@ class AnalysisFolder:
                     member.write(np.ascontiguousarray(pictures).tobytes())
 
     def thumbnails(self, cells: Sequence[tuple[str, int]]) -> list[UInt8[np.ndarray, "side side 3"] | None]:
-        """Read the small pictures of some cells, each by its image and its number there; None where there is none.
+        """Read the small pictures of some cells, given by image and number; None for those without one.
 
         Raises
         ------
@@ -117,7 +117,7 @@ class AnalysisFolder:
         try:
             with np.load(self.path / THUMBNAILS, allow_pickle=False) as arrays:
                 images = arrays["images"].tolist()
-                # Version 0.1.0 gave cells no number.
+                # Version 0.1.0 did not number cells.
                 numbers = arrays["cells"].tolist() if "cells" in arrays else [0] * len(images)
             with zipfile.ZipFile(self.path / THUMBNAILS) as file, file.open("thumbnails.npy") as member:
                 for cell, picture in zip(zip(images, numbers, strict=True), _pictures(member), strict=True):
@@ -136,13 +136,13 @@ def _pictures(member: Any) -> Iterator[UInt8[np.ndarray, "side side 3"]]:  # noq
     read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, fortran, kind = read_header(member)
     if fortran or kind != np.uint8 or len(shape) != 4 or shape[3] != 3 or max(shape[1:3]) > 1024:
-        msg = f"pictures of type {kind} and shape {shape}"
+        msg = f"images of type {kind} and shape {shape}"
         raise ValueError(msg)
     size = int(np.prod(shape[1:]))
     for place in range(shape[0]):
         content = member.read(size)
         if len(content) != size:
-            msg = f"{place} pictures in place of {shape[0]}"
+            msg = f"{place} images instead of {shape[0]}"
             raise ValueError(msg)
         yield np.frombuffer(content, np.uint8).reshape(shape[1:])
 
@@ -153,7 +153,7 @@ def read_summary(folder: Path) -> Summary:
     Raises
     ------
     RunError
-        If it is missing or not as an analysis writes it.
+        If it is missing or invalid.
     """
     path = folder / SUMMARY
     content = read_json(path, _WHERE)
@@ -174,19 +174,19 @@ def read_tables(folder: Path, summary: Summary) -> Tables:
     Returns
     -------
     Tables
-        As `tables.tabulate` returned them. `images` has no rows where nothing was segmented.
+        As `tables.tabulate` returned them. `images` has no rows if nothing was segmented.
 
     Raises
     ------
     RunError
-        If one is missing or not as an analysis writes it.
+        If one is missing or invalid.
     """
     cells = read_figures(folder / "cells.csv", text=_TEXT_OF_CELLS, required=(*FIRST_COLUMNS, "flags"))
     cells = cells.astype({name: "Int64" for name in WHOLE_MEASURES if name in cells})
     cells["subject"] = cells["subject"].replace("", None)
     if "set" in cells:
         cells["set"] = cells["set"].astype(object).mask(cells["probability"].isna(), np.nan)
-    # The package's classifier says more of a subject than the networks of a run.
+    # The package's classifier returns more columns for subjects than the networks of a run.
     posterior = () if summary.model.card is None else POSTERIOR_COLUMNS
     subjects = read_figures(
         folder / "subjects.csv", text=("subject", "decision"), required=(*SUBJECT_COLUMNS, *posterior, "decision")
@@ -201,7 +201,7 @@ def read_tables(folder: Path, summary: Summary) -> Tables:
 
 
 def read_figures(path: Path, *, text: Sequence[str], required: Sequence[str]) -> pd.DataFrame:
-    """Read a table of figures: all columns but those of text are numbers, and an empty cell of them is missing."""
+    """Read a table of figures: all columns except text are numbers, and their empty cells are missing values."""
     columns = read_columns(path, _WHERE, required)
     try:
         return pd.DataFrame(

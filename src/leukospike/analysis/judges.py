@@ -1,9 +1,9 @@
-"""The second stage: what is said of cells. A judge is immutable; it can be asked by several callers at once.
+"""The second stage: scoring cells. A judge is immutable and can be used by several callers at once.
 
-A judge is the networks of a run, of the original system or another, or the classifier of the package. Those that see
-cells cut out on black bring the cells of another laboratory to the look of their training cells, all of one call
-together, and therefore pass over them a few times; cells are asked for image by image, so that the pictures of no more
-than a few are held at once.
+A judge consists of the networks of a run, of the original system or another, or of the package's classifier. Judges
+that use cells cut out on black adjust the cells of another laboratory to look like their training cells. This is done
+for all cells of one call together, and therefore takes a few passes; cells are read image by image, so that only a few
+pictures are in memory at once.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -47,7 +47,7 @@ from leukospike.storage.digests import digest_of
 from leukospike.storage.weights import form_of
 
 FEWEST_MATCHED = 20
-"""Cells of a source below which their common look is hardly known."""
+"""Number of cells of a source below which their common look is hardly known."""
 
 _BATCH = 64
 _CROPS_AT_ONCE = 4 * _BATCH
@@ -56,16 +56,16 @@ _SETS = ("", "normal", "leukemic", "normal leukemic")
 
 @dataclass(frozen=True)
 class SourceMove:
-    """How the cells of another laboratory were brought to the look of the training cells."""
+    """How the cells of another laboratory were adjusted to the training cells."""
 
     relative_diameters: Float[np.ndarray, " n"]
-    """Of all cells, in those of their source's median cell; NaN where a cell was judged as it came."""
+    """Diameter of each cell relative to the median cell of its source; NaN if a cell was scored unchanged."""
     source: SourceLook
     """Of the moved cells together, once they are brought to size."""
     target: SourceLook
 
     def apply(self, crop: UInt8[np.ndarray, "rows columns 3"], place: int) -> UInt8[np.ndarray, "rows columns 3"]:
-        """Return the crop of the cell at a place as it was judged."""
+        """Return the crop of the cell at a position as it was scored."""
         relative = self.relative_diameters[place]
         if np.isnan(relative):
             return crop
@@ -74,35 +74,34 @@ class SourceMove:
 
 @dataclass(frozen=True)
 class Judgements:
-    """What is said of cells, in their order."""
+    """Results for cells, in their order."""
 
     ways: Float[np.ndarray, "ways n"]
-    """Probability of being leukemic, 0 to 1, in each way in which the cells were judged, one as likely as another; NaN
-    for what shows nothing."""
+    """Probability of being leukemic, 0 to 1, under each assumption, all equally likely; NaN for blank pictures."""
     outlier: Bool[np.ndarray, " n"]
-    """Whether a cell is unlike all that the judge knows."""
+    """Whether a cell is unlike all training cells."""
     sets: tuple[str, ...] | None = None
-    """Labels that cannot be ruled out; None where the judge gives no sets."""
+    """Labels that cannot be ruled out; None if the judge returns no sets."""
     distance: Float[np.ndarray, " n"] | None = None
-    """From the training cells; None where the judge measures none."""
+    """Distance from the training cells; None if the judge measures none."""
     move: SourceMove | None = None
-    """How cells were brought to the look of the training cells, as if half of them were blasts; None if none were."""
+    """How cells were adjusted to the training cells, assuming that half of them are blasts; None if none were."""
     n_as_given: int = 0
-    """Cells judged as they came, being like the training cells' pictures already."""
+    """Number of cells scored unchanged because they already look like the training cells."""
     n_moved: int = 0
-    """Cells that were cut out and brought to the look of the training cells."""
+    """Number of cells that were cut out and adjusted to the training cells."""
     knows_some_pixel_sizes: bool = False
-    """Whether the pixel size is known of some of the cells that were moved, and not of others."""
+    """Whether the pixel size is known for only some of the adjusted cells."""
 
     @property
     def probability(self) -> Float[np.ndarray, " n"]:
-        """Mean over the ways."""
+        """Mean over the assumptions."""
         return self.ways.mean(axis=0)
 
 
 @dataclass(frozen=True)
 class JudgeFacts:
-    """Which model a judge is, for the record."""
+    """Identity of the model behind a judge."""
 
     name: str
     networks: int
@@ -111,24 +110,24 @@ class JudgeFacts:
     digest: str
     """Of all weights."""
     backbone: str | None = None
-    """None of the original system, and of the classifier of the package."""
+    """None for the original system and for the package's classifier."""
     folds: int | None = None
-    """Of the run; None of the classifier of the package."""
+    """Folds of the run; None for the package's classifier."""
     card: Mapping[str, Any] | None = None
-    """What there is to know of the classifier of the package; None of a run's networks, as the next two."""
+    """Model card of the package's classifier; None for the networks of a run, like the next two."""
     error_rate: float | None = None
-    """Share of cells of new subjects whose set may miss their label."""
+    """Share of cells of new subjects whose set may miss the label."""
     outlier_distance: float | None = None
 
     def to_json(self) -> dict[str, object]:
-        """Return the facts in terms of JSON; what is None is left out."""
+        """Return the facts as JSON data, without fields that are None."""
         order = ("name", "backbone", "folds", "networks", "image_size", "digest", "card", "error_rate")
         told = {name: getattr(self, name) for name in (*order, "outlier_distance")}
         return {name: value for name, value in told.items() if value is not None}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "JudgeFacts":
-        """Read what `to_json` returned; older folders say less."""
+        """Read the output of `to_json`; older folders lack some fields."""
         return cls(
             name=str(content.get("name", "")),
             networks=int(content.get("networks", 0)),
@@ -144,40 +143,40 @@ class JudgeFacts:
 
 @runtime_checkable
 class Judge(Protocol):
-    """Says of cells how likely they are leukemic."""
+    """Scores the probability that cells are leukemic."""
 
     @property
     def view(self) -> CellView:
-        """What it keeps of a cell, and how it wants cells shown."""
+        """What it stores of a cell, and how cells must be shown."""
         ...
 
     @property
     def framing_from(self) -> str:
-        """What says how it wants cells shown: "model", or "C-NMC" where the model does not."""
+        """Source of the framing: "model", or "C-NMC" if the model does not record it."""
         ...
 
     @property
     def facts(self) -> JudgeFacts:
-        """Which model it is."""
+        """Identity of the model."""
         ...
 
     @property
     def subject_model(self) -> SubjectModel | None:
-        """How likely leukemia is, by the numbers of calls; None where that was not fitted."""
+        """Model of the probability of leukemia by numbers of calls; None if not fitted."""
         ...
 
     def judge(self, images: Sequence[CellsOfImage]) -> Judgements:
-        """Judge the cells of images, those of one laboratory together."""
+        """Score the cells of images, which must come from one laboratory."""
         ...
 
     def notices(self, judgements: Judgements) -> list[Notice]:
-        """Say what a reader of the results should know."""
+        """List what a reader of the results should know."""
         ...
 
 
 @dataclass(frozen=True)
 class SpikeView:
-    """What the original system's networks see of a cell: the map of its first spikes."""
+    """Input of the original system's networks: the map of a cell's first spikes."""
 
     framing: Framing
     size: int
@@ -187,7 +186,7 @@ class SpikeView:
     cuts_out = False
 
     def see(self, shown: UInt8[np.ndarray, "rows columns 3"]) -> Float[np.ndarray, "size size"]:
-        """Take a cell through the spikes."""
+        """Compute the spikes of a cell."""
         return spike_map(luma(shown), size=self.size, window=self.window)
 
     def is_blank(self, seen: Float[np.ndarray, "size size"]) -> bool:
@@ -197,13 +196,13 @@ class SpikeView:
 
 @dataclass(frozen=True)
 class CropView:
-    """What networks on cells cut out see of a cell: a small square of colour."""
+    """Input of networks on cells that are cut out: a small square colour picture."""
 
     framing = C_NMC_FRAMING
     cuts_out = True
 
     def see(self, shown: UInt8[np.ndarray, "rows columns 3"]) -> UInt8[np.ndarray, "96 96 3"]:
-        """Take the middle of the picture, smaller."""
+        """Crop the middle of the picture and reduce it."""
         return cell_crop(shown)
 
     def is_blank(self, seen: UInt8[np.ndarray, "96 96 3"]) -> bool:
@@ -218,7 +217,7 @@ def _shows_something(crop: UInt8[np.ndarray, "96 96 3"]) -> bool:
 
 @dataclass(frozen=True)
 class SpikeRunJudge:
-    """The original system's networks of a run, one a fold: the mean of their probabilities, uncalibrated."""
+    """The original system's networks of a run, one per fold: the mean of their probabilities, uncalibrated."""
 
     models: tuple[FittedModel, ...]
     name: str
@@ -226,10 +225,12 @@ class SpikeRunJudge:
     subject_model = None
 
     def __post_init__(self) -> None:
-        """Refuse networks that see different things."""
+        """Refuse networks with different inputs."""
         if len({(model.image_size, model.blur_window) for model in self.models}) > 1:
-            msg = "models must be for one size of image"
-            raise WeightsError(msg, where="analyze", got=f"several in {self.name}", advice="Give one weights file.")
+            msg = "models must share one image size"
+            raise WeightsError(
+                msg, where="analyze", got=f"several in {self.name}", advice="Pass a single weights file."
+            )
 
     @property
     def view(self) -> SpikeView:
@@ -239,7 +240,7 @@ class SpikeRunJudge:
 
     @property
     def framing_from(self) -> str:
-        """What says how cells are to be shown."""
+        """Source of the framing."""
         return "model" if self.models[0].framing else "C-NMC"
 
     @property
@@ -261,7 +262,7 @@ class SpikeRunJudge:
         return Judgements(ways, np.zeros(ways.shape[1], bool))
 
     def notices(self, judgements: Judgements) -> list[Notice]:  # noqa: ARG002 - as of all judges
-        """Say that nothing here is calibrated."""
+        """State that nothing here is calibrated."""
         return _notices_of_run(len(self.models), len(self.models))
 
 
@@ -279,8 +280,10 @@ class CropRunJudge:
     def __post_init__(self) -> None:
         """Refuse networks of several kinds."""
         if len({model.backbone for model in self.models}) > 1:
-            msg = "models must be of one backbone"
-            raise WeightsError(msg, where="analyze", got=f"several in {self.name}", advice="Give one weights file.")
+            msg = "models must share one backbone"
+            raise WeightsError(
+                msg, where="analyze", got=f"several in {self.name}", advice="Pass a single weights file."
+            )
 
     @property
     def facts(self) -> JudgeFacts:
@@ -298,7 +301,7 @@ class CropRunJudge:
         )
 
     def judge(self, images: Sequence[CellsOfImage]) -> Judgements:
-        """Bring the cells of another laboratory to the look of the training cells, and return the probabilities."""
+        """Adjust the cells of another laboratory to the training cells, and return the probabilities."""
         judged = _judged_in_ways(images, self.models[0].reference, self._probabilities, 1)
         return Judgements(judged.values[:, :, 0], np.zeros(judged.values.shape[1], bool), **judged.about)
 
@@ -311,7 +314,7 @@ class CropRunJudge:
         return np.concatenate(means)[:, None]
 
     def notices(self, judgements: Judgements) -> list[Notice]:
-        """Say that nothing here is calibrated, and how cells were brought to the form of the training cells."""
+        """State that nothing here is calibrated, and how cells were adjusted to the training cells."""
         return [*_notices_of_run(len(self.models), self._n_networks), *_notices_of_moved(judgements)]
 
     @property
@@ -322,11 +325,11 @@ class CropRunJudge:
 
 @dataclass(frozen=True)
 class PackageJudge:
-    """The classifier that is part of the package: calibrated, with sets and outliers."""
+    """The package's classifier: calibrated, with prediction sets and outliers."""
 
     classifier: Classifier
     onnx: OnnxJudge | None = None
-    """Computes in place of the classifier's networks: the graph that `classification.export` writes."""
+    """Replaces the classifier's networks: the graph written by `classification.export`."""
     view = CropView()
     framing_from = "model"
 
@@ -345,11 +348,11 @@ class PackageJudge:
 
     @property
     def subject_model(self) -> SubjectModel:
-        """How likely leukemia is, by the numbers of calls."""
+        """Model of the probability of leukemia by numbers of calls."""
         return self.classifier.confidence.subjects
 
     def judge(self, images: Sequence[CellsOfImage]) -> Judgements:
-        """Bring the cells of another laboratory to the look of the training cells, and judge all."""
+        """Adjust the cells of another laboratory to the training cells, and score all."""
         judged, confidence = (
             _judged_in_ways(images, self.classifier.reference, self._judged, 2),
             self.classifier.confidence,
@@ -369,14 +372,14 @@ class PackageJudge:
         return np.stack([judgement.probability, judgement.distance], axis=1)
 
     def notices(self, judgements: Judgements) -> list[Notice]:
-        """Say which cells were judged as given, and how others were brought to the form of the training cells."""
+        """State which cells were scored unchanged, and how the others were adjusted to the training cells."""
         if not (n := judgements.n_as_given):
             return _notices_of_moved(judgements)
         return [
             Notice(
                 "as_given",
-                f"Scored as given, since already like C-NMC's: {number_of(n, 'image')}. The classifier was"
-                " trained on the training folds of C-NMC: cells of those are scored too well.",
+                f"Scored as they are, because they already look like C-NMC's: {number_of(n, 'image')}. The classifier"
+                " was trained on the training folds of C-NMC, so cells from those folds get overly optimistic scores.",
                 values={"images": n},
             ),
             *_notices_of_moved(judgements),
@@ -384,13 +387,12 @@ class PackageJudge:
 
 
 def load_judge(source: Path | None = None, *, runtime: Runtime = Runtime.TORCH) -> Judge:
-    """Load what judges cells.
+    """Load a judge of cells.
 
     Parameters
     ----------
     source : Path, optional
-        A run folder, whose models, one a fold, judge together, or one weights file. The classifier of the package
-        unless given.
+        Run folder, whose models (one per fold) are averaged, or one weights file. Default: the package's classifier.
     runtime : Runtime
         What computes the classifier of the package.
 
@@ -401,9 +403,9 @@ def load_judge(source: Path | None = None, *, runtime: Runtime = Runtime.TORCH) 
     Raises
     ------
     ConfigError
-        If a model is of timm, and that is not installed.
+        If a model needs timm, which is not installed.
     ExportError
-        If onnxruntime is asked for and is not installed.
+        If onnxruntime is requested but not installed.
     WeightsError
         If there is no model, or one is unusable.
     """
@@ -418,11 +420,11 @@ def load_judge(source: Path | None = None, *, runtime: Runtime = Runtime.TORCH) 
 
 @dataclass(frozen=True)
 class _InWays:
-    """What a function says of all cells, in each way, and how they were brought to be seen."""
+    """Outputs of a function for all cells, under each assumption, and how the cells were adjusted."""
 
     values: Float[np.ndarray, "ways n k"]
     about: dict[str, Any]
-    """The fields of `Judgements` that say so."""
+    """The corresponding fields of `Judgements`."""
 
 
 def _judged_in_ways(
@@ -431,7 +433,7 @@ def _judged_in_ways(
     judge: Callable[[Iterable[UInt8[np.ndarray, "n 96 96 3"]]], Float[np.ndarray, "m k"]],
     n_columns: int,
 ) -> _InWays:
-    """Judge all cells: those of another laboratory brought to the look of the training cells, by `SHARES`."""
+    """Score all cells; those of another laboratory are adjusted to the training cells, once per share in `SHARES`."""
     cells = [cell for image in images for cell in image.cells]
     n_given = sum(cell.size is None for cell in cells)
     n_moved = sum(cell.size is not None and cell.size.diameter_px > 0 for cell in cells)
@@ -446,7 +448,7 @@ def _judged_in_ways(
     for share in SHARES:
         target = reference.look(share)
         source = _look_together(images, relative, target)
-        # What came in the form of the training cells looks the same in every way, and is judged once.
+        # Cells that need no adjustment look the same under every assumption, and are scored once.
         crops = _moved_crops(images, relative, source, target, others=not ways)
         judged = judge(_in_batches(crops, _CROPS_AT_ONCE))
         if ways:
@@ -461,9 +463,9 @@ def _judged_in_ways(
 
 
 def _relative_diameters(cells: Sequence[ReadCell]) -> tuple[Float[np.ndarray, " cells"], bool]:
-    """Return the diameters of cells in those of their source's median cell, and whether pixel sizes are mixed.
+    """Return the diameters of cells relative to the median cell of their source, and whether pixel sizes are mixed.
 
-    NaN for cells that came in the form of the training cells, or show nothing.
+    NaN for cells that need no adjustment, and for blank ones.
     """
     relative = np.full(len(cells), np.nan)
     places = [place for place, cell in enumerate(cells) if cell.size is not None and not cell.is_blank]
@@ -475,7 +477,7 @@ def _relative_diameters(cells: Sequence[ReadCell]) -> tuple[Float[np.ndarray, " 
     known = np.array([size is not None for size in um_per_px])
     diameters = np.array([size.diameter_px * (um or 1) for size, um in zip(sizes, um_per_px, strict=True)])
     for sort in (known, ~known):
-        # Micrometres among themselves and pixels among themselves: each has a median of its own.
+        # Micrometres and pixels are treated separately, each with its own median.
         if sort.any():
             diameters[sort] /= np.median(diameters[sort])
     relative[places] = diameters
@@ -485,14 +487,14 @@ def _relative_diameters(cells: Sequence[ReadCell]) -> tuple[Float[np.ndarray, " 
 def _sized(
     crop: UInt8[np.ndarray, "rows columns 3"], relative: float, target: SourceLook
 ) -> UInt8[np.ndarray, "rows columns 3"]:
-    """Bring a cell to its size among the training cells."""
+    """Scale a cell to its size among the training cells."""
     return zoomed(crop, target.diameter * relative / diameter_of(crop))
 
 
 def _look_together(
     images: Sequence[CellsOfImage], relative: Float[np.ndarray, " cells"], target: SourceLook
 ) -> SourceLook:
-    """Measure how cells look together once they are brought to size."""
+    """Measure the common look of cells after scaling."""
     looks: list[CropLook] = []
     first = 0
     for image in images:
@@ -516,7 +518,7 @@ def _moved_crops(
     *,
     others: bool,
 ) -> Iterator[UInt8[np.ndarray, "n 96 96 3"]]:
-    """Yield the crops of each image, those of another laboratory moved; the others too, or not."""
+    """Yield the crops of each image, with those of another laboratory adjusted, and the others optionally."""
     first = 0
     for image in images:
         own = relative[first : first + len(image.cells)]
@@ -532,14 +534,14 @@ def _moved_crops(
 
 
 def _all_seen(images: Sequence[CellsOfImage]) -> Iterator[np.ndarray]:
-    """Yield what was kept of the cells of each image that has some."""
+    """Yield the stored cells of each image that has any."""
     for image in images:
         if image.cells:
             yield image.seen
 
 
 def _in_batches(chunks: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
-    """Put chunks together to batches of one size; the last may be smaller."""
+    """Combine chunks into batches of one size; the last may be smaller."""
     waiting: list[np.ndarray] = []
     n_waiting = 0
     for chunk in chunks:
@@ -554,19 +556,19 @@ def _in_batches(chunks: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]
 
 
 def _notices_of_moved(judgements: Judgements) -> list[Notice]:
-    """Say how cells were brought to the form of the training cells."""
+    """Describe how cells were adjusted to the training cells."""
     n = judgements.n_moved
     if not n:
         return []
     notices = [
         Notice(
             "moved_together",
-            f"{number_of(n, 'cell was', 'cells were')} cut out and moved together to the size and the colours of"
-            " the training cells, as if none, half and all of them were blasts, since nobody knows: probabilities are"
-            " the means. Give the cells of one laboratory at a time, of several subjects, normal and leukemic: cells"
-            " all of one kind tell little."
-            " Mature lymphocytes, monocytes and granulocytes are no kind that it knows; only some are flagged, and the"
-            " others come out leukemic more often than not.",
+            f"{number_of(n, 'cell was', 'cells were')} cut out and adjusted as one batch to the size and colours of"
+            " the training cells. The share of blasts is unknown, so this was done three times, as if none, half and"
+            " all of them were blasts, and the probabilities were averaged. Score the cells of one laboratory at a"
+            " time, from several subjects, both normal and leukemic: a batch of one kind of cell is corrected poorly."
+            " The classifier does not know mature lymphocytes, monocytes and granulocytes: only some are flagged, and"
+            " most of the others are called leukemic.",
             Severity.WARNING,
             {"cells": n},
         )
@@ -575,8 +577,8 @@ def _notices_of_moved(judgements: Judgements) -> list[Notice]:
         notices.append(
             Notice(
                 "some_pixel_sizes",
-                "The pixel size is known of some images and not of others: the cells of each sort were brought to size"
-                " among themselves. Give `pixel_size`, which holds for all.",
+                "The pixel size is known for some images only: cells with and without one were scaled separately."
+                " Pass `pixel_size` if one value holds for all images.",
                 Severity.WARNING,
             )
         )
@@ -584,8 +586,8 @@ def _notices_of_moved(judgements: Judgements) -> list[Notice]:
         notices.append(
             Notice(
                 "few_moved",
-                f"{number_of(n, 'cell is', 'cells are')} too few to know how this laboratory's cells look: what"
-                " sets them apart from the training cells may be lost or made up.",
+                f"{number_of(n, 'cell is', 'cells are')} too few to learn how this laboratory's cells look: real"
+                " differences from the training cells may be lost, and false ones introduced.",
                 Severity.WARNING,
                 {"cells": n},
             )
@@ -594,11 +596,11 @@ def _notices_of_moved(judgements: Judgements) -> list[Notice]:
 
 
 def _notices_of_run(n_folds: int, n_networks: int) -> list[Notice]:
-    """Say what holds of the networks of any run."""
+    """State what applies to the networks of any run."""
     notices = [
         Notice(
             "uncalibrated",
-            "The probabilities are not calibrated on other subjects, and foreign cells are not recognised.",
+            "The probabilities are not calibrated on other subjects, and unfamiliar cells are not recognised.",
             Severity.WARNING,
         )
     ]
@@ -607,7 +609,7 @@ def _notices_of_run(n_folds: int, n_networks: int) -> list[Notice]:
         notices.append(
             Notice(
                 "mean_of_networks",
-                f"Each probability is the mean of {n_networks} networks, {each} of each of the {n_folds} folds of a"
+                f"Each probability is the mean of {n_networks} networks, {each} from each of the {n_folds} folds of a"
                 " run.",
                 values={"networks": n_networks, "folds": n_folds},
             )
@@ -616,7 +618,8 @@ def _notices_of_run(n_folds: int, n_networks: int) -> list[Notice]:
         *notices,
         Notice(
             "training_cells",
-            "Cells that the run was trained on are scored too well: score other cells, or see its report.",
+            "Cells that the run was trained on get overly optimistic scores: score other cells, or see the run's"
+            " report.",
             Severity.WARNING,
         ),
     ]

@@ -1,4 +1,4 @@
-"""Many images through a store: those that are not kept yet are worked on, and each is kept as soon as it is done."""
+"""Processing of many images with a store: each new image is processed, and stored as soon as it is done."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +15,7 @@ from leukospike.jobs import Progress
 
 Result = TypeVar("Result")
 
-_LARGE_VALUES = 4_000_000  # an image of more goes alone: two whole fields side by side would take twice the memory
+_LARGE_VALUES = 4_000_000  # larger images run alone: two whole fields in parallel would take twice the memory
 
 
 @dataclass(frozen=True)
@@ -23,13 +23,13 @@ class Contents:
     """What the files of some records hold."""
 
     keys: tuple[str, ...]
-    """Digest of each file's content; empty where a file cannot be read."""
+    """Digest of each file's content; empty if a file cannot be read."""
     digest: str
-    """Of all keys, and of whose and how called the images are."""
+    """Digest of all keys, and of the subjects and names of the images."""
 
 
 def contents_of(records: Sequence[Record]) -> Contents:
-    """Look into the files of records, without decoding them."""
+    """Compute the digests of files, without decoding them."""
     keys = [content_key(record.path) or "" for record in records]
     digest = hashlib.sha256()
     for record, key in zip(records, keys, strict=True):
@@ -48,7 +48,7 @@ def keep_missing(
     stage: str,
     progress: Progress,
 ) -> dict[str, Failure]:
-    """Work on the images that a store lacks, and keep each at once.
+    """Process the images missing from a store, and store each at once.
 
     Parameters
     ----------
@@ -57,12 +57,12 @@ def keep_missing(
         Of their files.
     store : Store
     work : callable
-        From a picture to what is kept; pure, callable from several threads.
+        Function from a picture to its stored result; pure, callable from several threads.
     keep : callable
-        Method of the store that keeps it, by its key.
+        Method of the store that saves a result under a key.
     engine : Engine
     stage : str
-        What progress is told of.
+        Name of the stage, for `progress`.
     progress : Progress
 
     Returns
@@ -75,9 +75,9 @@ def keep_missing(
     missing: list[Record] = []
     taken: set[str] = set()
     for record, key in zip(records, contents.keys, strict=True):
-        # The same file twice is worked on once.
+        # A file that occurs twice is processed once.
         if not key or (key not in store and key not in taken):
-            # What has no content cannot be decoded either, and its error says why.
+            # A file without a digest cannot be decoded either, and that error states the reason.
             taken.add(key)
             key_of[record.image] = key
             missing.append(record)
@@ -112,5 +112,5 @@ def keep_missing(
 
 
 def is_large(item: tuple[Record, Picture]) -> bool:
-    """Tell whether an image should be worked on alone."""
+    """Tell whether an image should be processed alone."""
     return item[1].pixels.size > _LARGE_VALUES

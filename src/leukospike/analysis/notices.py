@@ -1,4 +1,4 @@
-"""What a reader of an analysis should know: which notices there are, when each is given, and its words."""
+"""Notices of an analysis: when each one applies, and its text."""
 
 from collections.abc import Sequence
 
@@ -15,14 +15,14 @@ from leukospike.segmentation.result import Doubt
 from leukospike.segmentation.scale import PLAUSIBLE_CELL_UM
 from leukospike.settings import Kind
 
-_LARGEST_ON_BACKGROUND_PX = 512  # training pictures that are larger, and not on black, were of fields
-_NAMED = 5  # subjects in a notice
+_LARGEST_ON_BACKGROUND_PX = 512  # larger training pictures that are not on black showed fields
+_NAMED = 5  # subjects listed in a notice
 
 
 def analysis_notices(
     tables: Tables, failures: Sequence[Failure], judge: Judge, judgements: Judgements
 ) -> tuple[Notice, ...]:
-    """Say what a reader of the tables should know.
+    """List what a reader of the tables should know.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def analysis_notices(
         notices.append(
             Notice(
                 "failures",
-                f"{number_of(n, 'file')} could not be used; failures.csv gives the reason.",
+                f"{number_of(n, 'file')} could not be used; the reasons are in failures.csv.",
                 Severity.WARNING,
                 {"files": n},
             )
@@ -54,7 +54,7 @@ def analysis_notices(
 
 
 def _of_cells(cells: pd.DataFrame, judge: Judge) -> list[Notice]:
-    """Say what the flags of cells mean."""
+    """Explain the flags of cells."""
     notices: list[Notice] = []
     flags = [set(own.split()) for own in cells["flags"].to_list()]
     blank, large, no_cell, border, outliers = (
@@ -62,18 +62,18 @@ def _of_cells(cells: pd.DataFrame, judge: Judge) -> list[Notice]:
     )
     if border:
         which = number_of(border, "cell is", "cells are")
-        text = f"{which} cut by the border of a field: scored, but not counted for subject or image."
+        text = f"{which} cut off at the border of a field: scored, but not counted for the subject or image."
         notices.append(Notice("border", text, values={"cells": border}))
     if 2 * outliers > len(cells):
         which = number_of(outliers, "cell is an outlier", "cells are outliers")
         text = (
-            f"{which}, of {len(cells)}: most of what was found is unlike the training cells. Look at the pictures"
-            " before you believe what is said of the others."
+            f"{which}, out of {len(cells)}: most of what was found is unlike the training cells. Look at the pictures"
+            " before you trust the results for the others."
         )
         notices.append(Notice("mostly_outliers", text, Severity.WARNING, {"outliers": outliers, "cells": len(cells)}))
     if blank:
         which = number_of(blank, "image is", "images are")
-        text = f"{which} blank: there is nothing to see that could have a probability."
+        text = f"{which} blank: there is nothing to score."
         notices.append(Notice("blank", text, Severity.WARNING, {"images": blank}))
     if large:
         which = number_of(large, "image is", "images are")
@@ -81,93 +81,93 @@ def _of_cells(cells: pd.DataFrame, judge: Judge) -> list[Notice]:
         notices.append(Notice("large", text, Severity.WARNING, {"images": large}))
     if no_cell:
         which = number_of(no_cell, "image of a single cell", "images of single cells")
-        so = "So there is no probability" if judge.view.cuts_out else "Scored all the same"
-        text = f"In {which} no white cell was found. {so}: see whether there is one."
+        so = "These have no probability" if judge.view.cuts_out else "They were scored nevertheless"
+        text = f"No white cell was found in {which}. {so}: check whether they show one."
         notices.append(Notice("no_cell", text, Severity.WARNING, {"images": no_cell}))
     return notices
 
 
 def _of_images(images: pd.DataFrame) -> list[Notice]:
-    """Say what may be wrong with images."""
+    """Report what may be wrong with images."""
     notices: list[Notice] = []
     flags = [set(own.split()) for own in images["flags"].dropna().to_list()]
     if doubtful := sum(bool((DOUBTFUL - {BLANK}) & own) for own in flags):
         which = number_of(doubtful, "image looks", "images look")
         text = (
-            f"{which} as if something were wrong (dark, blurred, no smear, of an unknown scale): flags and advice in"
-            " images.csv say what. Their cells were scored all the same; look at these images."
+            f"{which} doubtful (dark, blurred, not a smear, or of unknown scale): see the columns flags and advice in"
+            " images.csv. Their cells were scored nevertheless; check these images."
         )
         notices.append(Notice("doubtful_images", text, Severity.WARNING, {"images": doubtful}))
     if sizes := sum(Doubt.PIXEL_SIZE.value in own for own in flags):
         low, high = PLAUSIBLE_CELL_UM
         text = (
-            f"In {number_of(sizes, 'image')} the pixel size is implausible: red cells say another, or by it white cells"
-            f" would be smaller than {low:g} or larger than {high:g} micrometres. Check `pixel_size`, or what the files"
-            " state."
+            f"The pixel size is implausible in {number_of(sizes, 'image')}: it contradicts the red cells, or would"
+            f" make white cells smaller than {low:g} or larger than {high:g} micrometres. Check `pixel_size`, or the"
+            " value stored in the files."
         )
         notices.append(Notice("pixel_size", text, Severity.WARNING, {"images": sizes}))
     return notices
 
 
 def _of_subjects(tables: Tables) -> list[Notice]:
-    """Say of which subjects nothing is said, and why."""
+    """Name the subjects without a result, and why."""
     notices: list[Notice] = []
     said_of = set(counted_cells(tables.cells)["subject"].dropna().to_list())
     if silent := sorted(set(tables.cells["subject"].dropna().to_list()) - said_of):
         names = ", ".join(map(str, silent[:_NAMED])) + (", ..." if len(silent) > _NAMED else "")
         text = (
-            f"Nothing is said of {number_of(len(silent), 'subject')} ({names}), without a row in subjects.csv: no cell"
-            " is counted, since all are outliers, cut by a border, or without a probability."
+            f"{number_of(len(silent), 'subject has', 'subjects have')} no result and no row in subjects.csv ({names}):"
+            " none of their cells counts, because all are outliers, cut off at a border, or without a probability."
         )
         notices.append(Notice("silent_subjects", text, Severity.WARNING, {"subjects": len(silent)}))
     subjects = [*tables.cells["subject"].to_list(), *tables.images["subject"].to_list()]
     if not any(isinstance(subject, str) for subject in subjects):
         text = (
-            "No subjects are known: put each subject's images into a folder of its own and give the folder that holds"
-            " these, or use a manifest."
+            "No subjects are known: put each subject's images in a folder of its own and pass their parent folder, or"
+            " use a manifest."
         )
         notices.append(Notice("no_subjects", text, Severity.WARNING))
     return notices
 
 
 def _of_fields(fields: pd.DataFrame, judge: Judge) -> list[Notice]:
-    """Say how fields were told, read and brought to the model's scale."""
+    """Describe how fields were recognised, read and scaled to the model."""
     framing, ways = judge.view.framing, fields["scaled_by"].to_list()
-    taken = number_of(len(fields), "image was taken for a whole field", "images were taken for whole fields")
+    taken = number_of(len(fields), "image was treated as a whole field", "images were treated as whole fields")
     notices = [
         Notice(
             "fields",
-            f"{taken}. Without `kind`, an image is of a single cell if it shows one, about its middle and large in it,"
-            " or one on black.",
+            f"{taken}. Unless `kind` is set, an image counts as a single cell if it shows one large cell near its"
+            " centre, or one cell on black.",
             values={"fields": len(fields)},
         )
     ]
     if empty := fields["cells"].to_list().count(0):
-        text = f"In {number_of(empty, 'field')} no white cell was found; images.csv says what else is known."
+        text = f"No white cell was found in {number_of(empty, 'field')}; images.csv lists what else is known."
         notices.append(Notice("empty_fields", text, Severity.WARNING, {"fields": empty}))
     if judge.view.cuts_out:
         return notices
     if judge.framing_from != "model":
         text = (
-            "The model does not say how its training images show their cells, as weights of version 0.1.0: the cells"
-            " of fields are shown as C-NMC shows its cells."
+            "The model does not record how its training images frame their cells, as is the case for weights of"
+            " version 0.1.0: cells from fields are framed as in C-NMC."
         )
         notices.append(Notice("framing_unknown", text, Severity.WARNING))
     elif framing.side_px > (LARGE_PX if framing.on_black else _LARGEST_ON_BACKGROUND_PX):
-        text = "The model was trained on whole fields: what it says of their single cells means little."
+        text = "The model was trained on whole fields: its results for single cells mean little."
         notices.append(Notice("trained_on_fields", text, Severity.WARNING))
     if by_size := ways.count("pixel size"):
         text = (
-            f"In {number_of(by_size, 'field')}, cells were brought to the scale of the model's training images by pixel"
-            " size; images.csv says which, and where it is from."
+            f"In {number_of(by_size, 'field')}, cells were scaled to the model's training images by pixel size;"
+            " images.csv gives the size and its source."
         )
         notices.append(Notice("scaled_by_pixel_size", text, values={"fields": by_size}))
     if by_proportion := ways.count("proportion"):
         lacking = "the model's" if framing.um_per_px is None else "the field's"
         text = (
-            f"In {number_of(by_proportion, 'field')} the scale is not known ({lacking} pixel size is missing): cells"
-            " were not brought to the training scale, but made as large in their picture as training cells in theirs."
-            " So a cell's size tells the model nothing."
+            f"The scale of {number_of(by_proportion, 'field')} is unknown ({lacking} pixel size is missing): cells"
+            " were resized to fill as much of the picture as training cells do, so a cell's size tells the model"
+            " nothing."
         )
         notices.append(Notice("scaled_by_proportion", text, Severity.WARNING, {"fields": by_proportion}))
     return notices

@@ -1,4 +1,4 @@
-"""The first stage: one image to its cells, each as the judge wants to see it. No file, no name, no other image."""
+"""The first stage: from one image to its cells, each shown as the judge needs it; independent of files and names."""
 
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -19,7 +19,7 @@ from leukospike.segmentation.scale import stored_pixel_size
 from leukospike.settings import Kind
 
 LARGE_PX = 1024
-"""Longest side of an image that can be a picture of one cell without a flag."""
+"""Longest side of an image of a single cell without a flag."""
 
 THUMBNAIL_PX = 64
 """Side of the small picture of each cell."""
@@ -27,33 +27,33 @@ THUMBNAIL_PX = 64
 
 @runtime_checkable
 class CellView(Protocol):
-    """What a judge keeps of a cell, and how it wants cells shown; picklable, so that images can be read elsewhere."""
+    """What a judge stores of a cell, and how cells must be shown; picklable, so that images can be read elsewhere."""
 
     @property
     def framing(self) -> Framing:
-        """How its training pictures show their cells."""
+        """How the training pictures frame their cells."""
         ...
 
     @property
     def cuts_out(self) -> bool:
-        """Whether it wants every cell cut out on black, or pictures of single cells as they are."""
+        """Whether every cell must be cut out on black, or pictures of single cells are used as they are."""
         ...
 
     def see(self, shown: UInt8[np.ndarray, "rows columns 3"]) -> np.ndarray:
-        """Return what is kept of a cell that is shown, an array of the same shape for every cell."""
+        """Return what is stored of a cell, an array of the same shape for every cell."""
         ...
 
     def is_blank(self, seen: np.ndarray) -> bool:
-        """Whether there is nothing in what `see` returned."""
+        """Whether the output of `see` is blank."""
         ...
 
 
 @dataclass(frozen=True)
 class CellSize:
-    """How large a cell is where it comes from."""
+    """Size of a cell in its source."""
 
     diameter_px: float
-    """Of the disc as large as the cell; 0 if there was none to cut out."""
+    """Diameter of the disc of equal area; 0 if there was no cell to cut out."""
     pixel_size: PixelSize | None
     """Of its image, if that is known."""
     frame: tuple[int, int]
@@ -62,20 +62,20 @@ class CellSize:
 
 @dataclass(frozen=True)
 class ReadCell:
-    """One cell that was cut out, or an image of one; its pictures are in its `ReadImage`."""
+    """A cell that was cut out, or an image of one; the pictures are in `ReadImage`."""
 
     is_blank: bool
-    """Whether there was nothing to see."""
+    """Whether the cell is blank."""
     flags: tuple[str, ...]
     size: CellSize | None
-    """None if the picture is shown as it came."""
+    """None if the picture is shown unchanged."""
     measures: CellMeasures | None
-    """None without a segmenter, and where no cell was found."""
+    """None without a segmenter, or if no cell was found."""
 
 
 @runtime_checkable
 class CellsOfImage(Protocol):
-    """What the later stages need of an image that was read: `ReadImage`, or what a store keeps of one."""
+    """What the later stages need of an image: a `ReadImage`, or its stored form."""
 
     @property
     def kind(self) -> Kind:
@@ -94,17 +94,17 @@ class CellsOfImage(Protocol):
 
     @property
     def scaled_by(self) -> str:
-        """How the cells of a field were brought to the judge's scale."""
+        """How the cells of a field were scaled for the judge."""
         ...
 
     @property
     def facts(self) -> ImageFacts | None:
-        """What segmentation says of the image; None without a segmenter."""
+        """Facts about the image from segmentation; None without a segmenter."""
         ...
 
     @property
     def seen(self) -> np.ndarray:
-        """What the judge keeps of each cell, of shape (cells, ...); only asked for where there are cells."""
+        """What the judge stores of each cell, of shape (cells, ...); read only if there are cells."""
         ...
 
 
@@ -116,14 +116,14 @@ class ReadImage:
     """`Kind.CELL` or `Kind.FIELD`."""
     cells: tuple[ReadCell, ...]
     seen: np.ndarray
-    """What the judge keeps of each cell, of shape (cells, ...), see `CellView`."""
+    """What the judge stores of each cell, of shape (cells, ...), see `CellView`."""
     thumbnails: UInt8[np.ndarray, "cells 64 64 3"]
     is_generated: bool
     """Whether the image was drawn by `leukospike smears`."""
     scaled_by: str
-    """How the cells of a field were brought to the judge's scale: "pixel size", "proportion", "source", or empty."""
+    """How the cells of a field were scaled for the judge: "pixel size", "proportion", "source", or empty."""
     facts: ImageFacts | None
-    """What segmentation says of the image; None without a segmenter."""
+    """Facts about the image from segmentation; None without a segmenter."""
     overlay: UInt8[np.ndarray, "rows columns 3"] | None
     """A field with numbered outlines."""
 
@@ -137,26 +137,26 @@ def read_image(
     pixel_size: PixelSize | None = None,
     strict: bool = False,
 ) -> ReadImage:
-    """Find the cells of an image, and see each as a judge wants to.
+    """Find the cells of an image, and show each as a judge needs it.
 
-    An image is of a single cell or a whole field. A field is segmented; each white cell is cut out and shown as the
-    judge wants it (`segmentation.cutout`). An image of a single cell is shown as it is, also where the segmenter finds
-    no white cell in it, which gets a flag; but if the judge wants cells cut out, and it is not yet as wanted, the cell
-    in its middle is cut out.
+    An image shows a single cell or a whole field. A field is segmented; each white cell is cut out and shown as the
+    judge needs it (`segmentation.cutout`). An image of a single cell is shown unchanged, and flagged if the segmenter
+    finds no white cell in it. If the judge needs cells cut out and the image is not yet in that form, the cell in its
+    middle is cut out.
 
     Parameters
     ----------
     picture : Picture
     segmenter : callable or None
-        None: the image is taken for a single cell, which has neither place nor measures.
+        None: the image is treated as a single cell without position or measurements.
     view : CellView
         Of the judge.
     kind : Kind
-        Auto: told by what the image shows, `Segmentation.shows_one_cell`.
+        "auto" decides by `Segmentation.shows_one_cell`.
     pixel_size : PixelSize, optional
-        If not given: what the file states, else what red cells show.
+        Default: as stored in the file, else estimated from red cells.
     strict : bool
-        Give no cells of an image of whose quality anything is said.
+        Return no cells for images with any quality flag.
 
     Returns
     -------
@@ -172,7 +172,7 @@ def read_image(
 
 
 def _single(picture: Picture, segmentation: Segmentation | None, view: CellView) -> ReadImage:
-    """Take an image of one cell, as it is or cut out; what the segmenter finds in its middle is measured."""
+    """Read an image of one cell, unchanged or cut out; the cell found in its middle is measured."""
     flags = [] if segmentation is None else [*segmentation.flags]
     if max(picture.pixels.shape) > LARGE_PX:
         flags.append(LARGE)
@@ -189,7 +189,7 @@ def _single(picture: Picture, segmentation: Segmentation | None, view: CellView)
 
 
 def _is_as_wanted(picture: Picture, framing: Framing) -> bool:
-    """Tell whether an image shows its cell as the judge wants it, of the same size and on black."""
+    """Tell whether an image shows its cell as the judge needs it, of the same size and on black."""
     side = framing.side_px
     return picture.pixels.shape[:2] == (side, side) and view_of(picture).cell_share is not None
 
@@ -206,7 +206,7 @@ def _middle_cut_out(
     measures: CellMeasures | None,
     framing: Framing,
 ) -> tuple[UInt8[np.ndarray, "side side 3"], CellSize]:
-    """Cut the cell in the middle of an image out, and return its size there; black if there is none."""
+    """Cut out the cell in the middle of an image, and return its size there; black if there is none."""
     side = framing.side_px
     if segmentation is None or measures is None:
         return np.zeros((side, side, 3), np.uint8), CellSize(0.0, None, (len(pixels), len(pixels[0])))
@@ -216,7 +216,7 @@ def _middle_cut_out(
 
 
 def _field(picture: Picture, segmentation: Segmentation, view: CellView) -> ReadImage:
-    """Cut the cells of a field out, each shown as the judge's training images show theirs."""
+    """Cut out the cells of a field, each framed like the judge's training images."""
     um_per_px = None if segmentation.pixel_size is None else segmentation.pixel_size.um_per_px
     even = segmentation.light.correct(picture.pixels) if segmentation.measures else picture.pixels
     cells: list[ReadCell] = []
@@ -245,9 +245,9 @@ def _field(picture: Picture, segmentation: Segmentation, view: CellView) -> Read
 def _read_cell(
     seen: np.ndarray, view: CellView, size: CellSize | None, flags: list[str], measures: CellMeasures | None
 ) -> ReadCell:
-    """Say what is known of one cell."""
+    """Collect what is known of one cell."""
     is_blank = view.is_blank(seen)
-    # Where there was no cell to cut out, the flags say so; the image itself need not be blank.
+    # If there was no cell to cut out, the flags show it; the image itself need not be blank.
     if is_blank and size is None and BLANK not in flags:
         flags = [BLANK, *flags]
     return ReadCell(is_blank, tuple(flags), size, measures)
@@ -260,7 +260,7 @@ def _size_of(measures: CellMeasures, segmentation: Segmentation) -> CellSize:
 
 
 def _thumbnail(shown: UInt8[np.ndarray, "rows columns 3"]) -> UInt8[np.ndarray, "64 64 3"]:
-    """Make a small picture of a cell, black around it where it is not square."""
+    """Make a small picture of a cell, padded with black to a square."""
     small = Image.fromarray(shown)
     small.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
     canvas = Image.new("RGB", (THUMBNAIL_PX, THUMBNAIL_PX))

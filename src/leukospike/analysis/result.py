@@ -1,4 +1,4 @@
-"""What an analysis gives: tables, notices, figures, and the folder that holds its pictures."""
+"""The result of an analysis: tables, notices, figures, and the folder of its pictures."""
 
 import shutil
 import weakref
@@ -22,7 +22,7 @@ from leukospike.storage.files import whole_folder
 
 
 class TemporaryFolder:
-    """A folder that goes with this object."""
+    """A folder that is removed with this object."""
 
     def __init__(self) -> None:
         self.path = Path(mkdtemp(prefix="leukospike-"))
@@ -31,32 +31,32 @@ class TemporaryFolder:
 
 @dataclass(frozen=True)
 class Analysis:
-    """Cells, what is said of each, and of each subject.
+    """Results of an analysis for cells, images and subjects.
 
-    Shows itself in a notebook as its table of subjects, or of cells where no subject is known.
+    A notebook shows it as the table of subjects, or of cells if no subject is known.
     """
 
     tables: Tables
     failures: tuple[Failure, ...]
     summary: Summary
     folder: Path
-    """Of all files; of an analysis that was not asked to keep them, one that goes with this object."""
+    """Folder of all files; a temporary one, removed with this object, if none was given."""
     temporary: TemporaryFolder | None = field(default=None, repr=False, compare=False)
-    """What removes such a folder with this object."""
+    """Removes a temporary folder together with this object."""
 
     @property
     def cells(self) -> pd.DataFrame:
-        """One row a cell, see `tables.Tables`."""
+        """One row per cell, see `tables.Tables`."""
         return self.tables.cells
 
     @property
     def subjects(self) -> pd.DataFrame:
-        """One row a subject of whom a cell is counted, see `tables.Tables`."""
+        """One row per subject with a counted cell, see `tables.Tables`."""
         return self.tables.subjects
 
     @property
     def images(self) -> pd.DataFrame:
-        """One row an image, see `tables.Tables`."""
+        """One row per image, see `tables.Tables`."""
         return self.tables.images
 
     @property
@@ -66,12 +66,12 @@ class Analysis:
 
     @property
     def notices(self) -> tuple[Notice, ...]:
-        """What a reader should know."""
+        """Notices for the reader."""
         return self.summary.notices
 
     @property
     def explanations(self) -> tuple[Explanation, ...]:
-        """Why some cells got their probability; empty where that was not asked for.
+        """Explanations of some cells; empty if none were requested.
 
         Raises
         ------
@@ -81,7 +81,7 @@ class Analysis:
         return read_explanations(self.folder)
 
     def overlay(self, image: str) -> Path | None:
-        """Return the picture of a field with numbered outlines; None of an image of a single cell.
+        """Return the picture of a field with numbered outlines; None for an image of a single cell.
 
         Parameters
         ----------
@@ -97,17 +97,17 @@ class Analysis:
         Parameters
         ----------
         cells : sequence of (str, int)
-            Image and number of each, as in the table; 0 where a cell has no number.
+            Image and number of each, as in the table; 0 if a cell has no number.
 
         Returns
         -------
         list of ndarray of shape (side, side, 3), uint8, or None
-            None where none was kept.
+            None if none was stored.
         """
         return AnalysisFolder(self.folder).thumbnails(cells)
 
     def save(self, folder: str | Path) -> Path:
-        """Copy all files, tables among them, to a new folder.
+        """Copy all files, including the tables, to a new folder.
 
         Parameters
         ----------
@@ -122,19 +122,19 @@ class Analysis:
         Raises
         ------
         RunError
-            If the folder holds something.
+            If the folder is not empty.
         """
         with whole_folder(Path(folder), where="Analysis.save") as part:
             shutil.copytree(self.folder, part, dirs_exist_ok=True)
         return Path(folder)
 
     def report(self, path: str | Path) -> Path:
-        """Write the report, one HTML file that needs nothing but itself.
+        """Write the report, one self-contained HTML file.
 
         Parameters
         ----------
         path : str or Path
-            Of the file; what was there is replaced.
+            Path of the file; an existing file is replaced.
 
         Returns
         -------
@@ -161,7 +161,7 @@ def load_analysis(folder: str | Path) -> Analysis:
     Parameters
     ----------
     folder : str or Path
-        As `leukospike analyze` or `Analysis.save` left it; also of version 0.1.0.
+        Written by `leukospike analyze` or `Analysis.save`, also of version 0.1.0.
 
     Returns
     -------
@@ -170,7 +170,7 @@ def load_analysis(folder: str | Path) -> Analysis:
     Raises
     ------
     RunError
-        If a file is missing, cannot be read, or does not hold what an analysis writes.
+        If a file is missing, cannot be read, or is invalid.
     """
     path = Path(folder)
     summary = read_summary(path)

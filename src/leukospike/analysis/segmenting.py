@@ -1,4 +1,4 @@
-"""Many images to masks, overlays and tables of cells, or to first spike waves; what is done is kept in a store."""
+"""From many images to masks, overlays and tables of cells, or to first spike waves, with a store of finished images."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -26,26 +26,26 @@ from leukospike.segmentation.scale import agreed_pixel_sizes, stored_pixel_size
 from leukospike.storage.tables import write_table
 
 PICTURES = ("mask", "labels", "overlay")
-"""What is written of each image, behind its name."""
+"""Suffixes of the files written for each image."""
 
 _MOST_CELLS = 65_535  # the highest number that 16 bits hold
-_DOUBTS = {*Quality, *Doubt}  # flags that say what may be wrong; others say how a file was read
+_DOUBTS = {*Quality, *Doubt}  # flags of possible problems; the others describe how a file was read
 _TEXT_OF_IMAGES = ("image", "flags", "advice", "scale_from", "pixel_size_from")
 
 
 @dataclass(frozen=True)
 class Segmented:
-    """What `segment_images` wrote."""
+    """Results written by `segment_images`."""
 
     images: pd.DataFrame
-    """One row an image, `IMAGE_COLUMNS`."""
+    """One row per image, `IMAGE_COLUMNS`."""
     cells: pd.DataFrame
-    """One row a cell, `CELL_COLUMNS`."""
+    """One row per cell, `CELL_COLUMNS`."""
     failures: tuple[Failure, ...]
 
     @property
     def without_cells(self) -> dict[str, int]:
-        """How many images gave no cells, by what was said of them; "nothing_found" where nothing was."""
+        """Number of images without cells, by flag; "nothing_found" for those without a flag."""
         empty = self.images.loc[self.images["cells"] == 0, "flags"]
         counts: dict[str, int] = {}
         for flags in empty.to_list():
@@ -55,7 +55,7 @@ class Segmented:
 
     @property
     def flagged_with_cells(self) -> int:
-        """How many images gave cells though something may be wrong with them."""
+        """Number of images with cells that have a flag."""
         flags = self.images.loc[self.images["cells"] > 0, "flags"]
         return sum(bool(_DOUBTS & set(str(each).split())) for each in flags.to_list())
 
@@ -75,27 +75,27 @@ def segment_images(
     """Write, for each image, its mask, its labels and an overlay; for all, `cells.csv` and `images.csv`.
 
     `<image without suffix>_mask.png` has the image's size: 255 nucleus, 128 cytoplasm, 0 the rest.
-    `<image without suffix>_labels.png`, of 16 bits, holds the number of the cell at each pixel, 0 outside; it parts
-    cells that touch, which the mask does not. An image of more than 65,535 cells is a failure.
-    `<image without suffix>_overlay.png` is the image with numbered outlines.
+    `<image without suffix>_labels.png`, of 16 bits, holds the number of the cell at each pixel, 0 outside; it separates
+    cells that touch, which the mask does not. An image of more than 65,535 cells is a failure. `<image without
+    suffix>_overlay.png` is the image with numbered outlines.
 
     Parameters
     ----------
     records : sequence of Record
     out : Path
-        New or empty folder, or what an interrupted call left; sub-folders are made as the images have them.
+        New or empty folder, or that of an interrupted call; sub-folders are created as for the images.
     method : SegmentationMethod
     pixel_size : PixelSize, optional
-        Of all images. If not given: what a file states, else what its red cells show, on which images of the same rows
-        and columns agree.
+        Pixel size of all images. Default: as stored in a file, else estimated from red cells, jointly for images of the
+        same size.
     strict : bool
-        Give no cells of an image of whose quality anything is said.
+        Return no cells for images with any quality flag.
     for_excel : bool
-        Write tables with the mark by which spreadsheets know UTF-8.
+        Write tables with the byte order mark by which spreadsheets recognise UTF-8.
     engine : Engine, optional
         Segments the images; `engine.Threads` unless given.
     resume : bool
-        Carry on what was interrupted: it ends with the tables of an uninterrupted call.
+        Continue an interrupted call; the tables are the same as those of an uninterrupted one.
     progress : Progress
 
     Returns
@@ -105,7 +105,7 @@ def segment_images(
     Raises
     ------
     RunError
-        If `out` holds something, or is to be resumed and is of another recipe.
+        If `out` is not empty, or was started with another recipe and is to be resumed.
     """
     settings: dict[str, Setting] = {
         "method": f"{method.name} {method.digest}",
@@ -179,7 +179,7 @@ def write_first_waves(
 
 @dataclass(frozen=True)
 class _Named:
-    """One image that was worked on, and how its results are called."""
+    """One processed image, and the name of its results."""
 
     record: Record
     key: str
@@ -214,7 +214,7 @@ def _segmented(
 
 
 def _first_wave(picture: Picture) -> SegmentedImage:
-    """Take one picture through the original's spikes."""
+    """Compute the spikes of one picture as in the original."""
     return SegmentedImage(first_wave.wave_pictures(picture.pixels), None)
 
 
@@ -226,7 +226,7 @@ def _kept_images(
     engine: Engine,
     progress: Progress,
 ) -> _Images:
-    """Work on all images that are not kept yet."""
+    """Process all images that are not stored yet."""
     names: set[str] = set()
     stems = [output_stem(record.image, names) for record in records]
     refused = {
@@ -245,7 +245,7 @@ def _kept_images(
         stage="segment",
         progress=progress,
     )
-    # An unreadable image says so, whatever its name.
+    # An unreadable image is reported as such, whatever its name.
     failures = refused | failures
     return _Images(
         tuple(
@@ -258,7 +258,7 @@ def _kept_images(
 
 
 def _tables(images: _Images, store: Store) -> Segmented:
-    """Put all images together; those of one camera agree on the size of a pixel."""
+    """Combine all images; those of one camera share a pixel size."""
     facts: list[ImageFacts] = []
     cells: list[pd.DataFrame] = []
     names: list[str] = []
@@ -292,13 +292,16 @@ def _tables(images: _Images, store: Store) -> Segmented:
 
 
 def _is_same(own: PixelSize | None, agreed: PixelSize) -> bool:
-    """Tell whether two sizes are written alike."""
+    """Tell whether two sizes are formatted alike."""
     return own is not None and (round(own.um_per_px, 5), own.source) == (round(agreed.um_per_px, 5), agreed.source)
 
 
 def _too_many(image: str, n_cells: int) -> Failure:
     """Refuse more cells than the labels can number: noise, or a pixel size at which specks count as cells."""
-    reason = f"image must have at most {_MOST_CELLS} cells, got {n_cells}. Check it and its pixel size (--pixel-size)."
+    reason = (
+        f"image must have at most {_MOST_CELLS} cells, got {n_cells}. Check the image and its pixel size"
+        " (--pixel-size)."
+    )
     return Failure(image, reason)
 
 

@@ -1,8 +1,8 @@
-"""The store: the one place that knows the files of `analyze` and `segment` while they run.
+"""The store: the only place that knows the files of `analyze` and `segment` while they run.
 
-Each finished image is kept at once, in `state/`, by the digest of its file's content; `recipe.json` says what is done
-to images. So work that was interrupted in any way goes on where it stopped, and ends with the same tables. When all
-results are written, `state/` goes.
+Each finished image is stored at once, in `state/`, under the digest of its file's content; `recipe.json` records how
+images are processed. Interrupted work therefore continues where it stopped, and ends with the same tables. When all
+results are written, `state/` is removed.
 """
 
 import hashlib
@@ -29,10 +29,10 @@ from leukospike.settings import Kind
 from leukospike.storage.files import locked, new_folder, remove_leftovers, write_text, written_whole
 
 RECIPE = "recipe.json"
-"""What decides the results, but for the images themselves."""
+"""Everything that determines the results, except the images."""
 
 STATE = "state"
-"""Folder of what is kept of single images until everything is done."""
+"""Folder of the results of single images until everything is done."""
 
 _READ_BYTES = 1 << 20
 _MOST_READ = 1 << 30  # no image that is read is larger
@@ -43,7 +43,7 @@ Setting = str | float | bool | None
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides what is made of an image; a folder holds the results of one recipe."""
+    """Everything that determines how an image is processed; a folder holds the results of one recipe."""
 
     verb: str
     """``analyze`` or ``segment``."""
@@ -62,24 +62,24 @@ class Recipe:
         return cls(str(content["verb"]), str(content["version"]), dict(content["settings"]))
 
     def difference(self, other: "Recipe") -> str | None:
-        """Return in words the first thing in which `other` differs from this, or None."""
+        """Describe the first difference between `other` and this recipe, or return None."""
         if self.verb != other.verb:
-            return f"the verb {other.verb} in place of {self.verb}"
+            return f"the command {other.verb} instead of {self.verb}"
         if self.version != other.version:
-            return f"version {other.version} in place of {self.version}"
+            return f"version {other.version} instead of {self.version}"
         for name in dict.fromkeys([*self.settings, *other.settings]):
             mine, theirs = self.settings.get(name), other.settings.get(name)
             if mine != theirs:
-                return f"`{name}` {str(theirs)[:40]} in place of {str(mine)[:40]}"
+                return f"`{name}` {str(theirs)[:40]} instead of {str(mine)[:40]}"
         return None
 
 
 @dataclass(frozen=True)
 class SegmentedImage:
-    """What `segment` makes of one image."""
+    """Results of `segment` for one image."""
 
     pictures: Mapping[str, UInt8[np.ndarray, "..."] | UInt16[np.ndarray, "..."]]
-    """By what the names of their files end with, such as "mask"."""
+    """By the end of their file names, such as "mask"."""
     facts: ImageFacts | None
     """None of a method that finds no cells, as the next."""
     measures: tuple[CellMeasures, ...] = ()
@@ -87,7 +87,7 @@ class SegmentedImage:
 
 @dataclass(frozen=True)
 class KeptImage:
-    """One image that `analyze` has read; its pictures stay in the store until they are asked for."""
+    """One image read by `analyze`; its pictures stay in the store until needed."""
 
     kind: Kind
     cells: tuple[ReadCell, ...]
@@ -109,7 +109,7 @@ class KeptImage:
 
 
 class Store:
-    """What is kept of the images of one folder of results; made by `opened_store`.
+    """Stored results of the images of one folder; created by `opened_store`.
 
     Parameters
     ----------
@@ -137,7 +137,7 @@ class Store:
         return not self._kept
 
     def keep_read(self, key: str, image: ReadImage) -> None:
-        """Keep what `analyze` has read of an image."""
+        """Store what `analyze` read of an image."""
         facts = {
             "kind": image.kind.value,
             "is_generated": image.is_generated,
@@ -150,7 +150,7 @@ class Store:
         self._keep(key, facts, arrays)
 
     def keep_segmented(self, key: str, image: SegmentedImage) -> None:
-        """Keep what `segment` made of an image."""
+        """Store the results of `segment` for an image."""
         facts = {
             "facts": None if image.facts is None else asdict(image.facts),
             "measures": [asdict(cell) for cell in image.measures],
@@ -158,14 +158,14 @@ class Store:
         self._keep(key, facts, {name: _png(pixels) for name, pixels in image.pictures.items()})
 
     def _keep(self, key: str, facts: Mapping[str, object], arrays: Mapping[str, np.ndarray]) -> None:
-        """Write what is kept of one image, whole or not at all."""
+        """Write the results of one image atomically."""
         said = np.frombuffer(json.dumps(facts).encode(), np.uint8)
         with written_whole(self._path(key)) as part:
             np.savez(part, allow_pickle=False, about=said, **arrays)
         self._kept.add(key)
 
     def read(self, key: str) -> KeptImage:
-        """Return what is kept of an image that `analyze` has read.
+        """Return the stored results of an image that `analyze` read.
 
         Raises
         ------
@@ -185,7 +185,7 @@ class Store:
             )
 
     def segmented(self, key: str) -> tuple[ImageFacts | None, tuple[CellMeasures, ...]]:
-        """Return what `segment` keeps of an image, but for its pictures."""
+        """Return the stored results of `segment` for an image, except its pictures."""
         path = self._path(key)
         with _as_kept(path):
             said = json.loads(_array(path, "about").tobytes())
@@ -193,13 +193,13 @@ class Store:
             return facts, tuple(CellMeasures(**cell) for cell in said["measures"])
 
     def write_picture(self, key: str, name: str, path: Path) -> None:
-        """Write a kept picture to `path`, a PNG file, whole or not at all."""
+        """Write a stored picture to `path`, a PNG file, atomically."""
         encoded = _array(self._path(key), name)
         with written_whole(path) as part:
             part.write_bytes(encoded.tobytes())
 
     def require_same_images(self, digest: str) -> None:
-        """Refuse other images than those of which a folder holds all results.
+        """Refuse images that differ from those of a finished folder.
 
         Raises
         ------
@@ -207,44 +207,44 @@ class Store:
             If they are others.
         """
         if self.finished_with != digest:
-            msg = "`resume` must be given the images of the results"
-            advice = "Choose another folder for these."
-            got = f"others than {self.folder} is finished with"
+            msg = "`resume` must be used with the images of the first call"
+            advice = "Choose another folder for these images."
+            got = f"others than those that {self.folder} was finished with"
             raise RunError(msg, where=self._recipe.verb, got=got, advice=advice)
 
     def finish(self, digest: str) -> None:
-        """Sign that the results of images are all written, and forget the single images."""
+        """Mark the results as complete, and remove the stored images."""
         _write_recipe(self.folder, self._recipe, digest)
         shutil.rmtree(self._state, ignore_errors=True)
         self._kept = set()
         self.finished_with = digest
 
     def _path(self, key: str) -> Path:
-        """Return where an image is kept."""
+        """Return the path of a stored image."""
         return self._state / f"{key}.npz"
 
 
 @contextmanager
 def opened_store(folder: Path, recipe: Recipe, *, resume: bool) -> Generator[Store]:
-    """Hold a folder of results while they are made.
+    """Open and lock a folder of results.
 
     Parameters
     ----------
     folder : Path
-        New or empty; or, to resume, what an interrupted call of the same recipe left.
+        New or empty; or, to resume, that of an interrupted call with the same recipe.
     recipe : Recipe
     resume : bool
 
     Yields
     ------
     Store
-        On an error the folder keeps what is finished; a new one that keeps nothing is removed.
+        After an error the folder keeps finished results; a new folder without any is removed.
 
     Raises
     ------
     RunError
-        If the folder holds something and is not to be resumed, or is to be resumed with another recipe, or another
-        process writes to it.
+        If the folder is not empty and is not to be resumed, is to be resumed with another recipe, or is in use by
+        another process.
     """
     where = recipe.verb
     if resume:
@@ -255,13 +255,13 @@ def opened_store(folder: Path, recipe: Recipe, *, resume: bool) -> Generator[Sto
         return
     if (folder / RECIPE).exists():
         msg = "`out` must be a new folder"
-        advice = "Add `resume` to carry it on, or choose another name."
-        raise RunError(msg, where=where, got=f"{folder}, which holds results already", advice=advice)
+        advice = "Add `resume` to continue it, or choose another name."
+        raise RunError(msg, where=where, got=f"{folder}, which already holds results", advice=advice)
     is_new = not folder.exists()
     new_folder(folder, where=where)
     try:
         with locked(folder, where=where):
-            new_folder(folder, where=where)  # whoever held the lock until now may have filled it
+            new_folder(folder, where=where)  # the previous holder of the lock may have filled it
             remove_leftovers(folder)
             _write_recipe(folder, recipe, None)
             store = Store(folder, recipe)
@@ -274,7 +274,7 @@ def opened_store(folder: Path, recipe: Recipe, *, resume: bool) -> Generator[Sto
                 raise
     except BaseException:
         if is_new:
-            with suppress(OSError):  # it keeps what was finished
+            with suppress(OSError):  # it holds finished results
                 folder.rmdir()
         raise
 
@@ -289,7 +289,7 @@ def content_key(path: Path) -> str | None:
     Returns
     -------
     str or None
-        None if it is no file that can be read, such as a pipe, which would be waited for.
+        None if it is not a readable file, such as a pipe, which would block.
     """
     digest = hashlib.sha256()
     try:
@@ -307,27 +307,27 @@ def content_key(path: Path) -> str | None:
 
 
 def _has_results(folder: Path) -> bool:
-    """Tell whether a folder holds more than what says how it was begun."""
+    """Tell whether a folder holds more than the recipe."""
     return any(path.name not in {RECIPE, STATE} and not path.name.startswith(".") for path in folder.iterdir())
 
 
 def _write_recipe(folder: Path, recipe: Recipe, finished_with: str | None) -> None:
-    """Write what is done to images, and whether it is all done."""
+    """Write the recipe, and whether everything is done."""
     write_text(folder / RECIPE, json.dumps(recipe.to_json() | {"finished_with": finished_with}, indent=1))
 
 
 def _read_same(folder: Path, recipe: Recipe) -> str | None:
-    """Refuse to resume what is not there or was something else; return what it is finished with."""
+    """Refuse to resume a missing folder or another recipe; return the digest it was finished with."""
     where = recipe.verb
     try:
         content = json.loads((folder / RECIPE).read_text(encoding="utf-8"))
         begun, finished_with = Recipe.from_json(content), content["finished_with"]
     except _DAMAGE as error:
-        msg = "`resume` must be given the folder of an interrupted call"
-        advice = "Leave `resume` out to start anew."
+        msg = "`resume` must be used with the folder of an interrupted call"
+        advice = "Leave out `resume` to start again."
         raise RunError(msg, where=where, got=f"{folder}, which holds none", advice=advice) from error
     if (other := begun.difference(recipe)) is not None:
-        msg = "`resume` must be given the settings that the folder was begun with"
+        msg = "`resume` must be used with the settings of the first call"
         advice = "Repeat the first call and add `resume`, or choose another folder."
         raise RunError(msg, where=where, got=f"{other} for {folder}", advice=advice)
     return finished_with
@@ -335,20 +335,20 @@ def _read_same(folder: Path, recipe: Recipe) -> str | None:
 
 @contextmanager
 def _as_kept(path: Path) -> Generator[None]:
-    """Say, where what is kept of an image was changed or damaged, that it was."""
+    """Raise an error if stored results were changed or damaged."""
     try:
         yield
     except _DAMAGE as error:
         if isinstance(error, RunError):
             raise
         reason = " ".join(str(error).split())[:160]
-        msg = "what is kept of an image must be as it was written"
-        advice = "Remove this file and repeat the call."
+        msg = "stored results of an image must be unchanged"
+        advice = "Remove this file and run the command again."
         raise RunError(msg, got=f"{path} changed or damaged ({reason})", advice=advice) from error
 
 
 def _array(path: Path, name: str) -> np.ndarray:
-    """Read one array of what is kept."""
+    """Read one stored array."""
     with _as_kept(path), path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         return arrays[name]
 

@@ -1,4 +1,4 @@
-"""What an analysis says as a whole, as it stands in `summary.json`."""
+"""Overall figures of an analysis, as in `summary.json`."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -11,7 +11,7 @@ from leukospike.plurals import number_of
 
 @dataclass(frozen=True)
 class KindCounts:
-    """How images were taken."""
+    """How images were classified."""
 
     asked: str
     """"auto", "cell" or "field"."""
@@ -21,7 +21,7 @@ class KindCounts:
 
 @dataclass(frozen=True)
 class ScaleFacts:
-    """At which scale the cells of fields were shown to the model."""
+    """Scale at which the cells of fields were shown to the model."""
 
     model_picture_px: int
     model_um_per_px: float | None
@@ -35,7 +35,7 @@ class ScaleFacts:
 
 @dataclass(frozen=True)
 class Detection:
-    """Found cells against listed ones, over the fields whose data list some."""
+    """Found cells compared with listed ones, over the fields with a list."""
 
     fields: int
     listed: int
@@ -49,37 +49,37 @@ class Detection:
 
 @dataclass(frozen=True)
 class Summary:
-    """An analysis in figures; all can be had from its tables, but for what says how it was made."""
+    """Overall figures of an analysis; all follow from its tables, except how it was made."""
 
     images: int
-    """That were given."""
+    """Images in the input."""
     failed: int
     cells: int
     scored: int
     """Cells that have a probability."""
     counted: int
-    """Cells that count for subjects and images."""
+    """Cells that count towards subjects and images."""
     leukemic: int
     """Counted cells that are called leukemic."""
     generated: bool
     """Whether any image was drawn by `leukospike smears`."""
     decision_threshold: float
     prevalence: float | None
-    """None where the judge gives no posterior."""
+    """None if the judge computes no posterior."""
     model: JudgeFacts
     moved: int | None
-    """Cells brought to the look of the training cells; None of a run's networks."""
+    """Cells adjusted to the training cells; None for the networks of a run."""
     kinds: KindCounts | None
     """None in folders of version 0.1.0, as the next two may be."""
     scale: ScaleFacts | None
     """None without fields."""
     detection: Detection | None
-    """None where no data list cells."""
+    """None if the data list no cells."""
     environment: Mapping[str, str | int | None]
     notices: tuple[Notice, ...]
 
     def to_json(self) -> dict[str, object]:
-        """Return the summary in terms of JSON."""
+        """Return the summary as JSON data."""
         moved = {} if self.moved is None else {"moved": self.moved}
         return {
             "images": self.images,
@@ -101,7 +101,7 @@ class Summary:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "Summary":
-        """Read what `to_json` returned, or what version 0.1.0 wrote.
+        """Read the output of `to_json`, also of version 0.1.0.
 
         Raises
         ------

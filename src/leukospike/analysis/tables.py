@@ -1,4 +1,4 @@
-"""The third stage: what was read and judged, as tables of cells, images and subjects."""
+"""The third stage: tables of cells, images and subjects."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,17 +19,18 @@ from leukospike.settings import Kind
 DECISIONS = ("normal", "leukemic")
 
 DIGITS = 6
-"""Of probabilities and shares: two runtimes agree to four."""
+"""Decimal places of probabilities and shares; the two runtimes agree to four."""
 
 FIRST_COLUMNS = ("image", "subject", "probability", "decision")
-"""Of the table of cells; then come the judge's own columns, `flags`, and, with a segmenter, `MEASURES`."""
+"""First columns of the table of cells; then follow the judge's own columns, `flags`, and, with a segmenter,
+`MEASURES`."""
 
 _FIRST_MEASURES = ("cell", "top", "left", "height", "width", "area_px")
 MEASURES = (*_FIRST_MEASURES, *(name for name in CELL_COLUMNS[1:] if name not in _FIRST_MEASURES))
-"""Columns of the table of cells that say where a cell is and what was measured of it."""
+"""Columns of the table of cells for the position and measurements of a cell."""
 
 WHOLE_MEASURES = (*_FIRST_MEASURES, "nucleus_area_px")
-"""Those of them that are whole numbers."""
+"""Measures that are whole numbers."""
 
 IMAGE_TABLE_COLUMNS = (
     "image",
@@ -53,15 +54,14 @@ POSTERIOR_COLUMNS = ("blasts", "blasts_low", "blasts_high", "posterior")
 
 @dataclass(frozen=True)
 class Tables:
-    """What an analysis says, as tables."""
+    """Results of an analysis, as tables."""
 
     cells: pd.DataFrame
-    """One row a cell: `FIRST_COLUMNS`, ``set`` and ``distance`` of a judge that gives them, ``flags``, `MEASURES`."""
+    """One row per cell: `FIRST_COLUMNS`, ``set`` and ``distance`` if the judge returns them, ``flags``, `MEASURES`."""
     images: pd.DataFrame
-    """One row an image: `IMAGE_TABLE_COLUMNS`."""
+    """One row per image: `IMAGE_TABLE_COLUMNS`."""
     subjects: pd.DataFrame
-    """One row a subject of whom a cell is counted: `SUBJECT_COLUMNS`, `POSTERIOR_COLUMNS` where they are known, and
-    ``decision``."""
+    """One row per subject with a counted cell: `SUBJECT_COLUMNS`, `POSTERIOR_COLUMNS` if known, and ``decision``."""
 
 
 def tabulate(
@@ -74,7 +74,7 @@ def tabulate(
     with_measures: bool,
     prevalence: float = EVEN,
 ) -> Tables:
-    """Put together what was read and judged.
+    """Build the tables from images and judgements.
 
     Parameters
     ----------
@@ -82,14 +82,14 @@ def tabulate(
     images : sequence of CellsOfImage
         What was read of each record.
     overlays : sequence of str
-        Where the outlines of each are, relative to the results; empty for an image of one cell.
+        Path of each overlay, relative to the results; empty for an image of one cell.
     judgements : Judgements
         Of all cells, image by image.
     judge : Judge
     with_measures : bool
-        Whether images were segmented, so that cells have a place and measures.
+        Whether images were segmented, so that cells have a position and measurements.
     prevalence : float
-        Of leukemia among those examined; for judges that give subjects a posterior.
+        Share of leukemia among those examined; for judges that compute a posterior for subjects.
 
     Returns
     -------
@@ -102,7 +102,7 @@ def tabulate(
 
 
 def counted_cells(cells: pd.DataFrame) -> pd.DataFrame:
-    """Leave out the cells that have no probability, those that the border of a field cuts, and outliers."""
+    """Leave out cells without a probability, cells cut off at the border of a field, and outliers."""
     unmarked = [not NOT_COUNTED & set(flags.split()) for flags in cells["flags"].to_list()]
     scored = np.isfinite(cells["probability"].to_numpy(np.float64))
     return cells.loc[scored & np.array(unmarked, dtype=bool)]
@@ -111,12 +111,12 @@ def counted_cells(cells: pd.DataFrame) -> pd.DataFrame:
 def _cell_table(
     records: Sequence[Record], images: Sequence[CellsOfImage], judgements: Judgements, *, with_measures: bool
 ) -> pd.DataFrame:
-    """Return one row a cell, in the order of the images."""
+    """Return one row per cell, in the order of the images."""
     owners = [record for record, image in zip(records, images, strict=True) for _ in image.cells]
     cells = [cell for image in images for cell in image.cells]
     nothing = np.array([cell.is_blank or BLANK in cell.flags for cell in cells], bool)
-    # A blank image looks like nothing the model knows: no probability, rather than a made-up one. Rounded before
-    # anything is made of it, so that all the rest can be had from the table.
+    # A blank image is like nothing the model knows, so it gets no probability. Probabilities are rounded first, so that
+    # all other figures can be reproduced from the table.
     values = np.where(nothing, np.nan, np.round(judgements.probability, DIGITS))
     decisions = np.where(np.isnan(values), "", np.where(values >= THRESHOLD, DECISIONS[1], DECISIONS[0]))
     outliers = judgements.outlier & np.logical_not(nothing)
@@ -151,7 +151,7 @@ def _cell_table(
 def _image_table(
     records: Sequence[Record], images: Sequence[CellsOfImage], overlays: Sequence[str], cells: pd.DataFrame
 ) -> pd.DataFrame:
-    """Return one row an image, with what the judgements of its cells come to."""
+    """Return one row per image, with the counts of its cells."""
     counted = counted_cells(cells)
     of_image = counted["image"].value_counts()
     leukemic = counted.loc[counted["decision"] == DECISIONS[1], "image"].value_counts()
@@ -175,9 +175,9 @@ def _image_table(
 
 
 def _subject_table(cells: pd.DataFrame, judgements: Judgements, judge: Judge, prevalence: float) -> pd.DataFrame:
-    """Return one row a subject: its cells' mean probability, and how likely leukemia is where the judge can tell.
+    """Return one row per subject: the mean probability of its cells, and the posterior if the judge has one.
 
-    Of counted cells alone. The decision is on the posterior, or else on the mean.
+    Only counted cells are used. The decision is based on the posterior, or else on the mean.
     """
     known = counted_cells(cells).dropna(subset=["subject"])
     rows: list[dict[str, object]] = []
@@ -204,7 +204,7 @@ def _subject_table(cells: pd.DataFrame, judgements: Judgements, judge: Judge, pr
 
 
 def _posterior_table(judge: Judge, ways: np.ndarray, subjects: np.ndarray, prevalence: float) -> pd.DataFrame:
-    """Return one row a subject: how many blasts, and how likely leukemia is at a prevalence, over all ways."""
+    """Return one row per subject: number of blasts and posterior at a prevalence, over all assumptions."""
     model = judge.subject_model
     scores = [] if model is None else score_subjects(model, ways, subjects, prevalence=prevalence)
     rows = [

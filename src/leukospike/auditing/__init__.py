@@ -1,9 +1,9 @@
-"""Leaks: pictures that show the same, whose they are, what a split tears apart, and what that is worth.
+"""Leak audit: duplicate pictures, overlapping subjects, duplicates separated by a split, and the effect of all these.
 
-Story in the order of the files: `fingerprints` opens every image once; `matches` finds the pairs, from candidates by
-hash, by patches and by place (`locations`), each verified by `alignment`; `findings` says what they mean, for the data
-and for somebody's split (`splits`); `groups` joins subjects by them; `leaks` trains to see what leaks are worth;
-`report` writes it down.
+The files in order: `fingerprints` opens every image once; `matches` finds the pairs, from candidates by hash, by
+patches and by position (`locations`), each verified by `alignment`; `findings` interprets them for the data and for a
+given split (`splits`); `groups` joins overlapping subjects; `leaks` trains to measure what each leak adds; `report`
+writes the results.
 """
 
 from leukospike.auditing.findings import Audited, Findings, Material, audit, examine, read_material

@@ -1,8 +1,8 @@
-"""Whether two pictures show the same: one is laid on the other, fitted, and their detail correlated.
+"""Whether two pictures show the same cells: one is aligned to the other, and their detail is correlated.
 
 A candidate comes with a rough map between the pictures. Gauss-Newton steps (Lucas and Kanade, IJCAI 1981) fit the six
-numbers of an affine map to what both show; the correlation of the band of detail there then decides. Copies reach 0.8
-and more, different cells 0.65 at the most (docs/explanation/audit.md).
+parameters of an affine map to the shared area; the correlation of the band of detail there then decides. Copies reach
+0.8 and more, different cells at most 0.65 (docs/explanation/audit.md).
 """
 
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ from scipy import ndimage
 from leukospike.auditing.fingerprints import Fingerprint
 
 LEAST_AGREEMENT = 0.75
-"""Correlation from which two pictures show the same thing."""
+"""Lowest correlation at which two pictures count as showing the same thing."""
 
 LEAST_SHARE = 0.25
-"""Of the smaller picture's content that has to be common."""
+"""Share of the smaller picture's content that both must show."""
 
 _GRID = 72  # samples along the longer side of what is common
 _FINE, _COARSE = 0.9, 3.5  # scales of the band of detail, samples
@@ -30,14 +30,14 @@ _MOST_STRETCH = 1.3  # of what the fit may add to the rough map
 
 @dataclass(frozen=True)
 class Alignment:
-    """How one picture lies on another."""
+    """Alignment of one picture with another."""
 
     matrix: Float[np.ndarray, "2 3"]
     """Maps (row, column, 1) of the first small picture to (row, column) of the second."""
     agreement: float
     """Correlation of detail where both show content, -1 to 1."""
     shares: tuple[float, float]
-    """Of each picture's content, how much is common, 0 to 1."""
+    """Share of each picture's content that both show, 0 to 1."""
 
 
 def view_matrix(view: int) -> Float[np.ndarray, "2 2"]:
@@ -53,7 +53,7 @@ def view_matrix(view: int) -> Float[np.ndarray, "2 2"]:
 
 
 def whole_map(first: Fingerprint, second: Fingerprint, view: int) -> Float[np.ndarray, "2 3"]:
-    """Return the map that lays the whole of `first` on the whole of `second`, which shows it in one of the eight views.
+    """Return the map from all of `first` to all of `second`, which shows it in one of the eight views.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def whole_map(first: Fingerprint, second: Fingerprint, view: int) -> Float[np.nd
 
 
 def align(first: Fingerprint, second: Fingerprint, rough: Float[np.ndarray, "2 3"]) -> Alignment | None:
-    """Fit a rough map and say how well the pictures agree under it.
+    """Refine a rough map and compute how well the pictures agree under it.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def align(first: Fingerprint, second: Fingerprint, rough: Float[np.ndarray, "2 3
     Returns
     -------
     Alignment or None
-        None if too little is common, or the fit runs away.
+        None if the shared area is too small, or if the fit diverges.
     """
     corners = _common_box(first, second, rough)
     if corners is None:
@@ -144,7 +144,7 @@ def _common_box(first: Fingerprint, second: Fingerprint, rough: np.ndarray) -> t
 
 
 def _sampled(picture: Fingerprint, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Take grey values, and whether there is content, at places between pixels."""
+    """Sample grey values and the content mask between pixels."""
     grey = ndimage.map_coordinates(picture.small, at, np.float32, order=1, mode="nearest")
     nearest = np.rint(at).astype(np.int64)
     rows, columns = picture.small.shape
@@ -156,9 +156,9 @@ def _sampled(picture: Fingerprint, at: np.ndarray) -> tuple[np.ndarray, np.ndarr
 def _bands(
     grey: Float[np.ndarray, "pictures rows columns"], inside: Bool[np.ndarray, "rows columns"]
 ) -> Float[np.ndarray, "pictures rows columns"]:
-    """Compute the band of detail, smoothed as if nothing but `inside` were there, and zero outside.
+    """Compute the band of detail, smoothed only over `inside`, and zero outside.
 
-    Every place has the same contrast: else the rim of a nucleus, which all cells have, outweighs all texture.
+    Contrast is equalised locally: otherwise the rim of the nucleus, which all cells have, outweighs all texture.
     """
     weight = inside.astype(np.float32)
     planes = np.concatenate([grey * weight, weight[None]])

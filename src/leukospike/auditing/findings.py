@@ -1,4 +1,4 @@
-"""What the pairs mean: which subjects overlap, what has to stay together, and what stands on two sides."""
+"""Interpretation of the pairs: overlapping subjects, what must stay together, and what a split separates."""
 
 import json
 import os
@@ -27,7 +27,7 @@ from leukospike.storage.tables import read_rows
 
 @dataclass(frozen=True)
 class Material:
-    """The pictures that are audited, whatever they are."""
+    """The pictures to audit."""
 
     name: str
     layout: str
@@ -38,36 +38,36 @@ class Material:
     credit: str
     notices: tuple[Notice, ...]
     classes: ClassNames = field(default_factory=ClassNames)
-    """What the classes may be called, in somebody's split as well."""
+    """Names of the classes, also in a given split."""
 
 
 @dataclass(frozen=True)
 class SubjectOverlap:
-    """Two subjects who share pictures."""
+    """Two subjects that share pictures."""
 
     subjects: tuple[str, str]
     pairs: tuple[Pair, ...]
 
     @property
     def n_identical(self) -> int:
-        """How many pairs are of the same pixels."""
+        """Number of pixel-identical pairs."""
         return sum(pair.kind is Kind.IDENTICAL for pair in self.pairs)
 
 
 @dataclass(frozen=True)
 class Sides:
-    """What a split tears apart."""
+    """What a split separates."""
 
     name: str
-    """Of the table, or what the data set's own parts are."""
+    """Name of the table, or of the data set's own parts."""
     counts: dict[str, int]
     """Images on each side."""
     subjects: dict[str, dict[str, int]]
     """Subjects on several sides: images by side."""
     pairs: tuple[Pair, ...]
-    """Pairs whose pictures stand on different sides."""
+    """Pairs whose pictures are on different sides."""
     torn: dict[str, int]
-    """By side, images of which a copy, or a copy's copy, stands on another."""
+    """By side, images with a copy, or a copy of a copy, on another side."""
     labels: tuple[tuple[str, str, str], ...]
     """Image, its label in the table and in the data, where they differ."""
     n_unnamed: int
@@ -76,7 +76,7 @@ class Sides:
 
 @dataclass(frozen=True)
 class Audited:
-    """What was looked at."""
+    """What was audited."""
 
     name: str
     layout: str
@@ -85,32 +85,32 @@ class Audited:
     images: int
     """That could be read."""
     subjects: int | None
-    """None unless every picture's subject is known."""
+    """None unless the subject of every picture is known."""
     failed: int
     """Images that could not be read, and lines of a split that name none."""
     without_detail: int
-    """Pictures such as masks: compared for equality alone."""
+    """Pictures such as masks: compared only for equality."""
     generated: int
     """Drawn by ``leukospike smears``."""
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What an audit found, before any training.
+    """Results of an audit, before any training.
 
-    The tables are made anew each time they are asked for: `pairs`, `groups` and `subjects`.
+    The tables `pairs`, `groups` and `subjects` are computed on each access.
     """
 
     data: Audited
     records: tuple[Record, ...]
-    """Of the images that could be read; pairs count in these. Of findings that were loaded without their groups, those
-    of the pairs alone, and none has a label."""
+    """The readable images; pairs index into these. Findings loaded without their groups hold only the images of the
+    pairs, without labels."""
     failures: tuple[Failure, ...]
     matches: Matches
     group_of: tuple[int, ...]
-    """Of each record: number of what has to stay together, from 0."""
+    """For each record, the number of its group, from 0; groups must stay together."""
     keep_together: tuple[tuple[str, ...], ...]
-    """Subjects, or images of nobody known, that have to stay together: two or more each, the most first."""
+    """Subjects, or images without a subject, that must stay together: two or more each, largest groups first."""
     subject_overlaps: tuple[SubjectOverlap, ...]
     label_conflicts: tuple[Pair, ...]
     """Pairs of different labels."""
@@ -124,12 +124,12 @@ class Findings:
 
     @property
     def pairs(self) -> pd.DataFrame:
-        """The pairs of images that show the same, most alike first.
+        """The pairs of images that show the same cells, most alike first.
 
         Columns: ``image``, ``other_image`` and their ``subject``, ``other_subject`` (None if not known); ``what``:
-        identical, copy, crop or overlap; ``agreement`` of detail, 0 to 1; ``view``: how the other is turned (0 not at
-        all, else the sum of 1 left and right swapped, 2 top and bottom, 4 then rows and columns); ``share`` and
-        ``other_share`` of the content of each that is common.
+        identical, copy, crop or overlap; ``agreement`` of detail, 0 to 1; ``view``: orientation of the other (0 for
+        none, else the sum of 1 left and right swapped, 2 top and bottom swapped, 4 rows and columns then exchanged);
+        ``share`` and ``other_share`` of the content of each that both show.
         """
         columns = ("image", "other_image", "subject", "other_subject", "what", "agreement", "view")
         rows = [
@@ -150,7 +150,7 @@ class Findings:
 
     @property
     def groups(self) -> pd.DataFrame:
-        """What a split must keep together: of each ``image`` its ``subject`` and the number of its ``group``."""
+        """What a split must keep together: the ``subject`` and the number of the ``group`` of each ``image``."""
         rows = [
             (record.image, record.subject, group) for record, group in zip(self.records, self.group_of, strict=True)
         ]
@@ -160,7 +160,7 @@ class Findings:
     def subjects(self) -> pd.DataFrame:
         """The known subjects, by name.
 
-        Columns: ``subject``; ``images``: how many; ``pairs``: of an image of theirs and one of another subject;
+        Columns: ``subject``; ``images``: their number; ``pairs``: number of pairs with an image of another subject;
         ``overlaps``: names of these other subjects, joined by "+", empty if there are none.
         """
         images = Counter(record.subject for record in self.records if record.subject is not None)
@@ -174,19 +174,21 @@ class Findings:
         return pd.DataFrame(rows, columns=["subject", "images", "pairs", "overlaps"])
 
     def save(self, folder: str | Path) -> Path:
-        """Write ``audit.json``, ``pairs.csv``, ``groups.csv``, ``report.html`` and, if need be, ``failures.csv``.
+        """Write ``audit.json``, ``pairs.csv``, ``groups.csv``, ``report.html`` and, if needed, ``failures.csv``.
 
         Parameters
         ----------
         folder : str or Path
-            Made if missing; files of these names are replaced.
+            Created if missing; files of these names are replaced.
 
         Returns
         -------
         Path
             The report.
         """
-        from leukospike.auditing.report import write_audit  # the page's pictures and templates, which few need
+        from leukospike.auditing.report import (
+            write_audit,
+        )  # the pictures and templates of the page, which few callers need
 
         return write_audit(self, Path(folder))
 
@@ -208,7 +210,7 @@ class Findings:
         return write_audit_page(self, Path(path))
 
     def to_json(self) -> dict[str, object]:
-        """Return everything found in the form that ``audit.json`` holds.
+        """Return the findings in the format of ``audit.json``.
 
         Returns
         -------
@@ -263,19 +265,19 @@ class Findings:
         groups: Iterable[tuple[str, str | None, int]] | None = None,
         failures: Iterable[Failure] = (),
     ) -> "Findings":
-        """Return the findings that `to_json` made plain; what else ``audit.json`` holds is passed over.
+        """Rebuild findings from the output of `to_json`; other content of ``audit.json`` is ignored.
 
         Parameters
         ----------
         content : mapping
         groups : iterable of (str, str or None, int), optional
-            Image, subject and group of every image, as ``groups.csv`` has them. Default: of the pairs' images alone.
+            Image, subject and group of every image, as in ``groups.csv``. Default: only the images of the pairs.
         failures : iterable of Failure
 
         Returns
         -------
         Findings
-            Paths of records are their names, since the file does not say where the images lay.
+            Paths of records are their names, since the file does not store the location of the images.
 
         Raises
         ------
@@ -289,12 +291,12 @@ class Findings:
                 "findings must be those of an audit",
                 where="Findings.from_json",
                 got=f"other content ({type(error).__name__}: {error})",
-                advice="Give the content of an audit.json, and the groups.csv beside it.",
+                advice="Pass the content of an audit.json, with the groups.csv beside it.",
             ) from error
 
     @classmethod
     def load(cls, folder: str | Path) -> "Findings":
-        """Load the findings that `save` or ``leukospike audit`` wrote.
+        """Load findings written by `save` or ``leukospike audit``.
 
         Parameters
         ----------
@@ -308,7 +310,7 @@ class Findings:
         Raises
         ------
         DataError
-            If a file is missing or not as written.
+            If a file is missing or was changed.
         """
         path = Path(folder) / "audit.json"
         try:
@@ -318,7 +320,7 @@ class Findings:
                 "folder must hold the audit.json of an audit",
                 where="Findings.load",
                 got=f"{path} ({error})",
-                advice="Give the folder that an audit wrote.",
+                advice="Pass a folder that an audit wrote.",
             ) from error
         rows = read_rows(Path(folder) / "groups.csv", ("image", "subject", "group"), where="Findings.load")
         groups = [(row["image"], row["subject"] or None, row["group"]) for _, row in rows]
@@ -345,17 +347,17 @@ def audit(
     negative: Names = None,
     progress: Progress = silent,
 ) -> Findings:
-    """Find images that show the same, subjects that overlap, and what a split tears apart.
+    """Find duplicate images, overlapping subjects, and duplicates separated by a split.
 
     Parameters
     ----------
     paths : str, Path or sequence of these
-        Folder or CSV manifest of images, of any layout; or several, each of which is then taken for a subject unless
-        it says more.
+        Folder or CSV manifest of images, of any layout; or several, each of which is treated as one subject unless it
+        records subjects itself.
     split : str or Path, optional
-        Somebody's split: CSV of the columns image, split or fold (or both), and, if known, subject and label.
+        Split to check: CSV with the columns image, split or fold (or both), and optionally subject and label.
     positive, negative : str, sequence of str or None
-        Names of the user's for the leukemic and the normal class.
+        The user's names for the leukemic and the normal class.
     progress : Progress
 
     Returns
@@ -365,7 +367,7 @@ def audit(
     Raises
     ------
     DataError
-        If a path does not exist or holds no image that can be read, or a manifest or `split` has a fault.
+        If a path does not exist or holds no image that can be read, or if a manifest or `split` is faulty.
 
     Examples
     --------
@@ -384,15 +386,15 @@ def audit(
 
 
 def read_material(data: Path | Sequence[Path], *, positive: Names = None, negative: Names = None) -> Material:
-    """List the images of folders or manifests: of known data sets with subjects and labels, else every image.
+    """List the images of folders or manifests: with subjects and labels for known data sets, else all images.
 
     Parameters
     ----------
     data : Path or sequence of Path
-        May hold several data sets, such as ALL-IDB1 and ALL-IDB2. Of several paths, each is taken for a subject unless
-        it says more, as `find_images` has it.
+        May hold several data sets, such as ALL-IDB1 and ALL-IDB2. Each of several paths is treated as one subject
+        unless it records subjects itself, as in `find_images`.
     positive, negative : str, sequence of str or None
-        Names of the user's for the leukemic and the normal class.
+        The user's names for the leukemic and the normal class.
 
     Returns
     -------
@@ -401,7 +403,7 @@ def read_material(data: Path | Sequence[Path], *, positive: Names = None, negati
     Raises
     ------
     DataError
-        If it does not exist, holds no image, or has a manifest with a fault.
+        If it does not exist, holds no image, or has a faulty manifest.
     """
     paths = [data] if isinstance(data, Path) else list(data)
     classes = ClassNames.of(positive, negative)
@@ -417,7 +419,7 @@ def read_material(data: Path | Sequence[Path], *, positive: Names = None, negati
         datasets, records = found.datasets, list(found.records)
     notices = [notice for dataset in datasets for notice in dataset.notices]
     if any(dataset.layout == "files" for dataset in datasets):
-        text = "The folder is of no known layout, so that labels are not known. A manifest.csv says them."
+        text = "The folder has no known layout, so labels are unknown. Add a manifest.csv with labels."
         notices.append(Notice("no_labels", text))
     reasons = dict.fromkeys(dataset.no_subject_reason for dataset in datasets if dataset.no_subject_reason)
     notices += [Notice("no_subjects", reason) for reason in reasons]
@@ -433,13 +435,13 @@ def read_material(data: Path | Sequence[Path], *, positive: Names = None, negati
 
 
 def examine(material: Material, *, split: Split | None = None, progress: Progress = silent) -> Findings:
-    """Open every image once, find all that show the same, and say what that means.
+    """Open every image once, find all duplicates, and interpret them.
 
     Parameters
     ----------
     material : Material
     split : Split, optional
-        Somebody's split. Its images alone are looked at, and its sides take the place of the data set's own parts.
+        Split to check. Only its images are audited, and its sides replace the data set's own parts.
     progress : Progress
 
     Returns
@@ -457,9 +459,9 @@ def examine(material: Material, *, split: Split | None = None, progress: Progres
     failures = tuple(result for result in looked if isinstance(result, Failure))
     if not kept:
         raise DataError(
-            "images must be readable",
+            "at least one image must be readable",
             where="audit",
-            got=f"none of {len(given)} that is (first {failures[0].image})",
+            got=f"{len(given)} that cannot be read (first {failures[0].image})",
             advice=failures[0].reason,
         )
     records = tuple(given[place] for place in kept)
@@ -468,7 +470,7 @@ def examine(material: Material, *, split: Split | None = None, progress: Progres
     def same_pixels(first: int, second: int) -> bool:
         try:
             ours, theirs = (read_image(records[place].path).pixels for place in (first, second))
-        except ImageError:  # it could be read a moment ago; that it looks the same stands
+        except ImageError:  # it could be read a moment ago; it still counts as looking the same
             return False
         return np.array_equal(ours, theirs)
 
@@ -505,13 +507,13 @@ def examine(material: Material, *, split: Split | None = None, progress: Progres
 
 
 def _groups(records: Sequence[Record], alike: Sequence[int]) -> tuple[int, ...]:
-    """Assign each image the number of what has to stay together, by what it shows and whose it is."""
+    """Assign each image the number of its group, which must stay together, by content and subject."""
     owners = [f"image {record.image}" if record.subject is None else f"subject {record.subject}" for record in records]
     return tuple(int(group) for group in linked_groups(owners, [str(number) for number in alike]))
 
 
 def _keep_together(records: Sequence[Record], groups: Sequence[int]) -> tuple[tuple[str, ...], ...]:
-    """Name what has to stay together: subjects where they are known, else images; groups of two or more."""
+    """Name what must stay together: subjects if known, else images; groups of two or more."""
     together: defaultdict[int, set[str]] = defaultdict(set)
     for record, group in zip(records, groups, strict=True):
         together[group].add(record.image if record.subject is None else record.subject)
@@ -520,7 +522,7 @@ def _keep_together(records: Sequence[Record], groups: Sequence[int]) -> tuple[tu
 
 
 def _components(n: int, pairs: Sequence[Pair]) -> list[int]:
-    """Assign each image the number of the set that pairs join it to."""
+    """Assign each image the number of its connected component."""
     parent = list(range(n))
 
     def root(place: int) -> int:
@@ -536,7 +538,7 @@ def _components(n: int, pairs: Sequence[Pair]) -> list[int]:
 
 
 def _subject_overlaps(records: Sequence[Record], pairs: Sequence[Pair]) -> tuple[SubjectOverlap, ...]:
-    """Collect the pairs of each two subjects, most pairs first."""
+    """Collect the pairs across each two subjects, most pairs first."""
     found: defaultdict[tuple[str, str], list[Pair]] = defaultdict(list)
     for pair in pairs:
         ours, theirs = records[pair.first].subject, records[pair.second].subject
@@ -554,7 +556,7 @@ def _sides(
     split: Split | None,
     classes: ClassNames,
 ) -> Sides | None:
-    """Say what a split, or else the data set's own parts, tear apart; None where there are no sides."""
+    """Describe what a split, or else the data set's own parts, separates; None if there are no sides."""
     if split is None:
         sides = [record.partition for record in records]
         name = "the data set's own parts"
@@ -592,7 +594,7 @@ def _sides(
 def _from_json(
     content: Mapping[str, Any], groups: list[tuple[str, str | None, int]] | None, failures: tuple[Failure, ...]
 ) -> Findings:
-    """Build findings again."""
+    """Rebuild findings."""
     data = Audited(**{entry.name: content["data"][entry.name] for entry in fields(Audited)})
     owners: dict[str, str | None] = {
         str(image): subject

@@ -1,8 +1,8 @@
-"""What is kept of one picture to find its copies: a small grey picture, a hash of 192 bits, and local patches.
+"""Fingerprints by which copies of a picture are found: a small grey picture, a hash of 192 bits, and local patches.
 
-Cells on black all look alike: their outline is most of what a common perceptual hash sees. Everything here is therefore
-made from a band of detail (a difference of Gaussians) *inside* the picture's content: black background is masked out
-before smoothing, and the edge of the mask with it.
+Cells on black all look alike, since a common perceptual hash sees mostly their outline. Everything here is therefore
+computed from a band of detail (a difference of Gaussians) *inside* the picture's content: black background and the edge
+of the mask are excluded before smoothing.
 """
 
 import hashlib
@@ -62,7 +62,7 @@ class Patches:
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What is kept of one picture."""
+    """Fingerprint of one picture."""
 
     size: tuple[int, int]
     """Rows and columns of the file."""
@@ -73,7 +73,7 @@ class Fingerprint:
     digest: str
     """SHA-256 of size and small picture: files of equal pixels agree in it."""
     hashes: UInt64[np.ndarray, "8 3"] | None
-    """192 bits of each of the eight views; None if there is no detail to go by, as in a mask or an empty picture."""
+    """192 bits for each of the eight views; None without detail, as in a mask or an empty picture."""
     patches: Patches
     generated: bool
     """Drawn by ``leukospike smears``."""
@@ -82,7 +82,7 @@ class Fingerprint:
 def fingerprints(
     records: Sequence[Record], *, n_workers: int, progress: Progress = silent
 ) -> list[Fingerprint | Failure]:
-    """Open every image once, in threads, and keep its fingerprint.
+    """Compute the fingerprint of every image, in threads.
 
     Parameters
     ----------
@@ -90,12 +90,12 @@ def fingerprints(
     n_workers : int
         Threads.
     progress : Progress
-        Told after each image.
+        Called after each image.
 
     Returns
     -------
     list of Fingerprint or Failure
-        In the order of `records`; a Failure where the image cannot be used.
+        In the order of `records`; a Failure if an image cannot be used.
     """
     found: list[Fingerprint | Failure] = []
     pool = ThreadPoolExecutor(n_workers)
@@ -104,13 +104,13 @@ def fingerprints(
             found.append(result)
             progress("look at images", done, len(records))
     finally:
-        # An interrupted audit does not go on to decode the thousands of images still waiting.
+        # After an interruption, the thousands of images still waiting are not decoded.
         pool.shutdown(cancel_futures=True)
     return found
 
 
 def fingerprint(pixels: UInt8[np.ndarray, "rows columns 3"], *, size: tuple[int, int], generated: bool) -> Fingerprint:
-    """Make the fingerprint of one picture.
+    """Compute the fingerprint of one picture.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ def fingerprint(pixels: UInt8[np.ndarray, "rows columns 3"], *, size: tuple[int,
     size : tuple of int
         Rows and columns of the file.
     generated : bool
-        Whether the file says that it was drawn.
+        Whether the file is marked as generated.
 
     Returns
     -------
@@ -182,7 +182,7 @@ def _fingerprint_or_failure(record: Record) -> Fingerprint | Failure:
 
 
 def _content(small: np.ndarray) -> np.ndarray:
-    """Find where a picture shows something: all of it, or what is not black; specks aside."""
+    """Return the mask of a picture's content: all of it, or all that is not black except specks."""
     content = small >= _BLACK
     if content.all():
         return content
@@ -191,7 +191,7 @@ def _content(small: np.ndarray) -> np.ndarray:
 
 
 def _smoothed(small: np.ndarray, content: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Smooth at every scale as if there were nothing but content; give also where its edge is far enough."""
+    """Smooth the content at every scale; also return where its edge is far enough."""
     grey = small.astype(np.float32)
     if content.all():
         return np.stack([_blurred(grey, sigma) for sigma in _SIGMAS_PX]), np.ones(small.shape, np.float32)
@@ -236,12 +236,12 @@ def _waves(length: int) -> np.ndarray:
 
 
 def _no_patches() -> Patches:
-    """Return none."""
+    """Return no patches."""
     return Patches(np.zeros((0, 64), np.float32), np.zeros((0, 3), np.float32), np.zeros(0, np.uint8))
 
 
 def _patches(levels: np.ndarray, inside: np.ndarray, corner: tuple[int, int], n_pixels: int) -> Patches:
-    """Find the strongest blobs of the scale space, and take the piece of the picture around each."""
+    """Find the strongest blobs of the scale space, and cut out a patch around each."""
     strength = np.abs(np.diff(levels, axis=0)) * inside
     peak = (strength == ndimage.maximum_filter(strength, size=3)) & (strength > 0)
     peak[0] = peak[-1] = False
@@ -250,7 +250,7 @@ def _patches(levels: np.ndarray, inside: np.ndarray, corner: tuple[int, int], n_
     rows, columns = inside.shape
     margin = 2 * _SIGMAS_PX[level]
     far = (row >= margin) & (column >= margin) & (row < rows - margin) & (column < columns - margin)
-    # The order of equal strengths must not hang on the sort.
+    # The order of equal strengths must not depend on the sort.
     order = np.argsort(-strength[level, row, column][far], kind="stable")[:most]
     level, row, column = level[far][order], row[far][order], column[far][order]
     if len(level) == 0:

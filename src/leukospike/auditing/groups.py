@@ -1,4 +1,4 @@
-"""Subjects who overlap, joined, so that a split by subject keeps on one side what belongs together."""
+"""Joins overlapping subjects, so that a split by subject keeps their images on one side."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from leukospike.storage.tables import read_rows
 
 
 def grouped_dataset(dataset: DataSet, findings: Findings) -> DataSet:
-    """Name each image's subject after all who overlap with it.
+    """Join overlapping subjects under a common name.
 
     Parameters
     ----------
@@ -34,13 +34,13 @@ def grouped_dataset(dataset: DataSet, findings: Findings) -> DataSet:
 
 
 def join_subjects(dataset: DataSet, table: Path) -> DataSet:
-    """Do the same by the `groups.csv` of an earlier audit.
+    """Join overlapping subjects by the `groups.csv` of an earlier audit.
 
     Parameters
     ----------
     dataset : DataSet
     table : Path
-        CSV in UTF-8 with the columns image and group, of all images of the data that can be read.
+        CSV in UTF-8 with the columns image and group, for all readable images of the data.
 
     Returns
     -------
@@ -55,45 +55,45 @@ def join_subjects(dataset: DataSet, table: Path) -> DataSet:
     where = "join_subjects"
     if all(record.subject is None for record in dataset.records):
         raise DataError(
-            "`groups` must go with data that say whose each image is",
+            "`groups` must be used with data that record the subject of each image",
             where=where,
-            got=f"{dataset.name}, which does not",
-            advice="Leave it out.",
+            got=f"{dataset.name}, which do not",
+            advice="Leave out `groups`.",
         )
     group_of: dict[str, str] = {}
     for line, row in read_rows(table, ("image", "group"), where=where):
         image, group = row["image"], row["group"]
         if not image or not group or image in group_of:
             raise DataError(
-                f"`groups` {table.name} line {line}: image and group must be filled in, and the image come once",
+                f"`groups` {table.name} line {line}: image and group must be filled in, and each image listed once",
                 where=where,
                 got=f"'{image}', '{group}'",
                 advice="Audit the data again.",
             )
         group_of[image] = group
     unnamed = [record for record in dataset.records if record.subject is not None and record.image not in group_of]
-    # An audit cannot group what cannot be read; nor can anything be trained on it.
+    # An audit cannot group unreadable images, and they cannot be used for training either.
     missing = [record.image for record, result in decoded(unnamed) if isinstance(result, Picture)]
     if missing:
         raise DataError(
             "`groups` must name every image of the data",
             where=where,
-            got=f"{len(missing)} that {table.name} does not (first {missing[0]})",
+            got=f"{table.name} without {len(missing)} of them (first {missing[0]})",
             advice="Audit these data.",
         )
     foreign = set(group_of) - {record.image for record in dataset.records}
     if foreign:
         raise DataError(
-            "`groups` must name images of the data alone",
+            "`groups` must name only images of the data",
             where=where,
             got=f"{len(foreign)} of {len(group_of)} that are not among them (first {min(foreign)})",
-            advice="Give the groups.csv of an audit of these data.",
+            advice="Pass the groups.csv of an audit of these data.",
         )
     return _joined(dataset, group_of | {record.image: f"unread {record.image}" for record in unnamed})
 
 
 def _joined(dataset: DataSet, group_of: Mapping[str, str]) -> DataSet:
-    """Name each subject after all whom a group joins it to, directly or through others."""
+    """Name each subject after all subjects joined to it by a group, directly or indirectly."""
     known = [record for record in dataset.records if record.subject is not None]
     if not known:
         return replace(dataset, joined=())

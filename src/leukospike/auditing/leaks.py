@@ -1,7 +1,7 @@
-"""What each leak is worth: the same network under three protocols, and the differences with their intervals.
+"""What each leak adds: the same network under three protocols, and the differences with intervals.
 
-The three runs are `experiments.run`'s, in folders of their own, and can be carried on. Their predictions are of
-the same images, so that the differences are paired: whole subjects are drawn, and both runs' figures computed on them.
+The three runs are those of `experiments.run`, each in its own folder, and can be resumed. They predict the same images,
+so the differences are paired: whole subjects are resampled, and the figures of both runs are computed on them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,24 +19,24 @@ from leukospike.settings import PAPER, Protocol, RunConfig
 MEASURES = ("accuracy", "roc_auc")
 
 _COPIES = "altered copies of one picture on both sides"
-_FITS = "z-score, PCA and learning rate that have seen the test images"
-_PERSONS = "other cells of one person on both sides"
+_FITS = "z-score, PCA and learning rate fitted with the test images"
+_PERSONS = "different cells of one person on both sides"
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One protocol's figures."""
+    """Results under one protocol."""
 
     protocol: Protocol
     figures: Mapping[str, Estimate]
     """By measure."""
     n_tested: int
-    """Tested pictures; under ``paper`` with their augmented copies."""
+    """Number of tested pictures; under ``paper`` including augmented copies."""
 
 
 @dataclass(frozen=True)
 class Worth:
-    """What a leak adds to each measure."""
+    """Increase of each measure due to a leak."""
 
     leak: str
     between: tuple[Protocol, Protocol]
@@ -46,30 +46,30 @@ class Worth:
 
 @dataclass(frozen=True)
 class Leaks:
-    """What all leaks are worth on these data, with this network."""
+    """Effect of all leaks on these data, with this network."""
 
     arms: tuple[Arm, ...]
     worth: tuple[Worth, ...]
-    """One a leak, and where there are several all of them together, last."""
+    """One per leak, and, if there are several, all of them together as the last."""
     interval: str
-    """How the intervals were made, or why they are not known."""
+    """How the intervals were computed, or why they are unknown."""
     backbone: str
-    """What was trained."""
+    """Network that was trained."""
     epochs: int
     seed: int
 
 
 def measure_leaks(dataset: DataSet, config: RunConfig, runs: Path, *, progress: Progress = silent) -> Leaks:
-    """Train under each protocol that the data allow, and compare.
+    """Train under each protocol that the data permit, and compare.
 
     Parameters
     ----------
     dataset : DataSet
         With labels. Without subjects, the protocol that splits by subject is left out.
     config : RunConfig
-        Its protocol does not count.
+        Its protocol is ignored.
     runs : Path
-        Folder of the runs, ``paper``, ``image`` and ``honest``; what is there is carried on.
+        Folder of the runs ``paper``, ``image`` and ``honest``; existing runs are resumed.
     progress : Progress
 
     Returns
@@ -105,7 +105,7 @@ def measure_leaks(dataset: DataSet, config: RunConfig, runs: Path, *, progress: 
         cell = finished.result.cell
         arms.append(Arm(protocol, {name: cell[name] for name in MEASURES}, cell.n))
         predictions[protocol] = read_run(run).predictions
-    # Other backbones than the original's fit nothing before the split, and their learning rate follows a plan.
+    # Backbones other than the original fit nothing before the split, and their learning rate follows a schedule.
     copies = f"{_COPIES}; {_FITS}" if config.backbone == PAPER else _COPIES
     steps = {(Protocol.PAPER, Protocol.IMAGE): copies}
     if has_subjects:
@@ -119,7 +119,7 @@ def measure_leaks(dataset: DataSet, config: RunConfig, runs: Path, *, progress: 
     enough = suffice(drawn["label"].to_numpy(int), drawn[group].to_numpy(str))
     n = drawn[group].nunique()
     interval = (
-        f"95 %, from drawing {n} {group}s with replacement 1,000 times, the same for both protocols"
+        f"95 %, from resampling {n} {group}s with replacement 1,000 times, in the same way for both protocols"
         if enough
         else too_few_words(f"{group}s")
     )
@@ -127,7 +127,7 @@ def measure_leaks(dataset: DataSet, config: RunConfig, runs: Path, *, progress: 
 
 
 def leaks_as_json(leaks: Leaks) -> dict[str, Any]:
-    """Return the figures in the form that `audit.json` holds."""
+    """Return the figures in the format of `audit.json`."""
     return {
         "backbone": leaks.backbone,
         "epochs": leaks.epochs,
@@ -152,7 +152,7 @@ def _as_list(estimate: Estimate) -> list[float | None]:
 
 
 def _gains(flattering: pd.DataFrame, plain: pd.DataFrame, group: str, seed: int) -> dict[str, Estimate]:
-    """Compute by how much each measure is higher in the first table, with its interval."""
+    """Compute the difference of each measure, first table minus second, with its interval."""
     from leukospike.evaluation.paired import metric_differences  # slow to load, as above
 
     first, second = (
@@ -165,10 +165,10 @@ def _gains(flattering: pd.DataFrame, plain: pd.DataFrame, group: str, seed: int)
 
 
 def protocol_names(protocols: Sequence[Protocol]) -> list[str]:
-    """Say in words what each protocol is."""
+    """Describe each protocol."""
     words = {
-        Protocol.PAPER: "the original's protocol, all leaks",
-        Protocol.IMAGE: "split by image, fitted on the training part alone",
+        Protocol.PAPER: "the original protocol, with all leaks",
+        Protocol.IMAGE: "split by image, fitted on the training part only",
         Protocol.HONEST: "split by subject",
     }
     return [words[protocol] for protocol in protocols]

@@ -1,8 +1,8 @@
-"""Small pictures cut from large ones, at the same scale: where in which, by normalised cross-correlation.
+"""Locates small pictures cut from large ones at the same scale, by normalised cross-correlation.
 
-Of a cell cut from a whole field only two or three blobs are among the field's strongest, too few to name it. So every
-picture that has less than a sixth of another's area is laid on every place of that, at a coarse scale; the best places
-are then verified as all candidates are.
+Only two or three blobs of a cell cut from a whole field are among the strongest of the field, too few to identify it.
+Every picture with less than a sixth of another's area is therefore compared with every position in it, at a coarse
+scale; the best positions are then verified like all candidates.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from leukospike.auditing.fingerprints import Fingerprint
 from leukospike.jobs import Progress, silent
 
 MOST_PAIRS = 100_000
-"""Of a small and a large picture that are compared; beyond that, none are."""
+"""Maximum number of pairs of a small and a large picture; with more, none are compared."""
 
 _LARGE_SHARE = 6
 _FIELD_SIDE_PX = 240
@@ -34,7 +34,7 @@ def pairs_to_search(pictures: Sequence[Fingerprint]) -> int:
 def places_in_fields(
     pictures: Sequence[Fingerprint], progress: Progress = silent
 ) -> list[tuple[int, int, Float[np.ndarray, "2 3"]]]:
-    """Find the places in large pictures that look most like each small one.
+    """Find the positions in large pictures that look most like each small one.
 
     Parameters
     ----------

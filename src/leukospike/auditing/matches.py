@@ -1,11 +1,11 @@
 """All pairs of pictures that show the same thing: candidates by hash and by local patches, each then verified.
 
-1. Equal files are found by their digest, and stand for each other in what follows.
+1. Identical files are found by their digest; one represents the others in the following steps.
 2. Whole pictures, in any of the eight views: the 192 bits of all pairs are compared (exclusive or, bits counted).
-3. Crops and overlaps: each patch names the few most like it in other pictures; two or more patches of a pair that tell
-   the same map make it a candidate.
-4. Small pictures in much larger ones: by laying them on every place (`locations`).
-5. Every candidate is laid on its partner, fitted, and correlated (`alignment`); only that decides.
+3. Crops and overlaps: for each patch, the few most similar ones in other pictures are found; a pair is a candidate if
+two or more of its patches agree on the same map.
+4. Small pictures in much larger ones: by comparison at every position (`locations`).
+5. The pictures of every candidate pair are aligned and correlated (`alignment`); only this decides.
 """
 
 from collections import defaultdict
@@ -37,12 +37,12 @@ _OCTAVES = 0.75  # that the scales of two patches may differ from the map's
 
 
 class Kind(StrEnum):
-    """What a pair has in common."""
+    """What the pictures of a pair share."""
 
     IDENTICAL = "identical"
     """The same pixels."""
     COPY = "copy"
-    """The same picture: turned, re-encoded, resized, made lighter, or of the same cell taken again."""
+    """The same picture: rotated, re-encoded, resized or lighter, or the same cell photographed again."""
     CROP = "crop"
     """All of one picture is in the other."""
     OVERLAP = "overlap"
@@ -60,24 +60,24 @@ class Pair:
     agreement: float
     """Correlation of detail, 0 to 1."""
     view: int
-    """How the second has to be turned to look like the first: 1 swaps left and right, 2 top and bottom, 4 (last) rows
-    and columns."""
+    """View of the second that looks like the first: 1 swaps left and right, 2 top and bottom, 4 (last) rows and
+    columns."""
     shares: tuple[float, float]
-    """Of the content of each, how much is common."""
+    """Share of the content of each that both show."""
 
 
 @dataclass(frozen=True)
 class Matches:
-    """All pairs found, and what was spent on them."""
+    """All pairs found, and the extent of the search."""
 
     pairs: tuple[Pair, ...]
-    """Most alike first. Of many identical pictures each is paired with the first alone."""
+    """Most alike first. Of several identical pictures, each is paired only with the first."""
     n_candidates: int
-    """Pairs that were laid on each other."""
+    """Pairs that were aligned."""
     n_left_out: int
-    """Candidates by patches that were not, since there were too many: those with the fewest patches in common."""
+    """Candidates by patches that were skipped because there were too many: those with the fewest patches in common."""
     searched_fields: bool
-    """Whether small pictures were searched in large ones; not where there are too many of both."""
+    """Whether small pictures were searched for in large ones; not if there are too many of both."""
 
 
 def find_matches(
@@ -93,9 +93,9 @@ def find_matches(
     ----------
     pictures : sequence of Fingerprint
     same_pixels : callable
-        Tells of two places whether the files hold the same pixels; asked only of those that look equal.
+        Whether the files at two positions have the same pixels; called only for those that look equal.
     most_checks : int, optional
-        Candidates by patches that are laid on each other at the most. Default: 2,000 and two for each picture.
+        Maximum number of candidates by patches to align. Default: 2,000 plus two for each picture.
     progress : Progress
 
     Returns
@@ -108,7 +108,8 @@ def find_matches(
         groups[picture.digest].append(place)
     for first, *others in groups.values():
         for place in others:
-            # Pictures that differ less than the small grey ones show, such as in hue alone, are copies all the same.
+            # Pictures whose differences are invisible in the small grey versions, such as in hue only, still count as
+            # copies.
             kind = Kind.IDENTICAL if same_pixels(first, place) else Kind.COPY
             pairs.append(Pair(first, place, kind, 1.0, 0, (1.0, 1.0)))
     single = [places[0] for places in groups.values() if pictures[places[0]].hashes is not None]
@@ -269,9 +270,9 @@ def _likest(
 
 
 def _agreed_map(ours: np.ndarray, theirs: np.ndarray, matrix: np.ndarray) -> tuple[int, np.ndarray] | None:
-    """Find the scale and shift that most of some matches tell, given the turn; None if no two agree."""
+    """Find the scale and shift on which most matches agree, given the view; None if no two agree."""
     turned = ours[:, :2] @ matrix.T
-    # Every two matches tell a scale: that of the distances between them.
+    # Every two matches give a scale: the ratio of the distances between them.
     apart, they_apart = turned[None] - turned[:, None], theirs[None, :, :2] - theirs[:, None, :2]
     distance = np.hypot(*np.moveaxis(apart, 2, 0))
     scale = (apart * they_apart).sum(axis=2) / np.maximum(distance, 1e-9) ** 2
@@ -282,7 +283,7 @@ def _agreed_map(ours: np.ndarray, theirs: np.ndarray, matrix: np.ndarray) -> tup
         error = np.hypot(*(s * apart[i] - they_apart[i]).T)
         near = error <= _MAP_ERROR[0] * max(1.0, s) + _MAP_ERROR[1] * s * distance[i]
         near &= np.abs(np.log2(theirs[:, 2] / ours[:, 2] / s)) <= _OCTAVES
-        # Blobs of several scales at one place are one witness.
+        # Blobs of several scales at one position count once.
         witnesses = len({(int(r // 2), int(c // 2)) for r, c in ours[near, :2]})
         if near[i] and near[j] and (best is None or witnesses > best[0]):
             best = (witnesses, near)

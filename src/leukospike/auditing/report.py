@@ -1,4 +1,4 @@
-"""What an audit found, as files: audit.json, tables, and a page with the pictures of pairs side by side."""
+"""The results of an audit as files: audit.json, tables, and a page with the pairs side by side."""
 
 import io
 import json
@@ -57,7 +57,7 @@ class OverlapRow:
 
 
 def write_audit(findings: Findings, out: Path, *, leaks: Leaks | None = None) -> Path:
-    """Write what was found; what was there is replaced.
+    """Write the results; existing files are replaced.
 
     Parameters
     ----------
@@ -66,12 +66,12 @@ def write_audit(findings: Findings, out: Path, *, leaks: Leaks | None = None) ->
         Folder: ``audit.json``, ``pairs.csv``, ``groups.csv``, ``report.html``, and ``failures.csv`` if an image could
         not be read.
     leaks : Leaks, optional
-        What they are worth, if that was measured.
+        What each leak adds, if that was measured.
 
     Returns
     -------
     Path
-        The page: one file with its pictures inside, without scripts, that loads nothing.
+        The page: one self-contained file, without scripts.
     """
     content = findings.to_json()
     content["leaks"] = leaks and leaks_as_json(leaks)
@@ -86,15 +86,15 @@ def write_audit(findings: Findings, out: Path, *, leaks: Leaks | None = None) ->
 
 
 def write_audit_page(findings: Findings, path: Path, *, leaks: Leaks | None = None) -> Path:
-    """Write the page alone.
+    """Write only the page.
 
     Parameters
     ----------
     findings : Findings
     path : Path
-        Of the page, one file with its pictures inside.
+        Path of the page, one self-contained file.
     leaks : Leaks, optional
-        What they are worth, if that was measured.
+        What each leak adds, if that was measured.
 
     Returns
     -------
@@ -105,7 +105,7 @@ def write_audit_page(findings: Findings, path: Path, *, leaks: Leaks | None = No
 
 
 def require_same_audit(findings: Findings, out: Path) -> None:
-    """Refuse findings that are not those of the audit that a folder holds: they would be written over it.
+    """Refuse findings that differ from those of the audit in a folder, which they would overwrite.
 
     Raises
     ------
@@ -119,20 +119,20 @@ def require_same_audit(findings: Findings, out: Path) -> None:
             raise RunError(
                 f"`resume` must find {name}",
                 where="audit",
-                got=f"{out} without ({error})",
-                advice="Leave `resume` out to start anew.",
+                got=f"{out} without it ({error})",
+                advice="Leave out `resume` to start again.",
             ) from error
         if before != table_text(table):
             raise RunError(
-                "`resume` must be given the data of the audit",
+                "`resume` must be used with the data of the audit",
                 where="audit",
-                got=f"others than {out} has",
-                advice="Give those.",
+                got=f"different data from those in {out}",
+                advice="Pass the original data.",
             )
 
 
 def audit_tables(findings: Findings, leaks: Leaks | None = None) -> list[Table]:
-    """Arrange the figures for printing, shortly.
+    """Arrange the main figures in tables for printing.
 
     Parameters
     ----------
@@ -146,13 +146,13 @@ def audit_tables(findings: Findings, leaks: Leaks | None = None) -> list[Table]:
     rows = [
         (KIND_WORDS[kind], *(str(count) for count in counts)) for kind, counts in _kind_counts(findings).items()
     ] or [("none", "0", "0", "0", "0")]
-    header = ("pairs of images", "in all", "of one subject", "of two subjects", "subject not known")
+    header = ("pairs of images", "total", "of one subject", "of two subjects", "unknown subject")
     tables = [Table(f"{findings.data.name}: {number_of(len(findings.records), 'image')}", header, rows)]
     if findings.subject_overlaps:
         tables.append(
             Table(
                 "Subjects that overlap",
-                ("subjects", "pairs", "of them the same pixels"),
+                ("subjects", "pairs", "of these, pixel-identical"),
                 [
                     (" and ".join(overlap.subjects), str(len(overlap.pairs)), str(overlap.n_identical))
                     for overlap in findings.subject_overlaps[:_SUBJECT_PAIRS]
@@ -166,13 +166,13 @@ def audit_tables(findings: Findings, leaks: Leaks | None = None) -> list[Table]:
         ]
         more = len(findings.label_conflicts) - len(shown)
         shown += [(f"and {number_of(more, 'pair')} more", "in audit.json")] if more else []
-        header = ("one of these labels is wrong", "")
-        tables.append(Table(f"Pairs of different labels: {len(findings.label_conflicts)}", header, shown))
+        header = ("one of these two labels is wrong", "")
+        tables.append(Table(f"Pairs with different labels: {len(findings.label_conflicts)}", header, shown))
     sides = findings.sides
     if sides is not None:
         tables.append(
             Table(
-                f"On two sides: {sides.name}",
+                f"Split across sides: {sides.name}",
                 ("side", "images", "with a copy on another side"),
                 [(side, str(count), str(sides.torn.get(side, 0))) for side, count in sides.counts.items()],
             )
@@ -184,7 +184,7 @@ def audit_tables(findings: Findings, leaks: Leaks | None = None) -> list[Table]:
     if leaks is not None:
         names = protocol_names([arm.protocol for arm in leaks.arms])
         rows = [(name, *_arm_figures(arm)) for name, arm in zip(names, leaks.arms, strict=True)]
-        tables.append(Table("Same network, three protocols", ("protocol", "accuracy", "ROC AUC"), rows))
+        tables.append(Table("One network, three protocols", ("protocol", "accuracy", "ROC AUC"), rows))
         tables.append(Table("What each leak adds", ("leak", "accuracy", "ROC AUC"), _worth_rows(leaks)))
     return tables
 
@@ -197,7 +197,7 @@ def _page(findings: Findings, leaks: Leaks | None) -> str:
     overlaps = [
         OverlapRow(
             overlap.subjects,
-            f"{number_of(len(overlap.pairs), 'pair')}, {overlap.n_identical} of the same pixels",
+            f"{number_of(len(overlap.pairs), 'pair')}, {overlap.n_identical} pixel-identical",
             _cards(findings, _spread(overlap.pairs, _PAIRS_A_SUBJECT_PAIR)),
         )
         for overlap in findings.subject_overlaps[:_SUBJECT_PAIRS]
@@ -230,7 +230,7 @@ def _page(findings: Findings, leaks: Leaks | None) -> str:
 
 
 def _tiles(findings: Findings) -> list[tuple[str, str, str]]:
-    """Return label, figure and note of what the page shows largest."""
+    """Return label, figure and note of each key figure."""
     pairs = findings.matches.pairs
     involved = {place for pair in pairs for place in (pair.first, pair.second)}
     subjects = {record.subject for record in findings.records if record.subject is not None}
@@ -239,9 +239,9 @@ def _tiles(findings: Findings) -> list[tuple[str, str, str]]:
         (
             "images",
             f"{len(findings.records)}",
-            f"of {number_of(len(subjects), 'subject')}" if subjects else "subjects not known",
+            f"of {number_of(len(subjects), 'subject')}" if subjects else "subjects unknown",
         ),
-        ("pairs that show the same", f"{len(pairs)}", f"with {number_of(len(involved), 'image')} in them"),
+        ("pairs showing the same cells", f"{len(pairs)}", f"among {number_of(len(involved), 'image')}"),
         ("subjects that overlap", f"{len(overlapping)}" if subjects else NONE, "with another subject"),
     ]
     if findings.sides is not None:
@@ -253,65 +253,66 @@ def _tiles(findings: Findings) -> list[tuple[str, str, str]]:
 
 
 def _summary(findings: Findings) -> list[str]:
-    """Say in a few sentences what was done and found."""
+    """Summarise in a few sentences what was done and found."""
     pairs = findings.matches.pairs
     counts = Counter(pair.kind for pair in pairs)
     done = (
-        f"Each of {number_of(len(findings.records), 'image')} was compared with every other: whole, in all eight turned"
-        f" and mirrored views, and piece by piece. Of {number_of(findings.matches.n_candidates, 'pair')} that might"
-        " show the same, one was laid on the other; a pair is listed if the fine texture of what both show agrees"
-        " (correlation of 0.75 or more; of 900 candidates in C-NMC, no two different cells agreed by more than 0.70,"
-        " and of 308 in drawn cells by more than 0.61: in other images it was not measured)."
+        f"All {number_of(len(findings.records), 'image')} were compared with one another: whole, in all eight rotated"
+        " and mirrored views, and patch by patch. The two images of each of"
+        f" {number_of(findings.matches.n_candidates, 'candidate pair')} were then aligned; a pair is listed if the"
+        " fine texture of the shared area agrees (correlation of 0.75 or more). Among 900 candidates in C-NMC, no two"
+        " different cells agreed by more than 0.70, and among 308 in drawn cells, by more than 0.61; other images"
+        " were not measured."
     )
     if not pairs:
-        return [done, "No two images show the same."]
+        return [done, "No two images show the same cells."]
     kinds = ", ".join(f"{counts[kind]} {KIND_WORDS[kind]}" for kind in Kind if counts[kind])
     found = f"Found: {number_of(len(pairs), 'pair')}, {kinds}."
     if findings.subject_overlaps:
         names = "; ".join(" and ".join(overlap.subjects) for overlap in findings.subject_overlaps[:10])
         across = sum(len(overlap.pairs) for overlap in findings.subject_overlaps)
-        found += f" Of two different subjects: {across} ({names})."
+        found += f" Pairs across two subjects: {across} ({names})."
     if findings.label_conflicts:
-        found += f" Of different labels, of which one must be wrong: {len(findings.label_conflicts)}."
+        found += f" Pairs with different labels, one of which must be wrong: {len(findings.label_conflicts)}."
     return [done, found]
 
 
 def _notices(findings: Findings) -> list[str]:
-    """Say what a reader has to know besides."""
+    """List what else a reader should know."""
     notices = [notice.text for notice in findings.notices]
     if "all-idb" in findings.data.layout:
         notices.append(
-            "Every crop of ALL-IDB2 is cut from an image of ALL-IDB1, whether or not it was located here: the two sets"
-            " are never independent of each other, and crops of one field show one person."
+            "Every crop of ALL-IDB2 is cut from an image of ALL-IDB1, whether or not it was located here: the two"
+            " sets are never independent, and all crops of one field show one person."
         )
         both = "all-idb1" in findings.data.layout and "all-idb2" in findings.data.layout
         if both:
             notices.append(_located_words(findings))
         else:
-            notices.append(
-                "Give the folder that holds both ALL-IDB1 and ALL-IDB2, and each crop is located in its field."
-            )
+            notices.append("Pass the folder that holds both ALL-IDB1 and ALL-IDB2 to locate each crop in its field.")
     if findings.data.without_detail:
         notices.append(
             f"Too little detail to compare (masks, empty fields): {number_of(findings.data.without_detail, 'image')},"
-            " compared for equal pixels alone."
+            " compared only for identical pixels."
         )
     if findings.matches.n_left_out:
         notices.append(
-            f"Not compared, since there were too many: {number_of(findings.matches.n_left_out, 'weak candidate')} for"
-            " crops and overlaps."
+            f"Not compared, because there were too many: {number_of(findings.matches.n_left_out, 'weak candidate')}"
+            " for crops and overlaps."
         )
     if not findings.matches.searched_fields:
-        notices.append("Small images were not searched in much larger ones place by place: there are too many of both.")
+        notices.append(
+            "Small images were not searched for at every position of much larger ones: there are too many of both."
+        )
     if findings.sides is not None and findings.sides.n_unnamed:
         notices.append(
-            f"Not in the split's table, and not looked at: {number_of(findings.sides.n_unnamed, 'image')} of the data."
+            f"Not in the split's table, and not examined: {number_of(findings.sides.n_unnamed, 'image')} of the data."
         )
     return notices
 
 
 def _located_words(findings: Findings) -> str:
-    """Say how many crops of ALL-IDB2 were located in ALL-IDB1."""
+    """Count the crops of ALL-IDB2 that were located in ALL-IDB1."""
     crops = {place for place, record in enumerate(findings.records) if record.image.startswith("ALL-IDB2/")}
     located = {
         place
@@ -324,7 +325,7 @@ def _located_words(findings: Findings) -> str:
 
 
 def _relation(findings: Findings, pair: Pair) -> str:
-    """Say whether a pair is of one subject, of two, or of somebody unknown."""
+    """Tell whether a pair belongs to one subject, to two, or to an unknown one."""
     ours, theirs = (findings.records[place].subject for place in (pair.first, pair.second))
     if ours is None or theirs is None:
         return "unknown"
@@ -332,21 +333,21 @@ def _relation(findings: Findings, pair: Pair) -> str:
 
 
 def _kind_counts(findings: Findings) -> dict[Kind, tuple[int, int, int, int]]:
-    """Count the pairs of each kind: all, of one subject, of two, of somebody unknown."""
+    """Count the pairs of each kind: all, of one subject, of two, of an unknown one."""
     counts = Counter((pair.kind, _relation(findings, pair)) for pair in findings.matches.pairs)
     table = {kind: [counts[kind, relation] for relation in ("one", "two", "unknown")] for kind in Kind}
     return {kind: (sum(row), row[0], row[1], row[2]) for kind, row in table.items() if sum(row)}
 
 
 def _spread(pairs: Sequence[Pair], most: int) -> list[Pair]:
-    """Take at most so many, evenly from the most to the least alike."""
+    """Take at most `most` pairs, evenly from the most to the least alike."""
     if len(pairs) <= most:
         return list(pairs)
     return [pairs[round(place)] for place in np.linspace(0, len(pairs) - 1, most)]
 
 
 def _cards(findings: Findings, pairs: Sequence[Pair]) -> list[PairCard]:
-    """Make the cards of some pairs."""
+    """Build the cards of some pairs."""
     cards: list[PairCard] = []
     for pair in pairs:
         first, second = (findings.records[place] for place in (pair.first, pair.second))
@@ -365,19 +366,19 @@ def _cards(findings: Findings, pairs: Sequence[Pair]) -> list[PairCard]:
 
 
 def _view_words(view: int) -> str:
-    """Say how the second picture is turned.
+    """Describe the orientation of the second picture.
 
     Examples
     --------
     >>> _view_words(1), _view_words(5)
-    ('mirrored', 'turned by 90 degrees')
+    ('mirrored', 'rotated by 90 degrees')
     """
     mirrored = (view & 1) + (view >> 1 & 1) + (view >> 2 & 1)
     if view == 3:
-        return "turned by 180 degrees"
+        return "rotated by 180 degrees"
     if mirrored % 2 == 0:
-        return "turned by 90 degrees"
-    return "mirrored and turned" if view & 4 else "mirrored"
+        return "rotated by 90 degrees"
+    return "mirrored and rotated" if view & 4 else "mirrored"
 
 
 def _thumbnail(path: Path) -> bytes | None:

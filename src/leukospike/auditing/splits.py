@@ -1,4 +1,4 @@
-"""Somebody's split of the data, as a table: which image stands on which side."""
+"""A given split of the data, as a table: the side of each image."""
 
 import unicodedata
 from collections.abc import Sequence
@@ -16,32 +16,32 @@ _COLUMNS = ("image", "split", "fold", "subject", "label")
 
 @dataclass(frozen=True)
 class Split:
-    """Who stands where."""
+    """The side of each image."""
 
     name: str
     """Of the table."""
     records: tuple[Record, ...]
-    """The images that the table names, its subjects in place of the data set's where it gives any."""
+    """The images listed in the table, with its subjects, if any, instead of those of the data set."""
     sides: tuple[str, ...]
     """Of each record: ``train``, ``fold 2``, ``train, fold 2``."""
     labels: tuple[str, ...]
-    """Of each record, as the table spells it; empty where it does not."""
+    """Label of each record, as spelled in the table; empty if missing."""
     missing: tuple[Failure, ...]
     """Lines whose image is not among the data."""
     n_unnamed: int
-    """Images of the data that the table does not name."""
+    """Number of images of the data not listed in the table."""
 
 
 def read_split(table: Path, records: Sequence[Record]) -> Split:
-    """Read a table of the columns image, split or fold or both, and, if there, subject and label.
+    """Read a table with the columns image, split or fold (or both), and optionally subject and label.
 
     Parameters
     ----------
     table : Path
         CSV in UTF-8, column names in any case.
     records : sequence of Record
-        The data. A line's image is found by its whole name, by the end of that, or by the file's name without folder
-        and ending, whichever first fits one image alone.
+        The data. Images are found by their full name, by its end, or by the file name without folder and extension,
+        whichever first matches a single image.
 
     Returns
     -------
@@ -71,12 +71,15 @@ def read_split(table: Path, records: Sequence[Record]) -> Split:
             )
         place = index.find(row["image"])
         if place is None:
-            reason = f"image must be one of DATA, got none, or several, of that name (line {line}). Correct the name."
+            reason = (
+                f"image must match exactly one file in DATA, got none or several with that name (line {line})."
+                " Correct the name."
+            )
             missing.append(Failure(row["image"], reason))
             continue
         if place in chosen:
             raise DataError(
-                f"{table.name} line {line}: image must come once",
+                f"{table.name} line {line}: each image must be listed once",
                 where=where,
                 got=f"{row['image']} again",
                 advice="Remove one line.",
@@ -88,10 +91,10 @@ def read_split(table: Path, records: Sequence[Record]) -> Split:
     if not chosen:
         first = rows[0][1]["image"] if rows else "no line"
         raise DataError(
-            f"images of {table.name} must be those of DATA",
+            f"images in {table.name} must be files in DATA",
             where=where,
-            got=f"none of them (first: {first})",
-            advice="Give the folder they lie in.",
+            got=f"none that match (first: {first})",
+            advice="Pass the folder that holds them.",
         )
     ordered = [chosen[place] for place in sorted(chosen)]
     return Split(
@@ -105,7 +108,7 @@ def read_split(table: Path, records: Sequence[Record]) -> Split:
 
 
 class _Index:
-    """Finds images by what a table may call them."""
+    """Finds images by the names in a table."""
 
     def __init__(self, records: Sequence[Record]) -> None:
         self._whole: dict[str, set[int]] = {}
@@ -117,9 +120,9 @@ class _Index:
                 self._ends.setdefault(name, set()).add(place)
 
     def find(self, name: str) -> int | None:
-        """Return the place of the one image that a name fits."""
+        """Return the index of the one image that a name matches."""
         path = PurePosixPath(_one_form(name).replace("\\", "/"))
-        # The table's names may begin further up than the data, or further down.
+        # Names in the table may start above the data folder, or below it.
         for start in range(len(path.parts)):
             places = self._whole.get("/".join(path.parts[start:]), set())
             if len(places) == 1:
@@ -132,5 +135,5 @@ class _Index:
 
 
 def _one_form(name: str) -> str:
-    """Bring a name to one Unicode form, since systems store the same name in several."""
+    """Normalise the Unicode form of a name, since systems store names in different forms."""
     return unicodedata.normalize("NFC", name)

@@ -79,7 +79,7 @@ def train_appearance(
         Probability of each cell to be leukemic by another classifier, which is learnt in place of the labels
         (distillation, doi 10.48550/arXiv.1503.02531).
     progress : Progress
-        Told after each epoch.
+        Called after each epoch.
 
     Returns
     -------

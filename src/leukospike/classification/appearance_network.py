@@ -51,7 +51,7 @@ class AppearanceNetwork(nn.Module):
         return logits[:, 1] - logits[:, 0]
 
     def embed(self, colours: Float[Tensor, "batch 3 rows columns"]) -> Float[Tensor, "batch appearances"]:
-        """Give each cell's measures, standardised over the training cells."""
+        """Return the measures of each cell, standardised over the training cells."""
         return self.standardised(appearance_of(colours))
 
     def standardised(self, measures: Float[Tensor, "batch appearances"]) -> Float[Tensor, "batch appearances"]:

@@ -122,7 +122,7 @@ def decision_parts(networks: Sequence[AppearanceNetwork], crops: UInt8[np.ndarra
 def attribution(
     networks: Sequence[AppearanceNetwork], crops: UInt8[np.ndarray, "n rows columns 3"]
 ) -> Float[np.ndarray, "n rows columns"]:
-    r"""Give each pixel its share in what the differences within a cell change, by integrated gradients.
+    r"""Attribute the effect of differences within a cell to its pixels, by integrated gradients.
 
     :math:`a_p = \sum_c (x_{pc} - b_{pc}) \int_0^1 \partial F(b + \alpha (x - b)) / \partial x_{pc} \, d\alpha` over
     the colours c, where b is the same cell in a tenth of its contrast about its mean colour (`pale`). Black is no
@@ -229,7 +229,7 @@ def log_odds(networks: Sequence[AppearanceNetwork], colours: Float[Tensor, "n 3 
 
 
 def pale(colours: Float[Tensor, "n 3 rows columns"], contrast: float) -> Float[Tensor, "n 3 rows columns"]:
-    """Give cells in another contrast about their mean colour; size, shape and mean colour stay."""
+    """Return cells with another contrast around their mean colour; size, shape and mean colour are unchanged."""
     inside = _inside(colours)
     mean = (colours * inside).sum(dim=(2, 3), keepdim=True) / inside.sum(dim=(2, 3), keepdim=True).clamp(min=1)
     return torch.where(inside, mean + contrast * (colours - mean), colours)
@@ -247,7 +247,7 @@ def _inside(colours: Float[Tensor, "n 3 rows columns"]) -> Bool[Tensor, "n 1 row
 
 
 def _check(networks: Sequence[AppearanceNetwork], where: str) -> None:
-    """Refuse to explain nobody's decision."""
+    """Raise an error without networks."""
     if not networks:
         msg = "networks must be at least one"
         raise WeightsError(msg, where=where, got="none", advice="Load the model first.")

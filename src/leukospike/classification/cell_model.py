@@ -110,8 +110,8 @@ def load_cell_model(path: Path) -> CellModel:
         path,
         form=_FORMAT,
         where=where,
-        give="Give a run folder or one of its weights/*.safetensors.",
-        use="Train again, or use weights that this version's train or reproduce wrote.",
+        give="Pass a run folder or one of its weights/*.safetensors files.",
+        use="Train again, or use weights written by train or reproduce of this version.",
     )
     settings = stored.settings
     try:
@@ -152,7 +152,7 @@ def _check_shapes(backbone: Any, weights: Mapping[str, torch.Tensor]) -> None:  
     with torch.device("meta"):
         wanted = {name: tensor.shape for name, tensor in _new(backbone).state_dict().items()}
     if {name: tensor.shape for name, tensor in weights.items()} != wanted:
-        msg = f"other layers than {backbone} has"
+        msg = f"layers that differ from those of {backbone}"
         raise ValueError(msg)
 
 

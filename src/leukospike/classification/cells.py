@@ -29,12 +29,14 @@ class LabelledCells:
             If the cells are of one class.
         """
         if len(np.unique(self.labels)) != 2:
-            msg = "labels must be of both classes"
-            raise DataError(msg, where=where, got=f"only {self.labels[:1].tolist()}", advice="Add cells.")
+            msg = "labels must include both classes"
+            raise DataError(
+                msg, where=where, got=f"only {self.labels[:1].tolist()}", advice="Add cells of the missing class."
+            )
 
 
 def drawing_odds(cells: LabelledCells, *, balanced: bool) -> Float[np.ndarray, " n"]:
-    """Give each cell its chance to be drawn.
+    """Return the sampling probability of each cell.
 
     Parameters
     ----------

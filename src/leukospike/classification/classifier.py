@@ -235,7 +235,7 @@ def require_all_used(tensors: Mapping[str, torch.Tensor], networks: Sequence[nn.
         raise ValueError(msg)
     alike = [network for network in networks if isinstance(network, AppearanceNetwork)]
     if any(not (torch.equal(one.mean, alike[0].mean) and torch.equal(one.spread, alike[0].spread)) for one in alike):
-        msg = "networks that were standardised differently"
+        msg = "networks with different standardisation"
         raise ValueError(msg)
 
 

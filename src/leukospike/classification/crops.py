@@ -45,7 +45,7 @@ def cell_crop(picture: UInt8[np.ndarray, "rows columns 3"]) -> UInt8[np.ndarray,
     if picture.shape != (side, side, 3):
         rows, columns = picture.shape[:2]
         msg = f"picture must be {side} x {side}"
-        raise ImageError(msg, where="cell_crop", got=f"{rows} x {columns}", advice="Bring it to that size first.")
+        raise ImageError(msg, where="cell_crop", got=f"{rows} x {columns}", advice="Resize it first.")
     first = (side - CROP_PX * REDUCTION) // 2
     middle = picture[first : side - first, first : side - first]
     return np.asarray(Image.fromarray(middle).reduce(REDUCTION))

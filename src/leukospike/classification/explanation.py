@@ -130,11 +130,11 @@ def load_explainer(classifier: Classifier, path: Path) -> Explainer:
     """
     where = "load_explainer"
     kinds = (torch.float32, torch.float16, torch.int8, torch.uint8)
-    give, use = "Install the package again.", "Make the file anew."
+    give, use = "Install the package again.", "Create the file again."
     stored = read_weights(path, form=_FORMAT, where=where, give=give, use=use, kinds=kinds)
     if stored.settings.get("classifier") != classifier.digest():
-        msg = "file must be of the same classifier"
-        raise WeightsError(msg, where=where, got=f"{path.name} of another", advice=use)
+        msg = "file must belong to the same classifier"
+        raise WeightsError(msg, where=where, got=f"{path.name} of another one", advice=use)
     try:
         index = TrainingIndex.stored(stored.tensors, stored.settings["index"])
         reference = MorphologyReference.from_json(stored.settings["reference"])
@@ -267,7 +267,7 @@ def read_explanations(folder: Path) -> tuple[Explanation, ...]:
             names = list(zip(arrays["images"].tolist(), arrays["cells"].tolist(), strict=True))
             pictures = [arrays[name] for name in ("crops", "attributions", "latencies")]
         if names != [(entry["image"], entry["cell"]) for entry in told]:
-            msg = "the two files are of different cells"
+            msg = "the two files describe different cells"
             raise ValueError(msg)
         return tuple(
             Explanation(
@@ -285,5 +285,5 @@ def read_explanations(folder: Path) -> tuple[Explanation, ...]:
         reason = " ".join(str(error).split())
         msg = f"{JSON_NAME} and {NPZ_NAME} must be as leukospike wrote them"
         raise RunError(
-            msg, where="read_explanations", got=f"{folder} ({reason})", advice="Make the folder anew."
+            msg, where="read_explanations", got=f"{folder} ({reason})", advice="Create the folder again."
         ) from error

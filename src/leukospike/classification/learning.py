@@ -90,7 +90,7 @@ def train_classifier(
     checkpoint : Path or None
         Where the state is kept after each epoch (safetensors). If the file exists, training goes on from it.
     progress : Progress
-        Told after each batch.
+        Called after each batch.
 
     Returns
     -------

@@ -13,13 +13,13 @@ from leukospike.classification.crops import REDUCTION
 from leukospike.errors import DataError, WeightsError
 
 MEASURES = {
-    "diameter_px": "diameter of the disc as large as the cell, pixels of a picture as C-NMC has them",
-    "nc_ratio": "area of the nucleus over that of the cell",
+    "diameter_px": "diameter of the disc of equal area, in pixels at the scale of C-NMC",
+    "nc_ratio": "ratio of nucleus area to cell area",
     "circularity": "circularity of the cell, 1 for a disc",
-    "axis_ratio": "short axis over long axis",
+    "axis_ratio": "ratio of short to long axis",
     "density": "mean optical density, log10",
     "contrast": "standard deviation of the optical density within the cell, log10",
-    "clumping": "standard deviation of clumps of a tenth of the cell's diameter, log10",
+    "clumping": "standard deviation at the scale of a tenth of the cell's diameter, log10",
 }
 """What is measured, in words."""
 
@@ -47,7 +47,7 @@ class Place:
 
     @property
     def words(self) -> str:
-        """Say it."""
+        """Describe the place in words."""
         return f"larger than {_share(self.leukemic)} of leukemic and {_share(self.normal)} of normal training cells"
 
 
@@ -81,9 +81,12 @@ class MorphologyReference:
             If there is no such measure, or labels are more or fewer than cells.
         """
         if len(measured) != len(labels):
-            msg = "labels must be as many as cells"
+            msg = "there must be one label per cell"
             raise DataError(
-                msg, where="MorphologyReference", got=f"{len(labels)} for {len(measured)}", advice="Give one a cell."
+                msg,
+                where="MorphologyReference",
+                got=f"{len(labels)} for {len(measured)}",
+                advice="Pass one label per cell.",
             )
         classes: list[dict[str, tuple[float, ...]]] = [{}, {}]
         for name in MEASURES:
@@ -93,13 +96,18 @@ class MorphologyReference:
                     classes[label][name] = tuple(round(value, _DIGITS) for value in np.quantile(own, LEVELS).tolist())
         common = [name for name in MEASURES if name in classes[0] and name in classes[1]]
         if not common:
-            msg = "cells must be of both classes"
-            raise DataError(msg, where="MorphologyReference", got=f"{len(labels)} of one or none", advice="Add cells.")
+            msg = "cells must include both classes"
+            raise DataError(
+                msg,
+                where="MorphologyReference",
+                got=f"{len(labels)} of at most one class",
+                advice="Add cells of the missing class.",
+            )
         normal, leukemic = ({name: quantiles[name] for name in common} for quantiles in classes)
         return cls(normal, leukemic)
 
     def places(self, measured: Mapping[str, float]) -> list[Place]:
-        """Say where a cell's measures lie; those that it or the reference lacks are left out."""
+        """Compare the measures of a cell with the reference; missing ones are left out."""
         return [
             Place(name, value, _share_below(value, self.normal[name]), _share_below(value, self.leukemic[name]))
             for name, value in measured.items()
@@ -132,15 +140,15 @@ class MorphologyReference:
                 msg = "not quantiles"
                 raise ValueError(msg)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            msg = "text must be as to_json gives it"
+            msg = "text must be the output of to_json"
             raise WeightsError(
-                msg, where="MorphologyReference", got=f"another ({error})", advice="Make it anew."
+                msg, where="MorphologyReference", got=f"something else ({error})", advice="Create it again."
             ) from error
         return cls(normal, leukemic)
 
 
 def morphology(appearance: Float[np.ndarray, " appearances"], segmented: Mapping[str, float]) -> dict[str, float]:
-    """Return the measures that a reader knows, from what the networks are told and what the segmenter says.
+    """Return the common morphological measures, from the input of the networks and the segmentation.
 
     Parameters
     ----------

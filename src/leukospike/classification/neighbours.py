@@ -80,17 +80,15 @@ class TrainingIndex:
         n = len(embeddings)
         if {len(images), len(subjects), len(labels)} != {n}:
             got = f"{n}, {len(images)}, {len(subjects)} and {len(labels)}"
-            msg = "embeddings, images, subjects and labels must be as many"
-            raise DataError(msg, where="TrainingIndex", got=got, advice="Give one a cell.")
+            msg = "embeddings, images, subjects and labels must have the same length"
+            raise DataError(msg, where="TrainingIndex", got=got, advice="Pass one of each per cell.")
         mean = embeddings.mean(axis=0, dtype=np.float64)
         centred = embeddings - mean
         spread, axes = np.linalg.eigh(centred.T @ centred)
         kept = min(KEPT, int(np.count_nonzero(spread > spread[-1] * 1e-9)))
         if not n or spread[-1] <= 0:
             msg = "embeddings must differ"
-            raise DataError(
-                msg, where="TrainingIndex", got=f"{n} without a difference", advice="Give cells of both classes."
-            )
+            raise DataError(msg, where="TrainingIndex", got=f"{n} identical ones", advice="Pass cells of both classes.")
         basis = axes[:, ::-1][:, :kept].astype(np.float16)
         directions = _directions(centred.astype(np.float32), basis)
         scale = float(np.abs(directions).max()) / _FULL
@@ -124,9 +122,12 @@ class TrainingIndex:
             If the embedding is of another length, as that of other networks is.
         """
         if embedding.shape != self.mean.shape:
-            msg = f"embedding must be of {len(self.mean)} numbers"
+            msg = f"embedding must have {len(self.mean)} numbers"
             raise WeightsError(
-                msg, where="TrainingIndex.nearest", got=embedding.size, advice="Use the index of the same networks."
+                msg,
+                where="TrainingIndex.nearest",
+                got=embedding.size,
+                advice="Use the index that belongs to these networks.",
             )
         direction = _directions((embedding - self.mean)[None], self.basis)[0]
         codes = self.codes.astype(np.float32)
@@ -141,7 +142,7 @@ class TrainingIndex:
         ]
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return what a safetensors file shall hold: the arrays, and the names of all cells as compressed JSON."""
+        """Return the content of a safetensors file: the arrays, and the names of all cells as compressed JSON."""
         told = json.dumps([self.images, self.subjects, self.leukemic], ensure_ascii=False, separators=(",", ":"))
         return {
             "mean": torch.from_numpy(self.mean),
@@ -151,7 +152,7 @@ class TrainingIndex:
         }
 
     def settings(self) -> dict[str, Any]:
-        """Return what the header of that file shall say."""
+        """Return the header of that file."""
         return {"scale": self.scale, "cells": len(self.images)}
 
     @classmethod
@@ -181,9 +182,9 @@ class TrainingIndex:
                 msg = "lengths differ"
                 raise ValueError(msg)
         except (KeyError, TypeError, ValueError, IndexError, zlib.error) as error:
-            msg = "tensors must be as TrainingIndex.tensors gives them"
+            msg = "tensors must be the output of TrainingIndex.tensors"
             raise WeightsError(
-                msg, where="TrainingIndex", got=f"others ({error})", advice="Make the file anew."
+                msg, where="TrainingIndex", got=f"others ({error})", advice="Create the file again."
             ) from error
         return index
 

@@ -1,4 +1,4 @@
-"""Cells of another laboratory, brought to the size and the stain of the training cells: all cells of one source alike.
+"""Adjustment of cells of another laboratory to the size and stain of the training cells, for all cells of one source.
 
 What a laboratory's camera, lens and dyes do, they do to all its cells. What makes a blast, makes it larger and bluer
 than its neighbours. So the cells of a source are moved together: their median diameter and their mean colours become
@@ -208,7 +208,7 @@ def brought(
     diameters : ndarray of shape (n,)
         Of the cells, in those of their median cell.
     look : SourceLook
-        What they shall look like together.
+        Target look of the cells together.
 
     Returns
     -------

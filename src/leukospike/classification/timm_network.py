@@ -42,19 +42,20 @@ class TimmNetwork(nn.Module):
         super().__init__()
         timm = _timm(name)
         if ":" in name or "/" in name or not timm.is_model(name):
-            msg = "timm must know the network"
-            raise ConfigError(msg, where="backbone", got=f"timm:{name}", advice="See timm.list_models() for its names.")
+            msg = "timm must provide the network"
+            raise ConfigError(msg, where="backbone", got=f"timm:{name}", advice="See timm.list_models() for the names.")
         self.name = name
         try:
             self.network: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=2)
         except Exception as error:
             reason = " ".join(str(error).split())[:160]
-            msg = f"timm must make timm:{name}{(' with its weights' if pretrained else '')}"
+            msg = f"timm must be able to create timm:{name}{(' with its weights' if pretrained else '')}"
             raise ConfigError(
                 msg,
                 where="backbone",
                 got=f"{type(error).__name__} ({reason})",
-                advice=f"Take another{(', connect to the network, or leave --pretrained out' if pretrained else '')}.",
+                advice="Choose another"
+                f" network{(', connect to the internet, or leave out --pretrained' if pretrained else '')}.",
             ) from error
         told: dict[str, Any] = vars(self.network)["pretrained_cfg"]
         self._size: tuple[int, int] = told["input_size"][1:]
@@ -79,13 +80,13 @@ def _timm(name: str) -> ModuleType:
         reason = " ".join(str(error).split())[:160]
         if isinstance(error, ImportError) and (error.name or "").partition(".")[0] == "timm":
             msg = (
-                f"backbone: timm:{name} must have the extra timm, got '{reason}'. Install it: pip install"
+                f"backbone: timm:{name} must be installed with the extra timm, got '{reason}'. Install it: pip install"
                 " 'leukospike[timm]', or in a clone pip install -e '.[timm]'."
             )
         else:
             msg = (
-                f"backbone: timm:{name} must have a torchvision that fits torch {torch.__version__} (timm imports it),"
-                f" got '{reason}'. Install it from where that torch is from: pip install torchvision."
+                f"backbone: timm:{name} must have a torchvision that matches torch {torch.__version__} (timm imports"
+                f" it), got '{reason}'. Install it from the same source as torch: pip install torchvision."
             )
         raise ConfigError(msg) from error
     return timm

@@ -1,1 +1,1 @@
-"""The command line: one file a verb, the call, the console."""
+"""The command line: one file per subcommand, the entry point, and the console."""

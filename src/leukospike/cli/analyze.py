@@ -28,7 +28,7 @@ def analyze(
         Path | None,
         typer.Option(
             "--model",
-            help="Run folder, or one of its weights/*.safetensors. Default: the package's classifier.",
+            help="Run folder, or one of its weights/*.safetensors files. Default: the package's classifier.",
             show_default=False,
         ),
     ] = None,
@@ -36,18 +36,19 @@ def analyze(
         float | None,
         typer.Option(
             "--prevalence",
-            help="Share of leukemia among those examined, for the posterior of subjects. Default: 0.5.",
+            help="Share of people examined who have leukemia, used for each subject's posterior. Default: 0.5.",
             show_default=False,
         ),
     ] = None,
     kind: Annotated[
         Kind,
-        typer.Option("--kind", help="What each image shows. auto: told by how many cells it shows, and how large."),
+        typer.Option("--kind", help="What each image shows. auto: decided by the number and size of the cells."),
     ] = Kind.AUTO,
     pixel_size: PixelSizeOption = None,
     strict: StrictOption = False,  # noqa: FBT002 - a flag
     runtime: Annotated[
-        Runtime, typer.Option("--runtime", help="What computes the package's classifier; onnx needs the extra.")
+        Runtime,
+        typer.Option("--runtime", help="Runtime of the package's classifier; onnx needs the extra of that name."),
     ] = Runtime.TORCH,
     subject: SubjectOption = None,
     positive: PositiveOption = None,
@@ -55,17 +56,18 @@ def analyze(
     for_excel: ForExcelOption = False,  # noqa: FBT002 - a flag
     resume: ResumeOption = False,  # noqa: FBT002 - a flag
 ) -> None:
-    """Give cells their probability of being leukemic, and each subject how likely leukemia is.
+    """Score cells and subjects by their probability of leukemia.
 
-    Whole fields are segmented; each white cell is cut out and brought to the form of the training cells. So are images
-    of single cells, unless they are like those of C-NMC already. With the classifier of the package, probabilities are
-    calibrated, cells unlike its training cells are flagged and left out, and the cells of one call are taken for those
-    of one laboratory. Writes cells.csv, subjects.csv, summary.json and report.html, of fields also images.csv and
-    overlays. Twelve cells, those it is least and most sure of, are explained: which pixels speak for what, when they
-    spike, the most similar training cells. Research use only, not a diagnosis.
+    Whole fields are segmented; each white cell is cut out and adjusted to match the training cells. Images of single
+    cells are treated in the same way, unless they already look like those of C-NMC. With the package's classifier,
+    probabilities are calibrated, and cells unlike its training cells are flagged and left out; all cells of one call
+    are assumed to come from one laboratory. Writes cells.csv, subjects.csv, summary.json and report.html, and for
+    fields also images.csv and overlays. The twelve cells with the most and least certain scores are explained: which
+    pixels point to which class, when they spike, and which training cells are most similar. Research use only, not a
+    diagnosis.
 
-    Whose an image is, a manifest says, or the name of a cell of C-NMC, or the layout class/subject/, or else the first
-    folder below the given one. Of several given folders, each is a subject for the images that lie directly in it.
+    The subject of an image comes from a manifest, a C-NMC file name, the layout class/subject/, or else the first
+    folder below the given one. If several folders are given, each is the subject of the images that lie directly in it.
 
     Example:
 

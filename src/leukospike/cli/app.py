@@ -1,4 +1,4 @@
-"""The command: its verbs, in the order in which the help lists them, and its version."""
+"""The `leukospike` command: its subcommands, in the order of the help, and its version."""
 
 import inspect
 from collections.abc import Callable
@@ -25,14 +25,14 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-data_app = typer.Typer(help="Look at image data sets, or fetch public ones.", no_args_is_help=True)
+data_app = typer.Typer(help="Check image data sets, or download public ones.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
-model_app = typer.Typer(help="Look at the classifier of the package, or take it elsewhere.", no_args_is_help=True)
+model_app = typer.Typer(help="Inspect or export the package's classifier.", no_args_is_help=True)
 app.add_typer(model_app, name="model")
 
 
 def _show_version(value: bool) -> bool:  # noqa: FBT001 - as the framework calls it
-    """Print the version and end."""
+    """Print the version and exit."""
     if value:
         out_console.print(f"leukospike {metadata.version('leukospike')}")
         raise typer.Exit
@@ -52,7 +52,7 @@ def leukospike(
 
 
 def _flowing(text: str) -> str:
-    r"""Join the lines of each paragraph, which the framework would break where the source does.
+    r"""Join the lines of each paragraph: the framework would keep the line breaks of the source.
 
     Examples
     --------
@@ -63,7 +63,7 @@ def _flowing(text: str) -> str:
 
 
 def _add(group: typer.Typer, *verbs: Callable[..., None]) -> None:
-    """Add verbs to a group, with their docstrings for help."""
+    """Add subcommands to a group, with their docstrings as help."""
     for verb in verbs:
         group.command(help=_flowing(verb.__doc__ or ""))(verb)
 

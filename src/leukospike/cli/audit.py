@@ -29,7 +29,9 @@ def audit(
     data: Annotated[
         Path,
         typer.Argument(
-            metavar="DATA", help="Folder or CSV manifest of images; of any layout, but --run.", show_default=False
+            metavar="DATA",
+            help="Folder or CSV manifest of images. Any layout will do, except with --run.",
+            show_default=False,
         ),
     ],
     out: OutOption,
@@ -37,43 +39,46 @@ def audit(
         Path | None,
         typer.Option(
             "--split",
-            help="Somebody's split: CSV of the columns image, split or fold (or both), and, if known, subject, label.",
+            help="Split to check: CSV with the columns image, split or fold (or both), and optionally subject"
+            " and label.",
             show_default=False,
         ),
     ] = None,
     run: Annotated[  # noqa: FBT002 - a flag
-        bool, typer.Option("--run", help="Train under three protocols, and say what each leak is worth.")
+        bool, typer.Option("--run", help="Train under three protocols, and measure how much each leak adds.")
     ] = False,
     preset: Annotated[
-        Preset, typer.Option("--preset", metavar="NAME", help="With --run: whose sizes to take, c-nmc or all-idb.")
+        Preset,
+        typer.Option("--preset", metavar="NAME", help="With --run: settings of the experiment on c-nmc or all-idb."),
     ] = Preset.C_NMC,
     backbone: BackboneOption = None,
     pretrained: PretrainedOption = None,
-    folds: Annotated[int | None, typer.Option("--folds", help="Folds of the cross-validation. Default: 4.")] = None,
+    folds: Annotated[int | None, typer.Option("--folds", help="Number of cross-validation folds. Default: 4.")] = None,
     epochs: EpochsOption = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Seed of everything random. Default: 0.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Random seed. Default: 0.")] = None,
     max_cells: MaxCellsOption = None,
     config: ConfigOption = None,
     positive: PositiveOption = None,
     negative: NegativeOption = None,
     resume: ResumeOption = False,  # noqa: FBT002 - a flag
 ) -> None:
-    """Find leaks: images that show the same, subjects that overlap, and what a split tears apart.
+    """Find data leaks: duplicate images, overlapping subjects, and duplicates separated by a split.
 
-    Finds copies that are pixel-identical, mirrored, turned by right angles, re-encoded, lighter, resized or cropped,
-    overlapping fields, and the field a crop is from. Writes report.html with the pairs side by side, audit.json,
-    pairs.csv, and groups.csv, which says what a split must keep together. The page shows pictures of your data.
+    Finds copies that are pixel-identical, mirrored, rotated by right angles, re-encoded, lighter, resized or cropped;
+    overlapping fields; and the field that a crop was cut from. Writes report.html with the pairs side by side,
+    audit.json, pairs.csv, and groups.csv, which lists what a split must keep together. The report shows pictures of
+    your data.
 
-    --run trains the same network under the original protocol, split by image, and split by subject, where subjects that
-    overlap count as one; backbone and all options after it are those of reproduce.
+    --run trains the same network under three protocols: the original one, a split by image, and a split by subject in
+    which overlapping subjects count as one. --backbone and all options after it work as in reproduce.
 
     Exit status:
 
     - 0: the audit ran, whatever it found.
 
-    - 1: some files could not be read, or a line of the split names no image.
+    - 1: some files could not be read, or a line of the split matches no image.
 
-    - 2: it could not be done.
+    - 2: the audit could not run.
 
     Example:
 
@@ -95,19 +100,19 @@ def audit(
     if run:
         if split is not None:
             raise ConfigError(
-                "`run` must go without `split`",
+                "`run` must be used without `split`",
                 where="audit",
                 got="both",
-                advice="Give one; `run` makes splits of its own.",
+                advice="Use only one of them; `run` makes its own splits.",
             )
         _audit(data, out, None, settings_of(preset, settings, config), (positive, negative), resume=resume)
         return
     if resume or config is not None or any(value is not None for value in settings.values()):
         raise ConfigError(
-            "settings of a training must go with `run`",
+            "training settings must be used with `run`",
             where="audit",
-            got="them without",
-            advice="Add `run` or leave them out.",
+            got="them without it",
+            advice="Add `run`, or leave them out.",
         )
     _audit(data, out, split, None, (positive, negative), resume=False)
 
@@ -121,7 +126,7 @@ def _audit(
     *,
     resume: bool,
 ) -> None:
-    """Look for leaks, write that down, and then, where asked to, train to see what they are worth."""
+    """Look for leaks and write the findings; with `run`, also train to measure what they add."""
     from leukospike import datasets
     from leukospike.auditing import (
         audit_tables,
@@ -137,7 +142,7 @@ def _audit(
     if config is not None:
         from leukospike.experiments.systems import system_of
 
-        system_of(config)  # what cannot be had shall be known before the search for copies
+        system_of(config)  # fail on a missing extra before the search for copies
     positive, negative = names
     material = read_material(data, positive=positive, negative=negative)
     theirs = None if split is None else read_split(split, material.records)
@@ -146,10 +151,10 @@ def _audit(
         dataset.require_labels("audit --run")
     if resume and not (out / "audit.json").is_file():
         raise RunError(
-            "`resume` must name the folder of an audit",
+            "`resume` must be used with the folder of an audit",
             where="audit",
             got=out,
-            advice="Leave `resume` out to start it.",
+            advice="Leave out `resume` to start one.",
         )
     leaks = None
     with progress_bars() as progress:
@@ -174,8 +179,8 @@ def _audit(
     if theirs is not None and unnamed:
         n_lines = len(theirs.records) + len(unnamed)
         say(
-            f"--split: lines must name one image of DATA each, got {len(unnamed)} of {n_lines} that do not."
-            f" See {out / 'failures.csv'}."
+            f"--split: each line must name one image in DATA, got {len(unnamed)} of {n_lines} lines that do not. See"
+            f" {out / 'failures.csv'}."
         )
     end(unread, len(findings.records) + len(unread), see=out / "failures.csv")
     if unnamed:

@@ -1,4 +1,4 @@
-"""One call of the command: its words for every error, and the exit status."""
+"""One call of the command: its error messages and exit status."""
 
 import errno
 import io
@@ -19,15 +19,15 @@ from leukospike.cli.console import say
 from leukospike.cli.stopping import Stopping
 from leukospike.errors import Cancelled, LeukospikeError
 
-_INTERRUPTED = 130  # as shells have it for Ctrl-C, and the framework with them
+_INTERRUPTED = 130  # by convention of shells, and of the framework, for Ctrl-C
 
 
 def main(stopping: Stopping) -> None:
-    """Run the command line and end the process with its status."""
-    warnings.filterwarnings("ignore")  # a user can do nothing about a library's deprecations
-    logging.disable(logging.WARNING)  # nor with what matplotlib tells of itself
+    """Run the command line and exit with its status."""
+    warnings.filterwarnings("ignore")  # users can do nothing about a library's deprecations
+    logging.disable(logging.WARNING)  # nor about matplotlib's log messages
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may have no spelling on this terminal
+        sys.stdout.reconfigure(errors="backslashreplace")  # this terminal may be unable to show a file's name
     arguments = sys.argv[1:]
     stopping.message = partial(_stopped, arguments)
     try:
@@ -36,25 +36,25 @@ def main(stopping: Stopping) -> None:
         status = _stop(arguments, stopping)
     stopping.close()
     if status == _INTERRUPTED and stopping.requested:
-        # Threads may still be at work, and need not be waited for.
+        # Threads may still be running; there is no need to wait for them.
         os._exit(stopping.status)
     sys.exit(status)
 
 
 def run(arguments: list[str], stopping: Stopping | None = None) -> int:
-    """Run one command and return its exit status: 0, 1 (some files failed), 2 (it could not be done), 130 (stopped).
+    """Run one command and return its exit status: 0, 1 (some files failed), 2 (the command failed), 130 (stopped).
 
     Parameters
     ----------
     arguments : list of str
-        What stands behind `leukospike` on the command line.
+        The arguments after `leukospike` on the command line.
     stopping : Stopping or None
-        What knows whether a signal came; None where nobody listens for signals.
+        Listener for signals; None if there is none.
     """
     empty = next((argument for argument in arguments if argument == "" or re.fullmatch("--[a-z-]+=", argument)), None)
     if empty is not None:
         # As a path it would mean the current folder, which nobody who left a variable unset has in mind.
-        say(f"The value of {empty.rstrip('=') or 'an argument'} is empty. Write one, or leave it out.")
+        say(f"The value of {empty.rstrip('=') or 'an argument'} is empty. Fill it in, or leave the option out.")
         return 2
     try:
         status = app(arguments, prog_name="leukospike", standalone_mode=False)
@@ -88,45 +88,45 @@ def _stop(arguments: list[str], stopping: Stopping | None) -> int:
 
 
 def _stopped(arguments: list[str]) -> str:
-    """Word that the command was stopped, and what to do."""
+    """Return the message for a stopped command, and what to do next."""
     if _can_resume(arguments):
         return "Stopped. Nothing was lost; run the same command with --resume."
     return "Stopped. Run the same command again."
 
 
 def _again(arguments: list[str]) -> str:
-    """Word how a command that was cut is repeated."""
+    """Return how to repeat an interrupted command."""
     return f"Then run the same command {'with --resume' if _can_resume(arguments) else 'again'}."
 
 
 def _reason(error: Exception, arguments: list[str]) -> str:
-    """Word what kept a command from being done, and what to do."""
+    """Return why a command failed, and what to do next."""
     match error:
         case LeukospikeError():
             return _as_options(error.reason, arguments)
         case MemoryError():
-            return "Out of memory: close other programs or give fewer images."
+            return "Out of memory: close other programs or pass fewer images."
         case OSError(errno=errno.ENOSPC | errno.EDQUOT):
             return f"The disk is full ({error.strerror}). Free some space. {_again(arguments)}"
         case OSError(errno=errno.EFBIG):
             return (
-                f"A file grew larger than this system or disk allows ({error.strerror}). Raise the limit (ulimit -f),"
-                f" or choose another disk. {_again(arguments)}"
+                f"A file exceeded the maximum size on this system or disk ({error.strerror}). Raise the limit (ulimit"
+                f" -f), or choose another disk. {_again(arguments)}"
             )
         case OSError(errno=errno.EEXIST):
-            return f"{error.filename} is a file, where a folder should be. Choose another name."
+            return f"{error.filename} is a file, but must be a folder. Choose another name."
         case OSError():
             place = f": {_visible_place(error.filename)}" if error.filename else ""
             return f"{error.strerror or error}{place}. Check the path and its permissions."
         case _:
             return (
-                f"Internal error (please report it): {type(error).__name__}: {error}."
-                " With LEUKOSPIKE_TRACEBACK=1 set, the command says where."
+                f"Internal error (please report it): {type(error).__name__}: {error}. Set LEUKOSPIKE_TRACEBACK=1 to"
+                " see where it occurred."
             )
 
 
 def _usage(error: Any) -> str:  # noqa: ANN401 - the framework's errors, of which it names the parent alone
-    """Word what is wrong with a command line."""
+    """Return what is wrong with a command line."""
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "leukospike"
     wanted = getattr(error, "param", None)
@@ -153,14 +153,14 @@ def _described(parameter: Any) -> str:  # noqa: ANN401 - the framework does not 
 
 
 def _name(parameter: Any) -> str:  # noqa: ANN401 - the framework does not show its type
-    """Return what an option or argument is called on the command line."""
+    """Return the name of an option or argument on the command line."""
     if parameter.param_type_name == "argument":
         return str(parameter.metavar or parameter.name.upper())
     return max(parameter.opts, key=len)
 
 
 def _parameters(arguments: list[str]) -> dict[str, str]:
-    """Return the options and arguments of the command that is run: what Python calls them, and the command line."""
+    """Map the Python names of the current command's parameters to those on the command line."""
     command: Any = get_command(app)
     for argument in arguments:
         if argument not in getattr(command, "commands", {}):
@@ -170,7 +170,7 @@ def _parameters(arguments: list[str]) -> dict[str, str]:
 
 
 def _as_options(text: str, arguments: list[str]) -> str:
-    """Call by their options what the library calls `paths` or `n_folds`; other names lose their backticks."""
+    """Replace argument names such as `paths` or `n_folds` by their options; other names lose their backticks."""
     names = _parameters(arguments)
 
     def named(found: re.Match[str]) -> str:
@@ -180,7 +180,7 @@ def _as_options(text: str, arguments: list[str]) -> str:
 
 
 def _can_resume(arguments: list[str]) -> bool:
-    """Tell whether the command knows --resume and has left something to carry on."""
+    """Tell whether the command has --resume and left something to continue."""
     names = _parameters(arguments)
     if "resume" not in names or "out" not in names:
         return False
@@ -191,11 +191,11 @@ def _can_resume(arguments: list[str]) -> bool:
 
 
 def _holds_results(folder: Path) -> bool:
-    """Tell whether there is anything in a folder but what is hidden."""
+    """Tell whether a folder holds anything but hidden files."""
     return any(not entry.name.startswith(".") for entry in folder.iterdir())
 
 
 def _visible_place(name: str) -> Path:
-    """Return the folder in place of a temporary file in it, of whose name the user knows nothing."""
+    """Return the folder instead of a temporary file in it, whose name means nothing to the user."""
     path = Path(name)
     return path.parent if path.name.startswith((".part", ".lock")) else path

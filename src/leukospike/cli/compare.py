@@ -13,14 +13,14 @@ from leukospike.storage.files import whole_folder
 
 def compare(
     run_a: Annotated[Path, typer.Argument(metavar="RUN_A", help="Folder of a finished run.", show_default=False)],
-    run_b: Annotated[Path, typer.Argument(metavar="RUN_B", help="Folder of another.", show_default=False)],
+    run_b: Annotated[Path, typer.Argument(metavar="RUN_B", help="Folder of another finished run.", show_default=False)],
     out: OutOption,
 ) -> None:
-    """Compare two runs of reproduce or train on the cells that both have tested.
+    """Compare two runs of reproduce or train on the cells that both tested.
 
-    Measures side by side and their differences, with intervals from drawing subjects; DeLong's and McNemar's tests; by
-    cell and by subject. Writes report.html, comparison.json, and disagreements.csv, the cells on which the runs differ
-    most first. Warns where protocols, data or folds differ.
+    Shows the metrics side by side and their differences, with intervals from resampling subjects, and DeLong's and
+    McNemar's tests, by cell and by subject. Writes report.html, comparison.json, and disagreements.csv, which lists the
+    cells on which the runs differ most first. Warns if protocols, data or folds differ.
 
     Example:
 

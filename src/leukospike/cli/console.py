@@ -1,4 +1,4 @@
-"""What is put on the terminal: lines, tables, and how far long work is."""
+"""Output on the terminal: lines, tables and progress."""
 
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
@@ -24,7 +24,7 @@ error_console = Console(markup=False, emoji=False, highlight=False, soft_wrap=Tr
 
 
 class _Bars:
-    """Draws one bar a stage on a terminal, or one line a stage elsewhere."""
+    """Draws one bar per stage on a terminal, or prints one line per stage elsewhere."""
 
     def __init__(self, bars: "RichProgress") -> None:
         self._bars = bars
@@ -58,7 +58,7 @@ def progress_bars() -> Generator[Job]:
 
 
 def print_table(table: "datasets.Table") -> None:
-    """Print one table of a check; a pipe gets it at full width."""
+    """Print one table, at full width if the output is piped."""
     from rich.table import Table
 
     shown = Table(title=visible(table.title), title_justify="left", title_style="bold")
@@ -72,16 +72,16 @@ def print_table(table: "datasets.Table") -> None:
 
 
 def say(message: str) -> None:
-    """Put one line on standard error."""
+    """Print one line on standard error."""
     error_console.print(f"leukospike: {visible(' '.join(message.split()))}")
 
 
 def tell(notices: Iterable[Notice]) -> None:
-    """Put notices on standard error, a line each; arguments are shown as options."""
+    """Print notices on standard error, one per line, with arguments shown as options."""
     for notice in notices:
         say(as_options(notice.text))
 
 
 def visible(text: str) -> str:
-    """Spell out what is no character for a terminal, such as a line break or a colour code in the name of a file."""
+    """Escape characters that a terminal cannot show, such as a line break or a colour code in a file name."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

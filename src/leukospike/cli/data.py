@@ -18,11 +18,11 @@ def check(
     positive: PositiveOption = None,
     negative: NegativeOption = None,
 ) -> None:
-    """Say what a folder of images is, and what is wrong with it.
+    """Check a folder of images: what it holds, and what is wrong with it.
 
-    Counts by class and subject, sizes, unreadable files, pixel-identical images, and those under several subjects. Of
-    a folder without labels it says what it is good for. Hidden files, documents, and what file managers and network
-    drives leave behind are no images.
+    Reports counts by class and subject, image sizes, unreadable files, pixel-identical images, and copies filed under
+    several subjects. For a folder without labels, it lists the commands that can be used. Hidden files, documents, and
+    files left behind by file managers and network drives are ignored.
 
     Example:
 
@@ -47,15 +47,17 @@ def check(
 
 def fetch(
     name: Annotated[str, typer.Argument(metavar="NAME", help="One of bccd, c-nmc, all-idb.", show_default=False)],
-    out: Annotated[Path | None, typer.Option("--out", help="Folder to fill. Default: the name.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder to download to. Default: the name of the data set.")
+    ] = None,
 ) -> None:
-    """Download a public data set; called again, it resumes.
+    """Download a public data set; run again to resume.
 
     - bccd: fields with boxes.
 
     - c-nmc: single cells, through Kaggle (needs the extra kaggle).
 
-    - all-idb: only on request, and this says how.
+    - all-idb: available only on request; prints how to ask for it.
 
     Example:
 

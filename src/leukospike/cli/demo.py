@@ -10,12 +10,14 @@ from leukospike.cli.options import SeedOption
 
 
 def demo(
-    out: Annotated[Path, typer.Option("--out", help="New folder for cohort, run and report.")] = Path("demo"),
+    out: Annotated[Path, typer.Option("--out", help="New folder for the cohort, the run and the report.")] = Path(
+        "demo"
+    ),
     seed: SeedOption = 0,
 ) -> None:
     """Generate a small cohort, cross-validate the whole system on it, and write a report.
 
-    The cells are drawn by a program: the figures mean nothing about patients.
+    The cells are drawn by a program: the figures say nothing about patients.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""What `train` and `reproduce` have in common: settings from options, a file and a preset, and one run."""
+"""Shared by `train` and `reproduce`: settings from options, a file and a preset, and the run itself."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,7 @@ def conduct(
     positive: list[str] | None,
     negative: list[str] | None,
 ) -> None:
-    """Run an experiment, write its report, and say on the terminal what came out."""
+    """Run an experiment, write its report, and print a summary."""
     from leukospike import datasets
     from leukospike.experiments.folder import RunFolder, read_joined
     from leukospike.experiments.run import run_experiment
@@ -35,8 +35,13 @@ def conduct(
     refuse_inside(out, [data])
     run_config = settings_of(preset, options, config, hold_out=hold_out)
     if config is not None and groups is None and (joined := read_joined(config)) and joined.subjects:
-        rule = f"`config` must go with its run's groups, which make {joined.subjects} subjects {joined.into}"
-        raise ConfigError(rule, where="settings", got=f"{config} without", advice="Give the same table with `groups`.")
+        rule = (
+            f"`config` must be used with the groups of its run, which join {joined.subjects} subjects into"
+            f" {joined.into}"
+        )
+        raise ConfigError(
+            rule, where="settings", got=f"{config} without them", advice="Pass the same table with `groups`."
+        )
     dataset = datasets.read_dataset(data, positive=positive, negative=negative)
     if groups is not None:
         from leukospike.auditing import join_subjects
@@ -53,7 +58,7 @@ def conduct(
 
 
 def _in_one_line(result: "RunResult") -> str:
-    """Say what came out."""
+    """Print a summary."""
     from leukospike.report.words import interval_words, number
 
     cell = result.cell
@@ -65,12 +70,12 @@ def _in_one_line(result: "RunResult") -> str:
     if not cell.has_intervals:
         return f"{start}, ROC AUC {number(area.value)} (interval {cell.interval})"
     if not area.is_known:
-        return f"{start}, ROC AUC {number(area.value)} (interval not known: it comes out the same whoever is drawn)"
+        return f"{start}, ROC AUC {number(area.value)} (interval unknown: every resample gives the same value)"
     return f"{start}, ROC AUC {number(area.value)} (interval {interval_words(area)}, {cell.interval})"
 
 
 def settings_of(preset: Preset, options: dict[str, Any], config: Path | None, *, hold_out: bool = False) -> RunConfig:
-    """Put settings together: options go before the file's, and those before the preset's."""
+    """Combine settings: options override the file, which overrides the preset."""
     settings: dict[str, Any] = {"n_folds": 5} if hold_out else {}
     if config is not None:
         # The command says what is run; the file says how.

@@ -40,16 +40,16 @@ def export(
 ) -> None:
     r"""Write the package's classifier as one ONNX graph, from pixels to probability.
 
-    Input: pixels, uint8 of shape (n, 450, 450, 3), RGB, each a cell cut out on black as C-NMC shows its cells; n is any
-    number. Needs the extra: pip install 'leukospike\[onnx]'. Outputs:
+    Input: pixels, uint8 of shape (n, 450, 450, 3), RGB, each a cell cut out on black as in C-NMC; n is any number.
+    Needs the extra: pip install 'leukospike\[onnx]'. Outputs:
 
-    - probability, float32 of shape (n): of being leukemic, calibrated; NaN for a picture of one colour.
+    - probability, float32 of shape (n): calibrated, of being leukemic; NaN for a picture of one colour.
 
-    - set, bool of shape (n, 2): whether \[normal, leukemic] stays possible.
+    - set, bool of shape (n, 2): whether each of \[normal, leukemic] remains possible.
 
     - distance, float32 of shape (n): from the training cells.
 
-    - outlier, bool of shape (n): whether that is too far.
+    - outlier, bool of shape (n): whether the distance is too large.
 
     Example:
 
@@ -60,6 +60,6 @@ def export(
 
     if out.exists():
         msg = "--onnx must name a new file"
-        raise RunError(msg, where="model export", got=out, advice="Remove it or choose another name.")
+        raise RunError(msg, where="model export", got=out, advice="Remove the file or choose another name.")
     export_onnx(default_classifier(), out)
     out_console.print(f"Model: {out}")

@@ -1,4 +1,4 @@
-"""Options that several verbs have."""
+"""Options shared by several subcommands."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,7 +7,7 @@ import typer
 
 DataOption = Annotated[Path, typer.Option("--data", help="Folder or CSV manifest of the images.", show_default=False)]
 OutOption = Annotated[Path, typer.Option("--out", help="New folder for the results.", show_default=False)]
-SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random.")]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Random seed.")]
 PathsArgument = Annotated[
     list[Path],
     typer.Argument(metavar="PATHS", help="Images, folders of images, or CSV manifests.", show_default=False),
@@ -21,11 +21,10 @@ BackboneOption = Annotated[
     typer.Option(
         "--backbone",
         metavar="NAME",
-        help="What is trained.\n\n"
-        "- paper (default): the original system.\n\n"
-        "- appearance: three networks on measures of a cell, as the package's.\n\n"
-        "- convolutional: a small residual network.\n\n"
-        "- timm:NAME, such as timm:resnet18: of that library, an extra.",
+        help="Network to train.\n\n- paper (default): the original system.\n\n- appearance: three networks on"
+        " measurements of a cell, like the package's classifier.\n\n- convolutional: a small residual"
+        " network.\n\n- timm:NAME, such as timm:resnet18: a network of the timm library; needs the extra"
+        " timm.",
         show_default=False,
     ),
 ]
@@ -33,7 +32,7 @@ PretrainedOption = Annotated[
     bool | None,
     typer.Option(
         "--pretrained",
-        help="With timm:NAME: begin with the library's weights, which are downloaded.",
+        help="With timm:NAME: start from the library's pretrained weights, which are downloaded.",
         show_default=False,
     ),
 ]
@@ -42,36 +41,36 @@ GroupsOption = Annotated[
     typer.Option(
         "--groups",
         metavar="CSV",
-        help="groups.csv of an audit of the same data: subjects who overlap count as one.",
+        help="groups.csv of an audit of the same data: overlapping subjects count as one.",
         show_default=False,
     ),
 ]
 EpochsOption = Annotated[
-    int | None, typer.Option("--epochs", help="Passes over the training images. Default: 10, or the backbone's.")
+    int | None, typer.Option("--epochs", help="Passes over the training images. Default: 10, or that of the backbone.")
 ]
 MaxCellsOption = Annotated[
-    int | None, typer.Option("--max-cells", help="Take so many cells at the most. Default: all.")
+    int | None, typer.Option("--max-cells", help="Maximum number of cells to use. Default: all.")
 ]
 PixelSizeOption = Annotated[
     float | None,
     typer.Option(
         "--pixel-size",
         metavar="UM",
-        help="Side of a pixel, micrometres. Default: what each file states, else what its red cells show.",
+        help="Pixel size in micrometres. Default: as stored in each file, else estimated from its red cells.",
         show_default=False,
     ),
 ]
 StrictOption = Annotated[
     bool,
-    typer.Option("--strict", help="Give no cells of an image of whose quality anything is said, for batches."),
+    typer.Option("--strict", help="Return no cells for images with any quality flag; useful for batches."),
 ]
 PositiveOption = Annotated[
     list[str] | None,
     typer.Option(
         "--positive",
         metavar="NAME",
-        help="What your folders or labels call the leukemic class, if no accepted word (all, blast, leukemia, ...);"
-        " may be repeated.",
+        help="Your folder name or label for the leukemic class, if not a recognised one (all, blast, leukemia,"
+        " ...); may be repeated.",
         show_default=False,
     ),
 ]
@@ -80,8 +79,8 @@ NegativeOption = Annotated[
     typer.Option(
         "--negative",
         metavar="NAME",
-        help="What they call the normal class, if no accepted word (hem, normal, healthy, benign, ...); may be"
-        " repeated.",
+        help="Your folder name or label for the normal class, if not a recognised one (hem, normal, healthy,"
+        " benign, ...); may be repeated.",
         show_default=False,
     ),
 ]
@@ -90,12 +89,12 @@ SubjectOption = Annotated[
     typer.Option(
         "--subject",
         metavar="NAME",
-        help="Whose all the images are. Default: what they, their folders or a manifest say.",
+        help="Subject of all images. Default: taken from file names, folders or a manifest.",
         show_default=False,
     ),
 ]
 ForExcelOption = Annotated[
     bool,
-    typer.Option("--for-excel", help="Write tables so that Excel reads letters beyond English."),
+    typer.Option("--for-excel", help="Write tables so that Excel shows non-English letters correctly."),
 ]
-ResumeOption = Annotated[bool, typer.Option("--resume", help="Carry on an interrupted run.")]
+ResumeOption = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")]

@@ -1,4 +1,4 @@
-"""Where results may go, and with which status a verb ends."""
+"""Where results may be written, and the exit status of a subcommand."""
 
 import os
 from pathlib import Path
@@ -12,17 +12,17 @@ from leukospike.plurals import number_of
 
 
 def refuse_inside(out: Path, paths: list[Path]) -> None:
-    """Refuse results among the images, where the next command would take them for images."""
+    """Refuse an output folder among the images, where later commands would read the results as images."""
     for path in paths:
         # A manifest says itself what belongs to it.
         listed = not (path / "manifest.csv").is_file()
         if listed and Path(os.path.realpath(out)).is_relative_to(os.path.realpath(path)):
-            msg = f"`out` must lie outside {path}"
+            msg = f"`out` must be outside {path}"
             raise RunError(msg, where="command line", got=out, advice="Choose another folder.")
 
 
 def end(failures: tuple[Failure, ...] | list[Failure], n_files: int, *, see: Path | str) -> None:
-    """End with status 1 if some files failed."""
+    """Exit with status 1 if some files failed."""
     if failures:
         say(f"{len(failures)} of {number_of(n_files, 'file')} could not be read. See {see}.")
         raise typer.Exit(1)

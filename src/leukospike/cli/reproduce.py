@@ -26,8 +26,8 @@ def reproduce(
         Preset,
         typer.Argument(
             metavar="DATASET",
-            help="c-nmc or all-idb: whose experiment, that is, its sizes. The images are those of --data; for your own"
-            " cells take c-nmc.",
+            help="Settings of the experiment on c-nmc or all-idb. The images are those of --data; for your own"
+            " cells use c-nmc.",
             show_default=False,
         ),
     ],
@@ -40,15 +40,13 @@ def reproduce(
         typer.Option(
             "--protocol",
             metavar="NAME",
-            help="How the folds are made.\n\n"
-            "- honest (default): by subject.\n\n"
-            "- image: by image, all else as honest.\n\n"
-            "- paper: the original's, flaws included.",
+            help="How the folds are made.\n\n- honest (default): by subject.\n\n- image: by image, otherwise as"
+            " honest.\n\n- paper: as in the original, flaws included.",
         ),
     ] = None,
-    folds: Annotated[int | None, typer.Option("--folds", help="Folds of the cross-validation. Default: 4.")] = None,
+    folds: Annotated[int | None, typer.Option("--folds", help="Number of cross-validation folds. Default: 4.")] = None,
     epochs: EpochsOption = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Seed of everything random. Default: 0.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Random seed. Default: 0.")] = None,
     max_cells: MaxCellsOption = None,
     groups: GroupsOption = None,
     positive: PositiveOption = None,
@@ -56,9 +54,9 @@ def reproduce(
     config: ConfigOption = None,
     resume: ResumeOption = False,  # noqa: FBT002 - a flag
 ) -> None:
-    """Cross-validate the original system, or another backbone, on a data set or on your own cells, with a report.
+    """Cross-validate the original system, or another backbone, on a data set or on your own cells, and write a report.
 
-    Backbones other than the original's see the cell in the middle of each picture, cut out on black.
+    Backbones other than the original see only the cell in the middle of each picture, cut out on black.
 
     Example:
 

@@ -27,25 +27,25 @@ def segment(
     paths: PathsArgument,
     out: OutOption,
     method: Annotated[
-        Method, typer.Option("--method", metavar="NAME", help="One of the methods above.")
+        Method, typer.Option("--method", metavar="NAME", help="One of the methods listed above.")
     ] = Method.SURROGATE,
     pixel_size: PixelSizeOption = None,
     strict: StrictOption = False,  # noqa: FBT002 - a flag
     for_excel: ForExcelOption = False,  # noqa: FBT002 - a flag
     resume: ResumeOption = False,  # noqa: FBT002 - a flag
 ) -> None:
-    """Find white cells in images, single cells or whole fields: masks, numbered outlines, and tables of measures.
+    """Find white cells in images of single cells or whole fields; write masks, numbered outlines and measurements.
 
-    Methods (docs/results/ has the Dice of each):
+    Methods (for the Dice score of each, see docs/results/):
 
-    - surrogate: a spiking network trained by surrogate gradients, on images of several laboratories. Light is evened
-    out, the scale found from red cells, and each cell gets a confidence; what may be wrong with an image is said in
-    images.csv, and its cells are given all the same.
+    - surrogate: a spiking network trained by surrogate gradients on images from several laboratories. Uneven light is
+    corrected, the scale is estimated from red cells, and each cell gets a confidence. Doubtful images are flagged in
+    images.csv, but their cells are kept.
 
-    - stdp: one that learned by spike times and reward, the original's idea done properly; it finds nuclei, and is no
-    use on fields.
+    - stdp: a network that learned from spike times and reward, the original idea done properly; it finds nuclei in
+    images of single cells and is of no use on fields.
 
-    - first-wave: the published "segmentation", a map of edges, as images of first spikes and latencies.
+    - first-wave: the published "segmentation", which is a map of edges; writes images of first spikes and latencies.
 
     Example:
 
@@ -61,8 +61,8 @@ def segment(
     from leukospike.segmentation.methods import stdp, surrogate
 
     if method is Method.FIRST_WAVE and pixel_size is not None:
-        msg = "`pixel_size` must go with a method that finds cells"
-        raise ConfigError(msg, where="segment", got=f"`method` {method}", advice="Leave it out.")
+        msg = "`pixel_size` must be used with a method that finds cells"
+        raise ConfigError(msg, where="segment", got=f"`method` {method}", advice="Leave out `pixel_size`.")
     size = PixelSize.given(pixel_size, where="segment")
     found = find_images(paths)
     records = found.records
@@ -92,13 +92,13 @@ def segment(
 
 
 def _say_of_images(segmented: "Segmented") -> None:
-    """Say how many images gave no cells, and why, and of how many others something is doubtful."""
+    """Report how many images had no cells, and why, and how many others are doubtful."""
     if why := ", ".join(f"{flag} {count}" for flag, count in segmented.without_cells.items()):
         empty = segmented.images["cells"].to_list().count(0)
         say(f"No cells were found in {empty} of {number_of(len(segmented.images), 'image')} ({why}).")
     if doubted := sum("pixel_size" in str(flags).split() for flags in segmented.images["flags"].to_list()):
         which = number_of(doubted, "image")
-        say(f"In {which} cells contradict the pixel size. Check --pixel-size, or what the files state.")
+        say(f"In {which}, the cells contradict the pixel size. Check --pixel-size, or the value stored in the files.")
     if flagged := segmented.flagged_with_cells:
         which = number_of(flagged, "image with cells has flags", "images with cells have flags")
-        say(f"{which}: flags and advice in images.csv say what may be wrong. Look at their overlays.")
+        say(f"{which}: see the columns flags and advice in images.csv, and check the overlays.")

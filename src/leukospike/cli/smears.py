@@ -10,12 +10,12 @@ from leukospike.cli.options import OutOption, SeedOption
 
 def smears(
     out: OutOption,
-    subjects: Annotated[int, typer.Option("--subjects", help="Subjects, half of them leukemic.")] = 12,
+    subjects: Annotated[int, typer.Option("--subjects", help="Number of subjects; half of them are leukemic.")] = 12,
     seed: SeedOption = 0,
 ) -> None:
-    """Draw a generated cohort of blood smears: cells, and fields with masks and boxes.
+    """Generate a cohort of drawn blood smears: cells, and fields with masks and boxes.
 
-    A stand-in for people without data: figures on it are no results.
+    For trying the program without data: figures from these images are not results.
 
     Example:
 

@@ -1,7 +1,8 @@
-"""How a command is stopped: by Ctrl-C, by the system, or because its terminal has gone.
+"""How a command is stopped: by Ctrl-C, by the system, or because its terminal was closed.
 
-The first signal cancels the jobs that run; what does not end at its next step is interrupted. A second signal, or too
-long a wait, ends the process at once: what it leaves is hidden, and removed by the next call (`storage.files`).
+The first signal cancels the running jobs; work that does not end at its next step is interrupted. A second signal, or
+too long a wait, ends the process at once; unfinished files stay hidden and are removed by the next call
+(`storage.files`).
 """
 
 import os
@@ -18,10 +19,10 @@ if TYPE_CHECKING:
     from leukospike.jobs import Job
 
 STEP_S = 2.0
-"""Time that jobs have to come to their next step before the main thread is interrupted."""
+"""Time for jobs to reach their next step before the main thread is interrupted."""
 
 CLEAN_UP_S = 5.0
-"""Time that the main thread then has to clean up."""
+"""Time for the main thread to clean up afterwards."""
 
 _SIGNALS = {  # the last is not on Windows
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
@@ -44,11 +45,11 @@ def stoppable(job: "Job") -> Generator[None]:
 
 
 class Stopping:
-    """Listens for signals on behalf of one command, in a thread, since the main one may be deep in a library."""
+    """Listens for signals for one command, in a thread of its own, since the main thread may be deep in a library."""
 
     def __init__(self) -> None:
         self.message: Callable[[], str] = lambda: "Stopped. Run the same command again."
-        """Words for the user, known better once the command is."""
+        """Message for the user, refined once the command is known."""
         self._first: int | None = None
         self._ended = False
         self._interrupts = False
@@ -62,7 +63,7 @@ class Stopping:
 
     @property
     def status(self) -> int:
-        """Exit status, as shells have it: 130 for Ctrl-C."""
+        """Exit status by convention of shells: 130 for Ctrl-C."""
         return 128 + (self._first or signal.SIGINT)
 
     def listen(self) -> None:
@@ -77,7 +78,7 @@ class Stopping:
         threading.Thread(target=self._watch, daemon=True).start()
 
     def close(self) -> None:
-        """Take note that the command has ended, and said so; a signal from now on ends the process without a word."""
+        """Note that the command has ended and reported; from now on a signal ends the process silently."""
         self._ended = True
 
     def _interrupt_main(self, _number: int, _frame: FrameType | None) -> None:
@@ -87,7 +88,7 @@ class Stopping:
             raise KeyboardInterrupt
 
     def _hear_of_what_python_drops(self, dropped: "sys.UnraisableHookArgs") -> None:
-        """Interrupt again where that came in a destructor or a weak reference's callback, which Python goes on from."""
+        """Interrupt again if Python ignored it, in a destructor or a weak reference's callback."""
         if isinstance(dropped.exc_value, KeyboardInterrupt):
             with suppress(OSError):
                 self._told.send(bytes([_DROPPED]))

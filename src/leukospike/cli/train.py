@@ -25,7 +25,7 @@ def train(
     data: DataOption,
     out: OutOption,
     preset: Annotated[
-        Preset, typer.Option("--preset", metavar="NAME", help="Whose sizes to take: c-nmc or all-idb.")
+        Preset, typer.Option("--preset", metavar="NAME", help="Settings of the experiment on c-nmc or all-idb.")
     ] = Preset.C_NMC,
     backbone: BackboneOption = None,
     pretrained: PretrainedOption = None,
@@ -40,11 +40,9 @@ def train(
             "- paper: images, with all of the original's flaws.",
         ),
     ] = None,
-    folds: Annotated[
-        int | None, typer.Option("--folds", help="Cut into so many parts, and hold out one. Default: 5.")
-    ] = None,
+    folds: Annotated[int | None, typer.Option("--folds", help="Number of parts; one is held out. Default: 5.")] = None,
     epochs: EpochsOption = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Seed of everything random. Default: 0.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Random seed. Default: 0.")] = None,
     max_cells: MaxCellsOption = None,
     groups: GroupsOption = None,
     positive: PositiveOption = None,
@@ -52,12 +50,12 @@ def train(
     config: ConfigOption = None,
     resume: ResumeOption = False,  # noqa: FBT002 - a flag
 ) -> None:
-    """Train one network on most of the subjects, test it on the others, and keep it for analyze.
+    """Train one network on most subjects, test it on the others, and save it for analyze.
 
-    The subjects are cut into --folds parts, and the first part with both classes is held out: about a fifth, and at
-    least one subject of each class, which of 3 and 3 is a third. The run says whom it tested. From fewer than 5
-    subjects of a class nothing is concluded, and intervals from fewer than 10 are too narrow: reproduce, whose
-    folds test everyone, makes more of few subjects.
+    The subjects are split into --folds parts, and the first part with both classes is held out: about a fifth, and at
+    least one subject of each class (a third of 3 and 3 subjects). The output lists the subjects tested. With fewer than
+    5 subjects of a class no conclusion is drawn, and with fewer than 10 intervals are too narrow. With few subjects,
+    prefer reproduce, whose folds test everyone.
 
     Example:
 

@@ -1,7 +1,7 @@
-"""Two runs, cell by cell: which is better, whether chance could have done it, and where they disagree.
+"""Comparison of two runs, cell by cell: which is better, whether it may be chance, and where they disagree.
 
-`pairs` finds the cells that both have tested, `findings` compares what was said of them, `figures` draws it, and
-`report` writes it down.
+`pairs` finds the cells that both tested, `findings` compares their predictions, `figures` draws the comparison, and
+`report` writes it.
 """
 
 from leukospike.comparison.findings import Comparison, compare_runs

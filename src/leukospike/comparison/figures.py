@@ -18,13 +18,13 @@ from leukospike.report.drawing import (
 )
 from leukospike.report.words import METRIC_TITLES
 
-# Of Okabe and Ito too, and neither class's.
+# Also from the palette of Okabe and Ito, and distinct from the colours of the classes.
 COLOURS = ("#009e73", "#cc79a7")
 _DASHES = ("-", (0, (5, 1.5)))
 _BAND_RESAMPLES = 500
 
 MEASURES = tuple(name for name in METRIC_TITLES if name != "misclassification")
-"""What is drawn: the misclassification is the accuracy turned over."""
+"""Metrics drawn; misclassification is one minus accuracy."""
 LOWER_IS_BETTER = ("misclassification", "brier", "ece")
 
 
@@ -46,7 +46,7 @@ def comparison_figures(comparison: Comparison) -> dict[str, Illustration]:
 
 
 def _differences(comparison: Comparison) -> Illustration:
-    """Draw the differences with their intervals, a row a measure."""
+    """Draw the differences with their intervals, one row per metric."""
     figure = new_figure(7.6, 0.42 * len(MEASURES) + 1.2)
     panel = figure.subplots()
     panel.axvline(0, color=INK, linewidth=1)
@@ -64,16 +64,17 @@ def _differences(comparison: Comparison) -> Illustration:
     titles = [METRIC_TITLES[name][0] + (" (lower is better)" if name in LOWER_IS_BETTER else "") for name in MEASURES]
     panel.set_yticks(range(len(MEASURES)), titles)
     panel.set_ylim(len(MEASURES) - 0.5, -0.5)
-    label_axes(panel, "B less A", "")
+    label_axes(panel, "B minus A", "")
     figure.legend(loc="outside upper right", ncols=2, frameon=False, fontsize=9, labelcolor=INK)
     return illustrate(
         figure,
         generated=_generated(comparison),
         name="differences",
         title="Differences with their intervals" if comparison.cell.suffices else "Differences",
-        alt="For each measure the difference, B less A, as a dot, with its 95 % interval where that is known.",
-        caption="Right of the line B has the higher figure, left of it A. An interval that crosses the line does not"
-        f" show a difference, nor does a dot without one. Intervals: {comparison.interval}.",
+        alt="For each measure, the difference B minus A as a dot, with its 95 % interval where known.",
+        caption="To the right of the line, B has the higher value; to the left, A. An interval that crosses the"
+        " line shows no difference; neither does a dot without an interval. Intervals:"
+        f" {comparison.interval}.",
     )
 
 
@@ -98,19 +99,20 @@ def _roc(comparison: Comparison) -> Illustration:
         generated=_generated(comparison),
         name="roc",
         title="ROC curves, by cell",
-        alt="ROC curves of both runs on the cells that both have tested.",
-        caption="Both on the same cells. Bands that overlap do not mean that the curves do not differ: a subject that"
-        " is hard for both widens both bands, and leaves the difference as it is. Look at the intervals of differences"
-        f" for that. The bands come from resampling {pairs.group_name} {_BAND_RESAMPLES} times."
+        alt="ROC curves of both runs on the cells that both tested.",
+        caption="Both curves are of the same cells. Overlapping bands do not mean that the curves agree: a subject"
+        " that is hard for both runs widens both bands but leaves the difference unchanged. To judge the"
+        f" difference, look at its interval. The bands come from resampling {pairs.group_name}"
+        f" {_BAND_RESAMPLES} times."
         if comparison.cell.suffices
-        else f"Both on the same cells. There are no bands: intervals are {comparison.interval}.",
+        else f"Both curves are of the same cells. There are no bands: intervals are {comparison.interval}.",
     )
 
 
 def _agreement(comparison: Comparison) -> Illustration:
-    """Draw what B says against what A says."""
+    """Draw the probabilities by B against those by A."""
     levels = comparison.levels
-    subjects = " (right: a subject, the mean of its cells)" if comparison.subject else ""
+    subjects = " (right: a subject, as the mean of its cells)" if comparison.subject else ""
     figure = new_figure(4.8 * len(levels), 5.3)
     panels = figure.subplots(1, len(levels), squeeze=False)[0]
     for panel, level in zip(panels, levels, strict=True):
@@ -123,23 +125,23 @@ def _agreement(comparison: Comparison) -> Illustration:
         figure,
         generated=_generated(comparison),
         name="agreement",
-        title="What B says against what A says",
+        title="Probabilities by B against those by A",
         alt="Scatter plots of the probabilities by B against those by A, with a line at the threshold of each.",
-        caption=f"Each dot is a cell{subjects}. On the diagonal both say the same. Upper left, only B"
-        f" calls it leukemic (probability from {THRESHOLD:g}), lower right only A; the numbers count the dots there."
-        " Look for whether dots of one colour move together: a shift of all is another scale of probabilities, not"
-        " another order.",
+        caption=f"Each dot is a cell{subjects}. On the diagonal both agree. In the upper left, only B calls it"
+        f" leukemic (probability of {THRESHOLD:g} or more); in the lower right, only A; the numbers count"
+        " the dots there. Check whether dots of one colour move together: a shift of all dots means another"
+        " scale of probabilities, not another ranking.",
     )
 
 
 def _scatter(panel: Axes, level: Level) -> None:
-    """Draw one level's probabilities against each other."""
+    """Draw the probabilities of one level against each other."""
     first, second = level.probabilities
     panel.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
     panel.axvline(THRESHOLD, color=INK, linewidth=0.8)
     panel.axhline(THRESHOLD, color=INK, linewidth=0.8)
     many = len(first) > 500
-    # Not one class over the other: in an order that has nothing to do with the label.
+    # In random order, so that neither class hides the other.
     order = np.random.default_rng(0).permutation(len(first))
     colours = np.array([class_colour(label) for label in level.labels])
     panel.scatter(first[order], second[order], s=5 if many else 22, color=colours[order], alpha=0.3 if many else 0.7,
@@ -157,5 +159,5 @@ def _scatter(panel: Axes, level: Level) -> None:
 
 
 def _generated(comparison: Comparison) -> bool:
-    """Tell whether the cells are drawn."""
+    """Tell whether the cells are generated."""
     return any(run.result.generated for run in comparison.pairs.runs)

@@ -1,4 +1,4 @@
-"""What two runs' predictions of the same cells say: figures side by side, differences, and tests."""
+"""Comparison of two runs' predictions of the same cells: metrics side by side, differences, and tests."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ SEED = 0
 
 @dataclass(frozen=True)
 class Level:
-    """Two runs compared by cell, or by subject. "A" is the first run, "B" the second; differences are B less A."""
+    """Comparison by cell, or by subject. "A" is the first run, "B" the second; differences are B minus A."""
 
     unit: str
     """cell, subject"""
@@ -40,13 +40,13 @@ class Level:
     metrics: tuple[Metrics, Metrics]
     """Of each run."""
     differences: Mapping[str, Estimate]
-    """By metric, with the 95 % interval from drawing subjects (or images), the same for both runs."""
+    """By metric, with the 95 % interval from resampling subjects (or images), in the same way for both runs."""
     delong: DelongTest
     mcnemar: McnemarTest
-    """`only_first` counts what only B calls right."""
+    """`only_first` counts what only B classifies correctly."""
     suffices: bool
-    """Whether there are enough subjects (or images) of each class: if not, no interval and no p is known, and neither
-    run is called better."""
+    """Whether there are enough subjects (or images) of each class; if not, there are no intervals or p values, and
+    neither run is called better."""
 
     @property
     def delong_difference(self) -> Estimate:
@@ -55,29 +55,29 @@ class Level:
 
     @property
     def delong_p(self) -> float | None:
-        """Return the p of DeLong's test; None where it is not known."""
+        """Return the p value of DeLong's test; None if unknown."""
         return Estimate.of(self.delong.p).value if self.suffices else None
 
     @property
     def mcnemar_p(self) -> float | None:
-        """Return the p of McNemar's test; None where it is not known."""
+        """Return the p value of McNemar's test; None if unknown."""
         return self.mcnemar.p if self.suffices else None
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two runs compared."""
+    """Comparison of two runs."""
 
     pairs: Pairs
     cell: Level
     subject: Level | None
-    """None where neither run knows the subjects."""
+    """None if neither run knows the subjects."""
     interval: str
-    """How the intervals of differences were made, or why they are not known."""
+    """How the intervals of differences were computed, or why they are unknown."""
     warnings: tuple[Notice, ...]
-    """Why the comparison may not say what it seems to."""
+    """Reasons why the comparison may mislead."""
     settings: dict[str, tuple[object, object]]
-    """Those that differ, None where a run has none of that name."""
+    """Settings that differ; None where a run lacks the setting."""
 
     @property
     def levels(self) -> tuple[Level, ...]:
@@ -86,7 +86,7 @@ class Comparison:
 
 
 def compare_runs(first: Path, second: Path) -> Comparison:
-    """Compare what two runs said of the cells that both have tested.
+    """Compare the predictions of two runs for the cells that both tested.
 
     Parameters
     ----------
@@ -114,8 +114,8 @@ def compare_runs(first: Path, second: Path) -> Comparison:
         pairs=pairs,
         cell=cell,
         subject=subject,
-        interval=f"95 %, from resampling {number_of(n_groups, pairs.group_name[:-1])} {N_RESAMPLES} times, the same for"
-        f" both runs, seed {SEED}"
+        interval=f"95 %, from resampling {number_of(n_groups, pairs.group_name[:-1])} {N_RESAMPLES} times, in the"
+        f" same way for both runs, seed {SEED}"
         if cell.suffices
         else too_few_words(pairs.group_name),
         warnings=tuple(_warnings(pairs, subject)),
@@ -155,28 +155,28 @@ def _level(
 
 
 def _warnings(pairs: Pairs, subject: Level | None) -> Iterator[Notice]:
-    """Say why the comparison may not say what it seems to."""
+    """Yield the reasons why the comparison may mislead."""
     first, second = (run.result for run in pairs.runs)
     if first.protocol != second.protocol:
         yield _warning(
             "other_protocols",
-            f"The protocols differ: A is “{first.protocol}”, B “{second.protocol}”. What the split adds cannot be"
-            " told from what the model adds.",
+            f"The protocols differ: A is “{first.protocol}”, B “{second.protocol}”. The effect of the split cannot be"
+            " separated from that of the model.",
         )
     if not first.data.digest or not second.data.digest:
         yield _warning(
             "data_not_known",
-            "Whether both runs had the same data is not known: not both have a digest of their pixels.",
+            "It is unknown whether both runs used the same data: at least one has no digest of its pixels.",
         )
     elif first.data.digest != second.data.digest:
         yield _warning(
             "other_data",
-            "The data differ: the digests of all images' pixels are not the same. One model may have learned from"
-            " more, or from other pictures.",
+            "The data differ: the pixel digests of the two runs are not the same. One model may have learned from"
+            " more pictures, or from other ones.",
         )
     digests = [run.settings.get("groups.digest") for run in pairs.runs]
     if digests[0] != digests[1] and any(run.settings.get("groups.subjects") for run in pairs.runs):
-        whose = "by other groups in A than in B" if all(digests) else f"in {'A' if digests[0] else 'B'} alone"
+        whose = "by different groups in A and B" if all(digests) else f"only in {'A' if digests[0] else 'B'}"
         yield _warning(
             "other_groups",
             f"Overlapping subjects are joined by an audit's `groups` {whose}: the runs do not keep the same people"
@@ -185,20 +185,20 @@ def _warnings(pairs: Pairs, subject: Level | None) -> Iterator[Notice]:
     if not pairs.same_folds:
         yield _warning(
             "other_folds",
-            "The folds differ: the two models that judge a cell have learned from other cells, and of other subjects.",
+            "The folds differ: the two models that score a cell have learned from different cells and subjects.",
         )
     if any(pairs.alone):
         yield _warning(
             "not_both",
-            f"Not all cells were tested by both: {pairs.alone[0]} by A alone, {pairs.alone[1]} by B alone. Those are"
-            " left out, so that the figures are not those of the runs' own reports.",
+            f"Not all cells were tested by both: {pairs.alone[0]} only by A, {pairs.alone[1]} only by B. They are left"
+            " out, so the figures differ from those in the runs' own reports.",
             a=pairs.alone[0],
             b=pairs.alone[1],
         )
     if any(pairs.copies):
         yield _warning(
             "copies",
-            f"Augmented copies are left out: of A {number_of(pairs.copies[0], 'prediction')}, of B {pairs.copies[1]}."
+            f"Augmented copies are left out: {number_of(pairs.copies[0], 'prediction')} of A, {pairs.copies[1]} of B."
             " Only predictions of the images themselves are compared.",
             a=pairs.copies[0],
             b=pairs.copies[1],
@@ -206,27 +206,28 @@ def _warnings(pairs: Pairs, subject: Level | None) -> Iterator[Notice]:
     if pairs.renamed:
         yield _warning(
             "renamed_subjects",
-            f"Of differently named subjects: {number_of(pairs.renamed, 'cell')}. Subjects that share a cell are taken"
-            " for one.",
+            f"The two runs name the subject of {number_of(pairs.renamed, 'cell')} differently. Subjects that share a"
+            " cell are treated as one.",
             cells=pairs.renamed,
         )
     if subject is None:
         yield _warning(
             "unknown_subjects",
-            "Neither run knows whose the cells are: images are drawn for the intervals, which are too narrow for that.",
+            "Neither run knows the subjects of the cells: intervals come from resampling images, and are therefore"
+            " too narrow.",
         )
     yield from _few_subjects(pairs)
 
 
 def _few_subjects(pairs: Pairs) -> Iterator[Notice]:
-    """Say that there are too few subjects, or images where subjects are not known."""
+    """Warn of too few subjects, or of too few images if subjects are unknown."""
     fewest = min(groups_per_class(pairs.labels, pairs.groups))
     unit = pairs.group_name[:-1]
-    of_one = f"Of one class there {'is' if fewest == 1 else 'are'} {number_of(fewest, unit)}"
+    of_one = f"One class has only {number_of(fewest, unit)}"
     if fewest < FEWEST_SUBJECTS:
         yield _warning(
             "too_few_subjects",
-            f"{of_one}: with fewer than {FEWEST_SUBJECTS}, intervals and tests are not known, and neither run can be"
+            f"{of_one}: with fewer than {FEWEST_SUBJECTS}, there are no intervals or tests, and neither run can be"
             " called better.",
             fewest=fewest,
         )

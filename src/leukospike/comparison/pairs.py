@@ -1,4 +1,4 @@
-"""The cells that two runs have both tested."""
+"""The cells that two runs both tested."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ _WHERE = "compare_runs"
 
 @dataclass(frozen=True)
 class Pairs:
-    """Two runs, and what each said of the cells that both have tested; arrays are in the order of the images."""
+    """Two runs and their predictions for the cells that both tested; arrays are in the order of the images."""
 
     runs: tuple[Run, Run]
     images: np.ndarray
@@ -27,15 +27,15 @@ class Pairs:
     probabilities: tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, " n"]]
     folds: tuple[np.ndarray, np.ndarray]
     groups: np.ndarray
-    """(n,) str: the subject of each cell, or its image where neither run knows the subjects. Subjects that the other
-    run takes for one are one, named by all their names."""
+    """(n,) str: the subject of each cell, or its image if neither run knows the subjects. Subjects that either run
+    treats as one are joined, under all their names."""
     has_subjects: bool
     renamed: int
-    """Cells whose subject the runs name differently."""
+    """Cells whose subjects are named differently by the two runs."""
     alone: tuple[int, int]
-    """Cells that only this run has tested."""
+    """Cells tested only by this run."""
     copies: tuple[int, int]
-    """Predictions of augmented copies, which have no partner and are left out."""
+    """Predictions of augmented copies, which have no counterpart and are left out."""
 
     @property
     def names(self) -> tuple[str, str]:
@@ -44,12 +44,12 @@ class Pairs:
 
     @property
     def group_name(self) -> str:
-        """What is drawn for the intervals, in the plural."""
+        """Unit that is resampled for the intervals, in the plural."""
         return "subjects" if self.has_subjects else "images"
 
     @property
     def same_folds(self) -> bool:
-        """Whether cells that are tested together in one run are so in the other, whatever the folds' numbers."""
+        """Whether both runs test the same cells together, whatever the numbers of the folds."""
         first, second = self.folds
         joint = np.unique(np.stack([first, second]), axis=1).shape[1]
         return joint == len(np.unique(first)) == len(np.unique(second))
@@ -79,8 +79,11 @@ def pair_runs(first: Path, second: Path) -> Pairs:
     )
     if len(images) == 0:
         firsts = [f"{len(table)} (first {table['image'].head(1).tolist()})" for table in tables]
-        rule, got = "runs must have tested cells of the same names", f"none in common of {firsts[0]} and {firsts[1]}"
-        raise RunError(rule, where=_WHERE, got=got, advice="Give runs on the same data.")
+        rule, got = (
+            "runs must have tested cells of the same names",
+            f"none in common between {firsts[0]} and {firsts[1]}",
+        )
+        raise RunError(rule, where=_WHERE, got=got, advice="Pass runs on the same data.")
     ours, theirs = (table.iloc[where] for table, where in zip(tables, places, strict=True))
     differ = np.flatnonzero(ours["label"].to_numpy() != theirs["label"].to_numpy())
     if len(differ):
@@ -108,10 +111,10 @@ def _originals(run: Run, folder: Path) -> pd.DataFrame:
     table = run.predictions
     if "copy" in table:
         table = table.query("copy == 0")
-    again = "Make the run anew."
+    again = "Repeat the run."
     counts = table["image"].value_counts()
     if len(counts) < len(table):
-        rule, got = "predictions.csv must hold each image once", f"{counts.index[0]} {counts.iloc[0]} times in {folder}"
+        rule, got = "predictions.csv must list each image once", f"{counts.index[0]} {counts.iloc[0]} times in {folder}"
         raise RunError(rule, where=_WHERE, got=got, advice=again)
     known = table["fold"].isin([fold.fold for fold in run.result.folds])
     odd = table.loc[~known]
@@ -131,7 +134,7 @@ def _originals(run: Run, folder: Path) -> pd.DataFrame:
 def _groups(
     ours: np.ndarray, theirs: np.ndarray, images: np.ndarray, known: tuple[bool, ...]
 ) -> tuple[np.ndarray, int]:
-    """Return for each cell what it must be drawn with, and how many cells have two names for their subject."""
+    """Return the resampling group of each cell, and the number of cells whose subject has two names."""
     if not all(known):
         return (ours if known[0] else theirs if known[1] else images), 0
     renamed = int(np.sum(ours != theirs))

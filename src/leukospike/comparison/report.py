@@ -34,7 +34,7 @@ PRINTED = ("roc_auc", "accuracy", "sensitivity", "specificity", "weighted_f1", "
 _CELLS_SHOWN = 40
 _SUBJECTS_SHOWN = 20
 INDEPENDENT = {
-    "cell": "takes cells as independent, which cells of one subject are not: its p is too small",
+    "cell": "treats cells as independent, which those of one subject are not: p is too small",
     "subject": "subjects are independent; with few of them the normal approximation is rough",
 }
 
@@ -84,7 +84,7 @@ def comparison_as_json(comparison: Comparison) -> dict[str, Any]:
         "same_folds": pairs.same_folds,
         "warnings": [str(warning) for warning in comparison.warnings],
         "settings_that_differ": {name: {"A": a, "B": b} for name, (a, b) in comparison.settings.items()},
-        "difference": "B less A",
+        "difference": "B minus A",
         "interval": comparison.interval,
         "cell": _level_as_json(comparison.cell),
         "subject": comparison.subject and _level_as_json(comparison.subject),
@@ -103,7 +103,7 @@ def comparison_tables(comparison: Comparison) -> list[Table]:
     -------
     list of Table
     """
-    header = ("measure", f"A: {comparison.pairs.names[0]}", f"B: {comparison.pairs.names[1]}", "B less A")
+    header = ("measure", f"A: {comparison.pairs.names[0]}", f"B: {comparison.pairs.names[1]}", "B minus A")
     tables = [
         Table(
             f"By {level.unit}: {len(level.labels)}, {int(level.labels.sum())} leukemic",
@@ -113,7 +113,7 @@ def comparison_tables(comparison: Comparison) -> list[Table]:
         for level in comparison.levels
     ]
     rows = [row[:4] for level in comparison.levels for row in _test_rows(level)]
-    tables.append(Table("Tests", ("test", "by", "difference, B less A", "p"), rows))
+    tables.append(Table("Tests", ("test", "by", "difference, B minus A", "p"), rows))
     return tables
 
 
@@ -166,7 +166,7 @@ def _test_rows(level: Level) -> list[tuple[str, str, str, str, str]]:
         (
             "McNemar, calls",
             level.unit,
-            f"right only in A {mcnemar.only_second}, only in B {mcnemar.only_first}",
+            f"correct only in A {mcnemar.only_second}, only in B {mcnemar.only_first}",
             p_value(level.mcnemar_p),
             INDEPENDENT[level.unit] if level.unit == "cell" else "exact; subjects are independent",
         ),
@@ -258,14 +258,14 @@ def _tiles(level: Level) -> list[tuple[str, str, str]]:
     mcnemar = level.mcnemar
     return [
         *(
-            (f"{title} by {level.unit}, B less A", signed(difference.value), signed_interval_words(difference))
+            (f"{title} by {level.unit}, B minus A", signed(difference.value), signed_interval_words(difference))
             for title, difference in (
                 ("ROC AUC", level.differences["roc_auc"]),
                 ("accuracy", level.differences["accuracy"]),
             )
         ),
         (
-            f"{level.unit}s that one alone calls right",
+            f"{level.unit}s only one classifies correctly",
             f"{mcnemar.only_second} / {mcnemar.only_first}",
             f"A / B, of {len(level.labels)}",
         ),
@@ -273,49 +273,49 @@ def _tiles(level: Level) -> list[tuple[str, str, str]]:
 
 
 def _summary(comparison: Comparison) -> list[str]:
-    """Say in a few sentences what was compared and found."""
+    """Summarise in a few sentences what was compared and found."""
     pairs = comparison.pairs
     whose = f" of {number_of(len(np.unique(pairs.groups)), 'subject')}" if pairs.has_subjects else ""
     done = (
         f"A is the run “{pairs.names[0]}”, B the run “{pairs.names[1]}”. Both tested"
-        f" {number_of(len(pairs.images), 'cell')}{whose} ({int(pairs.labels.sum())} leukemic);"
-        f" {pairs.alone[0]} more by A alone and {pairs.alone[1]} by B alone. All"
-        " figures here are of the cells that both have tested. Differences are B less A."
+        f" {number_of(len(pairs.images), 'cell')}{whose} ({int(pairs.labels.sum())} leukemic); {pairs.alone[0]} more"
+        f" were tested only by A and {pairs.alone[1]} only by B. All figures here are for the cells that both tested."
+        " Differences are B minus A."
     )
     read = (
-        f"How to read this: the intervals come first ({comparison.interval}). Whole {pairs.group_name} are drawn, so"
-        " that they allow for cells of one subject being alike, which the tests by cell do not. None of them says what"
-        " training anew with another seed would change. Many measures are compared: where nothing"
-        " differs, about one interval in twenty lies beside 0 by chance alone."
+        f"How to read this: look at the intervals first ({comparison.interval}). They come from resampling whole"
+        f" {pairs.group_name}, so they allow for the similarity of cells from one subject, which the tests by cell do"
+        " not. None of them shows what training again with another seed would change. Many measures are compared:"
+        " even without any real difference, about one interval in twenty excludes 0 by chance."
         if comparison.cell.suffices
-        else "How to read this: the figures describe the cells that were tested, and nobody else. At least"
-        f" {FEWEST_SUBJECTS} {pairs.group_name} of each class are needed before a difference gets an interval or a p."
+        else "How to read this: the figures describe only the cells that were tested. An interval or p value"
+        f" needs at least {FEWEST_SUBJECTS} {pairs.group_name} of each class."
     )
     return [done, *(_found(level) for level in comparison.levels), read]
 
 
 def _found(level: Level) -> str:
-    """Say what the difference of the ROC AUC is, and what may be said of it."""
+    """Describe the difference in ROC AUC, and what it shows."""
     difference = level.differences["roc_auc"]
     only_one = level.mcnemar.only_first + level.mcnemar.only_second
     calls = (
-        f" One run alone calls {number_of(only_one, level.unit)} right: A"
-        f" {level.mcnemar.only_second}, B {level.mcnemar.only_first}"
+        f" Only one run classifies {number_of(only_one, level.unit)} correctly: A {level.mcnemar.only_second}, B"
+        f" {level.mcnemar.only_first}"
     )
     calls += f" (McNemar, p {p_value(level.mcnemar_p)})." if level.suffices else "."
     if difference.value is None:
-        return f"By {level.unit}, the ROC AUC cannot be computed: all are of one class by label.{calls}"
+        return f"By {level.unit}, the ROC AUC cannot be computed: all labels are of one class.{calls}"
     figures = (
         f"By {level.unit}, the ROC AUC is {with_interval(level.metrics[0]['roc_auc'])} in A and"
         f" {with_interval(level.metrics[1]['roc_auc'])} in B, a difference of {signed_with_interval(difference)}"
     )
     if not level.suffices:
-        return f"{figures}. From so few nothing can be said of which run is better.{calls}"
+        return f"{figures}. These are too few to tell which run is better.{calls}"
     if difference.excludes(0):
         better = "B" if difference.value > 0 else "A"
-        verdict = f"the interval lies beside 0: on these data {better} orders {level.unit}s better"
+        verdict = f"the interval excludes 0: on these data, {better} ranks {level.unit}s better"
     elif difference.is_known:
-        verdict = "the interval includes 0: a difference is not shown, nor that there is none"
+        verdict = "the interval includes 0, which shows neither a difference nor its absence"
     else:
-        verdict = "whoever is drawn, it comes out the same: a difference is not shown, nor that there is none"
-    return f"{figures}; {verdict}. DeLong's test gives p {p_value(level.delong_p)} ({INDEPENDENT[level.unit]}).{calls}"
+        verdict = "every resample gives the same value, which shows neither a difference nor its absence"
+    return f"{figures}; {verdict}. DeLong's test: p {p_value(level.delong_p)} ({INDEPENDENT[level.unit]}).{calls}"

@@ -1,4 +1,4 @@
-"""Public image sets and the user's own, as records that carry label and subject, or say that there is none."""
+"""Public image sets and the user's own, as records with a label and a subject where known."""
 
 from leukospike.datasets.check import DataCheck, Table, check_dataset, check_tables
 from leukospike.datasets.collect import Found, collect_images, find_images, read_any, read_path

@@ -1,4 +1,4 @@
-"""ALL-IDB: whole fields with the places of their blasts (ALL-IDB1), and crops of single cells (ALL-IDB2)."""
+"""ALL-IDB: whole fields with the positions of their blasts (ALL-IDB1), and crops of single cells (ALL-IDB2)."""
 
 import re
 from math import isfinite
@@ -10,14 +10,14 @@ from leukospike.errors import DataError
 
 ALL_IDB_CREDIT = (
     "R. Donida Labati, V. Piuri and F. Scotti, ALL-IDB: the acute lymphoblastic leukemia image database for image"
-    " processing, IEEE ICIP 2011, doi 10.1109/ICIP.2011.6115881; not to be passed on"
+    " processing, IEEE ICIP 2011, doi 10.1109/ICIP.2011.6115881; redistribution not permitted"
 )
 
 _ALL_IDB_FILE = re.compile(r"Im\d+_([01])", re.IGNORECASE)
 
 
 def read_all_idb1(root: Path) -> DataSet | None:
-    """Read ALL-IDB1: whole fields, the blasts of each listed beside it.
+    """Read ALL-IDB1: whole fields, each with a list of its blasts.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def read_all_idb1(root: Path) -> DataSet | None:
     Raises
     ------
     DataError
-        If a file is not named as published, or a line of its list of blasts is not.
+        If the name of a file, or a line of its list of blasts, is not as published.
     OSError
         If a folder cannot be listed.
     """
@@ -81,7 +81,7 @@ def read_all_idb2(root: Path) -> DataSet | None:
 
 
 def _all_idb(folder: Path, records: list[Record], *, name: str, layout: str) -> DataSet:
-    """Put together what both parts of ALL-IDB have in common."""
+    """Build a data set from either part of ALL-IDB."""
     return data_set(
         folder,
         records,
@@ -90,7 +90,7 @@ def _all_idb(folder: Path, records: list[Record], *, name: str, layout: str) -> 
         class_names=("normal", "blast"),
         no_subject_reason=(
             "ALL-IDB does not publish patient ids, so its images cannot be split by patient: use C-NMC for the honest"
-            " protocol, or the protocol paper, which splits by image and says so."
+            " protocol, or the protocol paper, which splits by image and reports it."
         ),
         credit=ALL_IDB_CREDIT,
     )
@@ -129,7 +129,7 @@ def _centroids(path: Path) -> tuple[tuple[float, float], ...] | None:
             continue
         match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s+(\d+(?:\.\d+)?)\s*", line)
         place = None if match is None else (float(match[2]), float(match[1]))
-        # A number of hundreds of digits is none to Python's floats.
+        # A number with hundreds of digits overflows Python's floats.
         if place is None or not all(map(isfinite, place)):
             raise DataError(
                 f"{path} line {number} must be column<TAB>row",

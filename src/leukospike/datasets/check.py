@@ -1,4 +1,4 @@
-"""What a data set really holds: every image opened once, and every pair of equal pictures found."""
+"""Check of a data set: every image is opened once, and all identical pictures are found."""
 
 import os
 from collections import Counter, defaultdict
@@ -26,23 +26,23 @@ class Table(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class DataCheck:
-    """What `check_dataset` found."""
+    """Results of `check_dataset`."""
 
     dataset: DataSet
     sizes: dict[tuple[int, int], int]
     """Images per (rows, columns), most frequent first."""
     failures: tuple[Failure, ...]
-    """Files that cannot be used; they count as no images."""
+    """Files that cannot be used; they are not counted as images."""
     duplicates: tuple[tuple[Record, ...], ...]
     """Groups of images with the same pixels, two or more each."""
     generated: int
     """Images drawn by ``leukospike smears``."""
     other_files: dict[str, int]
-    """Files in the folder that are no image of the data set, per suffix; tables and notes among them."""
+    """Files in the folder that are not images of the data set, per suffix, including tables and notes."""
 
     @property
     def cross_subject_duplicates(self) -> tuple[tuple[Record, ...], ...]:
-        """Groups whose images are filed under different subjects: at least one file has the wrong person's name."""
+        """Groups whose images are filed under different subjects: at least one file has the wrong subject."""
         return tuple(group for group in self.duplicates if len({record.subject for record in group}) > 1)
 
     @property
@@ -54,15 +54,15 @@ class DataCheck:
 def check_dataset(dataset: DataSet, *, progress: Progress = silent) -> DataCheck:
     """Decode every image once and compare all pictures pixel by pixel.
 
-    Comparison is by `pixel_digest`, so that pictures are equal whatever file format holds them. Memory holds no more
-    decoded images than there are processors.
+    Pictures are compared by `pixel_digest`, independently of the file format. Memory holds at most as many decoded
+    images as there are processors.
 
     Parameters
     ----------
     dataset : DataSet
         From `read_dataset` or `read_any`.
     progress : Progress
-        Told after each image.
+        Called after each image.
 
     Returns
     -------
@@ -76,7 +76,7 @@ def check_dataset(dataset: DataSet, *, progress: Progress = silent) -> DataCheck
             seen.append(result)
             progress("check images", done, len(records))
     finally:
-        # An interrupted check does not go on to decode the thousands of images still waiting.
+        # After an interruption, the thousands of images still waiting are not decoded.
         pool.shutdown(cancel_futures=True)
 
     decoded = [(record, what) for record, what in zip(records, seen, strict=True) if isinstance(what, _Seen)]
@@ -94,7 +94,7 @@ def check_dataset(dataset: DataSet, *, progress: Progress = silent) -> DataCheck
 
 
 def check_tables(check: DataCheck) -> list[Table]:
-    """Arrange a check for printing; tables that would be empty are left out.
+    """Arrange a check in tables for printing; empty tables are left out.
 
     Parameters
     ----------
@@ -144,7 +144,7 @@ def _look(record: Record) -> _Seen | Failure:
 
 
 def _other_files(dataset: DataSet) -> dict[str, int]:
-    """Count files that are no record; a manifest says itself what belongs to it, so there nothing else is looked at."""
+    """Count files that are not records; with a manifest, other files are ignored."""
     if dataset.layout == "manifest":
         return {}
     used = {record.path for record in dataset.records}
@@ -153,30 +153,30 @@ def _other_files(dataset: DataSet) -> dict[str, int]:
 
 
 def _summary(check: DataCheck, usable: list[Record]) -> list[tuple[str, ...]]:
-    """Say in a few lines what was recognised."""
+    """Summarise in a few lines what was recognised."""
     dataset = check.dataset
     subjects = {record.subject for record in usable if record.subject is not None}
     copies = sum(len(group) - 1 for group in check.duplicates)
     rows = [
         ("name", dataset.name),
-        ("layout", f"{dataset.layout}, none that is known" if dataset.layout == "files" else dataset.layout),
+        ("layout", f"{dataset.layout}, not a known layout" if dataset.layout == "files" else dataset.layout),
         ("images", str(len(usable))),
-        ("subjects", str(len(subjects)) if subjects else "not known"),
+        ("subjects", str(len(subjects)) if subjects else "unknown"),
         ("files that cannot be used", str(len(check.failures))),
         (
-            "groups of the same pixels",
-            f"{len(check.duplicates)}" + (f" ({number_of(copies, 'image')} too many)" if copies else ""),
+            "groups of pixel-identical images",
+            f"{len(check.duplicates)}" + (f" ({number_of(copies, 'redundant image')})" if copies else ""),
         ),
-        ("of them under different subjects", str(len(check.cross_subject_duplicates))),
-        ("of them with different labels", str(len(check.contradicting_duplicates))),
+        ("of these, under different subjects", str(len(check.cross_subject_duplicates))),
+        ("of these, with different labels", str(len(check.contradicting_duplicates))),
     ]
     if dataset.layout == "files":
-        rows.append(("good for", "analyze, segment, audit: they need no labels"))
-        rows.append(("for train and reproduce", f"lay it out as {UNDERSTOOD}"))
+        rows.append(("usable with", "analyze, segment and audit, which need no labels"))
+        rows.append(("for train and reproduce", f"arrange it as {UNDERSTOOD}"))
     if check.generated:
         rows.append(("generated, not a patient", str(check.generated)))
     if dataset.no_subject_reason:
-        rows.append(("no subjects because", dataset.no_subject_reason))
+        rows.append(("reason for no subjects", dataset.no_subject_reason))
     if dataset.credit:
         rows.append(("cite as", dataset.credit))
     return [tuple(row) for row in rows]
@@ -189,12 +189,12 @@ def _classes(dataset: DataSet, usable: list[Record]) -> list[tuple[str, ...]]:
         records = [record for record in usable if record.label == label]
         subjects = {record.subject for record in records if record.subject is not None}
         if any(record.label == label for record in dataset.records):
-            rows.append((name, str(len(records)), str(len(subjects)) if subjects else "not known"))
+            rows.append((name, str(len(records)), str(len(subjects)) if subjects else "unknown"))
     return rows
 
 
 def _subjects(usable: list[Record]) -> list[tuple[str, ...]]:
-    """Count each subject's images by class."""
+    """Count the images of each subject by class."""
     counts: defaultdict[str, Counter[int | None]] = defaultdict(Counter)
     for record in usable:
         if record.subject is not None:
@@ -204,6 +204,6 @@ def _subjects(usable: list[Record]) -> list[tuple[str, ...]]:
 
 def _group(dataset: DataSet, group: tuple[Record, ...]) -> tuple[str, ...]:
     """Describe one group of equal pictures."""
-    subjects = sorted({"not known" if record.subject is None else record.subject for record in group})
+    subjects = sorted({"unknown" if record.subject is None else record.subject for record in group})
     labels = sorted({"not labelled" if record.label is None else dataset.class_names[record.label] for record in group})
     return (", ".join(record.image for record in group), ", ".join(subjects), ", ".join(labels))

@@ -1,4 +1,4 @@
-"""What folders and tables may call the two classes, and the words that the user adds to these."""
+"""Accepted names of the two classes in folders and tables, and those added by the user."""
 
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -17,14 +17,14 @@ LEUKEMIC_NAMES = frozenset(
     {"1", "positive", "all", "blast", "blasts", "lymphoblast", "lymphoblasts", "leukemic", "leukemia", "leukaemic"}
     | {"leukaemia"}
 )
-"""Accepted words for the leukemic class. "Malignant" is none of them: it may mean a lymphoma as well."""
+"""Accepted words for the leukemic class. "Malignant" is not one of them: it may also mean a lymphoma."""
 
 Names: TypeAlias = str | Sequence[str] | None
-"""One or more words of the user's for a class."""
+"""One or more of the user's words for a class."""
 
 
 def comparable(name: str) -> str:
-    """Bring a word to the form in which words are compared: case, Unicode form and outer spaces do not count.
+    """Normalise a word for comparison: case, Unicode form and outer spaces are ignored.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def comparable(name: str) -> str:
 
 @dataclass(frozen=True)
 class ClassNames:
-    """The words for the two classes: the accepted ones, and the user's, which go first.
+    """The words for the two classes: the accepted ones, and the user's, which take precedence.
 
     Examples
     --------
@@ -60,7 +60,7 @@ class ClassNames:
 
     @classmethod
     def of(cls, positive: Names, negative: Names) -> "ClassNames":
-        """Take in the user's words.
+        """Build class names from the user's words.
 
         Parameters
         ----------
@@ -74,7 +74,7 @@ class ClassNames:
         Raises
         ------
         DataError
-            If a word is empty, or stands for both classes.
+            If a word is empty, or given for both classes.
         """
         leukemic, normal = (
             frozenset(comparable(name) for name in ([names] if isinstance(names, str) else names or ()))
@@ -85,28 +85,28 @@ class ClassNames:
                 "`positive` and `negative` must name a class",
                 where="class names",
                 got="an empty name",
-                advice="Give the name of its folder, or its label in the manifest.",
+                advice="Pass the name of its folder, or its label in the manifest.",
             )
         if both := leukemic & normal:
             raise DataError(
-                "`positive` and `negative` must be different names",
+                "`positive` and `negative` must differ",
                 where="class names",
                 got=f"'{min(both)}' for both",
-                advice="Give each class its own.",
+                advice="Use a different name for each class.",
             )
         return cls(leukemic, normal)
 
     def label(self, name: str) -> int | None:
-        """Return the label that a word stands for: 1, 0, or None if it is not known, for none is guessed."""
+        """Return the label of a word: 1, 0, or None if the word is unknown; labels are never guessed."""
         word = comparable(name)
         if word in self.positive or word in self.negative:
             return int(word in self.positive)
         return 1 if word in LEUKEMIC_NAMES else 0 if word in NORMAL_NAMES else None
 
     def labels(self, names: Iterable[str]) -> dict[str, int | None]:
-        """Return the label of each of several folders that lie side by side, None where it is not known.
+        """Return the label of each of several sibling folders, None if unknown.
 
-        A number is the name of a class only where all are, since patients are numbered as well.
+        A number counts as a class only if all folder names are numbers, since patients may be numbered too.
         """
         labels = {name: self.label(name) for name in names}
         if None in labels.values():
@@ -120,7 +120,7 @@ class ClassNames:
         return comparable(name) in self.positive | self.negative
 
     def require_used(self, words: Iterable[str]) -> None:
-        """Refuse the user's words if one is not among those that the data use: most likely it is misspelled.
+        """Refuse a word of the user's that does not occur in the data: it is probably misspelled.
 
         Parameters
         ----------
@@ -135,10 +135,10 @@ class ClassNames:
         for option, given in (("positive", self.positive), ("negative", self.negative)):
             if missing := given - set(found):
                 raise DataError(
-                    f"`{option}` must name a class's folder or label of the data",
+                    f"`{option}` must be the folder name or label of a class in the data",
                     where="class names",
-                    got=f"'{min(missing)}', with {', '.join(sorted(found.values())[:8]) or 'none'} there",
-                    advice="Check its spelling.",
+                    got=f"'{min(missing)}', but the data have {', '.join(sorted(found.values())[:8]) or 'none'}",
+                    advice="Check the spelling.",
                 )
 
 

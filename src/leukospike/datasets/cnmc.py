@@ -1,4 +1,4 @@
-"""C-NMC 2019: cells cut out on black, with their subjects in the names of the files."""
+"""C-NMC 2019: cells cut out on black, with the subject in the file name."""
 
 import re
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ _KAGGLE_FOLDERS = frozenset({"training_data", "validation_data", "testing_data"}
 
 
 def read_cnmc(root: Path) -> DataSet | None:
-    """Read C-NMC as The Cancer Imaging Archive or Kaggle lays it out, from any level down to one fold.
+    """Read C-NMC in the layout of The Cancer Imaging Archive or Kaggle, from any level down to a single fold.
 
     Parameters
     ----------
@@ -61,8 +61,8 @@ def read_cnmc(root: Path) -> DataSet | None:
         layout="c-nmc-kaggle" if kaggle else "c-nmc",
         class_names=("hem", "all"),
         no_subject_reason=(
-            "C-NMC publishes no patient ids for its final test set, nor for its preliminary one without"
-            f" {_CNMC_LABELS}: give the folder of the training data."
+            "C-NMC publishes no patient ids for its final test set, and none for its preliminary test set without"
+            f" {_CNMC_LABELS}: pass the folder of the training data."
         ),
         credit=CNMC_CREDIT,
     )
@@ -81,13 +81,13 @@ def _cnmc_folds(root: Path) -> list[Path]:
 
 
 def _is_fold(folder: Path) -> bool:
-    """Tell whether a folder holds C-NMC's class folders, and in them files with C-NMC's names."""
+    """Tell whether a folder holds the class folders of C-NMC, with files named as in C-NMC."""
     classes = [folder / name for name in ("all", "hem") if (folder / name).is_dir()]
     return any(_CNMC_FILE.fullmatch(path.stem) for cells in classes for path in entries(cells))
 
 
 def _cnmc_part(root: Path, name: str, kaggle_folder: str) -> list[Path]:
-    """Find a test set's folder; TCIA and Kaggle put it in different places."""
+    """Find the folder of a test set, which TCIA and Kaggle place differently."""
     if root.absolute().name == name:
         return [_unwrapped(root)]
     for above in ("", kaggle_folder, f"C-NMC_Leukemia/{kaggle_folder}"):
@@ -98,7 +98,7 @@ def _cnmc_part(root: Path, name: str, kaggle_folder: str) -> list[Path]:
 
 
 def _cnmc_training(root: Path, fold: Path) -> Iterator[Record]:
-    """List one fold; class and subject are in the file name, and the class again in the folder's."""
+    """List one fold; class and subject are in the file name, and the class also in the folder name."""
     for class_name in ("all", "hem"):
         if not (fold / class_name).is_dir():
             continue
@@ -106,7 +106,7 @@ def _cnmc_training(root: Path, fold: Path) -> Iterator[Record]:
             subject, named_class = _cnmc_uid(path.stem, f"file {path}")
             if named_class != class_name:
                 raise DataError(
-                    f"file {path} must lie in the folder of its class '{named_class}'",
+                    f"file {path} must be in the folder of its class '{named_class}'",
                     where="read_dataset",
                     got=f"'{class_name}'",
                     advice="Move it, or restore the data set.",
@@ -117,12 +117,12 @@ def _cnmc_training(root: Path, fold: Path) -> Iterator[Record]:
 
 
 def _cnmc_preliminary(root: Path, folder: Path) -> Iterator[Record]:
-    """List the preliminary test set, whose labels and original names are in a table in or beside its folder."""
+    """List the preliminary test set, whose labels and original names are in a table in its folder or next to it."""
     places = (folder, *folder.absolute().parents[:2])
     table = next((place / _CNMC_LABELS for place in places if (place / _CNMC_LABELS).is_file()), None)
     known = {} if table is None else _cnmc_labels(table)
     for path in images_in(folder):
-        # The WebP copies keep the table's names but for the ending.
+        # The WebP copies keep the names of the table, except for the extension.
         label, subject = known.get(path.stem, (None, None))
         yield Record(path=path, image=name_below(path, root), label=label, subject=subject, partition="preliminary")
 
@@ -145,10 +145,11 @@ def _cnmc_labels(table: Path) -> dict[str, tuple[int, str]]:
 
 
 def _cnmc_uid(stem: str, what: str) -> tuple[str, str]:
-    """Take subject and class from a C-NMC file name; `what` it names goes into the message.
+    """Parse subject and class from a C-NMC file name; `what` is used in the error message.
 
-    The letter that marks a healthy subject comes in either case (in the folds examined, only ``h3`` in lower case and
-    no subject in both), so it is raised: one person never becomes two. ``3`` and ``H3`` are different persons.
+    The letter that marks a healthy subject occurs in either case (in the folds examined, only ``h3`` in lower case and
+    no subject in both). It is converted to upper case, so that one person never becomes two. ``3`` and ``H3`` are
+    different people.
     """
     match = _CNMC_FILE.fullmatch(stem)
     if match is None:
@@ -162,12 +163,12 @@ def _cnmc_uid(stem: str, what: str) -> tuple[str, str]:
 
 
 def cnmc_subject(stem: str) -> str | None:
-    """Take the subject from a C-NMC file name, as the reader of that data set does.
+    """Parse the subject from a C-NMC file name.
 
     Parameters
     ----------
     stem : str
-        The file's name without folder and ending.
+        File name without folder and extension.
 
     Returns
     -------
@@ -183,5 +184,5 @@ def cnmc_subject(stem: str) -> str | None:
 
 
 def _unwrapped(folder: Path) -> Path:
-    """Step into a folder of the same name, which unpacking an archive often leaves."""
+    """Step into a nested folder of the same name, as often left by unpacking an archive."""
     return folder / folder.name if (folder / folder.name).is_dir() else folder

@@ -1,4 +1,4 @@
-"""Folders and files as the user gives them, read in one way for every verb that needs no labels."""
+"""Reads folders and files in the same way for all commands that need no labels."""
 
 import os
 from collections.abc import Sequence
@@ -17,20 +17,20 @@ from leukospike.notices import Notice, Severity
 
 @dataclass(frozen=True)
 class Found:
-    """What lies at some paths."""
+    """Images found at some paths."""
 
     records: tuple[Record, ...]
-    """Sorted by `Record.image`, which no two share."""
+    """Sorted by `Record.image`, which is unique."""
     datasets: tuple[DataSet, ...]
-    """Where they are from; files that were given themselves are in none."""
+    """Data sets of the images; files passed individually belong to none."""
     notices: tuple[Notice, ...]
-    """What to know of how they were read."""
+    """Notices about how they were read."""
 
 
 def collect_images(
     paths: Sequence[Path], *, positive: Names = None, negative: Names = None, subject: str | None = None
 ) -> tuple[Record, ...]:
-    """List the images at `paths`, with their subjects where these can be known.
+    """List the images at `paths`, with their subjects where known.
 
     Parameters
     ----------
@@ -53,40 +53,40 @@ def collect_images(
 def find_images(
     paths: Sequence[Path], *, positive: Names = None, negative: Names = None, subject: str | None = None
 ) -> Found:
-    """Find the images at `paths`, with their subjects where these can be known.
+    """Find the images at `paths`, with their subjects where known.
 
-    A folder of a known layout gives its records. Any other folder gives every image below it, at any depth. Of a file
-    named as C-NMC names its cells, the name says the subject; of others the first folder below the given one is taken
-    for it, but that of a class or part. What lies directly in a folder is of a subject called like it: of the only
-    folder if there is nothing but images in it, and of each of several folders, as it would be in the folder that
-    holds them all. A file that is given itself is an image, whatever its name, and nobody's.
+    A folder with a known layout yields its records; any other folder yields every image below it, at any depth. The
+    subject is parsed from file names in the form of C-NMC; for other files it is the first folder below the given one
+    that is not a class or part. Images directly in a folder belong to a subject named after it if several folders are
+    given, or if a single folder holds only images. A file passed individually is an image, whatever its name, without a
+    subject.
 
     Parameters
     ----------
     paths : sequence of Path
         Folders, images, and CSV manifests.
     positive, negative : str, sequence of str or None
-        Names of the user's for the folders or labels of the leukemic and the normal class.
+        The user's names for the folders or labels of the leukemic and the normal class.
     subject : str, optional
-        Whose all the images are.
+        Subject of all images.
 
     Returns
     -------
     Found
-        Names of images are relative to the path that they were found under. Where two of those collide, all are
-        relative to the folder that holds them all.
+        Names of images are relative to the path under which they were found. If any names collide, all are relative to
+        the common parent folder.
 
     Raises
     ------
     DataError
-        If a path does not exist, no image is found, or one comes twice; if a folder's manifest cannot be used; if
-        `subject` is empty, or given for the images of several known subjects.
+        If a path does not exist, no image is found, or one is found twice; if a manifest cannot be used; if `subject`
+        is empty, or given for images of several known subjects.
     """
     where = "find_images"
     classes = ClassNames.of(positive, negative)
     for path in paths:
         if not path.exists():
-            raise DataError("PATHS must exist", where=where, got=path, advice="Check its spelling.")
+            raise DataError("PATHS must exist", where=where, got=path, advice="Check the spelling.")
     require_used(classes, paths)
     folders = [path for path in paths if path.is_dir()]
     owners = _owners(folders, classes)
@@ -106,7 +106,7 @@ def find_images(
             if len(paths) == 1:
                 dataset = _of_one_subject(dataset, path, classes)
             datasets.append(dataset)
-            # A data set may lie deeper than the path that was given.
+            # A data set may be deeper than the given path.
             below = "" if dataset.root == path or path.is_file() else f"{name_below(dataset.root, path)}/"
             found += [replace(record, image=below + record.image) for record in dataset.records]
     _require_some(found, paths)
@@ -123,24 +123,24 @@ def find_images(
 
 
 def read_any(root: Path, *, positive: Names = None, negative: Names = None) -> tuple[DataSet, ...]:
-    """List every data set under `root`, or else its images, which are for who needs no labels.
+    """List every data set under `root`, or else all its images, for commands that need no labels.
 
     Parameters
     ----------
     root : Path
-        As for `read_datasets`; or a folder of images in any order.
+        As for `read_datasets`; or a folder of images in any arrangement.
     positive, negative : str, sequence of str or None
         As for `find_images`.
 
     Returns
     -------
     tuple of DataSet
-        Of a folder of no known layout one of layout ``files``: no image has a label.
+        For an unknown layout, one data set of layout ``files`` without labels.
 
     Raises
     ------
     DataError
-        As for `read_datasets`, but of an unknown layout only if there is no image.
+        As for `read_datasets`; an unknown layout is an error only if there is no image.
     """
     classes = ClassNames.of(positive, negative)
     require_used(classes, [root])
@@ -151,7 +151,7 @@ def read_any(root: Path, *, positive: Names = None, negative: Names = None) -> t
 
 
 def read_path(path: Path, *, positive: Names = None, negative: Names = None) -> tuple[DataSet, ...]:
-    """Read one folder or manifest for who needs no labels: a fault in what says the labels of a folder is a notice.
+    """Read one folder or manifest for commands that need no labels: faulty labels of a folder only cause a notice.
 
     Parameters
     ----------
@@ -167,7 +167,7 @@ def read_path(path: Path, *, positive: Names = None, negative: Names = None) -> 
     Raises
     ------
     DataError
-        If it does not exist, holds no image, or has a manifest with a fault.
+        If it does not exist, holds no image, or has a faulty manifest.
     """
     classes = ClassNames.of(positive, negative)
     require_used(classes, [path])
@@ -175,7 +175,7 @@ def read_path(path: Path, *, positive: Names = None, negative: Names = None) -> 
 
 
 def _read_path(path: Path, classes: ClassNames, *, owner: str | None) -> tuple[DataSet, ...]:
-    """Read one folder or manifest; what lies directly in a folder of no known layout is of `owner`."""
+    """Read one folder or manifest; images directly in a folder of unknown layout belong to `owner`."""
     try:
         return read_datasets(path, positive=tuple(classes.positive), negative=tuple(classes.negative))
     except DataError as error:
@@ -185,7 +185,7 @@ def _read_path(path: Path, classes: ClassNames, *, owner: str | None) -> tuple[D
 
 
 def _of_one_subject(dataset: DataSet, folder: Path, classes: ClassNames) -> DataSet:
-    """Take a folder of nothing but images for a subject, unless it is called as a class or a part is."""
+    """Treat a folder that holds only images as a subject, unless it is named like a class or part."""
     name = Path(os.path.abspath(folder)).name  # noqa: PTH100 - links are not followed
     is_flat = dataset.layout == "files" and all("/" not in record.image for record in dataset.records)
     if not is_flat or classes.label(name) is not None or is_part(name) or not person(name):
@@ -197,7 +197,7 @@ def _of_one_subject(dataset: DataSet, folder: Path, classes: ClassNames) -> Data
 def _images_alone(
     root: Path, classes: ClassNames, fault: DataError, *, owner: str | None = None
 ) -> tuple[DataSet, ...]:
-    """List the images of a folder whose labels cannot be had; the fault is raised if there are none."""
+    """List the images of a folder with faulty labels; the fault is raised if there are none."""
     try:
         dataset = read_files(root, classes, owner=owner)
     except OSError:
@@ -205,30 +205,30 @@ def _images_alone(
     if not dataset.records:
         raise fault
     if not isinstance(fault, LayoutError):
-        notice = Notice("labels_unused", f"No labels are taken: {fault.reason}", Severity.WARNING)
+        notice = Notice("labels_unused", f"Labels are ignored: {fault.reason}", Severity.WARNING)
         dataset = replace(dataset, notices=(*dataset.notices, notice))
     return (dataset,)
 
 
 def _require_some(found: Sequence[Record], paths: Sequence[Path]) -> None:
-    """Refuse paths that hold no image, or one image twice."""
+    """Refuse paths without images, or with an image twice."""
     if not found:
         raise DataError(
             "PATHS must hold images",
             where="find_images",
             got=f"none in {', '.join(map(str, paths))}",
-            advice="Give their folder.",
+            advice="Pass a folder of images.",
         )
     # Links are not followed: a folder may hold several to one file, or one that leads nowhere.
     twice = len(found) - len({os.path.abspath(record.path) for record in found})  # noqa: PTH100
     if twice:
         raise DataError(
-            "PATHS must not overlap", where="find_images", got=f"{twice} files twice", advice="Give each one once."
+            "PATHS must not overlap", where="find_images", got=f"{twice} files twice", advice="Pass each one once."
         )
 
 
 def _told_apart(found: Sequence[Record]) -> list[Record]:
-    """Name images by the folder that holds them all where two would have the same name."""
+    """Name images relative to their common parent folder if two would have the same name."""
     if len({record.image for record in found}) == len(found):
         return list(found)
     files = [Path(os.path.abspath(record.path)) for record in found]  # noqa: PTH100 - as above
@@ -237,7 +237,7 @@ def _told_apart(found: Sequence[Record]) -> list[Record]:
 
 
 def _named(found: Sequence[Record], datasets: Sequence[DataSet], subject: str) -> list[Record]:
-    """Make all images those of one subject, unless the data say that they are of several."""
+    """Assign all images to one subject, unless the data record several."""
     known = {
         record.subject
         for dataset in datasets
@@ -247,22 +247,25 @@ def _named(found: Sequence[Record], datasets: Sequence[DataSet], subject: str) -
     }
     if len(known) > 1:
         raise DataError(
-            "`subject` must go with images of one person",
+            "`subject` must be used with images of one person",
             where="find_images",
             got=f"{len(known)} subjects ({', '.join(sorted(known)[:5])})",
-            advice="Leave it out, or give the folder of one of them.",
+            advice="Leave out `subject`, or pass the folder of one of them.",
         )
     name = person(subject)
     if not name:
         raise DataError(
-            "`subject` must be a name", where="find_images", got="an empty one", advice="Give one, or leave it out."
+            "`subject` must not be empty",
+            where="find_images",
+            got="an empty one",
+            advice="Pass a name, or leave out `subject`.",
         )
     return [replace(record, subject=name) for record in found]
 
 
 def _owners(folders: Sequence[Path], classes: ClassNames) -> dict[Path, str]:
-    """Name the subject of what lies directly in each of several folders, by the folder."""
-    # Two ways to one folder are one; whoever lists the files refuses them.
+    """Name the subject of images directly in each of several folders after the folder."""
+    # Two paths to one folder count as one; the listing of files refuses them.
     absolute = {folder: Path(os.path.abspath(folder)) for folder in folders}  # noqa: PTH100
     if len(set(absolute.values())) < 2:
         return {}

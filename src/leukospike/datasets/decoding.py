@@ -1,4 +1,4 @@
-"""Records to pictures, a few ahead of the reader."""
+"""Decodes records to pictures, a few ahead of the consumer."""
 
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ _WORKERS = 2
 
 
 def decoded(records: Sequence[Record]) -> Iterator[tuple[Record, Picture | ImageError]]:
-    """Decode images on two threads, in order, a few ahead of the reader; an unreadable one yields its error."""
+    """Decode images on two threads, in order, a few ahead of the consumer; an unreadable one yields its error."""
 
     def read(record: Record) -> Picture | ImageError:
         try:

@@ -1,7 +1,7 @@
-"""Download what may be downloaded, and say how to ask for the rest.
+"""Downloads public data sets, and explains how to request the others.
 
-A git commit names every file below it by a hash of its content, so a pinned commit is at once the list of the files
-and their checksums. The listing itself is trusted as far as the encrypted connection to the server is.
+A git commit identifies every file by a hash of its content, so a pinned commit provides both the list of files and
+their checksums. The listing itself is trusted as far as the encrypted connection to the server.
 """
 
 import hashlib
@@ -22,10 +22,10 @@ from leukospike.jobs import Progress, silent
 
 SOURCES = {
     "bccd": "fields of blood smears with boxes around the cells, for segmentation; no leukemia labels (MIT, GitHub)",
-    "c-nmc": "some 15,000 single cells of 118 subjects, leukemic and normal (CC BY 3.0, Kaggle)",
+    "c-nmc": "about 15,000 single cells of 118 subjects, leukemic and normal (CC BY 3.0, Kaggle)",
     "all-idb": "108 fields and 260 single cells, leukemic and normal; only on request to the University of Milan",
 }
-"""The names that `fetch` knows, and what each is."""
+"""The data sets that `fetch` knows, with a description."""
 
 BCCD_REPOSITORY = "Shenggan/BCCD_Dataset"
 BCCD_COMMIT = "ec96fe4104e9bb329f0d263db95cf1edd8c09909"
@@ -40,8 +40,8 @@ _CONNECTIONS = 4
 def fetch(name: str, out: Path, *, base_url: str | None = None, progress: Progress = silent) -> Path:
     """Download a public data set into a folder.
 
-    A file appears under its name only when whole and of the right checksum; until then it ends in ``.part``. Called
-    again after an interruption, ``bccd`` keeps the files that are right and continues the begun ones.
+    A file appears under its name only when it is complete with the right checksum; until then it ends in ``.part``.
+    After an interruption, ``bccd`` keeps correct files and continues partial ones.
 
     Parameters
     ----------
@@ -50,22 +50,22 @@ def fetch(name: str, out: Path, *, base_url: str | None = None, progress: Progre
         kagglehub, which the extra ``leukospike[kaggle]`` installs, and needs a folder that is new or empty.
         ``all-idb`` may not be downloaded by a program.
     out : Path
-        The folder to fill; made if missing. Nothing is written outside it.
+        Folder to download to; created if missing. Nothing is written outside it.
     base_url : str, optional
-        A mirror of the repository that answers both for GitHub's listing (``/repos/...``) and for its files.
+        A mirror of the repository that serves both GitHub's listing (``/repos/...``) and the files.
     progress : Progress
-        Told after each file of ``bccd``.
+        Called after each file of ``bccd``.
 
     Returns
     -------
     Path
-        `out`, filled.
+        `out`.
 
     Raises
     ------
     FetchError
-        If the name is not known, the data set may not be downloaded, the server does not answer or not as expected,
-        a checksum is wrong, or the folder cannot be written.
+        If the name is unknown, the data set may not be downloaded, the server does not answer as expected, a checksum
+        is wrong, or the folder is not writable.
     """
     sources: dict[str, Callable[[], None]] = {
         "bccd": lambda: _fetch_bccd(out, base_url=base_url, progress=progress),
@@ -119,12 +119,12 @@ def _fetch_bccd(out: Path, *, base_url: str | None, progress: Progress) -> None:
         for done, _ in enumerate(pool.map(fetch_one, blobs), start=1):
             progress("download bccd", done, len(blobs))
     finally:
-        # After a first error, or on an interruption, the files still waiting are not begun.
+        # After an error or interruption, no further files are started.
         pool.shutdown(cancel_futures=True)
 
 
 def _listing(server: str) -> list[_Blob]:
-    """Ask for all files of the pinned commit, and believe no path that leads out of the folder."""
+    """List all files of the pinned commit, and reject paths that lead out of the folder."""
     address = f"{server}/repos/{BCCD_REPOSITORY}/git/trees/{BCCD_COMMIT}?recursive=1"
     response = requests.get(address, timeout=_TIMEOUT_SECONDS)
     response.raise_for_status()
@@ -145,7 +145,7 @@ def _listing(server: str) -> list[_Blob]:
         ) from error
     if truncated:
         raise FetchError(
-            f"listing of {BCCD_REPOSITORY} must be whole",
+            f"listing of {BCCD_REPOSITORY} must be complete",
             where="fetch",
             got="a truncated one",
             advice="Try again later.",
@@ -168,7 +168,7 @@ def _is_safe(path: str) -> bool:
 
 
 def _fetch_blob(address: str, target: Path, blob: _Blob) -> None:
-    """Download one file unless it is there; continue a part if the server can, else begin again."""
+    """Download one file unless present; continue a partial file if the server allows, else start again."""
     if _is_blob(target, blob):
         return
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -179,24 +179,24 @@ def _fetch_blob(address: str, target: Path, blob: _Blob) -> None:
         except requests.HTTPError as error:
             if error.response is None or error.response.status_code != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                 raise
-            # The part does not fit the server's file: begin again below.
+            # The partial file does not match the server's: start again below.
     if not _is_blob(part, blob):
-        # Also after a server that took no notice of the wish to continue and sent the whole file once more.
+        # Also if the server ignored the range and sent the whole file again.
         part.unlink(missing_ok=True)
         _download(address, part, start=0)
     if not _is_blob(part, blob):
         part.unlink()
         raise FetchError(
-            f"{blob.path} must have the content that git calls {blob.sha}",
+            f"{blob.path} must have the git hash {blob.sha}",
             where="fetch",
-            got="other content, now removed",
-            advice="Run the same command again; if it repeats, a proxy changes what it passes on.",
+            got="different content, which was removed",
+            advice="Run the same command again; if this recurs, a proxy is altering the download.",
         )
     part.replace(target)
 
 
 def _download(address: str, part: Path, *, start: int) -> None:
-    """Append to `part` what the server has from byte `start` on."""
+    """Append the server's content from byte `start` on to `part`."""
     # Without "identity", a compressed answer would count its bytes differently from the file.
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
     transfer = HTTPDownloader(chunk_size=1 << 16, timeout=_TIMEOUT_SECONDS, headers=headers)
@@ -232,29 +232,29 @@ def _fetch_cnmc(out: Path) -> None:
     try:
         kagglehub.dataset_download(CNMC_HANDLE, output_dir=os.fspath(out))
     except Exception as error:
-        # kagglehub has its own exceptions for each way to fail; all of them say in one sentence what is wrong.
+        # kagglehub has its own exceptions for each kind of failure, all with a one-sentence message.
         reason = " ".join(str(error).split())[:200]
         raise FetchError(
             f"Kaggle must deliver {CNMC_HANDLE}",
             where="fetch",
             got=f"'{reason}'",
-            advice="Check the connection and Kaggle's log-in.",
+            advice="Check the connection and the Kaggle login.",
         ) from error
 
 
 def _refuse_all_idb() -> None:
-    """Say how to ask for ALL-IDB."""
+    """Explain how to request ALL-IDB."""
     raise FetchError(
-        "all-idb must be asked for in person",
+        "all-idb must be requested in person",
         where="fetch",
-        got="a download",
-        advice="Fill in and sign the agreement at https://scotti.di.unimi.it/all/, send it by e-mail as it says there,"
-        " and unpack what you are sent as ALL_IDB1/ and ALL_IDB2/.",
+        got="a download request",
+        advice="Fill in and sign the agreement at https://scotti.di.unimi.it/all/, send it by e-mail as described"
+        " there, and unpack the files you receive as ALL_IDB1/ and ALL_IDB2/.",
     )
 
 
 def _network_error(error: requests.RequestException) -> FetchError:
-    """Say in one line why a server did not deliver."""
+    """Explain in one line why a download failed."""
     address = error.request.url if error.request is not None else "the server"
     if error.response is not None:
         status = error.response.status_code

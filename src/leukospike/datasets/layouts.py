@@ -1,7 +1,7 @@
-"""Which data set a folder is, or which several.
+"""Recognition of the data sets in a folder.
 
-Recognition goes by the folders' names, as the sets are published; nothing is guessed from pixels. A ``manifest.csv`` at
-the root overrules everything else, because somebody wrote it on purpose.
+Data sets are recognised by their published folder names; nothing is guessed from pixels. A ``manifest.csv`` at the root
+overrides everything else, because it was written on purpose.
 """
 
 from collections.abc import Callable
@@ -16,15 +16,14 @@ from leukospike.errors import DataError
 
 
 def read_dataset(root: Path, *, positive: Names = None, negative: Names = None) -> DataSet:
-    """Recognise a data set by its layout and list its images; none is opened.
+    """Recognise a data set by its layout and list its images, without opening them.
 
     Parameters
     ----------
     root : Path
-        The data set's folder, one that holds just that, one of its parts (such as a single C-NMC fold), or a CSV
-        manifest.
+        The data set's folder, its parent, one of its parts (such as a single C-NMC fold), or a CSV manifest.
     positive, negative : str, sequence of str or None
-        Names of the user's for the leukemic and the normal class, besides the accepted ones.
+        The user's names for the leukemic and the normal class, in addition to the accepted ones.
 
     Returns
     -------
@@ -34,23 +33,23 @@ def read_dataset(root: Path, *, positive: Names = None, negative: Names = None) 
     Raises
     ------
     DataError
-        If the folder is missing, of no known layout, empty, or holds several data sets; or if a manifest or label
-        table has a bad line, which is named by its number.
+        If the folder is missing, empty, of unknown layout, or holds several data sets; or if a manifest or label table
+        has a faulty line, which is named by its number.
     """
     require_used(ClassNames.of(positive, negative), [root])
     first, *others = found = read_datasets(root, positive=positive, negative=negative)
     if others:
         raise DataError(
-            f"{root} must hold one data set",
+            f"{root} must hold a single data set",
             where="read_dataset",
             got=" and ".join(f"{dataset.name} in {dataset.root}" for dataset in found),
-            advice="Give the folder of the one you mean.",
+            advice="Pass the folder of the one you mean.",
         )
     return first
 
 
 def read_datasets(root: Path, *, positive: Names = None, negative: Names = None) -> tuple[DataSet, ...]:
-    """List every data set that lies under `root`, such as ALL-IDB1 and ALL-IDB2 side by side.
+    """List every data set under `root`, such as ALL-IDB1 and ALL-IDB2 side by side.
 
     Parameters
     ----------
@@ -67,7 +66,7 @@ def read_datasets(root: Path, *, positive: Names = None, negative: Names = None)
     Raises
     ------
     DataError
-        As for `read_dataset`, but for the holding of several. A `LayoutError` where the layout alone is unknown.
+        As for `read_dataset`, except that several data sets are allowed. A `LayoutError` if only the layout is unknown.
     """
     classes = ClassNames.of(positive, negative)
     try:

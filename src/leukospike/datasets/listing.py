@@ -1,8 +1,8 @@
-"""Which files of a folder count: one answer for every verb.
+"""Which files of a folder are read, for all commands.
 
-What file managers and network drives leave behind is never seen. Of the rest, images are listed, among them those of
-formats that are not read, which fail with their reason. Documents and tables are left out; so is every other file,
-unless it begins as an image: then its name is wrong, and whoever opens it says so.
+Files left behind by file managers and network drives are ignored. Of the rest, images are listed, including unsupported
+formats, which fail with a reason. Documents and tables are left out; so is every other file, unless it begins like an
+image: then its name is wrong, which is reported when it is opened.
 """
 
 import os
@@ -34,20 +34,21 @@ class Listing(NamedTuple):
     """The files of a folder."""
 
     images: tuple[Path, ...]
-    """Images, and what cannot be listed, such as a folder without permission: whoever opens it will say why."""
+    """Images, and paths that cannot be listed, such as a folder without permission: the reason is reported on
+    opening."""
     others: Mapping[str, int]
-    """Files that were left out and are no documents: how many by the ending of their names, or "no ending"."""
+    """Number of ignored files other than documents, by extension, or "no extension"."""
 
     @property
     def notice(self) -> Notice | None:
-        """Say what was left out; None if nothing was that might matter."""
+        """Report ignored files; None if none of them might matter."""
         if not self.others:
             return None
         total = sum(self.others.values())
         endings = ", ".join(f"{ending} {count}" for ending, count in sorted(self.others.items()))
         return Notice(
             "files_left_out",
-            f"{number_of(total, 'file was', 'files were')} left out, being no known image by name or content"
+            f"{number_of(total, 'file was', 'files were')} ignored: not a known image format by name or content"
             f" ({endings}).",
             values=dict(self.others),
         )
@@ -60,7 +61,7 @@ def list_images(*folders: Path, outside: Path | None = None) -> Listing:
     ----------
     *folders : Path
     outside : Path, optional
-        A folder whose own files are not listed, though a link should lead to it.
+        A folder whose files are not listed, even if a link leads to it.
 
     Returns
     -------
@@ -77,12 +78,12 @@ def list_images(*folders: Path, outside: Path | None = None) -> Listing:
         if _is_image(path):
             images.append(path)
         elif not is_document(path):
-            others[path.suffix.lower() or "no ending"] += 1
+            others[path.suffix.lower() or "no extension"] += 1
     return Listing(tuple(images), dict(others))
 
 
 def images_in(folder: Path) -> list[Path]:
-    """List the images of one folder, without those of its folders, in order.
+    """List the images directly in one folder, in order.
 
     Parameters
     ----------
@@ -101,7 +102,7 @@ def images_in(folder: Path) -> list[Path]:
 
 
 def entries(folder: Path) -> list[Path]:
-    """List a folder in order, without hidden files and what file managers and network drives leave behind.
+    """List a folder in order, without hidden files and those left behind by file managers and network drives.
 
     Parameters
     ----------
@@ -122,21 +123,21 @@ def entries(folder: Path) -> list[Path]:
 
 
 def files_below(*folders: Path, outside: Path | None = None) -> Iterator[Path]:
-    """List all files at any depth, images or not, without what file managers leave behind.
+    """List all files at any depth, except those left behind by file managers.
 
-    Links to folders are followed, but each real folder is listed once, however many links lead to it, even from within
-    itself; under its own name, if it has one below `folders`.
+    Links to folders are followed, but each real folder is listed only once, even if links form a loop, and under its
+    own name if that is below `folders`.
 
     Parameters
     ----------
     *folders : Path
     outside : Path, optional
-        A folder whose own files are not listed, though a link should lead to it.
+        A folder whose files are not listed, even if a link leads to it.
 
     Yields
     ------
     Path
-        A file, or a folder that cannot be listed: whoever opens it will say why.
+        A file, or a folder that cannot be listed: the reason is reported on opening.
 
     Raises
     ------
@@ -168,7 +169,7 @@ def files_below(*folders: Path, outside: Path | None = None) -> Iterator[Path]:
 
 
 def is_document(path: Path) -> bool:
-    """Tell whether a file is a document, a table or the like, which nobody takes for an image.
+    """Tell whether a file is a document, a table or the like, and clearly not an image.
 
     Parameters
     ----------
@@ -177,20 +178,20 @@ def is_document(path: Path) -> bool:
     Returns
     -------
     bool
-        By the name alone.
+        Decided by the name alone.
     """
     return path.suffix.lower() in _DOCUMENTS or path.stem.lower() in _NAMES_OF_DOCUMENTS
 
 
 def _is_image(path: Path) -> bool:
-    """Tell whether a file shall be opened as an image; a folder that could not be listed shall, to say so."""
+    """Tell whether a path is to be opened as an image; so is a folder that cannot be listed, to report the reason."""
     if path.suffix.lower() in IMAGE_SUFFIXES | FOREIGN_SUFFIXES or os.path.isdir(path):  # noqa: PTH112 - as above
         return True
     return not is_document(path) and begins_as_image(path)
 
 
 def name_below(path: Path, root: Path) -> str:
-    """Name a file by its place below a folder, alike on every system.
+    """Return the path of a file relative to a folder, the same on every system.
 
     Parameters
     ----------
@@ -199,13 +200,13 @@ def name_below(path: Path, root: Path) -> str:
     Returns
     -------
     str
-        POSIX path. Bytes that are no text in any encoding come out spelled, so that every table can hold the name.
+        POSIX path. Bytes that are not valid text are escaped, so that every table can hold the name.
     """
     return spelled(path.relative_to(root).as_posix())
 
 
 def spelled(name: str) -> str:
-    """Spell the bytes of a name that are no text.
+    """Escape the bytes of a name that are not valid text.
 
     Parameters
     ----------
@@ -219,7 +220,7 @@ def spelled(name: str) -> str:
 
 
 def person(name: str) -> str:
-    """Bring a subject's name to one Unicode form: systems store the same name in several, and it is one person's.
+    """Normalise the Unicode form of a subject's name, since systems store the same name in different forms.
 
     Parameters
     ----------
@@ -228,7 +229,7 @@ def person(name: str) -> str:
     Returns
     -------
     str
-        In NFC, spelled, without outer spaces.
+        In NFC, escaped, without outer spaces.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The user's own images: a manifest, class/subject/ folders, or a folder of images in any order."""
+"""The user's own images: a manifest, class/subject/ folders, or a folder of images in any arrangement."""
 
 import os
 import posixpath
@@ -20,10 +20,10 @@ UNDERSTOOD = (
     "C-NMC (fold_N/{all,hem}/), ALL-IDB1 (im/ and xyc/), ALL-IDB2 (img/), class/subject/ folders, or a manifest.csv"
     " with the columns path,label,subject"
 )
-"""What can be learned from, in words."""
+"""Layouts that can be used for training, in words."""
 
 _PARTS = re.compile(r"train|training|test|testing|val|valid|validation|fold[ _-]?\d+", re.IGNORECASE)
-_FEW_FOLDERS = range(2, 5)  # that may be classes; more are hardly any
+_FEW_FOLDERS = range(2, 5)  # that may be classes; more are unlikely to be
 
 
 def read_class_folders(root: Path, classes: ClassNames) -> DataSet:
@@ -32,7 +32,7 @@ def read_class_folders(root: Path, classes: ClassNames) -> DataSet:
     Parameters
     ----------
     root : Path
-        Holds one folder of the normal and one of the leukemic class, or several that the user's words name.
+        Holds one folder of the normal and one of the leukemic class, or several matching the user's words.
     classes : ClassNames
 
     Returns
@@ -42,7 +42,7 @@ def read_class_folders(root: Path, classes: ClassNames) -> DataSet:
     Raises
     ------
     LayoutError
-        If the folders of `root` are not known as the two classes.
+        If the folders in `root` are not recognised as the two classes.
     DataError
         If they hold no image.
     OSError
@@ -52,20 +52,20 @@ def read_class_folders(root: Path, classes: ClassNames) -> DataSet:
     labels = classes.labels(folder.name for folder in folders)
     if all(label is None for label in labels.values()):
         raise LayoutError(
-            f"{root} must be of a known layout",
+            f"{root} must have a known layout",
             where="read_dataset",
             got=", ".join(path.name for path in entries(root)[:5]) or "nothing",
-            advice=f"Lay it out as {UNDERSTOOD}. {accepted_words()}",
+            advice=f"Arrange it as {UNDERSTOOD}. {accepted_words()}",
         )
     of_class = {label: [name for name in labels if labels[name] == label] for label in (0, 1)}
-    # Of two accepted words for one class, nobody knows whether they mean the same; of the user's, it is said.
+    # Two accepted words for one class may differ in meaning; the user's own words are explicit.
     doubtful = any(len(names) > 1 and not all(classes.is_given(name) for name in names) for names in of_class.values())
     if None in labels.values() or doubtful:
         raise LayoutError(
-            f"class folders in {root} must be one normal and one leukemic (such as hem and all)",
+            f"{root} must hold one normal and one leukemic class folder (such as hem and all)",
             where="read_dataset",
             got=", ".join(labels),
-            advice="Say which is which in a manifest.csv with the columns path,label,subject, or with `positive` and"
+            advice="Name the classes in a manifest.csv with the columns path,label,subject, or with `positive` and"
             f" `negative`. {accepted_words()}",
         )
     listing = list_images(*folders, outside=root)
@@ -74,7 +74,7 @@ def read_class_folders(root: Path, classes: ClassNames) -> DataSet:
             path=path,
             image=name_below(path, root),
             label=labels[path.relative_to(root).parts[0]],
-            # The first folder below the class; whatever lies deeper, such as slides, is the same person's.
+            # The first folder below the class; deeper ones, such as slides, belong to the same person.
             subject=(person(inner[0]) or None) if inner[1:] or path.is_dir() else None,
         )
         for path in listing.images
@@ -87,8 +87,8 @@ def read_class_folders(root: Path, classes: ClassNames) -> DataSet:
         layout="folder",
         class_names=(", ".join(of_class[0]) or "normal", ", ".join(of_class[1]) or "leukemic"),
         no_subject_reason=(
-            "Images that lie directly in a class folder belong to nobody known: put each in class/subject/, or name"
-            " its subject in a manifest.csv."
+            "Images directly in a class folder have no known subject: move each to class/subject/, or list its"
+            " subject in a manifest.csv."
         ),
         credit="",
         notices=[] if listing.notice is None else [listing.notice],
@@ -101,9 +101,9 @@ def read_manifest(table: Path, classes: ClassNames) -> DataSet:
     Parameters
     ----------
     table : Path
-        Of the columns path, label and, if known, subject.
+        CSV with the columns path, label and optionally subject.
     classes : ClassNames
-        What labels may be called.
+        Accepted names of labels.
 
     Returns
     -------
@@ -112,14 +112,14 @@ def read_manifest(table: Path, classes: ClassNames) -> DataSet:
     Raises
     ------
     DataError
-        If it has a bad line, which is named by its number, or no path in it exists.
+        If it has a faulty line, which is named by its number, or if none of its paths exists.
     """
     if table.suffix.lower() != ".csv":
         raise DataError(
             "data must be a folder or a CSV manifest",
             where="read_dataset",
             got=f"the file {table}",
-            advice="Give its folder.",
+            advice="Pass its folder.",
         )
     root = table.parent
     records: list[Record] = []
@@ -141,7 +141,7 @@ def read_manifest(table: Path, classes: ClassNames) -> DataSet:
                 f"{place}: path must be unique",
                 where="read_dataset",
                 got=f"'{image}' again after line {first_line[image]}",
-                advice="Remove one.",
+                advice="Remove one of them.",
             )
         first_line[image] = line
         label = classes.label(values["label"])
@@ -169,29 +169,29 @@ def read_manifest(table: Path, classes: ClassNames) -> DataSet:
         name=spelled(root.absolute().name),
         layout="manifest",
         class_names=(class_names[0], class_names[1]),
-        no_subject_reason=f"Fill in the column subject of {table.name}, or split by image and say so.",
+        no_subject_reason=f"Fill in the column subject of {table.name}, or split by image and report it.",
         credit="",
     )
 
 
 def read_files(root: Path, classes: ClassNames, *, owner: str | None = None) -> DataSet:
-    """Read a folder of images in any order, for who needs no labels.
+    """Read a folder of images in any arrangement, for commands that need no labels.
 
-    The name of a file says whose it is if it is a name as C-NMC's cells have; else the first folder below `root` does,
-    and of what lies directly in it `owner`. A class's folder, and a part's such as ``train``, is nobody: the folder
-    below it counts. Where one folder is a class's, so are those beside it.
+    The subject is parsed from file names in the form of C-NMC; for other files it is the first folder below `root`, or
+    `owner` for files directly in `root`. Folders of a class or of a part such as ``train`` are not subjects: the folder
+    below them counts. If one folder is a class, so are its siblings.
 
     Parameters
     ----------
     root : Path
     classes : ClassNames
     owner : str, optional
-        Subject of what lies directly in `root`.
+        Subject of images directly in `root`.
 
     Returns
     -------
     DataSet
-        Of layout ``files``: no image has a label. It may hold no image.
+        Of layout ``files``, without labels. It may be empty.
 
     Raises
     ------
@@ -216,7 +216,7 @@ def read_files(root: Path, classes: ClassNames, *, owner: str | None = None) -> 
                 partition=partition,
             )
         )
-    reason = "An image that lies in no folder of its subject's, nor is named as C-NMC names cells, is of nobody known."
+    reason = "Images outside a subject's folder and without a C-NMC file name have no known subject."
     missing = any(record.subject is None for record in records)
     dataset = DataSet(
         name=spelled(root.absolute().name),
@@ -232,7 +232,7 @@ def read_files(root: Path, classes: ClassNames, *, owner: str | None = None) -> 
 
 
 def _about_folders(folders: Sequence[Sequence[str]], classes: ClassNames) -> Notice | None:
-    """Advise where folders may be those of classes whose words are not known."""
+    """Warn if folders may be classes with unknown names."""
     tops = {inside[0]: False for inside in folders if inside}
     for inside in folders:
         if inside[1:]:
@@ -240,43 +240,43 @@ def _about_folders(folders: Sequence[Sequence[str]], classes: ClassNames) -> Not
     labels = classes.labels(tops)
     known, unknown = (sorted(name for name in tops if (labels[name] is None) == is_none) for is_none in (False, True))
     if known and unknown:
-        text = f"Beside the class folder {known[0]} lies what is not known as one: {', '.join(unknown[:5])}."
-        text += " No labels are taken."
+        text = f"Next to the class folder {known[0]} are folders with unknown names: {', '.join(unknown[:5])}."
+        text += " Labels are ignored."
         return Notice("classes_unknown", f"{text} {accepted_words()}", Severity.WARNING)
     return None if known else about_names(unknown, have_folders=all(tops.values()))
 
 
 def about_names(names: Sequence[str], *, have_folders: bool) -> Notice | None:
-    """Advise where the names of subjects' folders may be those of classes.
+    """Warn if the folders of subjects may be classes.
 
     Parameters
     ----------
     names : sequence of str
-        Of folders that are taken for subjects.
+        Names of folders that are treated as subjects.
     have_folders : bool
-        Whether each holds folders with images, as a class's does.
+        Whether each holds folders with images, as class folders do.
 
     Returns
     -------
     Notice or None
-        None if they are hardly classes: patients' folders are more than a few, or have numbers in their names and
-        their images directly in them.
+        None if they are unlikely to be classes: patients' folders are numerous, or have numbers in their names and hold
+        images directly.
     """
     has_number = any(char.isdigit() for name in names for char in name)
     if len(names) not in _FEW_FOLDERS or (has_number and not have_folders):
         return None
-    text = f"The folders {', '.join(names)} are taken for subjects. If they are classes, say which with `positive` and"
+    text = f"The folders {', '.join(names)} are treated as subjects. If they are classes, name them with `positive` and"
     return Notice("classes_or_subjects", f"{text} `negative`. {accepted_words()}", Severity.WARNING)
 
 
 def require_used(classes: ClassNames, paths: Sequence[Path]) -> None:
-    """Refuse the user's names for classes where no folder is called so; a manifest is left to itself.
+    """Refuse the user's class names that match no folder; manifests are checked elsewhere.
 
     Parameters
     ----------
     classes : ClassNames
     paths : sequence of Path
-        Folders and manifests that are read together.
+        Folders and manifests read together.
 
     Raises
     ------
@@ -292,13 +292,13 @@ def require_used(classes: ClassNames, paths: Sequence[Path]) -> None:
                 words |= {inside.name}
                 if is_part(inside.name) and inside.is_dir():
                     words |= {below.name for below in entries(inside)}
-        except OSError:  # whoever lists the images says so
+        except OSError:  # reported when the images are listed
             return
     classes.require_used(words)
 
 
 def is_part(name: str) -> bool:
-    """Tell whether a folder's name is that of a part of a data set, such as ``train``, and so no subject's.
+    """Tell whether a folder is named like a part of a data set, such as ``train``, and is not a subject.
 
     Parameters
     ----------
@@ -312,7 +312,7 @@ def is_part(name: str) -> bool:
 
 
 def _on_disk(path: Path) -> Path:
-    """Return the path in the Unicode form in which it exists, if the table's is another."""
+    """Return the path in the Unicode form that exists, if it differs from that in the table."""
     if not path.exists():
         for form in ("NFC", "NFD"):
             other = Path(unicodedata.normalize(form, str(path)))

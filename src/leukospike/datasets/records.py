@@ -1,4 +1,4 @@
-"""What is known of each image before it is opened: its label, and whose blood it shows."""
+"""What is known of each image before it is opened: its label and its subject."""
 
 import re
 from collections import defaultdict
@@ -15,17 +15,17 @@ class Record:
     """One image of a data set."""
 
     path: Path
-    """Where the file is."""
+    """Path of the file."""
     image: str
     """POSIX path relative to the data set's root; unique in the data set."""
     label: int | None
     """1 leukemic, 0 normal, None not labelled."""
     subject: str | None
-    """The person, as the data set names them; None if it does not say."""
+    """The person, as named by the data set; None if unknown."""
     partition: str = ""
-    """The data set's own part that the image lies in, such as ``fold_0`` or ``preliminary``."""
+    """Part of the data set that holds the image, such as ``fold_0`` or ``preliminary``."""
     centroids: tuple[tuple[float, float], ...] | None = None
-    """(row, column) of every blast in pixels; ALL-IDB1 only, None where no such file exists."""
+    """(row, column) of every blast in pixels; ALL-IDB1 only, None without such a file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class DataSet:
     """All images of one source."""
 
     name: str
-    """For people: ``C-NMC 2019``, ``ALL-IDB1``, ``ALL-IDB2``, or the folder's name."""
+    """For display: ``C-NMC 2019``, ``ALL-IDB1``, ``ALL-IDB2``, or the folder's name."""
     layout: str
     """``c-nmc``, ``c-nmc-kaggle``, ``all-idb1``, ``all-idb2``, ``folder``, ``manifest``, or ``files``: none known."""
     root: Path
@@ -41,16 +41,16 @@ class DataSet:
     records: tuple[Record, ...]
     """Sorted by `Record.image`."""
     class_names: tuple[str, str]
-    """(normal, leukemic), as the data set calls them."""
+    """(normal, leukemic), as named by the data set."""
     no_subject_reason: str | None
-    """Why some record has no subject, and what to use instead; None if every record has one."""
+    """Why records have no subject, and what to use instead; None if every record has one."""
     credit: str
-    """How to cite it, and its licence; empty for the user's own."""
+    """Citation and licence; empty for the user's own data."""
     joined: tuple[tuple[str, ...], ...] | None = None
     """Sets of two or more subjects who count as one, since their images overlap, each set called ``51+75+78`` in the
-    records; None if nobody joined any."""
+    records; None if none were joined."""
     notices: tuple[Notice, ...] = ()
-    """What to know of how it was read, such as files that were left out."""
+    """Notices about how it was read, such as ignored files."""
 
     def labelled(self) -> "DataSet":
         """Leave out the images without a label, such as C-NMC's final test set.
@@ -58,19 +58,19 @@ class DataSet:
         Returns
         -------
         DataSet
-            The same in all else. `no_subject_reason` is None if the remaining images all have a subject.
+            Otherwise unchanged. `no_subject_reason` is None if the remaining images all have a subject.
         """
         records = tuple(record for record in self.records if record.label is not None)
         unknown = any(record.subject is None for record in records)
         return replace(self, records=records, no_subject_reason=self.no_subject_reason if unknown else None)
 
     def require_subjects(self, where: str) -> None:
-        """Refuse to go on where persons cannot be told apart.
+        """Raise an error if the subjects are unknown.
 
         Parameters
         ----------
         where : str
-            Who asks; the message begins with it.
+            Name of the caller, which begins the message.
 
         Raises
         ------
@@ -87,12 +87,12 @@ class DataSet:
             )
 
     def require_labels(self, where: str) -> None:
-        """Refuse to go on where there is nothing to learn from.
+        """Raise an error without labels of both classes.
 
         Parameters
         ----------
         where : str
-            Who asks; the message begins with it.
+            Name of the caller, which begins the message.
 
         Raises
         ------
@@ -111,7 +111,7 @@ class DataSet:
         if labels != {0, 1}:
             found = " and ".join(f"only '{self.class_names[label]}'" for label in labels if label is not None)
             raise DataError(
-                f"images must be of both classes, '{self.class_names[0]}' and '{self.class_names[1]}'",
+                f"images must include both classes, '{self.class_names[0]}' and '{self.class_names[1]}'",
                 where=where,
                 got=found or "no images",
                 advice="Add images of the other class.",
@@ -129,7 +129,7 @@ def data_set(
     credit: str,
     notices: Iterable[Notice] = (),
 ) -> DataSet:
-    """Put a data set together: records in order, and the reason for missing subjects only if one is missing.
+    """Build a data set: records in order, and the reason for missing subjects only if one is missing.
 
     Parameters
     ----------
@@ -139,7 +139,7 @@ def data_set(
     Returns
     -------
     DataSet
-        With a notice more where subjects have names so alike that they may be one person's.
+        With an additional notice if subjects have such similar names that they may be the same person.
 
     Raises
     ------
@@ -152,7 +152,7 @@ def data_set(
             f"{root} must hold images",
             where="read_dataset",
             got=f"none ({layout})",
-            advice="Check that the download is whole.",
+            advice="Check that the download is complete.",
         )
     return DataSet(
         name=name,
@@ -167,7 +167,7 @@ def data_set(
 
 
 def names_alike(records: Iterable[Record]) -> tuple[Notice, ...]:
-    """Say which subjects have names that differ in case, spaces, hyphens and underscores alone.
+    """Report subjects whose names differ only in case, spaces, hyphens and underscores.
 
     Parameters
     ----------
@@ -185,7 +185,7 @@ def names_alike(records: Iterable[Record]) -> tuple[Notice, ...]:
     if not groups:
         return ()
     text = (
-        f"The names of these subjects are nearly the same, and count as different persons':"
-        f" {'; '.join(sorted(groups)[:5])}. If they are one, give them one name."
+        f"These subjects have nearly the same name but count as different people: {'; '.join(sorted(groups)[:5])}. If"
+        " they are the same person, use one name."
     )
     return (Notice("subjects_alike", text, Severity.WARNING, {"groups": len(groups)}),)

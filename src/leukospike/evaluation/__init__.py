@@ -1,1 +1,1 @@
-"""Figures of one model or of two, with their intervals."""
+"""Metrics of one model or two, with intervals."""

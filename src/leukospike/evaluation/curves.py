@@ -11,7 +11,7 @@ from leukospike.evaluation.metrics import CONFIDENCE, N_RESAMPLES, drawn_weights
 
 @dataclass(frozen=True)
 class RocBand:
-    """A ROC curve and the band that resampled subjects draw, on a common grid."""
+    """A ROC curve with its band from resampling subjects, on a common grid."""
 
     fpr: Float[np.ndarray, " grid"]
     tpr: Float[np.ndarray, " grid"]
@@ -21,14 +21,14 @@ class RocBand:
 
 @dataclass(frozen=True)
 class DecisionCurve:
-    """What decisions by a threshold are worth, for every threshold.
+    """Net benefit of decisions by threshold, for every threshold.
 
-    Net benefits are in right calls of leukemic for each that was judged: at most the share that is leukemic. What
-    nobody is called leukemic is worth is 0.
+    Net benefits are in correct leukemic calls per case: at most the share that is leukemic. Calling nobody leukemic has
+    a net benefit of 0.
     """
 
     thresholds: Float[np.ndarray, " thresholds"]
-    """Probabilities from which something is called leukemic: 0.01, 0.02, ..., 0.99."""
+    """Thresholds at or above which a case is called leukemic: 0.01, 0.02, ..., 0.99."""
     model: Float[np.ndarray, " thresholds"]
     low: Float[np.ndarray, " thresholds"]
     """Ends of the 95 % band around `model`, point by point; NaN with fewer than two groups, like the next two."""
@@ -36,7 +36,7 @@ class DecisionCurve:
     treat_all: Float[np.ndarray, " thresholds"]
     """If everything is called leukemic."""
     gain_low: Float[np.ndarray, " thresholds"]
-    """Ends of the band around what the model adds to the better of calling all and calling none leukemic."""
+    """Ends of the band around the model's gain over the better of calling all and calling none leukemic."""
     gain_high: Float[np.ndarray, " thresholds"]
 
 
@@ -65,7 +65,7 @@ def roc_band(
 
     _, member = np.unique(groups, return_inverse=True)
     drawn = [weight[member].astype(np.float64) for weight in drawn_weights(groups, n_resamples, seed)]
-    # A draw without one of the classes has no curve.
+    # A resample without one of the classes has no curve.
     curves = [curve(weight) for weight in drawn if all(weight[labels == label].any() for label in (0, 1))]
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(np.array(curves), [tail, 1 - tail], axis=0)
@@ -80,10 +80,10 @@ def decision_curve(
     n_resamples: int = N_RESAMPLES,
     seed: int = 0,
 ) -> DecisionCurve:
-    r"""Compute the net benefit of calling leukemic from each threshold, with a band from resampling groups.
+    r"""Compute the net benefit at each threshold, with a band from resampling groups.
 
-    :math:`TP / n - FP / n \cdot p / (1 - p)` at the threshold :math:`p` [1]_: who calls leukemic from a probability of
-    0.2 says that one leukemia found is worth four false alarms. It depends on the share that is leukemic in the data.
+    :math:`TP / n - FP / n \cdot p / (1 - p)` at the threshold :math:`p` [1]_: a threshold of 0.2 means that one
+    leukemia found is worth four false alarms. It depends on the share that is leukemic in the data.
 
     Few groups make percentile intervals too narrow; the band's tails are therefore those of Student's t with as many
     degrees of freedom as there are groups less one (the "expanded percentile interval" of [2]_). From 30 groups on it

@@ -1,4 +1,4 @@
-"""A figure and how far it can be believed: values with intervals, and when nothing may be concluded from them."""
+"""Estimates with intervals, and when nothing can be concluded from them."""
 
 import math
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ FEW_SUBJECTS = 10
 """With fewer of a class, intervals from resampling subjects are too narrow."""
 
 FEWEST_SUBJECTS = 5
-"""With fewer of a class nothing is concluded: intervals and tests are not known. Images count where there are no
+"""With fewer of a class nothing is concluded: there are no intervals or tests. Images count if there are no
 subjects."""
 
 _SAME = 1e-9  # ends of an interval that differ by less differ by rounding alone
@@ -34,7 +34,7 @@ _SAME = 1e-9  # ends of an interval that differ by less differ by rounding alone
 
 @dataclass(frozen=True)
 class Interval:
-    """Two ends of a 95 % interval; NaN where it cannot be had."""
+    """The two ends of a 95 % interval; NaN if it cannot be computed."""
 
     low: float
     high: float
@@ -50,10 +50,10 @@ class Estimate:
     Attributes
     ----------
     value : float or None
-        None where it is not defined.
+        None if undefined.
     low, high : float or None
-        None where the interval is not known. One without width is not known: that a figure comes out the same
-        whoever is drawn shows that too few were drawn, not that it is certain.
+        None if the interval is unknown. An interval without width counts as unknown: if every resample gives the same
+        figure, there are too few subjects, which does not make the figure certain.
 
     Examples
     --------
@@ -74,7 +74,7 @@ class Estimate:
 
     @classmethod
     def _checked(cls, value: float | None, low: float | None, high: float | None) -> "Estimate":
-        """Build it, without an interval that says nothing."""
+        """Build it, without an uninformative interval."""
         if value is None or low is None or high is None or abs(high - low) < _SAME:
             low = high = None
         return cls(value, low, high)
@@ -85,7 +85,7 @@ class Estimate:
         return self.low is not None and self.high is not None
 
     def excludes(self, value: float) -> bool:
-        """Tell whether `value` lies outside the interval; of one that is not known nobody can say so."""
+        """Tell whether `value` lies outside the interval; False if the interval is unknown."""
         return self.low is not None and self.high is not None and not self.low <= value <= self.high
 
     @property
@@ -106,7 +106,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Confusion:
-    """Calls at the threshold 0.5, by label: right and wrong, leukemic ("positive") and normal."""
+    """Confusion matrix at the threshold 0.5; leukemic is "positive"."""
 
     tn: int
     fp: int
@@ -135,7 +135,7 @@ class Confusion:
 
 @dataclass(frozen=True)
 class Metrics:
-    """The figures of one set of test predictions.
+    """Metrics of one set of test predictions.
 
     Attributes
     ----------
@@ -147,7 +147,7 @@ class Metrics:
         The area under the ROC curve again, with DeLong's interval.
     confusion : Confusion
     interval : str
-        How the intervals were made, or why they are not known.
+        How the intervals were computed, or why they are unknown.
     """
 
     n: int
@@ -163,7 +163,7 @@ class Metrics:
 
     @property
     def one_class(self) -> bool:
-        """Whether all labels are the same, so that classes cannot be told apart."""
+        """Whether all labels are the same, so that discrimination is undefined."""
         return self.positives in {0, self.n}
 
     @property
@@ -173,11 +173,11 @@ class Metrics:
 
     @property
     def has_intervals(self) -> bool:
-        """Whether anything is known about how certain the figures are."""
+        """Whether there are any intervals."""
         return any(estimate.is_known for estimate in self.estimates.values())
 
     def without_intervals(self, group_name: str) -> "Metrics":
-        """Return the figures alone, for too few groups, such as "subjects"."""
+        """Return the metrics without intervals, for too few groups, such as "subjects"."""
         return replace(
             self,
             estimates={name: Estimate(estimate.value) for name, estimate in self.estimates.items()},
@@ -199,7 +199,7 @@ class Metrics:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "Metrics":
-        """Read what `to_json` returned; version 0.1.0 did not write the misclassification, which accuracy leaves.
+        """Read what `to_json` returned; in version 0.1.0, misclassification is derived from accuracy.
 
         Raises
         ------
@@ -220,8 +220,8 @@ class Metrics:
 
 
 def too_few_words(group_name: str) -> str:
-    """Say why intervals are not known, of groups such as "subjects"."""
-    return f"not known, since fewer than {FEWEST_SUBJECTS} {group_name} of a class were tested"
+    """Explain why intervals are unknown; groups are, for example, "subjects"."""
+    return f"unknown, because fewer than {FEWEST_SUBJECTS} {group_name} of a class were tested"
 
 
 def groups_per_class(labels: Int[np.ndarray, " n"], groups: np.ndarray) -> tuple[int, int]:
@@ -252,7 +252,7 @@ def suffice(labels: Int[np.ndarray, " n"], groups: np.ndarray) -> bool:
 
 
 def _plain(value: float) -> float | None:
-    """Put None in place of NaN, which JSON does not know."""
+    """Replace NaN, which JSON lacks, by None."""
     return float(value) if math.isfinite(value) else None
 
 

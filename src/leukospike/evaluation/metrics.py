@@ -1,4 +1,4 @@
-"""Figures of one model and how far to believe them: metrics, DeLong's interval, intervals from resampling subjects."""
+"""Metrics of one model with intervals: DeLong's, and those from resampling subjects."""
 
 from dataclasses import dataclass
 
@@ -17,11 +17,11 @@ from leukospike.evaluation.estimates import (
     too_few_words,
 )
 
-# scikit-learn and scipy.stats are loaded where they are called: half a second that whoever needs a threshold alone, as
-# an analysis does, would wait.
+# scikit-learn and scipy.stats are imported where they are used: they take half a second, and an analysis needs only a
+# threshold.
 
 THRESHOLD = 0.5
-"""Probability from which a cell is called leukemic: the original's argmax."""
+"""Lowest probability at which a cell is called leukemic, as with the argmax of the original."""
 
 N_BINS = 15
 """Bins of the calibration error and of the reliability diagram, as in Guo et al. 2017."""
@@ -32,7 +32,7 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Reliability:
-    """What was said against what was so, by bins of probability; NaN in an empty bin."""
+    """Predicted against observed shares, by bins of probability; NaN in an empty bin."""
 
     edges: Float[np.ndarray, " edges"]
     counts: Int[np.ndarray, " bins"]
@@ -49,7 +49,7 @@ def point_metrics(labels: Int[np.ndarray, " n"], probabilities: Float[np.ndarray
     labels : ndarray of shape (n,), int
         1 leukemic (the positive class), 0 normal.
     probabilities : ndarray of shape (n,), float, 0 to 1
-        Of being leukemic.
+        Probability of being leukemic.
 
     Returns
     -------
@@ -81,7 +81,7 @@ def point_metrics(labels: Int[np.ndarray, " n"], probabilities: Float[np.ndarray
 def calibration_error(labels: Int[np.ndarray, " n"], probabilities: Float[np.ndarray, " n"]) -> float:
     """Compute the expected calibration error of the probability of being leukemic, 0 to 1, from `reliability`'s bins.
 
-    Not torchmetrics', which puts probabilities of exactly 1 into a bin of their own.
+    Unlike torchmetrics, which puts probabilities of exactly 1 into a separate bin.
     """
     bins = reliability(labels, probabilities)
     return float(np.nansum(bins.counts * np.abs(bins.observed - bins.mean_probability)) / len(labels))
@@ -91,8 +91,8 @@ def delong_interval(labels: Int[np.ndarray, " n"], probabilities: Float[np.ndarr
     r"""Compute DeLong's 95 % interval of the area under the ROC curve.
 
     The variance of the area from its structural components, by mid-ranks [2]_; normal approximation, cut at 0 and 1. It
-    takes cells as independent, which cells of one subject are not: it is printed beside, not in place of, the
-    interval from resampling subjects.
+    treats cells as independent, which those of one subject are not: it is reported in addition to the interval from
+    resampling subjects.
 
     Parameters
     ----------
@@ -161,13 +161,13 @@ def resampled_intervals(
     n_resamples: int = N_RESAMPLES,
     seed: int = 0,
 ) -> dict[str, Interval]:
-    """Compute each metric's 95 % percentile interval from drawing whole groups (subjects) with replacement.
+    """Compute each metric's 95 % percentile interval from resampling whole groups (subjects) with replacement.
 
     Parameters
     ----------
     labels, probabilities : ndarray of shape (n,)
     groups : ndarray of shape (n,)
-        What is drawn: the subject of each cell, or the image where there are no subjects.
+        Unit of resampling: the subject of each cell, or the image if there are no subjects.
     n_resamples, seed : int
 
     Returns
@@ -238,7 +238,7 @@ def per_subject(
 
 
 def as_published(labels: Int[np.ndarray, " n"], probabilities: Float[np.ndarray, " n"]) -> dict[str, float | None]:
-    """Compute precision and area under the curve by the published, wrong formulas: to be shown as wrong.
+    """Compute precision and area under the curve by the published, wrong formulas, to be shown as wrong.
 
     The original computed its precision as TN / (TN + FP), which is the specificity, and its area from decisions in
     place of probabilities.
@@ -285,7 +285,7 @@ def drawn_weights(groups: np.ndarray, n_resamples: int, seed: int) -> Int[np.nda
     Returns
     -------
     ndarray of shape (resamples, groups), int
-        How often each group comes up in each resample; groups in the order of `numpy.unique`.
+        Count of each group in each resample; groups in the order of `numpy.unique`.
     """
     n_groups = len(np.unique(groups))
     return np.random.default_rng(seed).multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=n_resamples)
@@ -296,8 +296,8 @@ def weighted_metrics(
 ) -> dict[str, np.ndarray]:
     """Compute every metric for every resample at once.
 
-    Each metric but the area is made of sums over cells, hence of sums over groups: one matrix product gives them for
-    all resamples. The tests hold this against `point_metrics` on the cells written out one by one.
+    Each metric except the area consists of sums over cells, hence of sums over groups: one matrix product gives them
+    for all resamples. The tests compare this with `point_metrics` on the resampled cells.
 
     Parameters
     ----------
@@ -317,7 +317,7 @@ def weighted_metrics(
     place = _bin_of(probabilities, N_BINS)
 
     def sums(values: np.ndarray) -> np.ndarray:
-        """Sum a value a cell over each resample's cells."""
+        """Sum one value per cell over the cells of each resample."""
         return weights @ np.bincount(member, weights=values.astype(np.float64), minlength=len(names))
 
     tp, fp, fn, tn = (sums(cells) for cells in (truth & called, ~truth & called, truth & ~called, ~truth & ~called))
@@ -346,7 +346,7 @@ def weighted_metrics(
 def _weighted_areas(
     truth: np.ndarray, probabilities: np.ndarray, member: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
-    """Compute the area under the ROC curve of every resample: pairs rightly ordered, equals counting half."""
+    """Compute the area under the ROC curve of every resample: share of correctly ordered pairs, ties counting half."""
     levels, level = np.unique(probabilities, return_inverse=True)
     shape = (weights.shape[1], len(levels))
     areas: list[np.ndarray] = []

@@ -1,4 +1,4 @@
-"""Two models on the same cells: what one is better by, and whether chance could have done it."""
+"""Two models on the same cells: differences in metrics, and tests against chance."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,26 +21,26 @@ from leukospike.evaluation.metrics import (
 )
 
 Judged = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""Labels, probabilities and groups of what one run has judged."""
+"""Labels, probabilities and groups of one run's predictions."""
 
 
 @dataclass(frozen=True)
 class DelongTest:
-    """Two correlated areas under the ROC curve; NaN where they cannot be compared."""
+    """Two correlated areas under the ROC curve; NaN if they cannot be compared."""
 
     areas: tuple[float, float]
     difference: float
-    """First less second."""
+    """First minus second."""
     interval: Interval
     """95 %, of the difference."""
     z: float
     p: float
-    """Two-sided: how often a difference as large comes by chance where there is none."""
+    """Two-sided: probability of a difference at least as large by chance."""
 
 
 @dataclass(frozen=True)
 class McnemarTest:
-    """How often only one of two models was right."""
+    """Counts of cells on which only one of two models was correct."""
 
     only_first: int
     only_second: int
@@ -51,10 +51,10 @@ class McnemarTest:
 def metric_differences(
     first: Judged, second: Judged, *, names: Sequence[str], n_resamples: int = N_RESAMPLES, seed: int = 0
 ) -> dict[str, tuple[float, Interval]]:
-    """Compute by how much metrics of one run exceed another's, with 95 % percentile intervals.
+    """Compute differences in metrics between two runs, with 95 % percentile intervals.
 
-    Whole groups (subjects) are drawn with replacement, the same for both runs: what makes a subject easy or hard for
-    both does not widen the interval of the difference.
+    Whole groups (subjects) are resampled with replacement, in the same way for both runs: subjects that are easy or
+    hard for both do not widen the interval of the difference.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def metric_differences(
     Returns
     -------
     dict of (float, Interval)
-        First less second. Draws in which a metric is not defined are left out of its interval.
+        First minus second. Draws in which a metric is not defined are left out of its interval.
 
     Raises
     ------
@@ -75,7 +75,7 @@ def metric_differences(
         If the groups differ.
     """
     if set(np.unique(first[2])) != set(np.unique(second[2])):
-        rule = "both runs must have judged the same groups"
+        rule = "both runs must have scored the same groups"
         raise DataError(rule, where="metric_differences", got="others", advice="Compare runs on the same data.")
     weights = drawn_weights(first[2], n_resamples, seed)
     values, other_values = (point_metrics(labels, probabilities) for labels, probabilities, _ in (first, second))
@@ -92,14 +92,14 @@ def delong_test(
     differences of components, :math:`s_{10}^2 / m + s_{01}^2 / n`, which is the contrast of DeLong's covariance
     matrix [1]_. Mid-ranks give the components in the time of a sort [2]_. Normal approximation.
 
-    It takes cells as independent. Cells of one subject are not, so that on cells its p is too small; on subjects it
-    is as good as the normal approximation is for so few.
+    It treats cells as independent. Those of one subject are not, so p is too small for cells; for subjects it is as
+    good as the normal approximation for such small numbers.
 
     Parameters
     ----------
     labels : ndarray of shape (n,), int, 0 or 1
     first, second : ndarray of shape (n,), float
-        What each model gave the same cells.
+        Probabilities of each model for the same cells.
 
     Returns
     -------
@@ -139,17 +139,17 @@ def delong_test(
 def mcnemar_test(
     labels: Int[np.ndarray, " n"], first: Float[np.ndarray, " n"], second: Float[np.ndarray, " n"]
 ) -> McnemarTest:
-    """Test whether two models are right equally often, on the same cells.
+    """Test whether two models are correct equally often, on the same cells.
 
-    Only cells that one of them calls right and the other wrong say anything; were the models equally good, each of
-    these would be either's with probability 1/2 (exact binomial test). Like `delong_test`, it takes cells as
+    Only cells that exactly one model classifies correctly are informative; if the models are equally good, each of
+    these falls to either model with probability 1/2 (exact binomial test). Like `delong_test`, it treats cells as
     independent.
 
     Parameters
     ----------
     labels : ndarray of shape (n,), int, 0 or 1
     first, second : ndarray of shape (n,), float
-        What each model gave the same cells; from `THRESHOLD` it calls a cell leukemic.
+        Probabilities of each model for the same cells; at `THRESHOLD` or above a cell is called leukemic.
 
     Returns
     -------

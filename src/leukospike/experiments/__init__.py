@@ -1,1 +1,1 @@
-"""Who trains on whom, what is kept of it, and what it came to: splits, runs, systems."""
+"""Experiments: splits, runs, systems, and their results."""

@@ -1,4 +1,4 @@
-"""The folds' results -> one result: predictions side by side, figures by fold and in all, and what is to be minded."""
+"""Combines the results of all folds: predictions, metrics by fold and overall, and notices."""
 
 import hashlib
 from collections import Counter
@@ -32,20 +32,20 @@ PUBLISHED = {
     Preset.ALL_IDB: Published({"accuracy": 0.9960}, "Noshad and Fallahi, doi 10.1080/21681163.2022.2157748, 10 folds"),
     Preset.C_NMC: Published({"accuracy": 0.9894}, "Noshad and Fallahi, doi 10.1080/21681163.2022.2157748"),
 }
-"""What the original system reports, by image and with the flaws that `RunResult.flaws` names."""
+"""Published results of the original system, by image and with the flaws listed in `RunResult.flaws`."""
 
 
 @dataclass(frozen=True)
 class Assembled:
-    """What all folds together came to, as values and as the tables of the run folder."""
+    """Results of all folds together, as values and as the tables of the run folder."""
 
     result: RunResult
     predictions: pd.DataFrame
-    """One row a tested picture: image, subject, fold, label, probability, and under the protocol `paper` copy."""
+    """One row per tested picture: image, subject, fold, label, probability, and under the protocol `paper` copy."""
     history: pd.DataFrame
-    """One row an epoch of a fold: fold, and the fields of `EpochRecord`."""
+    """One row per epoch of a fold: fold, and the fields of `EpochRecord`."""
     components: pd.DataFrame | None
-    """One row a component of a fold: fold, component, explained_variance_ratio; None if there are none."""
+    """One row per component of a fold: fold, component, explained_variance_ratio; None if there are none."""
 
 
 def assemble(
@@ -59,7 +59,7 @@ def assemble(
     environments: Sequence[Mapping[str, object]],
     progress: Progress,
 ) -> Assembled:
-    """Put the folds together.
+    """Combine the folds.
 
     Parameters
     ----------
@@ -71,11 +71,11 @@ def assemble(
         What was split.
     folds : sequence of Fold
     finished : sequence of FinishedFold
-        What each of them came to.
+        Results of each fold.
     environments : sequence of mapping
-        Each that the folds were trained in, in order, as `describe_environment` returns it.
+        Environments of the folds, in order, as returned by `describe_environment`.
     progress : Progress
-        Told of each fold as "evaluate".
+        Called for each fold with the stage "evaluate".
 
     Returns
     -------
@@ -120,7 +120,7 @@ def assemble(
         as_published=as_published(predictions["label"].to_numpy(np.int64), predictions["probability"].to_numpy(float))
         if as_original
         else None,
-        # Beside other people's cells the published figure would be no comparison.
+        # The published figure applies only to the same data set.
         published=PUBLISHED[config.dataset] if plan.dataset.layout.startswith(config.dataset) else None,
     )
     return Assembled(
@@ -180,7 +180,7 @@ def _figures(predictions: pd.DataFrame, seed: int) -> tuple[Metrics, Metrics | N
 
 
 def _groups(predictions: pd.DataFrame) -> tuple[np.ndarray, bool]:
-    """Return what is drawn for intervals, and whether it is subjects: else images, where any subject is not known."""
+    """Return the units of resampling, and whether they are subjects; images if any subject is unknown."""
     known = not bool(predictions["subject"].isna().to_numpy().any())
     return predictions["subject" if known else "image"].to_numpy(str), known
 
@@ -193,7 +193,7 @@ def _fold_figures(
     items: Items,
     figures: tuple[Metrics, Metrics | None],
 ) -> FoldFigures:
-    """Put together what is known of one fold."""
+    """Collect the results of one fold."""
     shares = finished.explained_variance_ratio
     return FoldFigures(
         fold=number,
@@ -217,7 +217,7 @@ def _n_subjects(prepared: Prepared, items: Items, places: np.ndarray) -> int | N
 
 
 def describe_data(plan: Plan, prepared: Prepared) -> DataDescription:
-    """Describe what a run was on."""
+    """Describe the data of a run."""
     dataset, records = plan.dataset, prepared.records
     owners: dict[str, set[str]] = {}
     for record, digest in zip(records, prepared.digests, strict=True):
@@ -254,16 +254,17 @@ def _flaws(plan: Plan, system: System, data: DataDescription) -> Iterator[Notice
         yield _flaw(
             "unknown_subjects",
             "ALL-IDB has no patient ids: all crops of ALL-IDB2 are cut from images of ALL-IDB1, some images overlap,"
-            " and nobody can say which images are of one person."
+            " and it is unknown which images show the same person."
             if dataset.layout.startswith("all-idb")
-            else "Nobody can say whose the images are.",
+            else "The subjects of the images are unknown.",
         )
         return
-    yield _flaw("split_subjects", "Cells of one subject fall on both sides of the split.")
+    yield _flaw("split_subjects", "Cells of one subject are on both sides of the split.")
     if shared := data.cross_subject_duplicates:
         yield _flaw(
             "shared_images",
-            f"{shared} images are filed under more than one subject with the same pixels, and fall on both sides.",
+            f"{shared} images with identical pixels are filed under more than one subject, and are on both sides of"
+            " the split.",
             images=shared,
         )
 
@@ -276,20 +277,20 @@ def _flaw(code: str, text: str, **values: int) -> Notice:
 def _notices(
     plan: Plan, prepared: Prepared, folds: Sequence[FoldFigures], predictions: pd.DataFrame
 ) -> Iterator[Notice]:
-    """Say where the run is not what was asked for, and what its figures do not show."""
+    """State where the run differs from its settings, and what its figures do not show."""
     config = plan.config
     fewest = min((fold.n_components for fold in folds if fold.n_components), default=config.n_components)
     if fewest < config.n_components:
         yield Notice(
             "fewer_components",
-            f"{config.n_components} components were asked for; {fewest} are possible with so few images, and were"
-            " used.",
+            f"{config.n_components} components were requested, but only {fewest} are possible with so few images and"
+            " were used.",
             values={"asked": config.n_components, "used": fewest},
         )
     if failed := len(prepared.failures):
         yield Notice(
             "failed_images",
-            f"{number_of(failed, 'image')} could not be used; failures.csv names each with the reason.",
+            f"{number_of(failed, 'image')} could not be used; failures.csv lists each with the reason.",
             Severity.WARNING,
             {"images": failed},
         )
@@ -297,23 +298,23 @@ def _notices(
         where = "in the split and in intervals" if config.protocol is Protocol.HONEST else "in intervals"
         yield Notice(
             "joined_subjects",
-            f"Subjects whose images overlap by an audit's groups count as one, {where}: {joined.subjects} subjects are"
-            f" joined into {joined.into}.",
+            f"Subjects with overlapping images, from the groups of an audit, count as one {where}: {joined.subjects}"
+            f" subjects are joined into {joined.into}.",
             values={"subjects": joined.subjects, "into": joined.into},
         )
     yield from _both_classes(prepared)
     if config.max_cells is not None:
         yield Notice(
             "max_cells",
-            f"At most {config.max_cells} cells were taken, spread over the subjects.",
+            f"At most {config.max_cells} cells were used, spread over the subjects.",
             values={"max_cells": config.max_cells},
         )
     fewest_cells = min(fold.train_cells for fold in folds)
     if config.batch_size > fewest_cells:
         yield Notice(
             "large_batch",
-            f"A batch holds {config.batch_size} cells, more than the {fewest_cells} that a training part has: an epoch"
-            " is a single step.",
+            f"A batch holds {config.batch_size} cells, more than the {fewest_cells} in a training part: an epoch is a"
+            " single step.",
             Severity.WARNING,
             {"batch_size": config.batch_size, "cells": fewest_cells},
         )
@@ -323,7 +324,7 @@ def _notices(
 
 
 def _both_classes(prepared: Prepared) -> Iterator[Notice]:
-    """Say whose images are of both classes."""
+    """Name the subjects with images of both classes."""
     labels_of: dict[str, set[int | None]] = {}
     for record in prepared.records:
         if record.subject is not None:
@@ -331,16 +332,16 @@ def _both_classes(prepared: Prepared) -> Iterator[Notice]:
     if both := sorted(subject for subject, labels in labels_of.items() if len(labels) > 1):
         yield Notice(
             "both_classes",
-            f"Images of both classes are filed under {number_of(len(both), 'subject')} ({', '.join(both)[:80]}), by"
-            " subject counted as leukemic. Check the labels, and what joined them.",
+            f"{number_of(len(both), 'subject has', 'subjects have')} images of both classes ({', '.join(both)[:80]})"
+            " and counted as leukemic in results by subject. Check the labels, and why the subjects were joined.",
             Severity.WARNING,
             {"subjects": len(both)},
         )
 
 
 def _held_out(fold: FoldFigures, prepared: Prepared, protocol: Protocol) -> Notice:
-    """Say what share of the data was tested."""
-    # Under `paper` copies are tested too, and the cells that are watched are the test cells.
+    """State the share of the data that was tested."""
+    # Under `paper`, copies are tested too, and the validation cells are the test cells.
     n = fold.train_cells + fold.test_cells if protocol is Protocol.PAPER else len(prepared.records)
     whose = ""
     values: Mapping[str, int] = {"tested": fold.test_cells, "cells": n}
@@ -357,22 +358,22 @@ def _held_out(fold: FoldFigures, prepared: Prepared, protocol: Protocol) -> Noti
 
 
 def _one_class_watched(config: RunConfig, items: Items, folds: Sequence[Fold]) -> Iterator[Notice]:
-    """Say in how many folds the learning rate follows cells of one class."""
+    """Count the folds in which the learning rate depends on one class only."""
     if config.protocol is Protocol.PAPER:
         return
     lacking = sum(len(np.unique(items.labels[fold.validation])) == 1 for fold in folds)
     if lacking:
         yield Notice(
             "one_class_validation",
-            f"In {lacking} of {number_of(len(folds), 'fold')} the validation cells are of one class, since the other"
-            " class has too few subjects to set any aside. There, the learning rate follows one class alone.",
+            f"In {lacking} of {number_of(len(folds), 'fold')} the validation cells are of one class, because the other"
+            " class has too few subjects to hold any back. There, the learning rate depends on one class only.",
             Severity.WARNING,
             {"folds": lacking},
         )
 
 
 def _other_environments(environments: Sequence[Mapping[str, object]]) -> Iterator[Notice]:
-    """Say that a run was carried on elsewhere, or with another number of threads."""
+    """State that a run was continued elsewhere, or with another number of threads."""
     changed = {
         name: ", then ".join(str(one[name]) for one in environments)
         for name in environments[0]
@@ -382,15 +383,15 @@ def _other_environments(environments: Sequence[Mapping[str, object]]) -> Iterato
         what = "; ".join(f"{name}: {values}" for name, values in changed.items())
         yield Notice(
             "other_environment",
-            f"The run was interrupted and carried on in another environment ({what}). Sums are rounded differently"
-            " there, so the figures can differ from those of an uninterrupted run.",
+            f"The run was interrupted and continued in another environment ({what}). Rounding differs there, so the"
+            " figures can differ from those of an uninterrupted run.",
             Severity.WARNING,
             changed,
         )
 
 
 def _few_subjects(predictions: pd.DataFrame) -> Iterator[Notice]:
-    """Say that there are too few subjects, or images where subjects are not known, to conclude anything."""
+    """State that there are too few subjects, or images if subjects are unknown, to draw conclusions."""
     groups, are_subjects = _groups(predictions)
     normal, leukemic = groups_per_class(predictions["label"].to_numpy(np.int64), groups)
     unit = "subject" if are_subjects else "image"
@@ -399,16 +400,16 @@ def _few_subjects(predictions: pd.DataFrame) -> Iterator[Notice]:
     if min(normal, leukemic) < FEWEST_SUBJECTS:
         yield Notice(
             "too_few_subjects",
-            f"The figures rest on {tested}: with fewer than {FEWEST_SUBJECTS} of a class, intervals and tests are not"
-            " known, and nothing can be concluded.",
+            f"The figures are based on {tested}: with fewer than {FEWEST_SUBJECTS} of a class, there are no intervals"
+            " or tests, and nothing can be concluded.",
             Severity.WARNING,
             values,
         )
     elif are_subjects and min(normal, leukemic) < FEW_SUBJECTS:
         yield Notice(
             "few_subjects",
-            f"The figures rest on {tested}: with fewer than {FEW_SUBJECTS} of a class, intervals from resampling are"
-            " too narrow.",
+            f"The figures are based on {tested}: with fewer than {FEW_SUBJECTS} of a class, intervals from resampling"
+            " are too narrow.",
             Severity.WARNING,
             values,
         )

@@ -1,4 +1,4 @@
-"""The folder of a run: the one place that knows the names of its files."""
+"""The folder of a run: the only place that knows the names of its files."""
 
 import json
 import tomllib
@@ -31,7 +31,7 @@ _WHERE = "read_run"
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Where everything of a run lies."""
+    """Paths of all files of a run."""
 
     path: Path
 
@@ -42,22 +42,22 @@ class RunFolder:
 
     @property
     def metrics(self) -> Path:
-        """The figures: written last, so that its presence tells a finished run."""
+        """The metrics: written last, so that the file marks a finished run."""
         return self.path / "metrics.json"
 
     @property
     def images(self) -> Path:
-        """Index of the images, with which data are recognised."""
+        """Index of the images, by which data are recognised."""
         return self.path / "images.json"
 
     @property
     def predictions(self) -> Path:
-        """What was said of each tested picture."""
+        """Predictions for each tested picture."""
         return self.path / "predictions.csv"
 
     @property
     def history(self) -> Path:
-        """The training, epoch by epoch."""
+        """Training history, epoch by epoch."""
         return self.path / "history.csv"
 
     @property
@@ -77,7 +77,7 @@ class RunFolder:
 
     @property
     def state(self) -> Path:
-        """Folder of what is kept until all folds are done."""
+        """Folder of intermediate results until all folds are done."""
         return self.path / "state"
 
     @property
@@ -87,28 +87,28 @@ class RunFolder:
 
     @property
     def environments(self) -> Path:
-        """Each environment the folds were trained in, until all are done."""
+        """Environments in which the folds were trained, until all are done."""
         return self.state / "environments.json"
 
     def weights(self, fold: int) -> Path:
-        """Return the place of one fold's model."""
+        """Return the path of one fold's model."""
         return self.path / "weights" / f"fold_{fold}.safetensors"
 
     def finished_fold(self, fold: int) -> Path:
-        """Return the place of what a fold came to, until all are done."""
+        """Return the path of a fold's results, until all are done."""
         return self.state / f"fold_{fold}.json"
 
     def checkpoint(self, fold: int) -> Path:
-        """Return the place of the state of a fold's training between epochs."""
+        """Return the path of a fold's training checkpoint."""
         return self.state / f"fold_{fold}.checkpoint.safetensors"
 
     def all_weights(self) -> list[Path]:
-        """List the models that are there."""
+        """List the existing models."""
         return sorted((self.path / "weights").glob("fold_*.safetensors"))
 
     @property
     def is_trained(self) -> bool:
-        """Whether it holds anything that took training."""
+        """Whether it holds any results of training."""
         return any(self.path.glob("weights/*")) or any(self.state.glob("fold_*"))
 
 
@@ -120,7 +120,7 @@ def write_config(
     data: DataDescription | None = None,
     versions: Mapping[str, str] | None = None,
 ) -> None:
-    """Write `config.toml`: the settings, then the tables; TOML has no null, so what is None is left out."""
+    """Write `config.toml`: the settings, then the tables; TOML has no null, so values of None are left out."""
     content: dict[str, Any] = dict(_without_none(config.stored()))
     if joined is not None:
         content["groups"] = joined.to_json()
@@ -142,8 +142,8 @@ def read_config(path: Path) -> RunConfig:
     """
     folder = RunFolder(path)
     if not folder.config.is_file():
-        rule, got = "run folder must hold config.toml", f"{path} without"
-        raise RunError(rule, where="read_config", got=got, advice="Give a folder that leukospike wrote.")
+        rule, got = "run folder must hold config.toml", f"{path} without it"
+        raise RunError(rule, where="read_config", got=got, advice="Pass a folder that leukospike wrote.")
     settings = read_settings(folder.config)
     try:
         settings["dataset"] = Preset(settings["dataset"])
@@ -155,42 +155,42 @@ def read_config(path: Path) -> RunConfig:
 
 
 def read_joined(config: Path) -> JoinedSubjects | None:
-    """Read what a run's `config.toml` says of subjects who count as one; None if nothing.
+    """Read from a run's `config.toml` which subjects count as one; None if absent.
 
     Raises
     ------
     RunError
-        If it cannot be read or does not say it as a run does.
+        If it cannot be read or is invalid.
     """
     try:
         groups = tomllib.loads(config.read_text(encoding="utf-8")).get("groups")
         return None if not groups else JoinedSubjects.from_json(groups)
     except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        rule, got = "config.toml must say which subjects are joined", f"{config} ({error})"
+        rule, got = "config.toml must list which subjects are joined", f"{config} ({error})"
         raise RunError(rule, where="read_joined", got=got, advice="Use another run.") from error
 
 
 def model_files(source: Path) -> list[Path]:
-    """List the models of a run folder, one a fold, or the weights file that is given.
+    """List the models of a run folder, one per fold, or the given weights file.
 
     Raises
     ------
     WeightsError
-        If the folder is not that of a finished run, or has other models than one a fold.
+        If the folder is not that of a finished run, or does not hold one model per fold.
     """
     if not source.is_dir():
         return [source]
     folder = RunFolder(source)
     paths = folder.all_weights()
     if not paths or not folder.metrics.is_file():
-        rule, got = "`model` must be the folder of a finished run", f"{source}, which is none"
-        advice = "Finish the run with `resume`, or give a weights file."
+        rule, got = "`model` must be the folder of a finished run", f"{source}, which is not one"
+        advice = "Finish the run with `resume`, or pass a weights file."
         raise WeightsError(rule, where="model_files", got=got, advice=advice)
     wanted = [folder.weights(fold) for fold in range(_n_folds(folder.metrics))]
     if paths != sorted(wanted):
         rule = f"`model` must have the weights of each of its {len(wanted)} folds and no others"
         got = f"{', '.join(path.name for path in paths)[:80]} in {source}"
-        raise WeightsError(rule, where="model_files", got=got, advice="Copy the run whole, or give one weights file.")
+        raise WeightsError(rule, where="model_files", got=got, advice="Copy the whole run, or pass one weights file.")
     return paths
 
 
@@ -199,7 +199,7 @@ def _n_folds(metrics: Path) -> int:
     try:
         return len(json.loads(metrics.read_text(encoding="utf-8"))["folds"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        rule, got = f"{metrics.name} must be as the run wrote it", f"{metrics} ({error})"
+        rule, got = f"{metrics.name} must be unchanged", f"{metrics} ({error})"
         raise WeightsError(rule, where="model_files", got=got, advice="Copy the run again.") from error
 
 
@@ -209,7 +209,7 @@ def read_result(path: Path) -> RunResult:
     Raises
     ------
     RunError
-        If `path` is no folder of a finished run, or its figures are not as a run wrote them.
+        If `path` is not the folder of a finished run, or its metrics are invalid.
     """
     metrics = RunFolder(path).metrics
     content = read_json(metrics, _WHERE)
@@ -219,7 +219,7 @@ def read_result(path: Path) -> RunResult:
 
 @contextmanager
 def as_written(path: Path, where: str) -> Generator[None]:
-    """Say, where a file was changed or damaged and reading it fails, that it was."""
+    """Raise an error if a file was changed or damaged."""
     try:
         yield
     except LeukospikeError:
@@ -243,7 +243,7 @@ def read_run(path: Path) -> Run:
     Raises
     ------
     RunError
-        If a file is missing, cannot be read, or does not hold what a run writes.
+        If a file is missing, cannot be read, or is invalid.
     """
     folder = RunFolder(path)
     result = read_result(path)
@@ -282,7 +282,7 @@ def _samples(path: Path, *, is_paper: bool) -> SpikeSamples | CropSamples:
 
 
 def _settings(path: Path) -> dict[str, object]:
-    """Read config.toml, with the names of tables put before those of their entries."""
+    """Read config.toml, with the names of tables prefixed to those of their entries."""
     try:
         content = tomllib.loads(read_text(path, _WHERE))
     except (ValueError, RecursionError) as error:

@@ -1,7 +1,7 @@
-"""What is going to be trained and tested: which records, and in which folds; all that can be refused is refused here.
+"""Plan of a run: which records are trained and tested, and in which folds; impossible requests are refused here.
 
-`plan_run` goes by the records alone, before an image is opened. `folds_of` splits the images that could be read, as the
-protocol says.
+`plan_run` uses only the records, before any image is opened. `folds_of` splits the readable images according to the
+protocol.
 """
 
 import hashlib
@@ -25,17 +25,17 @@ _WHERE = "plan_run"
 
 @dataclass(frozen=True)
 class Plan:
-    """What is going to be run on what."""
+    """Settings and records of a run."""
 
     config: RunConfig
     dataset: DataSet
-    """The records that are taken."""
+    """The selected records."""
     n_given: int
-    """Records there were to take from."""
+    """Number of records before selection."""
 
     @property
     def joined(self) -> JoinedSubjects | None:
-        """Which subjects count as one; None if nobody joined any."""
+        """Which subjects count as one; None if none were joined."""
         sets = self.dataset.joined
         if sets is None:
             return None
@@ -44,14 +44,14 @@ class Plan:
 
 
 def plan_run(dataset: DataSet, config: RunConfig) -> Plan:
-    """Choose the records, and refuse what the protocol cannot split.
+    """Select the records, and refuse those that the protocol cannot split.
 
     Parameters
     ----------
     dataset : DataSet
-        Of C-NMC the preliminary test set, which is kept apart, and what has no label are left out.
+        The preliminary test set of C-NMC, which is kept apart, and records without a label are left out.
     config : RunConfig
-        With `max_cells`, a random record of each subject and class is taken in turn, so that none is left out.
+        With `max_cells`, random records are taken from each subject and class in turn, so that none is left out.
 
     Returns
     -------
@@ -62,7 +62,7 @@ def plan_run(dataset: DataSet, config: RunConfig) -> Plan:
     DataError
         If labels are missing or of one class only.
     SplitError
-        If the honest protocol is asked for and subjects are unknown or too few.
+        If the honest protocol is requested but subjects are unknown or too few.
     """
     given = _training_part(dataset)
     plan = Plan(config, _chosen(given, config), len(given.records))
@@ -72,15 +72,15 @@ def plan_run(dataset: DataSet, config: RunConfig) -> Plan:
 
 
 def folds_of(items: Items, config: RunConfig, *, validates: bool) -> list[Fold]:
-    """Split items by the protocol; where one part is held out, return that fold alone.
+    """Split items by the protocol; if one part is held out, return only that fold.
 
     Parameters
     ----------
     items : Items
-        Images that could be read, and behind them their augmented copies.
+        Readable images, followed by their augmented copies.
     config : RunConfig
     validates : bool
-        False: the training watches no validation items; they are trained on, but not test items.
+        False: there is no validation; validation items are used for training, but test items are not.
 
     Returns
     -------
@@ -89,7 +89,7 @@ def folds_of(items: Items, config: RunConfig, *, validates: bool) -> list[Fold]:
     Raises
     ------
     SplitError
-        If the images that could be read are too few.
+        If there are too few readable images.
     """
     if config.protocol is Protocol.PAPER:
         folds = image_folds(len(items.labels), n_folds=config.n_folds, seed=config.seed)
@@ -105,7 +105,7 @@ def _folds_of_images(items: Items, config: RunConfig) -> list[Fold]:
     """Split the images themselves; their copies follow them into the training part."""
     originals = items.copy == 0
     n = int(originals.sum())
-    # By image, each stands for itself, whoever's it is and whatever it equals.
+    # Split by image, each is its own group, regardless of subject and duplicates.
     alone = [str(place) for place in range(n)]
     by_subject = config.protocol is Protocol.HONEST
     folds = subject_folds(
@@ -136,8 +136,8 @@ def _held_out(folds: Sequence[Fold], labels: np.ndarray) -> list[Fold]:
     for fold in folds:
         if len(np.unique(labels[fold.test])) == 2:
             return [fold]
-    rule, got = "the held-out part must hold both classes", f"one class in each of {len(folds)} parts"
-    raise SplitError(rule, where=_WHERE, got=got, advice="Lower `n_folds` or give more subjects of the rarer class.")
+    rule, got = "the held-out part must hold both classes", f"a single class in each of {len(folds)} parts"
+    raise SplitError(rule, where=_WHERE, got=got, advice="Lower `n_folds` or add subjects of the rarer class.")
 
 
 def _training_part(dataset: DataSet) -> DataSet:
@@ -149,7 +149,7 @@ def _training_part(dataset: DataSet) -> DataSet:
 
 
 def _chosen(dataset: DataSet, config: RunConfig) -> DataSet:
-    """Take at most `max_cells` images: a random one of each subject and class in turn."""
+    """Take at most `max_cells` images, at random from each subject and class in turn."""
     if config.max_cells is None or config.max_cells >= len(dataset.records):
         return dataset
     rng = np.random.default_rng(config.seed)
@@ -166,7 +166,7 @@ def _chosen(dataset: DataSet, config: RunConfig) -> DataSet:
 
 
 def _check_splittable(dataset: DataSet, config: RunConfig) -> None:
-    """Refuse, before an image is opened, what cannot be split; identical images may join subjects later."""
+    """Refuse impossible splits before any image is opened; identical images may join subjects later."""
     dataset.require_labels(_WHERE)
     if config.protocol is Protocol.PAPER:
         return
@@ -183,18 +183,18 @@ def _check_splittable(dataset: DataSet, config: RunConfig) -> None:
 
 @contextmanager
 def _naming_max_cells(plan: Plan) -> Generator[None]:
-    """Say, where cells were left out on request, that too few of them may be the reason of an error."""
+    """If cells were left out on request, add to an error that there may be too few of them."""
     try:
         yield
     except (DataError, SplitError) as error:
         if len(plan.dataset.records) == plan.n_given:
             raise
         raise _with_advice(
-            error, f"Or raise `max_cells`: it took {len(plan.dataset.records)} of {plan.n_given} images."
+            error, f"Or raise `max_cells`, which limited the images to {len(plan.dataset.records)} of {plan.n_given}."
         ) from error
 
 
 def _with_advice(error: LeukospikeError, more: str) -> LeukospikeError:
-    """Return the same error with one more thing to do."""
+    """Return the same error with further advice."""
     advice = f"{error.advice} {more}".strip()
     return type(error)(error.rule.rstrip("."), where=error.where, got=error.got, advice=advice)

@@ -1,4 +1,4 @@
-"""From files to what a network sees, on disk: every image is decoded once, and read from there ever after."""
+"""Prepares network inputs on disk: every image is decoded once, and the result is read from there afterwards."""
 
 import json
 import os
@@ -22,54 +22,54 @@ from leukospike.original.preprocessing import Augmentation
 from leukospike.storage.files import write_text
 
 INDEX = "index.json"
-"""Names the images whose maps or crops lie beside it, their labels, subjects, and digests."""
+"""Lists the images whose maps or crops are stored next to it, with labels, subjects and digests."""
 
 Said = tuple[str, int | None, str | None]
 """Image, label and subject."""
 
 Stamp = tuple[int, int]
-"""Size of a file, bytes, and when it was changed, nanoseconds: by these it is known to be unchanged."""
+"""Size of a file in bytes and its modification time in nanoseconds, by which changes are detected."""
 
 _CHUNK = 64  # augmented at a time
 
 
 @runtime_checkable
 class FrontEnd(Protocol):
-    """What makes of a picture what a network sees of it."""
+    """Converts a picture to a network input."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Return the shape of what it makes."""
+        """Return the shape of its output."""
         ...
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Return its type of numbers."""
+        """Return the dtype of its output."""
         ...
 
     def settings(self) -> dict[str, Any]:
-        """Return what decides the result, in terms of JSON."""
+        """Return the settings that determine the output, as JSON data."""
         ...
 
     def see(self, picture: Picture) -> np.ndarray:
-        """Make it; an `ImageError` if there is nothing to see."""
+        """Compute it; raise `ImageError` if there is nothing to see."""
         ...
 
     def changed(self, seen: np.ndarray, augmentation: Augmentation) -> np.ndarray:
-        """Augment several of those that it made."""
+        """Augment several outputs."""
         ...
 
 
 @dataclass(frozen=True)
 class Index:
-    """What `index.json`, and afterwards the `images.json` of a run, holds."""
+    """Content of `index.json`, and later of the `images.json` of a run."""
 
     settings: Mapping[str, object]
     """Of the front end, with the number of copies and the seed."""
     records: tuple[Said, ...]
-    """What the data set says of each image."""
+    """Records of the images."""
     stamps: tuple[Stamp | None, ...]
-    """Size and time of each file; None where it could not be seen."""
+    """Size and time of each file; None if it was not accessible."""
     images: tuple[str, ...]
     """Those that could be read."""
     digests: tuple[str, ...]
@@ -106,13 +106,13 @@ class Index:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What is seen of a data set, and what was learned while making it."""
+    """Network inputs of a data set, and facts collected while preparing them."""
 
     seen: np.ndarray
-    """Of shape (items, ...) as the front end has it, read from disk as needed. The n images first, then their first
+    """Shape (items, ...), given by the front end; read from disk as needed. The n images first, then their first
     augmented copies, and so on."""
     records: tuple[Record, ...]
-    """The n images that could be read."""
+    """The n readable images."""
     digests: tuple[str, ...]
     """Digest of the pixels of each of the n images."""
     views: tuple[View, ...]
@@ -131,16 +131,16 @@ def prepare(
     seed: int,
     progress: Progress = silent,
 ) -> Prepared:
-    """Compute, or find again, what is seen of images and of their augmented copies.
+    """Compute or reload the network inputs of images and their augmented copies.
 
-    An augmented copy depends on its image, the seed and the image's place in the list, and on no other image.
+    An augmented copy depends only on its image, the seed and the position of the image in the list.
 
     Parameters
     ----------
     records : sequence of Record
     folder : Path
-        Where it is kept: `seen.npy` and `index.json`. If they are there already, no image is decoded but those whose
-        files have changed since, to see if their pixels have.
+        Folder of `seen.npy` and `index.json`. If these exist, only images whose files have changed since are decoded,
+        to check whether their pixels have changed.
     front : FrontEnd
     copies : int
         Augmented copies of each image.
@@ -155,7 +155,7 @@ def prepare(
     Raises
     ------
     RunError
-        If `folder` keeps what is seen of other images, labels, subjects, or settings.
+        If `folder` was prepared from other images, labels, subjects or settings.
     """
     settings = front.settings() | {"copies": copies, "seed": seed}
     path, seen_path = folder / INDEX, folder / "seen.npy"
@@ -164,18 +164,18 @@ def prepare(
         try:
             index = Index.from_json(json.loads(path.read_text(encoding="utf-8")))
             if index.settings != settings:
-                _refuse_images(f"others than {folder} keeps")
+                _refuse_images(f"settings that differ from those of {folder}")
             if seen_path.exists():
                 return _opened(records, seen_path, index, copies)
         except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
-            rule, got = f"{folder} must be as it was written", f"it changed or damaged ({error})"
+            rule, got = f"{folder} must be unchanged", f"changed or damaged content ({error})"
             raise RunError(rule, where="prepare", got=got, advice="Start a new run.") from error
     stamps = tuple(_stamp(record) for record in records)
     folder.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     seen = open_memmap(seen_path, mode="w+", dtype=front.dtype, shape=(len(records) * (1 + copies), *front.shape))
     if hasattr(os, "posix_fallocate"):
-        # A full disk is an error now, and not the death of the process when a page of the file is first written.
+        # Allocate now, so that a full disk raises an error instead of killing the process later.
         with seen_path.open("r+b") as file:
             os.posix_fallocate(file.fileno(), 0, seen_path.stat().st_size)
     digests: list[str] = []
@@ -207,15 +207,15 @@ def prepare(
         failures=tuple(failures),
         generated=generated,
     )
-    # Written last: what lies there without an index is of an interrupted run, and is made again.
+    # Written last: files without an index are from an interrupted run, and are computed again.
     write_text(path, json.dumps(index.to_json()))
     return _opened(records, seen_path, index, copies)
 
 
 def require_same_images(records: Sequence[Record], index: Path) -> None:
-    """Refuse images, labels or subjects other than those of an index that `prepare` wrote.
+    """Refuse images, labels or subjects that differ from an index written by `prepare`.
 
-    A file of another size or time is decoded and its pixels are compared, so that a copied data set is the same.
+    A file with another size or time is decoded and its pixels are compared, so that a copied data set is accepted.
 
     Parameters
     ----------
@@ -226,28 +226,28 @@ def require_same_images(records: Sequence[Record], index: Path) -> None:
     Raises
     ------
     RunError
-        If they differ in anything, or `index` does not say.
+        If they differ, or if `index` lacks the information.
     """
     try:
         kept = Index.from_json(json.loads(index.read_text(encoding="utf-8")))
         digests = dict(zip(kept.images, kept.digests, strict=True))
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        _refuse_images(f"a run whose {index.name} does not name them")
+        _refuse_images(f"a run whose {index.name} does not list them")
     now = tuple(_said(record) for record in records)
     if [image for image, *_ in now] != [image for image, *_ in kept.records]:
-        _refuse_images(f"others than {index.parent} keeps")
+        _refuse_images(f"images that differ from those of {index.parent}")
     for said, other in zip(now, kept.records, strict=True):
         if said != other:
-            _refuse_images(f"another label or subject for {said[0]} than {index.parent} keeps")
+            _refuse_images(f"another label or subject for {said[0]} than in {index.parent}")
     changed = [record for record, stamp in zip(records, kept.stamps, strict=True) if _stamp(record) != stamp]
     for record, result in decoded(changed):
         if (pixel_digest(result.pixels) if isinstance(result, Picture) else None) != digests.get(record.image):
-            _refuse_images(f"other pixels in {record.image} than {index.parent} keeps")
+            _refuse_images(f"other pixels in {record.image} than in {index.parent}")
 
 
 def _refuse_images(got: str) -> NoReturn:
-    """Refuse data that a run was not begun with."""
-    rule, advice = "images must be those that the run was begun with", "Give the first data again or start a new run."
+    """Refuse data that differ from those at the start of a run."""
+    rule, advice = "images must be the same as at the start of the run", "Pass the original data or start a new run."
     raise RunError(rule, where="prepare", got=got, advice=advice)
 
 
@@ -257,7 +257,7 @@ def _said(record: Record) -> Said:
 
 
 def _stamp(record: Record) -> Stamp | None:
-    """Return size and time of a file, by which it is known to be unchanged; None where it cannot be seen."""
+    """Return size and time of a file, by which changes are detected; None if it is not accessible."""
     try:
         status = record.path.stat()
     except OSError:
@@ -266,7 +266,7 @@ def _stamp(record: Record) -> Stamp | None:
 
 
 def _augment(front: FrontEnd, seen: np.ndarray, n: int, copies: int, seed: int, progress: Progress) -> None:
-    """Fill in the copies, which lie behind the n images."""
+    """Compute the copies, which follow the n images."""
     for copy in range(1, copies + 1):
         generator = torch.Generator().manual_seed(int(np.random.SeedSequence((seed, copy)).generate_state(1)[0]))
         augmentation = Augmentation.draw(n, generator=generator)
@@ -278,7 +278,7 @@ def _augment(front: FrontEnd, seen: np.ndarray, n: int, copies: int, seed: int, 
 
 
 def _opened(records: Sequence[Record], seen_path: Path, index: Index, copies: int) -> Prepared:
-    """Open what is finished for reading."""
+    """Open finished results for reading."""
     by_image = {record.image: record for record in records}
     seen = np.load(seen_path, mmap_mode="r", allow_pickle=False)
     return Prepared(

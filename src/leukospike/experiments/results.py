@@ -1,8 +1,8 @@
-"""Everything that a run leaves, as values; `to_json` and `from_json` are the one place that knows its files' form.
+"""All results of a run, as values; only `to_json` and `from_json` know the format of its files.
 
-`from_json` reads folders of every release since 0.1.0, and holds them to the rules of today: from fewer than five
-subjects of a class, or from an interval without width, nothing is concluded. It raises `KeyError`, `TypeError` or
-`ValueError` for what no run has written; `folder` turns that into an error for the user.
+`from_json` reads folders of every release since 0.1.0 and applies the current rules: with fewer than five subjects of a
+class, or an interval without width, nothing is concluded. It raises `KeyError`, `TypeError` or `ValueError` for invalid
+content; `folder` turns that into an error for the user.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -55,14 +55,14 @@ class JoinedSubjects:
 
 @dataclass(frozen=True)
 class DataDescription:
-    """What a run was made on; pairs are for (normal, leukemic)."""
+    """Data of a run; pairs are for (normal, leukemic)."""
 
     name: str
     layout: str
     credit: str
     images: int
     subjects: int | None
-    """None if they are not known."""
+    """None if unknown."""
     class_names: tuple[str, str]
     cells_per_class: tuple[int, int]
     subjects_per_class: tuple[int, int] | None
@@ -73,7 +73,7 @@ class DataDescription:
     cross_subject_duplicates: int
     """Those of them that are filed under more than one subject."""
     digest: str
-    """SHA-256 of the pixels of all images; empty if the run does not say."""
+    """SHA-256 of the pixels of all images; empty if not recorded."""
 
     def to_json(self) -> dict[str, Any]:
         """Return it in terms of JSON."""
@@ -105,17 +105,17 @@ class DataDescription:
 
 @dataclass(frozen=True)
 class FoldFigures:
-    """One fold: what was fitted on what, and how its test cells came out."""
+    """One fold: its sizes and its test results."""
 
     fold: int
     train_cells: int
     validation_cells: int
     test_cells: int
     train_subjects: int | None
-    """None, as the next, if the subjects are not known."""
+    """None, like the next, if the subjects are unknown."""
     test_subjects: int | None
     n_components: int | None
-    """None, as the next, where there are no components: with other backbones than the original's."""
+    """None, like the next, if there are no components, as with backbones other than the original."""
     explained_variance: float | None
     cell: Metrics
     subject: Metrics | None
@@ -154,7 +154,7 @@ class FoldFigures:
 
 @dataclass(frozen=True)
 class Published:
-    """What somebody has published of the same experiment."""
+    """Published results of the same experiment."""
 
     figures: Mapping[str, float]
     source: str
@@ -172,7 +172,7 @@ class Published:
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a finished run came to: `metrics.json`."""
+    """Results of a finished run: `metrics.json`."""
 
     protocol: Protocol
     backbone: str
@@ -183,7 +183,7 @@ class RunResult:
     """Whether any image was drawn by a program."""
     data: DataDescription
     flaws: tuple[Notice, ...]
-    """What is wrong with the protocol on these data."""
+    """Flaws of the protocol on these data."""
     notices: tuple[Notice, ...]
     environment: Mapping[str, str | int | None]
     stages: Mapping[str, float]
@@ -195,7 +195,7 @@ class RunResult:
     subject: Metrics | None
     """By subject, with the mean of their cells; None if the subjects are not known."""
     as_published: Mapping[str, float | None] | None
-    """Figures by the formulas of the publication, which are wrong; None unless it was repeated."""
+    """Metrics by the wrong formulas of the publication; None unless the protocol is that of the paper."""
     published: Published | None
 
     def to_json(self) -> dict[str, Any]:
@@ -250,7 +250,7 @@ class RunResult:
 
 @dataclass(frozen=True)
 class FinishedFold:
-    """What is kept of a fold until all are done."""
+    """Intermediate results of a fold until all are done."""
 
     probabilities: Float64[np.ndarray, " n_test"]
     """Of its test items."""
@@ -277,7 +277,7 @@ class FinishedFold:
         """Read what `to_json` returned of a fold with `n_test` test items."""
         probabilities = np.array(content["probabilities"], np.float64)
         if probabilities.shape != (n_test,) or not np.isfinite(probabilities).all():
-            msg = f"not {n_test} probabilities"
+            msg = f"other than {n_test} probabilities"
             raise ValueError(msg)
         shares: Sequence[Any] | None = content["explained_variance_ratio"]
         return cls(
@@ -308,7 +308,7 @@ class Samples:
 
 @dataclass(frozen=True)
 class SpikeSamples(Samples):
-    """The same at every step of the original system before its network.
+    """The sample cells at every step of the original system before its network.
 
     Attributes
     ----------
@@ -316,7 +316,7 @@ class SpikeSamples(Samples):
         0 spikes first, 14 last, 15 never.
     first_wave : ndarray of the same shape, uint8, 0 or 1
     prepared, reconstructed : ndarray of shape (n, size, size), float32
-        What the network would see without, and sees with, the principal components.
+        Input of the network without and with the principal components.
     """
 
     latency: UInt8[np.ndarray, "n latency_rows latency_columns"]
@@ -327,7 +327,7 @@ class SpikeSamples(Samples):
 
 @dataclass(frozen=True)
 class CropSamples(Samples):
-    """The same as the other backbones see them.
+    """The sample cells as seen by the other backbones.
 
     Attributes
     ----------
@@ -340,41 +340,41 @@ class CropSamples(Samples):
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run with all that its folder holds."""
+    """A finished run with the content of its folder."""
 
     name: str
     """Of the folder."""
     result: RunResult
     settings: Mapping[str, object]
-    """Of config.toml; names of tables stand before those of their entries, as in "data.name"."""
+    """Of config.toml; names of tables precede those of their entries, as in "data.name"."""
     predictions: pd.DataFrame
-    """One row a tested picture: image, subject (str, empty if not known), fold, label, probability (float; NaN if the
+    """One row per tested picture: image, subject (str, empty if not known), fold, label, probability (float; NaN if the
     file has none), and, if augmented copies were tested, copy (float, 0 for the image itself)."""
     history: pd.DataFrame
-    """One row an epoch of a fold: fold, epoch, train_loss, train_accuracy, val_loss, val_accuracy, val_auc,
-    learning_rate (float; NaN where there is none). Without rows where the training keeps none."""
+    """One row per epoch of a fold: fold, epoch, train_loss, train_accuracy, val_loss, val_accuracy, val_auc,
+    learning_rate (float; NaN if absent). Empty if the training keeps no history."""
     components: pd.DataFrame | None
-    """One row a component of a fold: fold, component, explained_variance_ratio (float); None with other backbones than
-    the original's."""
+    """One row per component of a fold: fold, component, explained_variance_ratio (float); None with backbones other
+    than the original."""
     samples: SpikeSamples | CropSamples
     failures: pd.DataFrame
-    """One row an image that could not be used: image, reason (str)."""
+    """One row per image that could not be used: image, reason (str)."""
     n_weights: int
     """Files of weights in the folder."""
 
     @property
     def has_subjects(self) -> bool:
-        """Whether the predictions say whose cell each one is."""
+        """Whether the predictions include subjects."""
         return bool((self.predictions["subject"] != "").all())
 
     @property
     def counts_copies(self) -> bool:
-        """Whether augmented copies are among the predictions, as if they were cells of their own."""
+        """Whether the predictions include augmented copies as separate cells."""
         return "copy" in self.predictions and bool((self.predictions["copy"] > 0).any())
 
     @property
     def groups(self) -> np.ndarray:
-        """What is resampled for intervals: subjects, or images where there are none; (n,) str."""
+        """Unit of resampling for intervals: subjects, or images if there are none; (n,) str."""
         return self.predictions["subject" if self.has_subjects else "image"].to_numpy(str)
 
     @property
@@ -394,7 +394,7 @@ def _figures_to_json(cell: Metrics, subject: Metrics | None) -> dict[str, Any]:
 
 
 def _figures_from_json(content: Mapping[str, Any]) -> tuple[Metrics, Metrics | None]:
-    """Read what `_figures_to_json` returned; releases before 0.2 gave intervals for any number of subjects."""
+    """Read what `_figures_to_json` returned; releases before 0.2 reported intervals for any number of subjects."""
     cell = Metrics.from_json(content["cell"])
     if content["subject"] is None:
         return (cell, None) if cell.rarer >= FEWEST_SUBJECTS else (cell.without_intervals("images"), None)
@@ -405,11 +405,11 @@ def _figures_from_json(content: Mapping[str, Any]) -> tuple[Metrics, Metrics | N
 
 
 def _pair(values: Sequence[Any], kind: Callable[[Any], T]) -> tuple[T, T]:
-    """Read something given for (normal, leukemic)."""
+    """Read a pair for (normal, leukemic)."""
     normal, leukemic = values
     return kind(normal), kind(leukemic)
 
 
 def _optional(value: Any, kind: Callable[[Any], T]) -> T | None:  # noqa: ANN401 (JSON holds anything)
-    """Read a figure that not every run has; null and NaN both mean that there is none."""
+    """Read an optional figure; null and NaN both mean that it is missing."""
     return None if value is None or value != value else kind(value)

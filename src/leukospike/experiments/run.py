@@ -1,12 +1,12 @@
-"""A whole system, cross-validated: by the original's protocol with its flaws, an honest one, and one between them.
+"""Cross-validation of a whole system: by the original protocol with its flaws, an honest one, and one between them.
 
-What is trained, `systems` has: the original's network on spike maps, or another on cells cut out. The protocols differ
-in who is on which side of the split, and in what the fitted objects (normalisation, components) have seen. The one
-between splits by image as the original does, and fits on the training part alone as the honest one does: `audit` parts
-the flaws by it.
+`systems` defines what is trained: the original network on spike maps, or another one on cells cut out. The protocols
+differ in the split, and in the data on which normalisation and components are fitted. The intermediate one splits by
+image like the original, and fits on the training part only like the honest one; `audit` uses it to separate the effects
+of the flaws.
 
-A run goes one way: `plan` chooses records, `preparation` decodes each image once, each fold is trained and kept as soon
-as it is done, and `assemble` makes one result of them. What is killed anywhere is carried on with `resume`.
+The steps of a run: `plan` selects records, `preparation` decodes each image once, each fold is trained and stored as
+soon as it is done, and `assemble` combines the results. A run interrupted at any point continues with `resume`.
 """
 
 import json
@@ -45,7 +45,7 @@ _LARGEST_SAMPLE_PX = 512
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A run that has come to its end."""
+    """A finished run."""
 
     folder: Path
     result: RunResult
@@ -64,12 +64,12 @@ def run_experiment(
     config : RunConfig
     out : Path
         The run folder: `config.toml`, `metrics.json`, `images.json`, `predictions.csv`, `history.csv`, `samples.npz`,
-        `weights/fold_*.safetensors`; of the original system `components.csv`; and `failures.csv` if an image could not
-        be used. `folder.read_run` reads it, and `report.write_report` makes the report from it.
+        `weights/fold_*.safetensors`; `components.csv` for the original system; and `failures.csv` if an image could not
+        be used. `folder.read_run` reads it, and `report.write_report` writes the report.
     resume : bool
-        True: `out` is an interrupted run, and is carried on. It ends with the figures of an uninterrupted one.
+        Continue the interrupted run in `out`; the figures are those of an uninterrupted one.
     progress : Progress
-        Told of each image, batch and fold.
+        Called after each image, batch and fold.
 
     Returns
     -------
@@ -80,9 +80,9 @@ def run_experiment(
     DataError
         If labels are missing or of one class only.
     ConfigError
-        If a backbone of timm is asked for and cannot be had.
+        If a timm backbone is requested but unavailable.
     SplitError
-        If the honest protocol is asked for and subjects are unknown or too few.
+        If the honest protocol is requested but subjects are unknown or too few.
     RunError
         If `out` exists and is not to be resumed, or is to be resumed with other settings, other data, or other subjects
         joined.
@@ -93,36 +93,36 @@ def run_experiment(
 
 
 def _begun(plan: Plan, folder: RunFolder, progress: Progress) -> FinishedRun:
-    """Begin a run in a new folder; what fails before anything was trained leaves none."""
+    """Start a run in a new folder, which is removed if the run fails before any training."""
     out = folder.path
     if folder.config.exists():
-        advice = "Add `resume` to carry it on, or name another."
+        advice = "Add `resume` to continue it, or choose another folder."
         rule = "`out` must be new or empty"
         raise RunError(rule, where=_WHERE, got=f"the run {out}", advice=advice)
     is_new = not out.exists()
     new_folder(out, where=_WHERE)
     try:
         with locked(out, where=_WHERE):
-            new_folder(out, where=_WHERE)  # whoever held the lock until now may have begun a run
+            new_folder(out, where=_WHERE)  # the previous holder of the lock may have begun a run
             remove_leftovers(out)
             try:
                 write_config(folder, plan.config, joined=plan.joined)
                 return _carried_out(plan, folder, progress)
             except LeukospikeError:
                 if not folder.is_trained:
-                    # What failed for a reason of its own would fail again: there is nothing to resume.
+                    # A failure without an interruption would recur: there is nothing to resume.
                     folder.config.unlink(missing_ok=True)
                     shutil.rmtree(folder.state, ignore_errors=True)
                 raise
     except LeukospikeError:
         if is_new:
-            with suppress(OSError):  # it holds what was trained
+            with suppress(OSError):  # it holds results of training
                 out.rmdir()
         raise
 
 
 def _resumed(plan: Plan, folder: RunFolder, progress: Progress) -> FinishedRun:
-    """Carry a run on, or read it if it is finished."""
+    """Continue a run, or read it if it is finished."""
     _check_resumable(plan, folder)
     with locked(folder.path, where=_WHERE):
         remove_leftovers(folder.path)
@@ -136,25 +136,28 @@ def _resumed(plan: Plan, folder: RunFolder, progress: Progress) -> FinishedRun:
 
 
 def _check_resumable(plan: Plan, folder: RunFolder) -> None:
-    """Refuse to resume what is not there or was something else."""
+    """Refuse to resume a missing run or one with other settings."""
     if not folder.path.is_dir():
-        rule, advice = "`resume` must name a run folder", "Leave `resume` out to start it."
+        rule, advice = "`resume` must be used with a run folder", "Leave out `resume` to start one."
         raise RunError(rule, where=_WHERE, got=folder.path, advice=advice)
     again = "Repeat the first command and add `resume`."
     before = asdict(read_config(folder.path))
     for name, value in asdict(plan.config).items():
         if before[name] != value:
-            rule, got = "`resume` must be given the settings of the run", f"{name} {value} in place of {before[name]}"
+            rule, got = (
+                "`resume` must be used with the settings of the run",
+                f"{name} {value} instead of {before[name]}",
+            )
             raise RunError(rule, where=_WHERE, got=got, advice=again)
     begun = read_joined(folder.config)
     if begun != plan.joined:
-        rule = "`resume` must be given the `groups` of the run"
-        got = f"{plan.joined or 'none'} in place of {begun or 'none'}"
+        rule = "`resume` must be used with the `groups` of the run"
+        got = f"{plan.joined or 'none'} instead of {begun or 'none'}"
         raise RunError(rule, where=_WHERE, got=got, advice=again)
 
 
 def _carried_out(plan: Plan, folder: RunFolder, progress: Progress) -> FinishedRun:
-    """Do all the folds that are not done yet, then put everything together."""
+    """Train all remaining folds, then combine the results."""
     config = plan.config
     stages = Stages()
     system = system_of(config)
@@ -167,7 +170,7 @@ def _carried_out(plan: Plan, folder: RunFolder, progress: Progress) -> FinishedR
     folds = folds_of(items, config, validates=system.validates)
     environments = _noted_environments(folder.environments)
     if not folder.pictures.exists():
-        # Now, and not after hours of training, when the images may have gone.
+        # Now rather than after hours of training, when the images may be gone.
         _keep_pictures(folder.pictures, prepared, items, folds[0])
     for number, fold in enumerate(folds):
         if folder.finished_fold(number).exists() and folder.weights(number).exists():
@@ -201,14 +204,14 @@ def _carried_out(plan: Plan, folder: RunFolder, progress: Progress) -> FinishedR
     _write_samples(folder, system, prepared, items)
     data = assembled.result.data
     write_config(folder, config, joined=plan.joined, data=data, versions=versions_of(config))
-    # Last, since it is the sign of a finished run.
+    # Last, since it marks a finished run.
     write_text(folder.metrics, json.dumps(assembled.result.to_json(), indent=1))
     shutil.rmtree(folder.state)
     return FinishedRun(folder.path, assembled.result, prepared.failures)
 
 
 def _noted_environments(path: Path) -> list[dict[str, str | int | None]]:
-    """Note in what environment the run goes on, and return all that it was in so far."""
+    """Record the current environment, and return all environments so far."""
     noted: list[dict[str, str | int | None]] = []
     if path.exists():
         with as_written(path, _WHERE):
@@ -221,7 +224,7 @@ def _noted_environments(path: Path) -> list[dict[str, str | int | None]]:
 
 
 def _keep_fold(path: Path, system: System, part: Part) -> None:
-    """Train and score a fold, and keep what it came to."""
+    """Train and score a fold, and store its results."""
     came_to = system.run_fold(part)
     shares = came_to.explained_variance_ratio
     finished = FinishedFold(
@@ -235,30 +238,30 @@ def _keep_fold(path: Path, system: System, part: Part) -> None:
 
 
 def _kept_fold(path: Path, fold: Fold) -> FinishedFold:
-    """Read what is kept of a fold."""
+    """Read the stored results of a fold."""
     content = read_json(path, _WHERE)
     with as_written(path, _WHERE):
         return FinishedFold.from_json(content, n_test=len(fold.test))
 
 
 def _require_readable_classes(dataset: DataSet, prepared: Prepared) -> None:
-    """Refuse to go on if the images that could be read are not of both classes."""
+    """Raise an error unless the readable images include both classes."""
     labels = {record.label for record in prepared.records}
     if labels == {0, 1}:
         return
     first = prepared.failures[0]
     found = " and ".join(f"only '{dataset.class_names[label]}'" for label in labels if label is not None) or "none"
-    rule = f"readable images must be of both classes, '{dataset.class_names[0]}' and '{dataset.class_names[1]}'"
+    rule = f"readable images must include both classes, '{dataset.class_names[0]}' and '{dataset.class_names[1]}'"
     got = (
         f"{found}: {len(prepared.failures)} of {len(dataset.records)} cannot be read (first {first.image}:"
         f" {first.reason.rstrip('.')})"
     )
-    raise DataError(rule, where=_WHERE, got=got, advice="Restore those or add images.")
+    raise DataError(rule, where=_WHERE, got=got, advice="Restore them or add images.")
 
 
 def _keep_pictures(path: Path, prepared: Prepared, items: Items, fold: Fold) -> None:
-    """Keep the pixels of a few test cells of the first fold; those that can no longer be read are left out."""
-    # A small fold of the paper's protocol may hold augmented copies only: then their images are shown.
+    """Store the pixels of a few test cells of the first fold; cells that can no longer be read are left out."""
+    # A small fold under the protocol `paper` may hold only augmented copies: then their images are shown.
     test = sorted({int(place) for place in items.image[fold.test]})
     found: dict[int, np.ndarray] = {}
     lost: list[str] = []
@@ -269,7 +272,7 @@ def _keep_pictures(path: Path, prepared: Prepared, items: Items, fold: Fold) -> 
         except ImageError as error:
             lost.append(f"{record.image} ({str(error).rstrip('.')})")
     if not found:
-        rule, advice = "images must stay readable until training begins", "Restore them and repeat the command."
+        rule, advice = "images must stay readable until training begins", "Restore them and run the command again."
         raise DataError(rule, where=_WHERE, got=lost[0], advice=advice)
     usual = Counter(pixels.shape for pixels in found.values()).most_common(1)[0][0]
     chosen: list[int] = []
@@ -281,7 +284,7 @@ def _keep_pictures(path: Path, prepared: Prepared, items: Items, fold: Fold) -> 
 
 
 def _write_samples(folder: RunFolder, system: System, prepared: Prepared, items: Items) -> None:
-    """Take the kept pictures through each step, for the report."""
+    """Process the stored pictures step by step, for the report."""
     kept = read_arrays(folder.pictures, _WHERE, ("places", "pictures"))
     chosen, pictures = kept["places"].tolist(), kept["pictures"]
     side = min(max(pictures.shape[1:3]), _LARGEST_SAMPLE_PX)
@@ -295,7 +298,7 @@ def _write_samples(folder: RunFolder, system: System, prepared: Prepared, items:
 
 
 def _candidates(items: Items, test: Sequence[int]) -> list[int]:
-    """Take test images of each class, evenly spread over the list."""
+    """Choose test images of each class, evenly spread over the list."""
     candidates: list[int] = []
     for label in (1, 0):
         of_class = [place for place in test if items.labels[place] == label]

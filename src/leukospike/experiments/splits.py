@@ -1,4 +1,4 @@
-"""Who is trained on and who is tested: folds by subject, and the original's folds by image."""
+"""Cross-validation folds: by subject, or by image as in the original."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,20 +15,20 @@ _VALIDATION_SHARE = 5  # one subject in so many
 
 @dataclass(frozen=True)
 class Fold:
-    """Three disjoint sets of places in the list of cells."""
+    """Three disjoint sets of indices into the list of cells."""
 
     train: Int[np.ndarray, " n_train"]
     """Everything is fitted on these."""
     validation: Int[np.ndarray, " n_validation"]
-    """The learning rate follows these."""
+    """Used to set the learning rate."""
     test: Int[np.ndarray, " n_test"]
-    """Figures are printed from these."""
+    """Used to compute the figures."""
 
 
 def linked_groups(subjects: Sequence[str], digests: Sequence[str]) -> Int[np.ndarray, " n"]:
     """Return, for each cell, the number of the group that a split must keep together.
 
-    Cells of one subject belong together, and so do two subjects that share a pixel-identical image.
+    Cells of one subject stay together, and so do subjects that share a pixel-identical image.
 
     Parameters
     ----------
@@ -57,10 +57,10 @@ def linked_groups(subjects: Sequence[str], digests: Sequence[str]) -> Int[np.nda
 def subject_folds(
     labels: Sequence[int], subjects: Sequence[str], digests: Sequence[str], *, n_folds: int, seed: int
 ) -> list[Fold]:
-    """Split cells so that no subject, nor a subject who shares an image with it, is on both sides.
+    """Split cells so that no subject, and no group of subjects sharing an image, is on both sides.
 
-    Stratified: each fold gets about the same share of leukemic cells. One subject in five of the training part is set
-    aside for validation, more where that is needed to have both classes in it.
+    Stratified: each fold gets about the same share of leukemic cells. One subject in five of the training part is held
+    back for validation, or more if needed to include both classes.
 
     Parameters
     ----------
@@ -87,23 +87,23 @@ def subject_folds(
     n_groups = int(groups.max()) + 1
     if n_folds > n_groups:
         rule = f"`n_folds` must be at most the number of independent subjects ({n_groups})"
-        raise SplitError(rule, where=where, got=n_folds, advice="Lower the number of folds or add subjects.")
+        raise SplitError(rule, where=where, got=n_folds, advice="Lower `n_folds` or add subjects.")
     rarer = _rarer_class(label)
     if n_folds > rarer:
         rule = f"`n_folds` must be at most the number of images of the rarer class ({rarer})"
-        raise SplitError(rule, where=where, got=n_folds, advice="Lower it, or add images of that class.")
+        raise SplitError(rule, where=where, got=n_folds, advice="Lower `n_folds`, or add images of that class.")
     folds: list[Fold] = []
     for rest, test in _stratified(label, groups, n_folds, seed):
         if len(test) == 0:
-            got = f"none in fold {len(folds)} of {n_folds}: the {n_groups} independent subjects differ too much"
-            advice = "Lower the number of folds or change the seed."
+            got = f"none in fold {len(folds)} of {n_folds}: the {n_groups} independent subjects differ too much in size"
+            advice = "Lower `n_folds` or change the seed."
             rule = "each fold must hold a subject"
             raise SplitError(rule, where=where, got=got, advice=advice)
         train, validation = _set_aside(rest, label, groups, seed)
         if len(np.unique(label[train])) < 2:
             rule = "each training part must hold both classes"
-            got = f"one class in fold {len(folds)} of {n_folds} ({n_groups} independent subjects)"
-            advice = "Lower the number of folds or add subjects of the rarer class."
+            got = f"a single class in fold {len(folds)} of {n_folds} ({n_groups} independent subjects)"
+            advice = "Lower `n_folds` or add subjects of the rarer class."
             raise SplitError(rule, where=where, got=got, advice=advice)
         folds.append(Fold(train, validation, test))
     return folds
@@ -112,9 +112,9 @@ def subject_folds(
 def _set_aside(
     rest: Int[np.ndarray, " n"], label: np.ndarray, groups: np.ndarray, seed: int
 ) -> tuple[Int[np.ndarray, " a"], Int[np.ndarray, " b"]]:
-    """Split what is not tested into a part to train on and one for validation, which is empty if it must be.
+    """Split the untested cells into a training and a validation part, which may be empty.
 
-    Both parts hold both classes where each class has two groups; with fewer, the training part does.
+    Both parts hold both classes if each class has two groups; with fewer, only the training part does.
     """
     own = label[rest]
     fewest_groups = min(len(np.unique(groups[rest][own == one])) for one in np.unique(own))
@@ -132,12 +132,12 @@ def _set_aside(
 
 
 def image_folds(n: int, *, n_folds: int, seed: int) -> list[Fold]:
-    """Split images as the original did: shuffled, whoever they belong to, the test images also watched in training.
+    """Split images as in the original: shuffled regardless of subject, with the test images used for validation.
 
     Parameters
     ----------
     n : int
-        Number of images, augmented copies among them.
+        Number of images, including augmented copies.
     n_folds : int
         From 2 to `n`.
     seed : int
@@ -145,7 +145,7 @@ def image_folds(n: int, *, n_folds: int, seed: int) -> list[Fold]:
     Returns
     -------
     list of Fold
-        With `validation` the same as `test`: one of the flaws that the protocol is repeated for.
+        With `validation` the same as `test`: one of the flaws that this protocol reproduces.
 
     Raises
     ------
@@ -156,13 +156,13 @@ def image_folds(n: int, *, n_folds: int, seed: int) -> list[Fold]:
 
     if n < n_folds:
         rule = f"`n_folds` must be at most the number of images ({n})"
-        raise SplitError(rule, where="image_folds", got=n_folds, advice="Lower it.")
+        raise SplitError(rule, where="image_folds", got=n_folds, advice="Lower `n_folds`.")
     split = KFold(n_folds, shuffle=True, random_state=seed).split(np.zeros(n))
     return [Fold(train, test, test) for train, test in split]
 
 
 def _rarer_class(label: np.ndarray) -> int:
-    """Count the cells of the rarest class that is there."""
+    """Count the cells of the rarest class present."""
     return int(np.unique(label, return_counts=True)[1].min())
 
 

@@ -2,33 +2,33 @@
 
 from leukospike.errors import ImageError
 
-_SLIDE = "Export fields from it as TIFF or PNG, with QuPath or the scanner's program."
-_MICROSCOPE = "Export it as TIFF or PNG with the microscope's program or Fiji."
-_CAMERA = "Export it as TIFF or PNG with the camera's program."
+_SLIDE = "Export fields as TIFF or PNG, with QuPath or the scanner's software."
+_MICROSCOPE = "Export it as TIFF or PNG with the microscope's software or Fiji."
+_CAMERA = "Export it as TIFF or PNG with the camera's software."
 _PLAIN = "Save the picture as PNG."
 
 _FOREIGN = {
-    ".svs": ("a whole-slide image of Aperio", _SLIDE),
-    ".ndpi": ("a whole-slide image of Hamamatsu", _SLIDE),
-    ".vms": ("a whole-slide image of Hamamatsu", _SLIDE),
-    ".mrxs": ("a whole-slide image of 3DHISTECH", _SLIDE),
-    ".scn": ("a whole-slide image of Leica", _SLIDE),
-    ".bif": ("a whole-slide image of Ventana", _SLIDE),
-    ".vsi": ("a whole-slide image of Olympus", _SLIDE),
-    ".qptiff": ("a whole-slide image of PerkinElmer", _SLIDE),
-    ".isyntax": ("a whole-slide image of Philips", _SLIDE),
+    ".svs": ("a whole-slide image from Aperio", _SLIDE),
+    ".ndpi": ("a whole-slide image from Hamamatsu", _SLIDE),
+    ".vms": ("a whole-slide image from Hamamatsu", _SLIDE),
+    ".mrxs": ("a whole-slide image from 3DHISTECH", _SLIDE),
+    ".scn": ("a whole-slide image from Leica", _SLIDE),
+    ".bif": ("a whole-slide image from Ventana", _SLIDE),
+    ".vsi": ("a whole-slide image from Olympus", _SLIDE),
+    ".qptiff": ("a whole-slide image from PerkinElmer", _SLIDE),
+    ".isyntax": ("a whole-slide image from Philips", _SLIDE),
     ".dcm": ("a DICOM file", _SLIDE),
-    ".czi": ("an image of Zeiss", _MICROSCOPE),
-    ".zvi": ("an image of Zeiss", _MICROSCOPE),
-    ".lif": ("an image of Leica", _MICROSCOPE),
-    ".nd2": ("an image of Nikon", _MICROSCOPE),
-    ".oib": ("an image of Olympus", _MICROSCOPE),
-    ".oir": ("an image of Olympus", _MICROSCOPE),
-    ".cr2": ("a raw image of a Canon camera", _CAMERA),
-    ".cr3": ("a raw image of a Canon camera", _CAMERA),
-    ".nef": ("a raw image of a Nikon camera", _CAMERA),
-    ".arw": ("a raw image of a Sony camera", _CAMERA),
-    ".dng": ("a raw image of a camera", _CAMERA),
+    ".czi": ("an image from Zeiss", _MICROSCOPE),
+    ".zvi": ("an image from Zeiss", _MICROSCOPE),
+    ".lif": ("an image from Leica", _MICROSCOPE),
+    ".nd2": ("an image from Nikon", _MICROSCOPE),
+    ".oib": ("an image from Olympus", _MICROSCOPE),
+    ".oir": ("an image from Olympus", _MICROSCOPE),
+    ".cr2": ("a raw image from a Canon camera", _CAMERA),
+    ".cr3": ("a raw image from a Canon camera", _CAMERA),
+    ".nef": ("a raw image from a Nikon camera", _CAMERA),
+    ".arw": ("a raw image from a Sony camera", _CAMERA),
+    ".dng": ("a raw image from a camera", _CAMERA),
     ".heic": ("a HEIC image", _PLAIN),
     ".heif": ("a HEIF image", _PLAIN),
     ".avif": ("an AVIF image", _PLAIN),
@@ -63,7 +63,7 @@ def refuse_foreign(suffix: str) -> None:
     >>> refuse_foreign(".png")
     >>> refuse_foreign(".svs")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    leukospike.errors.ImageError: image must be BMP, PNG, JPEG, TIFF or WebP, got a whole-slide image of Aperio...
+    leukospike.errors.ImageError: image must be BMP, PNG, JPEG, TIFF or WebP, got a whole-slide image from Aperio...
     """
     if suffix.lower() in _FOREIGN:
         what, advice = _FOREIGN[suffix.lower()]

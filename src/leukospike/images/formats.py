@@ -68,7 +68,7 @@ def format_of(file: BinaryIO, suffix: str) -> str:
         msg = "content must be BMP, PNG, JPEG, TIFF or WebP"
         raise ImageError(
             msg,
-            got=f"no known image (it begins with {head[:8]!r})",
+            got=f"an unknown format (it begins with {head[:8]!r})",
             advice="Copy it again from its source or leave it out.",
         )
     if kind not in _READERS:
@@ -76,8 +76,8 @@ def format_of(file: BinaryIO, suffix: str) -> str:
         raise ImageError(msg, got=kind, advice="Save the picture as PNG.")
     if _SUFFIXES.get(suffix.lower()) != kind:
         right = next(ending for ending, name in _SUFFIXES.items() if name == kind)
-        ending = f"a name ending in {suffix!r}" if suffix else "a name without an ending"
-        msg = "content must be of the format that the name says"
+        ending = f"a name ending in {suffix!r}" if suffix else "a name without an extension"
+        msg = "content must match the file extension"
         raise ImageError(
             msg,
             got=f"{kind} in {ending}",
@@ -113,7 +113,7 @@ def _kind_of(head: bytes) -> str | None:
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "WebP"
     if head[4:8] == b"ftyp":
-        return "HEIC, AVIF or a film"
+        return "HEIC, AVIF or a video"
     return next((name for magic, name in _MAGIC.items() if head.startswith(magic)), None)
 
 
@@ -129,7 +129,7 @@ def open_header(file: BinaryIO, kind: str) -> ImageFile:
         try:
             image = TiffImageFile(file)
         except SyntaxError as error:  # the directory is whole, so it is the layout that Pillow does not know
-            msg = "content must be TIFF of a layout that is read here"
+            msg = "content must be TIFF in a supported layout"
             raise ImageError(
                 msg,
                 got=described(tags),

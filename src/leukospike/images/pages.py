@@ -30,7 +30,7 @@ def check_pages(image: Image.Image) -> None:
         pages = getattr(image, "n_frames", "several")
     if pages != 1:
         msg = "image must be a single page"
-        raise ImageError(msg, got=pages, advice="Save the page you mean as PNG, a file of its own.")
+        raise ImageError(msg, got=pages, advice="Save the page you need as a separate PNG file.")
 
 
 def _stated_planes(image: TiffImageFile) -> int:

@@ -13,7 +13,7 @@ UM_PER_INCH = 25_400
 
 
 def um_per_px(image: Image.Image) -> float | None:
-    """Read the resolution that a file states, if a microscope could have it and pixels are square."""
+    """Read the resolution stored in a file, if it is plausible for a microscope and pixels are square."""
     try:
         sides = _stated_um_per_px(image)
     except (TypeError, ValueError, ZeroDivisionError, OverflowError):

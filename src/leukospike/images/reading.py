@@ -88,7 +88,7 @@ def read_image(path: str | Path, *, at_least: int | None = None) -> Picture:
         raise ImageError(
             msg,
             got=f"'{error.strerror or error}'",
-            advice="Check that it exists and its permissions.",
+            advice="Check that it exists, and check its permissions.",
         ) from error
 
 
@@ -117,9 +117,9 @@ def _decode(file: BinaryIO, kind: str, at_least: int | None) -> Picture:
         # OverflowError, ...); for the user they are one.
         detail = " ".join(str(error).split())[:120] or type(error).__name__
         if detail.startswith("Unsupported"):  # as Pillow says of forms of BMP
-            rule, got = f"content must be {kind} of a form that is read here", f"another ({detail})"
+            rule, got = f"content must be {kind} in a supported form", f"another form ({detail})"
             raise ImageError(rule, got=got, advice="Save it as PNG.") from error
-        rule, got = f"content must be a whole {kind} image", f"one truncated or damaged ({detail})"
+        rule, got = f"content must be a complete {kind} image", f"a truncated or damaged one ({detail})"
         raise ImageError(rule, got=got, advice="Copy it again from its source.") from error
     if kind == "JPEG":  # the one that may be reduced
         stored_size = (columns, rows) if lies else (rows, columns)
@@ -153,7 +153,7 @@ def _check_size(image: Image.Image) -> None:
     size = f"{image.width} x {image.height}"
     if image.width * image.height > MAX_PIXELS:
         msg = f"image must have at most {MAX_PIXELS:,} pixels"
-        raise ImageError(msg, got=size, advice="Cut it into smaller images.")
+        raise ImageError(msg, got=size, advice="Split it into smaller images.")
     if min(image.size) < MIN_SIDE:
         msg = f"image must be at least {MIN_SIDE} x {MIN_SIDE} pixels"
         raise ImageError(

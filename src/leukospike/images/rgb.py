@@ -19,10 +19,10 @@ def to_rgb(picture: EightBits) -> tuple[UInt8[np.ndarray, "rows columns 3"], tup
         raise ImageError(msg, got=f"mode {first.mode}", advice="Save it as 8-bit RGB.")
     under = first.has_transparency_data and _hides_all(picture)
     if under and _is_one_colour_under(picture):
-        msg = "image must show something"
+        msg = "image must not be fully transparent"
         raise ImageError(
             msg,
-            got="an alpha channel that hides every pixel and a single colour under it",
+            got="an alpha channel that hides every pixel, over a single colour",
             advice="Save it without transparency.",
         )
     room = picture.room

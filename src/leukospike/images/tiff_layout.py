@@ -141,7 +141,7 @@ def check_layout(tags: dict[int, tuple[int, ...]]) -> None:
     """Refuse codecs and numbers that are not read, by their names."""
     for codec in tags.get(COMPRESSION, ()):
         if codec not in _CODECS and not (codec in _OPTIONAL_CODECS and _can_decode(_OPTIONAL_CODECS[codec])):
-            msg = "TIFF must be uncompressed or compressed by LZW, Deflate, PackBits, CCITT or JPEG"
+            msg = "TIFF must be uncompressed or compressed with LZW, Deflate, PackBits, CCITT or JPEG"
             raise ImageError(
                 msg,
                 got=f"{_CODEC_NAMES.get(codec, 'a codec')} (compression {codec})",
@@ -150,15 +150,15 @@ def check_layout(tags: dict[int, tuple[int, ...]]) -> None:
     stored = max(tags.get(BITSPERSAMPLE, (1,)), default=1)
     for kind in tags.get(SAMPLEFORMAT, ()):
         if kind != 1:
-            msg = "image must have unsigned whole numbers of 8 or 16 bits per channel"
+            msg = "image must have unsigned integers of 8 or 16 bits per channel"
             raise ImageError(
                 msg,
-                got=f"{_NUMBERS.get(kind, 'unknown')} ones of {stored} bits",
+                got=f"{_NUMBERS.get(kind, 'unknown')} values of {stored} bits",
                 advice="Save it as 8-bit PNG.",
             )
     if stored not in (1, 2, 4, 8, 16):
         msg = "image must have 8 or 16 bits per channel"
-        raise ImageError(msg, got=stored, advice="Save it as PNG with 8 or 16.")
+        raise ImageError(msg, got=stored, advice="Save it as PNG with 8 or 16 bits.")
 
 
 @cache
@@ -190,7 +190,7 @@ def check_tiles(image: TiffImageFile, tags: dict[int, tuple[int, ...]]) -> None:
     columns, rows = (max(tags.get(side, (0,)), default=0) for side in (TILEWIDTH, TILELENGTH))
     # Sides of tiles are multiples of 16: one that holds the image can have up to twice its pixels.
     if columns * rows > max(2 * image.width * image.height, _SMALL_TILE):
-        msg = "image must have tiles of about its own size at most"
+        msg = "image must have tiles no larger than about its own size"
         raise ImageError(
             msg,
             got=f"tiles of {columns} x {rows} for an image of {image.width} x {image.height}",

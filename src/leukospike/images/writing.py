@@ -26,7 +26,7 @@ def write_png(
     Parameters
     ----------
     path : Path
-        Where the file shall be; its folder is made if missing.
+        Path of the file; its folder is created if missing.
     pixels : ndarray of shape (rows, columns, 3)
         RGB, uint8, 0-255.
     generated : bool

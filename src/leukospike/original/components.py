@@ -20,7 +20,7 @@ class FittedComponents:
     """Share of the training images' variance along each row of `basis`, 0 to 1."""
 
     def project(self, images: Float[np.ndarray, "n rows columns"]) -> Float[np.ndarray, "n components"]:
-        """Give each image's coordinates in the basis, float32."""
+        """Return the coordinates of each image in the basis, float32."""
         return (images.reshape(len(images), -1) - self.mean) @ self.basis.T
 
     def reconstruct(self, coordinates: Float[np.ndarray, "n components"]) -> Float[np.ndarray, "n rows columns"]:
@@ -61,14 +61,14 @@ def fit_components(images: Float[np.ndarray, "n rows columns"], *, n_components:
     if not 1 <= n_components <= min(flat.shape):
         msg = f"n_components must be from 1 to {min(flat.shape)} for {flat.shape[0]} images of {flat.shape[1]} pixels"
         raise ConfigError(
-            msg, where="fit_components", got=n_components, advice="Ask for fewer components or give more images."
+            msg, where="fit_components", got=n_components, advice="Request fewer components or use more images."
         )
     if all(np.array_equal(image, flat[0]) for image in flat):  # ends at the second image, as a rule
         msg = "images must differ in their spikes"
         raise DataError(
             msg,
             where="fit_components",
-            got=f"{len(flat)} all alike",
+            got=f"{len(flat)} identical ones",
             advice="Check that they show one cell each, uncut and in focus.",
         )
     from sklearn.decomposition import PCA  # slow to load, and only fitting needs it

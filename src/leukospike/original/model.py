@@ -117,8 +117,8 @@ def load_model(path: Path) -> FittedModel:
         path,
         form=_FORMAT,
         where=where,
-        give="Give a run folder or one of its weights/*.safetensors.",
-        use="Use weights that leukospike train or reproduce wrote.",
+        give="Pass a run folder or one of its weights/*.safetensors files.",
+        use="Use weights written by leukospike train or reproduce.",
     )
     settings, tensors = stored.settings, stored.tensors
     try:

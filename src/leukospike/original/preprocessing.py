@@ -99,7 +99,7 @@ class Normalisation:
         mean, square = sums.sum(axis=0) / maps.size
         std = float(np.sqrt(max(square - mean**2, 0.0)))
         if not std > 0:
-            msg = "Normalisation.fit: images must not all be blank"
+            msg = "Normalisation.fit: at least one image must not be blank"
             raise DataError(msg, got=f"{len(maps)} without a spike", advice="Check the images.")
         return cls(float(mean), std)
 
@@ -112,7 +112,7 @@ class Normalisation:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What shall be done to each of n images: drawn by `draw`, done by `apply`, so that it can be repeated."""
+    """Random changes for each of n images: drawn by `draw` and carried out by `apply`, so that they can be repeated."""
 
     flip: Bool[Tensor, " n"]
     """Mirror left and right."""

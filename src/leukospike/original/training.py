@@ -90,7 +90,7 @@ def train_network(
         Where the state is kept after each epoch (safetensors). If the file exists, training goes on from it and ends
         with the same weights as without the interruption.
     progress : Progress
-        Told after each batch.
+        Called after each batch.
     device : torch.device or None
         Where to train; None: on a GPU where there is one.
 
@@ -163,7 +163,7 @@ class _State:
         try:
             network.load_state_dict(kept.weights("network"))
         except RuntimeError as error:
-            rule, got = "checkpoint must be of the same size of image", f"{checkpoint.name} of another"
+            rule, got = "checkpoint must be for the same image size", f"{checkpoint.name} for another"
             raise WeightsError(rule, where="train_network", got=got, advice="Remove it.") from error
         kept.restore_moments(adam)
         for group in adam.param_groups:

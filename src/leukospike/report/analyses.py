@@ -1,4 +1,4 @@
-"""The page of an analysis: its fields, its cells by probability, why, and its subjects."""
+"""The report of an analysis: fields, cells by probability, explanations, and subjects."""
 
 import io
 from dataclasses import dataclass
@@ -33,20 +33,20 @@ _PAGE_PX = 960
 
 @dataclass(frozen=True)
 class AnalysisColumns:
-    """An analysis as arrays by columns: text is str, numbers are float64, what is missing is empty or NaN."""
+    """An analysis as arrays by column: text is str, numbers are float64, missing values are empty or NaN."""
 
     analysis: Analysis
 
     @property
     def summary(self) -> Summary:
-        """Its figures as a whole."""
+        """Its overall figures."""
         return self.analysis.summary
 
     @cached_property
     def cells(self) -> Columns:
         """The cells in their order."""
         columns = _columns(self.analysis.cells)
-        if "cell" not in columns:  # without a segmenter, as in version 0.1.0, cells have no number
+        if "cell" not in columns:  # without a segmenter, as in version 0.1.0, cells are not numbered
             columns["cell"] = np.zeros(len(self.analysis.cells))
         return columns | {"cell": np.nan_to_num(columns["cell"]).astype(np.int64)}
 
@@ -64,16 +64,16 @@ class AnalysisColumns:
 
     @property
     def counted(self) -> Columns:
-        """Those of them that are neither outliers nor cut by the border of a field."""
+        """The scored cells that are neither outliers nor cut off at the border of a field."""
         return self._marked(NOT_COUNTED, wanted=False)
 
     @property
     def not_counted(self) -> Columns:
-        """The others of them."""
+        """The other scored cells."""
         return self._marked(NOT_COUNTED, wanted=True)
 
     def _marked(self, flags: frozenset[str], *, wanted: bool) -> Columns:
-        """Return the scored cells that have one of some flags, or those that have none."""
+        """Return the scored cells that have any of the flags, or those that have none."""
         cells = self.scored
         marked = np.array([bool(flags & set(own.split())) for own in cells["flags"].tolist()], dtype=bool)
         return {name: column[marked == wanted] for name, column in cells.items()}
@@ -105,12 +105,12 @@ def write_analysis_report(analysis: Analysis, path: Path) -> Path:
     ----------
     analysis : Analysis
     path : Path
-        Of the page; what was there is replaced.
+        Path of the page; an existing file is replaced.
 
     Returns
     -------
     Path
-        One file with its style and pictures inside, without scripts and without anything to be loaded from elsewhere.
+        One self-contained file with style and pictures, without scripts.
 
     Raises
     ------
@@ -170,7 +170,7 @@ class Card:
     decision: str
     flags: str
     set: str | None
-    """Labels that cannot be ruled out; None where the model gives no sets."""
+    """Labels that cannot be ruled out; None if the model gives no sets."""
     thumbnail: bytes | None
 
 
@@ -187,7 +187,7 @@ class Field:
     pixel_size: str
     scaled_by: str
     picture: bytes | None
-    """JPEG, with numbered outlines; None where the page would grow too large, or no cell was found."""
+    """JPEG with numbered outlines; None if the page would grow too large, or if no cell was found."""
 
 
 @dataclass(frozen=True)
@@ -200,20 +200,20 @@ class CardGroup:
 
 
 def card_groups(analysis: AnalysisColumns, *, threshold: float) -> list[CardGroup]:
-    """Choose the cells to show: all, or where there are thousands the ends and the middle.
+    """Choose the cells to show: all of them, or of thousands both ends and the middle.
 
     Parameters
     ----------
     analysis : AnalysisColumns
     threshold : float
-        Probability from which a cell is called leukemic.
+        Lowest probability at which a cell is called leukemic.
 
     Returns
     -------
     list of CardGroup
         Highest probability first within each group. One group of all counted cells if there are at most 180, else the
-        60 highest, the 60 nearest to the threshold and the 60 lowest of them. Then those that are scored and not
-        counted, 60 at the most.
+        60 highest, the 60 nearest to the threshold and the 60 lowest. Then at most 60 cells that are scored but not
+        counted.
     """
     cells, size = analysis.counted, _CELLS_A_GROUP
     every = np.arange(len(cells["image"]))
@@ -224,9 +224,9 @@ def card_groups(analysis: AnalysisColumns, *, threshold: float) -> list[CardGrou
         chosen = [_Chosen("All counted cells", "Highest probability first.", cells)]
     others = analysis.not_counted
     if n_others := len(others["image"]):
-        words = "Outliers, and cells that the border of a field cuts; highest probability first."
+        words = "Outliers, and cells cut off at the border of a field; highest probability first."
         if n_others > size:
-            words += f" The {size} highest of {n_others}."
+            words += f" The highest {size} of {n_others} are shown."
         chosen.append(_Chosen("Scored, but not counted", words, _some(others, np.arange(min(size, n_others)))))
     return _with_pictures(chosen, analysis)
 
@@ -250,16 +250,22 @@ def _ends_and_middle(cells: Columns, threshold: float) -> list[_Chosen]:
     size = _CELLS_A_GROUP
     every = np.arange(len(cells["image"]))
     nearest = np.sort(np.argsort(np.abs(cells["probability"] - threshold), kind="stable")[:size])
-    middle = f"Highest first. Those close to {threshold:g} a slightly other threshold would turn, no others."
+    middle = f"Highest first. A slightly different threshold would change only the calls close to {threshold:g}."
     return [
-        _Chosen(f"The {size} highest", "Where this network leans most towards leukemic.", _some(cells, every[:size])),
+        _Chosen(
+            f"The {size} highest",
+            "The cells that the network is most certain are leukemic.",
+            _some(cells, every[:size]),
+        ),
         _Chosen(f"The {size} nearest to the threshold", middle, _some(cells, nearest)),
-        _Chosen(f"The {size} lowest", "Where this network leans most towards normal.", _some(cells, every[-size:])),
+        _Chosen(
+            f"The {size} lowest", "The cells that the network is most certain are normal.", _some(cells, every[-size:])
+        ),
     ]
 
 
 def _with_pictures(chosen: list[_Chosen], analysis: AnalysisColumns) -> list[CardGroup]:
-    """Make the cards of chosen cells; their pictures are read in one pass."""
+    """Build the cards of chosen cells, reading their pictures in one pass."""
     fields = set(analysis.fields["image"].tolist())
     shown = sorted({(row["image"], row["cell"]) for group in chosen for row in _rows(group.cells)})
     pictures = dict(zip(shown, analysis.analysis.thumbnails(shown), strict=True))
@@ -285,7 +291,7 @@ def _with_pictures(chosen: list[_Chosen], analysis: AnalysisColumns) -> list[Car
 
 
 def field_rows(analysis: AnalysisColumns) -> list[Field]:
-    """Return what the page says of each field; the first twelve with cells also show them.
+    """Return one row per field; the first twelve fields with cells come with a picture.
 
     Parameters
     ----------
@@ -323,14 +329,14 @@ def field_rows(analysis: AnalysisColumns) -> list[Field]:
 
 
 def _not_counted_words(analysis: AnalysisColumns) -> str:
-    """Say how many cells are not counted, and why."""
+    """List how many cells are not counted, and why."""
     flags = [set(own.split()) for own in analysis.not_counted["flags"].tolist()]
     outliers, cut = (sum(flag in own for own in flags) for flag in (OUTLIER, BORDER))
     words: list[str] = []
     if outliers:
         words.append(number_of(outliers, "outlier"))
     if cut:
-        words.append(f"{number_of(cut, 'cell')} cut by a border")
+        words.append(f"{number_of(cut, 'cell')} cut off at a border")
     if both := outliers + cut - len(flags):
         words[-1] += f" ({number_of(both, 'is', 'are')} both)"
     if without := len(analysis.cells["image"]) - len(analysis.scored["image"]):
@@ -339,7 +345,7 @@ def _not_counted_words(analysis: AnalysisColumns) -> str:
 
 
 def _small_jpeg(path: Path) -> bytes:
-    """Return a picture at the width of the page."""
+    """Return a picture scaled to the width of the page."""
     with Image.open(path) as image:
         small = image.convert("RGB")
     small.thumbnail((_PAGE_PX, _PAGE_PX))

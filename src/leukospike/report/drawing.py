@@ -62,7 +62,7 @@ def new_figure(width: float, height: float, *, gap: float = 0.04) -> Figure:
 def illustrate(figure: Figure, *, generated: bool, name: str, title: str, alt: str, caption: str) -> Illustration:
     """Render a figure; one of drawn cells says so itself, since figures travel without their page."""
     if generated:
-        figure.suptitle("cells drawn by a program, not a result", x=0.01, ha="left", fontsize=9, color=LEUKEMIC)
+        figure.suptitle("generated cells, not a result", x=0.01, ha="left", fontsize=9, color=LEUKEMIC)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=_DOTS_PER_INCH, facecolor="white")
     width, height = (round(float(inches) * PIXELS_PER_INCH) for inches in figure.get_size_inches())
@@ -99,7 +99,7 @@ def _drawn_characters() -> frozenset[int]:
 
 
 def drawable(text: str, *, longest: int = 40) -> str:
-    """Make a name fit for a figure: short, with "?" for what the font lacks; the tables have it in full."""
+    """Adapt a name to a figure: short, with "?" for characters missing from the font; the tables show it in full."""
     shortened: Sequence[str] = text if len(text) <= longest else text[: longest - 1] + "…"
     known = _drawn_characters()
     return "".join(character if ord(character) in known else "?" for character in shortened)

@@ -1,4 +1,4 @@
-"""What the page shows of an explained cell: three pictures, and in words what else is known of it."""
+"""What the report shows of an explained cell: three pictures, and text."""
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -178,8 +178,8 @@ def _parts(cell: Explanation) -> list[ShownPart]:
         "size": "area, diameter, outline",
         "shape": "roundness",
         "colour": "optical densities",
-        "contrast": "how far densities are spread",
-        "layout": "from the middle to the rim",
+        "contrast": "spread of the densities",
+        "layout": "from centre to rim",
         "structure": "clumps",
     }
     return [ShownPart(name, _signed(getattr(cell.parts, name)), meaning) for name, meaning in meanings.items()]

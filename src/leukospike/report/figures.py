@@ -148,10 +148,11 @@ def _samples(run: Run, samples: SpikeSamples) -> Illustration:
         alt=f"{len(shown)} cells in rows; columns: colour picture, spike times, first wave, blurred and resized, after"
         " PCA.",
         caption="Left to right: the cell as it was read; when each pixel spikes (dark: early, strong edge; white:"
-        " silent, never spikes); the first wave, which is all that is kept of it (black: pixels that spike first);"
-        " the same after blurring and resizing; and what is left of that after PCA, which is what the network sees."
-        " Look for whether nuclear outline and chromatin texture survive into the last column: the network cannot"
-        f" use what is lost here, and colour is lost at the first step. {protocol_reminder(run.result.protocol)}",
+        " silent, never spikes); the first wave, the only part that is kept (black: pixels that spike"
+        " first); the same after blurring and resizing; and what remains after PCA, which is what the"
+        " network sees. Check whether nuclear outline and chromatin texture survive into the last column:"
+        " the network cannot use what is lost here, and colour is lost at the first step."
+        f" {protocol_reminder(run.result.protocol)}",
     )
 
 
@@ -178,8 +179,8 @@ def _crops(run: Run, samples: CropSamples) -> Illustration:
         title="Sample cells as read and as the network sees them",
         alt=f"{len(shown)} cells in columns; rows: colour picture, and the cell cut out on black.",
         caption="Above: the cell as it was read; below: cut out on black and reduced, which is all that the network"
-        " sees. Look for whether the outline is the cell's own: what is cut off is lost, and what is left of neighbours"
-        f" counts as part of the cell. {protocol_reminder(run.result.protocol)}",
+        " sees. Check whether the outline is that of the cell: what is cut off is lost, and remains of"
+        f" neighbours count as part of the cell. {protocol_reminder(run.result.protocol)}",
     )
 
 
@@ -214,9 +215,9 @@ def _reconstructions(run: Run, samples: SpikeSamples) -> Illustration:
         title="Cells rebuilt from their principal components",
         alt=f"{len(shown)} cells in columns; rows: before PCA, after PCA, and the difference.",
         caption="Each cell before PCA, rebuilt from its components, and the difference (after minus before, in the"
-        " units of the blurred map). “Lost” is the share of the picture's variance that the rebuilt"
-        " one lacks. A difference without structure is noise left out; outlines in it are shape that the network will"
-        f" never see. {protocol_reminder(run.result.protocol)}",
+        " units of the blurred map). “Lost” is the share of the picture's variance missing after"
+        " rebuilding. A difference without structure is discarded noise; outlines in it are shapes that the"
+        f" network will never see. {protocol_reminder(run.result.protocol)}",
     )
 
 
@@ -249,12 +250,12 @@ def _pca_spectrum(run: Run, components: pd.DataFrame) -> Illustration:
         generated=run.result.generated,
         name="pca_spectrum",
         title="PCA spectrum",
-        alt="Cumulative explained variance against the number of components, one line a fold, with a line at 99 %.",
-        caption="How much of the variance of the training pictures the first components carry; in "
+        alt="Cumulative explained variance against the number of components, one line per fold, with a line at 99 %.",
+        caption="Share of the variance of the training pictures explained by the first components; in "
         + "; ".join(reached)
-        + ". A curve that is still climbing at its end means that the components kept are too few for the 99 % that the"
-        " original asked for; one that reaches 100 % as the components reach the number of pictures shows nothing but"
-        f" that count. {protocol_reminder(run.result.protocol)}",
+        + ". A curve still rising at its end means that too few components were kept for the 99 % that the"
+        " original requires. A curve that reaches 100 % when the number of components equals the number of"
+        f" pictures shows nothing else. {protocol_reminder(run.result.protocol)}",
     )
 
 
@@ -306,23 +307,23 @@ def _training(run: Run) -> Illustration:
     if folds:
         handles, labels = panels[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper right", ncols=2, frameon=False, fontsize=9, labelcolor=INK)
-    lowered = "lowered when progress stopped" if validated else "lowered by plan"
+    lowered = "lowered when progress stopped" if validated else "lowered on a schedule"
     rate = f" The bottom row is the learning rate, {lowered}." if rate_changed else ""
     held_out = (
-        f"; solid: {held_out_words(run.result.protocol)}. Look at the gap: a dashed curve that goes on improving while"
-        " the solid one stops or turns means that the network learns its cells by heart."
+        f"; solid: {held_out_words(run.result.protocol)}. Look at the gap: if the dashed curve keeps improving while"
+        " the solid one stalls or reverses, the network is overfitting."
         if validated
-        else ", as they were drawn and changed. No cells are held out from learning: nothing is chosen by them."
+        else ", as sampled and augmented. No cells are held out from training, since no choice depends on them."
     )
     return illustrate(
         figure,
         generated=run.result.generated,
         name="training",
         title="Training curves per fold",
-        alt="Loss and accuracy over the epochs for training"
-        f"{' (dashed) and held-out cells (solid)' if validated else ' cells'}, a column a fold.",
-        caption="Loss (lower is better) and accuracy after each pass over the training cells; dashed: the cells that"
-        f" are learned from{held_out}{rate} {protocol_reminder(run.result.protocol)}",
+        alt="Loss and accuracy over the epochs for"
+        f" training{' (dashed) and held-out cells (solid)' if validated else ' cells'}, one column per fold.",
+        caption="Loss (lower is better) and accuracy after each pass over the training cells; dashed: the training"
+        f" cells{held_out}{rate} {protocol_reminder(run.result.protocol)}",
     )
 
 
@@ -355,14 +356,14 @@ def _roc(run: Run) -> Illustration:
     area = run.result.cell["roc_auc"]
     delong = run.result.cell.delong
     intervals = (
-        f"; interval: {run.result.cell.interval}. By DeLong's formula, which takes every cell for an independent one,"
+        f"; interval: {run.result.cell.interval}. By DeLong's formula, which treats every cell as independent,"
         f" {with_interval(delong)}."
         if banded
         else "."
     )
     said = (
-        f" The band comes from resampling {unit} {N_RESAMPLES} times (seed {BAND_SEED}); a wide one, or folds far"
-        " apart, means that other people could have given another curve."
+        f" The band comes from resampling {unit} {N_RESAMPLES} times (seed {BAND_SEED}); a wide band, or folds far"
+        " apart, mean that other people could have given a different curve."
         if banded
         else f" There is no band: intervals are {run.result.cell.interval}."
     )
@@ -373,11 +374,11 @@ def _roc(run: Run) -> Illustration:
         title="ROC curve with its band" if banded else "ROC curve",
         alt=f"ROC curve of all folds pooled{' with a 95 % band' if banded else ''}, thin curves of single folds, and"
         " the diagonal of chance.",
-        caption=f"AUC {with_interval(area)}{intervals} Each point is one"
-        " threshold: how many leukemic cells are found (up) for how many normal ones are called"
-        " leukemic (right). Closer to the upper left corner is better; the diagonal is guessing."
-        f"{said} Each fold has a network of its own, with its own scale of probabilities: pooled, they may rank worse"
-        f" than each does alone.{copies_sentence(run)} {protocol_reminder(run.result.protocol)}",
+        caption=f"AUC {with_interval(area)}{intervals} Each point is one threshold: the share of leukemic cells"
+        " found (up) against the share of normal ones called leukemic (right). Closer to the upper left"
+        f" corner is better; the diagonal is guessing.{said} Each fold has its own network, with its own"
+        f" scale of probabilities: pooled, they may rank worse than each does alone.{copies_sentence(run)}"
+        f" {protocol_reminder(run.result.protocol)}",
     )
 
 
@@ -417,11 +418,11 @@ def _confusion(run: Run) -> Illustration:
         generated=run.result.generated,
         name="confusion",
         title="Confusion matrices",
-        alt="Tables of labelled against called class, all folds together and each fold alone.",
-        caption="Rows: the label; columns: what the network calls it when leukemic starts at a probability of 0.5."
-        " Percentages are of the row, so that the lower right is the sensitivity and the upper left the specificity."
-        " Look for errors that lie on one side only, and for folds that differ."
-        f"{copies_sentence(run)} {protocol_reminder(run.result.protocol)}",
+        alt="Tables of labelled against predicted class, for all folds together and for each fold.",
+        caption="Rows: the label; columns: the network's call at a threshold of 0.5. Percentages are of the row, so"
+        " the lower right is the sensitivity and the upper left the specificity. Look for errors on one"
+        f" side only, and for folds that differ.{copies_sentence(run)}"
+        f" {protocol_reminder(run.result.protocol)}",
     )
 
 
@@ -437,7 +438,7 @@ def _reliability(run: Run) -> Illustration:
     )
     upper.set_xlim(-0.01, 1.01)
     upper.set_ylim(-0.02, 1.02)
-    label_axes(upper, "", "share that is leukemic by label")
+    label_axes(upper, "", "share labelled leukemic")
     lower.bar(bins.edges[:-1], bins.counts, width=np.diff(bins.edges), align="edge", color=NORMAL, alpha=0.35,
               edgecolor=NORMAL, linewidth=0.8)  # fmt: skip
     for left, right, count in zip(bins.edges[:-1], bins.edges[1:], bins.counts, strict=True):
@@ -446,19 +447,20 @@ def _reliability(run: Run) -> Illustration:
                            ha="center", fontsize=7, color=INK)  # fmt: skip
     lower.set_ylim(0, 1.2 * max(1, int(bins.counts.max())))
     lower.yaxis.set_major_locator(MaxNLocator(nbins=3, integer=True))
-    label_axes(lower, "probability of leukemic, as given by the network", "cells")
+    label_axes(lower, "predicted probability of leukemic", "cells")
     return illustrate(
         figure,
         generated=run.result.generated,
         name="reliability",
         title="Reliability diagram",
-        alt="Observed share of leukemic cells against the given probability, with the number of cells in each bin.",
-        caption="Whether a probability may be taken at its word: of the cells given 0.8, 80 % should be leukemic, and"
-        " the points lie on the diagonal. Points below it: leukemia is claimed too confidently; above it: too"
-        f" timidly. The bars count the cells in each of the {N_BINS} bins; a point over a short bar says little."
-        f" Expected calibration error (mean distance from the diagonal) {with_interval(run.result.cell['ece'])},"
-        f" Brier score {with_interval(run.result.cell['brier'])}."
-        f"{copies_sentence(run)} {protocol_reminder(run.result.protocol)}",
+        alt="Observed share of leukemic cells against the predicted probability, with the number of cells in each bin.",
+        caption="Whether probabilities are calibrated: of the cells given 0.8, 80 % should be leukemic, so that the"
+        " points lie on the diagonal. Points below it: the probabilities are too high; above it: too low."
+        f" The bars count the cells in each of the {N_BINS} bins; a point above a short bar means little."
+        " Expected calibration error (mean distance from the diagonal)"
+        f" {with_interval(run.result.cell['ece'])}, Brier score"
+        f" {with_interval(run.result.cell['brier'])}.{copies_sentence(run)}"
+        f" {protocol_reminder(run.result.protocol)}",
     )
 
 
@@ -480,7 +482,7 @@ def _decision_curve(run: Run) -> Illustration:
         if banded:
             panel.fill_between(curve.thresholds, curve.low, curve.high, color=NORMAL, alpha=0.2, linewidth=0,
                                label="95 % band")  # fmt: skip
-        panel.plot(curve.thresholds, curve.model, color=NORMAL, linewidth=2.2, label="go by the network")
+        panel.plot(curve.thresholds, curve.model, color=NORMAL, linewidth=2.2, label="use the network")
         top = 1.12 * float(max(triple[0].mean(), np.max([curve.model, curve.high if banded else curve.model])))
         panel.set_ylim(-0.25 * top, top)  # calling all leukemic falls without end
         panel.set_xlim(0, 1)
@@ -499,21 +501,21 @@ def _decision_curve(run: Run) -> Illustration:
         generated=run.result.generated,
         name="decision_curve",
         title="Decision curve",
-        alt=f"Net benefit against the threshold probability: going by the network{' with its band' if banded else ''},"
-        " calling all leukemic, calling none leukemic.",
-        caption="How to read it: find the threshold at which you would act (0.2: one leukemia found is worth four false"
-        " alarms); the highest line there is the best rule, and its height is how many leukemias it finds for each that"
-        f" is judged, false alarms deducted.{''.join(gains)} Net benefit depends on the share that is leukemic, here"
-        f" {percent(float(labels.mean()), digits=0)} of cells: among other people it is another. {band}"
-        f"{copies_sentence(run)} {protocol_reminder(run.result.protocol)}",
+        alt="Net benefit against the threshold probability: using the"
+        f" network{' with its band' if banded else ''}, calling all leukemic, calling none leukemic.",
+        caption="How to read it: find the threshold at which you would act (0.2: one leukemia found is worth four"
+        " false alarms). The highest line there is the best rule; its height is the number of leukemias"
+        f" found per case, after deducting false alarms.{''.join(gains)} Net benefit depends on the share of"
+        f" leukemic cells, here {percent(float(labels.mean()), digits=0)}, and differs in other populations."
+        f" {band}{copies_sentence(run)} {protocol_reminder(run.result.protocol)}",
     )
 
 
 def _decision_band_words(run: Run, n_groups: int) -> str:
-    """Say where the band around the net benefit is from."""
+    """Explain the band around the net benefit."""
     units = f"{n_groups} {'subjects' if run.has_subjects else 'images'}"
     widened = (
-        ", widened for their small number by Student's t; with few of a class it is rough all the same"
+        ", widened by Student's t for their small number; with few of a class it is still rough"
         if n_groups < 30
         else ""
     )
@@ -523,13 +525,19 @@ def _decision_band_words(run: Run, n_groups: int) -> str:
 
 
 def _thresholds_of_gain(curve: DecisionCurve) -> str:
-    """Say at which thresholds the network is better than calling all, or none, leukemic, and not by chance."""
+    """List the thresholds at which the network is significantly better than calling all, or none, leukemic."""
     places = np.flatnonzero(curve.gain_low > 0)
     if len(places) == 0:
-        return "no threshold shows the network to be better than the better of both (95 %, each threshold alone)"
+        return (
+            "the network is not shown to be better than the better of the two fixed rules at any threshold (95"
+            " %, each threshold on its own)"
+        )
     longest = max(np.split(places, np.flatnonzero(np.diff(places) > 1) + 1), key=len)
     low, high = curve.thresholds[longest[0]], curve.thresholds[longest[-1]]
-    return f"the network is better than the better of both (95 %, each threshold alone) from {low:.2f} to {high:.2f}"
+    return (
+        "the network is better than the better of the two fixed rules (95 %, each threshold on its own) from"
+        f" {low:.2f} to {high:.2f}"
+    )
 
 
 # --------------------------------------------------------------------------------------------------------- by subject
@@ -547,11 +555,11 @@ def _run_subjects(run: Run) -> Illustration:
         generated=run.result.generated,
         name="subjects",
         title="Cell probabilities, subject by subject",
-        alt="One row of dots a subject: the probabilities of that subject's cells, with their mean, ordered by mean.",
-        caption="Each row is one person, ordered by mean probability; each small dot one of their cells, the diamond"
-        " the mean. The two colours should part at the dashed line. Look for people on the wrong side: cells of one"
-        " person resemble each other, so that errors come by the person, which is why the intervals are made by"
-        f" resampling people.{copies_sentence(run)} {protocol_reminder(run.result.protocol)}",
+        alt="One row of dots per subject: the probabilities of the subject's cells and their mean, ordered by mean.",
+        caption="Each row is one person, ordered by mean probability; each small dot one of their cells, the"
+        " diamond the mean. The two colours should part at the dashed line. Look for people on the wrong"
+        " side: cells of one person resemble each other, so errors cluster by person. This is why intervals"
+        f" come from resampling people.{copies_sentence(run)} {protocol_reminder(run.result.protocol)}",
     )
 
 
@@ -565,11 +573,11 @@ def _analysis_subjects(counted: Columns, threshold: float, *, generated: bool) -
         generated=generated,
         name="subjects",
         title="Cell probabilities, subject by subject",
-        alt="One row of dots a subject: the probabilities of that subject's cells, with their mean, ordered by mean.",
-        caption="Each row is one person, ordered by mean probability; each small dot one of their counted"
-        " cells, the diamond the mean. Look for rows that are spread over the whole width: the network does not agree"
-        " with itself about that person. A mean of a few dots says little. The colour is the network's answer,"
-        " not the truth.",
+        alt="One row of dots per subject: the probabilities of the subject's cells and their mean, ordered by mean.",
+        caption="Each row is one person, ordered by mean probability; each small dot one of their counted cells,"
+        " the diamond the mean. A row spread over the whole width means that the network's calls for that"
+        " person are inconsistent. A mean of few dots means little. The colour is the network's call, not"
+        " the truth.",
     )
 
 
@@ -590,11 +598,11 @@ def _probabilities(counted: Columns, threshold: float, *, generated: bool) -> Il
         figure,
         generated=generated,
         name="probabilities",
-        title="How the probabilities are spread",
+        title="Distribution of the probabilities",
         alt="Histogram of the probabilities with a line at the decision threshold.",
-        caption=f"{number_of(len(probabilities), 'counted cell')}; the dashed line is the threshold {threshold:g}. Two"
-        " heaps at the ends mean that the network is sure of itself, which is not the same as being right; a heap at"
-        " the line means that it cannot tell these cells apart.",
+        caption=f"{number_of(len(probabilities), 'counted cell')}; the dashed line is the threshold {threshold:g}."
+        " Peaks at both ends mean that the network is certain, which is not the same as being correct; a"
+        " peak at the line means that it cannot separate these cells.",
     )
 
 

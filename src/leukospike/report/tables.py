@@ -100,7 +100,7 @@ def metric_table(pooled: Metrics, folds: Sequence[tuple[int, Metrics | None]]) -
     ]
     delong = MetricRow(
         "ROC AUC, DeLong",
-        "the same with DeLong's interval, which takes all for independent and is too narrow",
+        "the same with DeLong's interval, which treats all cells as independent and is too narrow",
         pooled=with_interval(pooled.delong),
         folds=rows[0].folds,
     )
@@ -112,8 +112,8 @@ def metric_table(pooled: Metrics, folds: Sequence[tuple[int, Metrics | None]]) -
     ]
     if pooled.has_intervals and not all(estimate.is_known for estimate in pooled.estimates.values()):
         reasons.append(
-            "all folds: an interval is not known where it would have no width, since the figure comes out the same"
-            " whoever is drawn, or where too little could be drawn; that does not make the figure certain"
+            "all folds: an interval is unknown if every resample gives the same figure, or if too few resamples could"
+            " be computed; this does not make the figure certain"
         )
     return MetricTable(
         folds=tuple(fold for fold, _ in folds),

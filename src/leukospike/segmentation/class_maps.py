@@ -85,7 +85,7 @@ def read_classes(
     *,
     most_px: int = MOST_WORKING_AT_ONCE_PX,
 ) -> Reading:
-    """Give every pixel of an image its class.
+    """Classify every pixel of an image.
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ class Matches:
     found: int
     """Cells that segmentation gives, listed or not."""
     matched: int
-    """Pairs of a listed cell and a found one, each in one pair at the most."""
+    """Pairs of a listed and a found cell, each in at most one pair."""
 
 
 def match_centroids(centroids: Sequence[tuple[float, float]], cells: pd.DataFrame) -> Matches:

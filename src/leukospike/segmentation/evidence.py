@@ -101,7 +101,9 @@ def evidence_of(reading: Reading, instances: Instances, *, cut_out: bool) -> Flo
         If the reading has no image at its working size.
     """
     if reading.even is None or reading.shares is None:
-        msg = "evidence_of: reading must hold the image at its working size, got one without. Use the spiking network."
+        msg = (
+            "evidence_of: reading must hold the image at its working size, got one without it. Use the spiking network."
+        )
         raise ValueError(msg)
     if not instances.boxes:
         return np.zeros((0, len(MEASURES)), np.float32)

@@ -78,7 +78,7 @@ class Instances:
     boxes: tuple[Box, ...]
 
     def only(self, kept: Bool[np.ndarray, " cells"]) -> "Instances":
-        """Return some of the cells, numbered anew in the same order."""
+        """Return some of the cells, renumbered in the same order."""
         numbers = np.concatenate([[0], np.where(kept, np.cumsum(kept), 0)]).astype(np.int32)
         if kept.all():
             return self
@@ -143,7 +143,7 @@ class _Part(NamedTuple):
 
 
 def _components(class_map: ClassMap) -> list[_Component]:
-    """Give each connected component.
+    """Yield each connected component.
 
     Labelling 5 million pixels is slow, and most are empty: blocks are labelled first, then pixels where blocks hold
     some. Pixels that touch lie in blocks that touch, so the result is that of labelling all pixels.
@@ -181,7 +181,7 @@ def _trimmed(region: Region, top: int, left: int) -> list[_Part]:
 
 
 def _drawn(parts: list[_Part], shape: tuple[int, ...]) -> Labels:
-    """Give each part and its holes its number, but not what lies in the holes and is another part."""
+    """Assign each part and its holes its number, but not other parts inside the holes."""
     labels = np.zeros(shape, dtype=np.int32)
     for number, part in enumerate(parts, start=1):
         labels[part.box.window][part.region] = number

@@ -223,12 +223,12 @@ def load_plastic(path: Path) -> PlasticSegmenter:
     """
     where = "load_plastic"
     network = PlasticSegmenter(generator=torch.Generator().manual_seed(0))
-    give, use = "Give what save_plastic wrote.", "Use what save_plastic wrote."
+    give, use = "Pass a file written by save_plastic.", "Use a file written by save_plastic."
     fill(network, path, _SETTINGS, where=where, give=give, use=use)
     for name, weight in network.named_parameters():
         if not 0 <= float(weight.min()) <= float(weight.max()) <= 1:
             msg = "weights must be from 0 to 1"
-            raise WeightsError(msg, where=where, got=f"others in {name} of {path.name}", advice="Train again.")
+            raise WeightsError(msg, where=where, got=f"other values in {name} of {path.name}", advice="Train again.")
     return network
 
 

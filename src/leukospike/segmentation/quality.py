@@ -87,7 +87,7 @@ class Advice:
     """What the value should not be beyond."""
 
     def __str__(self) -> str:
-        """Say it in one cell of a table."""
+        """Format it for one cell of a table."""
         if np.isinf(self.value):
             return f"{self.quality} ({self.measure}: there is no edge)"
         bound = "at most" if self.value > self.limit else "at least"

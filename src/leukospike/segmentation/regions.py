@@ -42,7 +42,7 @@ def window_of(region: Region) -> tuple[slice, slice]:
 
 
 def depth_inside(region: Region) -> Float[np.ndarray, "rows columns"]:
-    """Give each pixel of a region its distance to the nearest pixel outside, in pixels, float32."""
+    """Compute the distance of each pixel of a region to the nearest pixel outside, in pixels, float32."""
     return cast("np.ndarray", ndimage.distance_transform_edt(region)).astype(np.float32)
 
 

@@ -175,7 +175,7 @@ def segment_pixels(
         cells contradict it; then these decide, and `Doubt.PIXEL_SIZE` says so. It is held against the whole white
         cells, too, which stay as they are. Micrometres are by it all the same.
     strict : bool
-        Give no cells of an image of whose quality anything is said.
+        Return no cells for images with any quality flag.
 
     Returns
     -------
@@ -273,7 +273,7 @@ def _even_where_cells_are(
 
 
 def _doubts(reading: Reading, instances: Instances, size: PixelSize | None, classes: ClassMap) -> tuple[Doubt, ...]:
-    """Say what may be wrong with pixel size and scale."""
+    """Report possible problems with pixel size and scale."""
     doubts: list[Doubt] = []
     if size is not None and (_is_contradicted(reading, size) or _cells_contradict(size, classes, instances)):
         doubts.append(Doubt.PIXEL_SIZE)

@@ -51,23 +51,25 @@ class PixelSize:
         """Refuse what is no size."""
         if not (np.isfinite(self.um_per_px) and self.um_per_px > 0):
             msg = "um_per_px must be positive"
-            raise ConfigError(msg, where="PixelSize", got=self.um_per_px, advice="Give micrometres per pixel.")
+            raise ConfigError(
+                msg, where="PixelSize", got=self.um_per_px, advice="Pass the size in micrometres per pixel."
+            )
 
     @classmethod
     def given(cls, um_per_px: float | None, *, where: str) -> "PixelSize | None":
-        """Check a pixel size that somebody gave; None if nobody did.
+        """Check a given pixel size; None if none was given.
 
         Raises
         ------
         ConfigError
-            If no microscope has it.
+            If it is implausible for a microscope.
         """
         if um_per_px is None:
             return None
         low, high = PLAUSIBLE_UM_PER_PX
         if not low <= um_per_px <= high:
-            msg = f"`pixel_size` must be {low:g} to {high:g} micrometres, as microscopes have it"
-            advice = "Give the width of the field over its pixels."
+            msg = f"`pixel_size` must be {low:g} to {high:g} micrometres, the range of microscopes"
+            advice = "Divide the width of the field in micrometres by its width in pixels."
             raise ConfigError(msg, where=where, got=f"{um_per_px:g}", advice=advice)
         return cls(um_per_px, "given")
 
@@ -103,7 +105,7 @@ def disagree(red_cell_px: float, other_px: float) -> bool:
 
 
 def agreed_pixel_sizes(sizes: Sequence[PixelSize | None], frames: Sequence[tuple[int, int]]) -> list[PixelSize | None]:
-    """Give the images of one source the pixel size that those of one frame agree on.
+    """Assign images of one source the pixel size agreed among those of the same frame size.
 
     A few red cells tell a pixel's size to a tenth only, and one camera behind one lens has one. So images of the same
     rows and columns take the median of what their red cells say, also those that show too few. A size that was given or

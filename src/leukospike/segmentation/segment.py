@@ -28,7 +28,7 @@ def segment(
     pixel_size : float, optional
         Side of a pixel, micrometres. Unless given: what the file states, else what red cells show.
     strict : bool
-        Give no cells of an image of whose quality anything is said.
+        Return no cells for images with any quality flag.
     method : SegmentationMethod, optional
         `segmentation.methods.surrogate` unless given.
 
@@ -66,5 +66,5 @@ def segment(
         if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
             msg = "image must be RGB, uint8, of shape (rows, columns, 3)"
             got = f"{pixels.dtype} of shape {pixels.shape}"
-            raise ImageError(msg, where="segment", got=got, advice="Convert it, or give the file.")
+            raise ImageError(msg, where="segment", got=got, advice="Convert it, or pass the file.")
     return segment_pixels(name, pixels, (method or surrogate()).segmenter, pixel_size=size, strict=strict)

@@ -152,7 +152,7 @@ def check_size_px(size_px: int, *, where: str) -> None:
     """Raise ConfigError unless a picture of a cell may be `size_px` wide."""
     if not 64 <= size_px <= 1024:
         msg = "size of a cell's picture must be 64 to 1024 pixels"
-        raise ConfigError(msg, where=where, got=size_px, advice="300 is usual.")
+        raise ConfigError(msg, where=where, got=size_px, advice="300 is typical.")
 
 
 def mask_of(stained: Stained) -> UInt8[np.ndarray, "rows columns"]:

@@ -62,10 +62,10 @@ class SmearConfig:
         """Refuse impossible values."""
         check_size_px(self.cell_size_px, where="SmearConfig")
         for name, lowest, reason in (
-            ("n_subjects", 2, "One leukemic and one healthy subject are the least."),
-            ("cells_per_subject", 1, "A subject needs a cell."),
-            ("fields_per_subject", 0, "Give 0 for no fields."),
-            ("seed", 0, "Give any whole number from 0."),
+            ("n_subjects", 2, "At least one leukemic and one healthy subject are needed."),
+            ("cells_per_subject", 1, "Each subject needs at least one cell."),
+            ("fields_per_subject", 0, "Use 0 for no fields."),
+            ("seed", 0, "Use any whole number from 0."),
         ):
             value = getattr(self, name)
             if value < lowest:
@@ -115,7 +115,7 @@ def generate_cohort(config: SmearConfig, out: Path, *, progress: Progress = sile
     out : Path
         New or empty folder.
     progress : Progress
-        Told after each picture.
+        Called after each picture.
 
     Returns
     -------

@@ -199,11 +199,11 @@ def _red_cell_places(
 def _check_white_cells(white_cells: Sequence[CellKind]) -> None:
     """Raise ConfigError unless a field can hold these."""
     if not 1 <= len(white_cells) <= MAX_WHITE_CELLS:
-        msg = f"white_cells must be one to {MAX_WHITE_CELLS} kinds"
+        msg = f"white_cells must list 1 to {MAX_WHITE_CELLS} cells"
         raise ConfigError(msg, where="draw_field", got=len(white_cells), advice="Draw more fields for more cells.")
     for kind in white_cells:
         if kind in (CellKind.PLATELET, CellKind.RED_CELL):
             msg = "white_cells must be lymphocytes, lymphoblasts or neutrophils"
             raise ConfigError(
-                msg, where="draw_field", got=kind.value, advice="Red cells and platelets come by themselves."
+                msg, where="draw_field", got=kind.value, advice="Red cells and platelets are added automatically."
             )

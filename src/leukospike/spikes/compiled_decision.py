@@ -1,4 +1,4 @@
-"""The first neuron to spike on a CPU, compiled by numba: input spikes in their order, until somebody fires."""
+"""The first neuron to spike, on a CPU, compiled by numba: input spikes in order, until a neuron fires."""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import no_type_check

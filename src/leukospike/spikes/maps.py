@@ -36,7 +36,7 @@ def check_latency(latency: object, where: str, *, axes: tuple[str, ...] = _AXES)
 
 
 def check_floating(maps: Tensor, where: str, name: str) -> None:
-    """Refuse whole numbers, of which nobody says what is the largest."""
+    """Refuse whole numbers, whose maximum is unknown."""
     if not maps.is_floating_point():
         msg = f"{name} must be floating point"
         got = str(maps.dtype).removeprefix("torch.")

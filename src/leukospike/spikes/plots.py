@@ -1,4 +1,4 @@
-"""Pictures of spikes and of what has been learned, as matplotlib figures; nobody is shown anything here."""
+"""Pictures of spikes and of learned features, as matplotlib figures, which are not displayed here."""
 
 import math
 

@@ -26,7 +26,7 @@ def k_winners(spikes: Spikes, k: int, radius: int = 0) -> Int64[Tensor, "batch k
     Returns
     -------
     Tensor of shape (batch, k, 3), int64
-        Feature, row, column, in the order of winning; -1 where nobody is left.
+        Feature, row, column, in the order of winning; -1 if no neuron is left.
 
     Raises
     ------

@@ -1,1 +1,1 @@
-"""Files that are whole or absent: results, weights, the state of a training."""
+"""Atomic files: results, weights and training checkpoints are complete or absent."""

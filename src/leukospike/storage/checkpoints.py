@@ -1,4 +1,4 @@
-"""The state of a training between epochs, in one safetensors file: weights, Adam's moments, and what else it needs."""
+"""Training checkpoints in one safetensors file: weights, Adam's moments, and other state."""
 
 import json
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ class Checkpoint:
         return {key.removeprefix(start): tensor for key, tensor in self.tensors.items() if key.startswith(start)}
 
     def restore_moments(self, adam: torch.optim.Optimizer) -> None:
-        """Set an optimiser's moments again, in the memory order that they had: in another they round otherwise."""
+        """Restore an optimiser's moments in their original memory order: another order rounds differently."""
         for index, parameter in enumerate(_parameters(adam)):
             adam.state[parameter] = {
                 name: tensor
@@ -44,7 +44,7 @@ class Checkpoint:
 def write_checkpoint(
     path: Path, networks: Mapping[str, nn.Module], adam: torch.optim.Optimizer, state: Mapping[str, Any]
 ) -> None:
-    """Write the state of a training, whole or not at all.
+    """Write a checkpoint atomically.
 
     Parameters
     ----------
@@ -65,29 +65,29 @@ def write_checkpoint(
 
 
 def read_checkpoint(path: Path, config: Mapping[str, Any], *, where: str) -> Checkpoint:
-    """Read what `write_checkpoint` wrote.
+    """Read a file written by `write_checkpoint`.
 
     Parameters
     ----------
     path : Path
     config : mapping of str to what JSON can say
-        The settings of the training that is to go on.
+        Settings of the training to continue.
     where : str
         Who asks, for errors.
 
     Raises
     ------
     WeightsError
-        If the file cannot be read, or is of other settings.
+        If the file cannot be read, or has other settings.
     """
     try:
         stored = read_tensors(path, _STATE)
         before = stored.settings["config"]
     except (KeyError, TypeError, ValueError) as error:
         rule, got = "checkpoint must be readable", f"{path.name} ({error})"
-        raise WeightsError(rule, where=where, got=got, advice="Remove it to train this fold anew.") from error
+        raise WeightsError(rule, where=where, got=got, advice="Remove it to train this fold again.") from error
     if before != json.loads(json.dumps(dict(config))):
-        rule, got = "checkpoint must be of the same settings", f"{path.name} of others"
+        rule, got = "checkpoint must have the same settings", f"{path.name} with other ones"
         raise WeightsError(rule, where=where, got=got, advice="Remove it.")
     return Checkpoint(stored.settings, stored.tensors)
 

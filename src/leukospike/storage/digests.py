@@ -1,4 +1,4 @@
-"""Digests by which weights are named for good."""
+"""Digests that identify weights permanently."""
 
 import hashlib
 from collections.abc import Iterable

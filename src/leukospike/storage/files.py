@@ -1,7 +1,7 @@
-"""Files that are whole or absent: everything is written beside its place, then renamed.
+"""Atomic files: everything is written to a temporary file in the same folder, then renamed.
 
-A process that is killed outright cannot clean up. What it leaves is hidden and called `.part...`, and whoever writes to
-the same folder next removes it, unless a living process holds the folder's lock.
+A process that is killed cannot clean up. Its temporary files are hidden and named `.part...`; the next process that
+writes to the folder removes them, unless a running process holds the folder's lock.
 """
 
 import os
@@ -18,7 +18,7 @@ from leukospike.errors import RunError
 
 _LOCK = ".lock"
 _PART = ".part"
-_OWN_PART = re.compile(r"\.part(-.*-[a-z0-9_]{8}(\.[^.]*)?)?", re.DOTALL)  # nobody's .partners, nor .part-list.txt
+_OWN_PART = re.compile(r"\.part(-.*-[a-z0-9_]{8}(\.[^.]*)?)?", re.DOTALL)  # not .partners or .part-list.txt
 
 
 @contextmanager
@@ -28,13 +28,13 @@ def written_whole(path: Path) -> Generator[Path]:
     Parameters
     ----------
     path : Path
-        Where the file shall be; its folder is made if missing. An existing file is replaced.
+        Path of the file; its folder is created if missing. An existing file is replaced.
 
     Yields
     ------
     Path
-        The temporary path to write to. It keeps the suffix of `path`, because some writers go by it. On an error
-        it is removed and `path` is as it was.
+        The temporary path to write to. It keeps the suffix of `path`, because some writers depend on it. On an error it
+        is removed and `path` is as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = new_part(path)
@@ -47,7 +47,7 @@ def written_whole(path: Path) -> Generator[Path]:
 
 
 def new_part(path: Path) -> Path:
-    """Make the empty temporary file for `path`, as readable as any other file that the user makes."""
+    """Create the empty temporary file for `path`, with the user's default permissions."""
     while True:
         part = path.with_name(f"{_PART}-{path.stem[:40]}-{secrets.token_hex(4)}{path.suffix}")
         # Not by tempfile, which makes files private: to undo that one must know the umask, and to read that, the whole
@@ -58,19 +58,19 @@ def new_part(path: Path) -> Path:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text to `path`, whole or not at all."""
+    """Write UTF-8 text to `path` atomically."""
     with written_whole(path) as part:
-        # Names of files may hold bytes that are no text in any encoding; they come out spelled.
+        # File names may hold bytes that are not valid text; these are escaped.
         part.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def new_folder(path: Path, *, where: str) -> Path:
-    """Make the output folder `path`; one may exist that is empty, but for what a killed process left there.
+    """Create the output folder `path`; it may exist if it is empty except for files left by a killed process.
 
     Raises
     ------
     RunError
-        If `path` is a file, or a folder that holds something: results are never written over.
+        If `path` is a file or a folder that is not empty: results are never overwritten.
     """
     if path.exists() and not (path.is_dir() and all(_is_own(entry) for entry in path.iterdir())):
         rule = "output folder must be new or empty"
@@ -80,31 +80,31 @@ def new_folder(path: Path, *, where: str) -> Path:
 
 
 def _is_own(entry: Path) -> bool:
-    """Tell whether something in an output folder was left there by a killed process, and is nobody's work."""
+    """Tell whether a file in an output folder was left by a killed process."""
     return entry.name == _LOCK or bool(_OWN_PART.fullmatch(entry.name))
 
 
 @contextmanager
 def locked(path: Path, *, where: str) -> Generator[None]:
-    """Hold the folder `path` while the block runs; the system lets go of it if the process dies in any way.
+    """Lock the folder `path` while the block runs; the system releases the lock if the process dies.
 
     Parameters
     ----------
     path : Path
         An existing folder.
     where : str
-        Who asks, for the error.
+        Name of the caller, for the error.
 
     Raises
     ------
     RunError
-        If another process, or another block of this one, holds the folder.
+        If the folder is locked by another process or block.
     """
     lock = FileLock(path / _LOCK)
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
-        rule, got = "output folder must not be in use", f"{path}, which a running program writes to"
+        rule, got = "output folder must not be in use", f"{path}, to which a running program is writing"
         raise RunError(rule, where=where, got=got, advice="Wait for it, or choose another name.") from error
     try:
         yield
@@ -114,7 +114,7 @@ def locked(path: Path, *, where: str) -> Generator[None]:
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove, at any depth of `path`, what a killed process was writing; only for who holds the folder's lock."""
+    """Remove files left by a killed process at any depth of `path`; the caller must hold the folder's lock."""
     for part in [*path.rglob(f"{_PART}*")]:
         if not _OWN_PART.fullmatch(part.name):
             continue
@@ -131,14 +131,15 @@ def whole_folder(path: Path, *, where: str) -> Generator[Path]:
     Parameters
     ----------
     path : Path
-        The output folder, new or empty but for what a killed process left there, which is removed.
+        The output folder, new or empty except for files left by a killed process, which are removed.
     where : str
-        Who asks, for the error.
+        Name of the caller, for the error.
 
     Yields
     ------
     Path
-        The folder to write to. On an error it is removed, and `path` if it is new, so that results are whole or absent.
+        The folder to write to. On an error it is removed, and `path` if it is new, so that results are complete or
+        absent.
 
     Raises
     ------
@@ -150,7 +151,7 @@ def whole_folder(path: Path, *, where: str) -> Generator[Path]:
     hidden = path / _PART
     try:
         with locked(path, where=where):
-            new_folder(path, where=where)  # whoever held the lock until now may have filled it
+            new_folder(path, where=where)  # the previous holder of the lock may have filled it
             remove_leftovers(path)
             hidden.mkdir()
             try:

@@ -1,6 +1,6 @@
-"""Files of results, read with every doubt: what is missing or is not what was written is named, and never guessed.
+"""Strict reading of result files: missing or changed content is reported, never guessed.
 
-Functions raise `RunError`; `where` is the function that asks, which the error names.
+Functions raise `RunError`; `where` names the caller in the error.
 """
 
 import csv
@@ -21,14 +21,14 @@ from leukospike.storage.tables import restored
 
 
 def unusable(path: Path, where: str, reason: str) -> RunError:
-    """Build the error for a file that is there and does not hold what it should."""
+    """Build the error for a file with invalid content."""
     rule = f"{path.name} must be as leukospike wrote it"
     got = f"{path} ({' '.join(reason.split())[:300]})"
-    return RunError(rule, where=where, got=got, advice="Make the folder anew.")
+    return RunError(rule, where=where, got=got, advice="Create the folder again.")
 
 
 def read_text(path: Path, where: str) -> str:
-    """Read a UTF-8 file, with or without a byte order mark, or say which one is missing."""
+    """Read a UTF-8 file, with or without a byte order mark; a missing one is named in the error."""
     try:
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
@@ -51,9 +51,9 @@ def read_json(path: Path, where: str) -> dict[str, Any]:
 def read_table(
     path: Path, where: str, *, text: Sequence[str] = (), numbers: Sequence[str] = (), optional: Sequence[str] = ()
 ) -> pd.DataFrame:
-    """Read a CSV file whose columns are at the least those named.
+    """Read a CSV file that has at least the named columns.
 
-    Columns of numbers, and optional ones if they are there, are float64, an empty field NaN; all others are text.
+    Columns of numbers, and optional ones if present, are float64, with NaN for empty fields; all others are text.
     """
     columns = read_columns(path, where, (*text, *numbers))
     as_numbers = {*numbers, *optional}
@@ -85,7 +85,7 @@ def read_columns(path: Path, where: str, required: Sequence[str]) -> dict[str, l
 
 
 def read_arrays(path: Path, where: str, names: Sequence[str], *, optional: Sequence[str] = ()) -> dict[str, np.ndarray]:
-    """Read named arrays from an .npz file, never pickled objects; optional ones if they are there."""
+    """Read named arrays from an .npz file, never pickled objects; optional ones if present."""
     if not path.exists():
         raise missing(path, where)
     try:
@@ -96,12 +96,12 @@ def read_arrays(path: Path, where: str, names: Sequence[str], *, optional: Seque
 
 
 def missing(path: Path, where: str) -> RunError:
-    """Build the error for a file that is not there."""
+    """Build the error for a missing file."""
     return RunError(
         f"folder must hold {path.name}",
         where=where,
         got=f"{path.parent} without it",
-        advice="Finish it with `resume`, or name another folder.",
+        advice="Finish it with `resume`, or pass the right folder.",
     )
 
 

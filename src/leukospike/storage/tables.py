@@ -1,9 +1,8 @@
-"""CSV tables: how every one is written, and how those of people are read.
+"""CSV tables: writing, and reading of user-provided ones.
 
-A spreadsheet takes a cell that begins with ``=``, ``+``, ``-`` or ``@`` for a formula, and names of files may begin so.
-Such text is written with an apostrophe before it; whatever reads a table here takes that away again, and text that has
-such an apostrophe of its own gets a second one, so that every text comes back as it was. Numbers are written as they
-are, negative ones too, in a column of text as well.
+A spreadsheet treats a cell that begins with ``=``, ``+``, ``-`` or ``@`` as a formula, and file names may begin so.
+Such text is written with a leading apostrophe, which is removed on reading; text that already has one gets a second, so
+that every text is restored exactly. Numbers, including negative ones, are written unchanged, also in text columns.
 """
 
 import csv
@@ -25,7 +24,7 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]inf")
 
 
 def harmless(text: str) -> str:
-    """Put an apostrophe before text that a spreadsheet would take for a formula.
+    """Put an apostrophe before text that a spreadsheet would treat as a formula.
 
     Parameters
     ----------
@@ -34,7 +33,7 @@ def harmless(text: str) -> str:
     Returns
     -------
     str
-        `restored` gives `text` again.
+        `restored` returns `text` again.
 
     Examples
     --------
@@ -45,7 +44,7 @@ def harmless(text: str) -> str:
 
 
 def restored(text: str) -> str:
-    """Take away the apostrophe that `harmless` put before a text.
+    """Remove the apostrophe added by `harmless`.
 
     Parameters
     ----------
@@ -82,15 +81,15 @@ def table_text(table: "pandas.DataFrame") -> str:
 
 
 def write_table(path: Path, table: "pandas.DataFrame", *, for_excel: bool = False) -> None:
-    """Write a CSV file in UTF-8, whole or not at all, its text made harmless for spreadsheets.
+    """Write a CSV file in UTF-8 atomically, with text made harmless for spreadsheets.
 
     Parameters
     ----------
     path : Path
-        Its folder is made if missing; an existing file is replaced.
+        Its folder is created if missing; an existing file is replaced.
     table : DataFrame
     for_excel : bool
-        Begin with a byte order mark: without one, Excel takes the letters beyond English for others.
+        Begin with a byte order mark: without one, Excel misreads non-English letters.
     """
     with written_whole(path) as part:
         part.write_bytes(table_text(table).encode(_encoding(for_excel)))
@@ -123,21 +122,21 @@ def read_rows(path: Path, columns: Sequence[str], *, where: str) -> list[tuple[i
     ----------
     path : Path
     columns : sequence of str
-        Columns that there must be; "split|fold" stands for one of the two, or both.
+        Required columns; "split|fold" means one of the two, or both.
     where : str
-        Who asks; errors begin with it.
+        Name of the caller, which begins the error.
 
     Returns
     -------
     list of (int, dict of str to str)
-        Number of the line, and its values by column: names of columns in lower case, values as they were before
-        `harmless`. Empty lines are left out.
+        Number of the line, and its values by column: names of columns in lower case, with values as before `harmless`.
+        Empty lines are left out.
 
     Raises
     ------
     DataError
-        If the file cannot be read, is no CSV in UTF-8, lacks a column, names one twice, or has a line of more or fewer
-        values; the line is named.
+        If the file cannot be read, is not CSV in UTF-8, lacks a column, names one twice, or has a line with more or
+        fewer values; the line is named.
     """
     try:
         # utf-8-sig: spreadsheets put a byte order mark before the first column's name.
@@ -177,7 +176,7 @@ def read_rows(path: Path, columns: Sequence[str], *, where: str) -> list[tuple[i
             f"{path.name} must be a readable CSV table",
             where=where,
             got=f"'{error.strerror or error}'",
-            advice="Check that it exists and its permissions.",
+            advice="Check that it exists, and check its permissions.",
         ) from error
     except (csv.Error, UnicodeDecodeError) as error:
         raise DataError(
@@ -200,7 +199,7 @@ def _quoting(cells: Iterable[Iterable[object]]) -> Literal[0, 2]:
 
 
 def _harmless_table(table: "pandas.DataFrame") -> "pandas.DataFrame":
-    """Make the text of a table harmless; the table itself stays as it is."""
+    """Return a table with its text made harmless; the table itself is unchanged."""
     safe = table.copy(deep=False)
     for place, kind in enumerate(table.dtypes):
         if kind.kind not in _NO_TEXT:

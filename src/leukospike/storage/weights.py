@@ -1,6 +1,6 @@
-"""Weights in safetensors files whose header holds the settings as JSON: written whole, checked when read, no pickle.
+"""Weights in safetensors files with settings as JSON in the header: written atomically, checked on reading.
 
-`write_tensors` and `read_tensors` are the one way to such a file, for checkpoints as well.
+`write_tensors` and `read_tensors` are the only access to such files, also for checkpoints.
 """
 
 import json
@@ -18,7 +18,7 @@ from leukospike.errors import WeightsError
 from leukospike.storage.files import written_whole
 
 _SETTINGS = "leukospike"  # name in the header
-_COUNTER = "num_batches_tracked"  # of a batch norm, an int64; other types are of other programs
+_COUNTER = "num_batches_tracked"  # of a batch norm, an int64; other types come from other programs
 
 
 @dataclass(frozen=True)
@@ -30,30 +30,30 @@ class StoredWeights:
 
 
 def write_weights(path: Path, tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> None:
-    """Write tensors and settings to `path`, whole or not at all.
+    """Write tensors and settings to `path` atomically.
 
     Parameters
     ----------
     path : Path
-        Where the file shall be; its folder is made if missing.
+        Path of the file; its folder is created if missing.
     tensors : mapping of str to Tensor
         On any device.
     settings : mapping of str to what JSON can say
-        With the key "format", by which `read_weights` knows the file.
+        With the key "format", by which `read_weights` recognises the file.
     """
     write_tensors(path, tensors, {_SETTINGS: settings})
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Mapping[str, Any]]) -> None:
-    """Write tensors, and what a header says by name, to `path`, whole or not at all."""
+    """Write tensors, and a named header entry, to `path` atomically."""
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with written_whole(path) as part:
-        # Not with save_file, whose error for a full disk is not the system's.
+        # Not with save_file, whose error for a full disk is not that of the system.
         part.write_bytes(save(contiguous, metadata={name: json.dumps(dict(said)) for name, said in header.items()}))
 
 
 def read_tensors(path: Path, name: str) -> StoredWeights:
-    """Read all tensors of a file, and what its header says under a name; an empty dict where it says nothing.
+    """Read all tensors of a file, and a named header entry; an empty dict if missing.
 
     Raises
     ------
@@ -69,7 +69,7 @@ def read_tensors(path: Path, name: str) -> StoredWeights:
 
 
 def _said(metadata: Mapping[str, str] | None, name: str) -> dict[str, Any]:
-    """Read what a header says under a name."""
+    """Read a named header entry."""
     said = json.loads((metadata or {}).get(name, "{}"))
     if not isinstance(said, dict):
         msg = f"a header of type {type(said).__name__}"
@@ -86,25 +86,25 @@ def read_weights(
     use: str,
     kinds: Collection[torch.dtype] = (torch.float32,),
 ) -> StoredWeights:
-    """Read what `write_weights` wrote, and refuse all else.
+    """Read a file written by `write_weights`, and refuse all others.
 
     Parameters
     ----------
     path : Path
         A `.safetensors` file.
     form : str
-        The "format" that it must be of.
+        The required "format".
     where : str
-        Who asks, for errors.
+        Name of the caller, for errors.
     give, use : str
-        What to do next where there is no file, and where it is of another form: a sentence each.
+        Advice for a missing file, and for a file of another format: a sentence each.
     kinds : collection of torch.dtype
-        Types of numbers that tensors may be of.
+        Allowed dtypes.
 
     Returns
     -------
     StoredWeights
-        Every tensor finite; whether the parts fit each other is the caller's to check.
+        All tensors are finite; the caller must check that they fit together.
 
     Raises
     ------
@@ -120,14 +120,14 @@ def read_weights(
         rule, got = "weights must be a readable safetensors file", f"{path.name} ({error})"
         raise WeightsError(rule, where=where, got=got, advice="Copy or train it again.") from error
     if (written_as := stored.settings.get("format")) != form:
-        rule = f"weights must be of the form {form}"
+        rule = f"weights must have the format {form}"
         raise WeightsError(rule, where=where, got=f"{written_as} in {path.name}", advice=use)
     for name, tensor in stored.tensors.items():
         counts = name.endswith(_COUNTER) and tensor.dtype == torch.int64
         if tensor.dtype not in kinds and not counts:
             rule = f"weights must be {' or '.join(map(_name, kinds))}"
             got = f"{_name(tensor.dtype)} in {name} of {path.name}"
-            raise WeightsError(rule, where=where, got=got, advice="Use them as they were written.")
+            raise WeightsError(rule, where=where, got=got, advice="Use the file as it was written.")
     broken = [name for name, tensor in stored.tensors.items() if not bool(torch.isfinite(tensor).all())]
     if broken:
         rule, got = "weights must be finite", f"NaN or infinity in {broken[0]} of {path.name}"
@@ -136,7 +136,7 @@ def read_weights(
 
 
 def form_of(path: Path) -> str | None:
-    """Return the "format" of a weights file; None if it cannot be told, which `read_weights` will explain."""
+    """Return the "format" of a weights file; None if unreadable, which `read_weights` will explain."""
     try:
         with safe_open(path, framework="pt") as file:
             form = _said(file.metadata(), _SETTINGS).get("format")
@@ -151,7 +151,7 @@ def _name(kind: torch.dtype) -> str:
 
 
 def check_settings(where: str, path: Path, stored: StoredWeights, own: Mapping[str, Any]) -> None:
-    """Refuse weights that were fitted with other settings than the network's own, which would give nonsense.
+    """Refuse weights fitted with other settings than those of the network, which would give nonsense.
 
     Parameters
     ----------
@@ -161,12 +161,12 @@ def check_settings(where: str, path: Path, stored: StoredWeights, own: Mapping[s
         The file, for the message.
     stored : StoredWeights
     own : mapping of str to what JSON gives back
-        What the file must say: lists, not tuples.
+        Required settings: lists, not tuples.
 
     Raises
     ------
     WeightsError
-        If a setting is missing or another.
+        If a setting is missing or differs.
     """
     for name, value in own.items():
         if (found := stored.settings.get(name)) != value:
@@ -174,7 +174,7 @@ def check_settings(where: str, path: Path, stored: StoredWeights, own: Mapping[s
 
 
 def fill(network: nn.Module, path: Path, settings: Mapping[str, Any], *, where: str, give: str, use: str) -> None:
-    """Put the weights of a file into the network that they were written from, and refuse those of another.
+    """Load weights from a file into the matching network, and refuse those of another.
 
     Parameters
     ----------
@@ -183,7 +183,7 @@ def fill(network: nn.Module, path: Path, settings: Mapping[str, Any], *, where: 
     path : Path
         A `.safetensors` file that `write_weights` wrote.
     settings : mapping of str to what JSON gives back
-        What the file must say, its "format" among it.
+        Required settings, including "format".
     where, give, use : str
         As for `read_weights`.
 
@@ -202,7 +202,7 @@ def fill(network: nn.Module, path: Path, settings: Mapping[str, Any], *, where: 
 
 
 def wrong_part(where: str, path: Path, error: Exception) -> WeightsError:
-    """Return the error for a file whose parts are missing or do not fit each other."""
+    """Build the error for a file whose parts are missing or do not fit together."""
     reason = " ".join(str(error).split())[:160]
-    rule, got = "weights must hold a whole model", f"{path.name} with a wrong part ({reason})"
+    rule, got = "weights must hold a complete model", f"{path.name} with an invalid part ({reason})"
     return WeightsError(rule, where=where, got=got, advice="Train again.")

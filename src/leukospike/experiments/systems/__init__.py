@@ -1,7 +1,7 @@
-"""What is trained in a fold: the original system, or a network on cells cut out.
+"""The systems that are trained in a fold: the original, or a network on cells cut out.
 
-Both go through the same protocols (`experiments.plan`, `experiments.run`). `system` says what a system is given and
-must return; `paper` is the original's, spikes, components and 31 layers; `cells` trains the other backbones.
+Both go through the same protocols (`experiments.plan`, `experiments.run`). `system` defines the interface; `paper` is
+the original with spikes, components and 31 layers; `cells` trains the other backbones.
 """
 
 from importlib import metadata
@@ -17,17 +17,17 @@ _LIBRARIES = ("leukospike", "torch", "numpy", "scikit-learn")
 
 
 def system_of(config: RunConfig) -> System:
-    """Return what a run trains.
+    """Return the system of a run.
 
     Raises
     ------
     ConfigError
-        If its backbone is of timm, and cannot be had.
+        If its timm backbone is unavailable.
     """
     return PaperSystem(config) if config.backbone == PAPER else CellSystem(config)
 
 
 def versions_of(config: RunConfig) -> dict[str, str]:
-    """Return the versions of the libraries that a run rests on."""
+    """Return the versions of the libraries used by a run."""
     libraries = (*_LIBRARIES, "timm") if timm_name(config.backbone) else _LIBRARIES
     return {name: metadata.version(name) for name in libraries}

@@ -1,4 +1,4 @@
-"""Networks on cells cut out: on their measures, on their colours, or one of the library timm."""
+"""Networks on cells cut out: on their measurements, on their colours, or from the library timm."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -37,8 +37,9 @@ _LARGEST_SHARE = 0.8  # of the picture: the crop leaves out its outermost 33 pix
 class CropFrontEnd:
     """Crops of 96 pixels, the cell cut out on black, at the scale at which its picture shows it.
 
-    A picture of a cell on black is brought to 450 pixels. In any other the cell in the middle is segmented, and cut out
-    so that it takes up the same share of the 450 pixels as of its own picture: 0.8 at the most, which the crop shows.
+    A picture of a cell on black is resized to 450 pixels. In any other picture, the cell in the middle is segmented and
+    cut out so that it takes up the same share of the 450 pixels as of its own picture, but at most 0.8, which is what
+    the crop shows.
     """
 
     shape = (CROP_PX, CROP_PX, 3)
@@ -52,12 +53,12 @@ class CropFrontEnd:
         return {"crop_px": CROP_PX}
 
     def see(self, picture: Picture) -> UInt8[np.ndarray, "96 96 3"]:
-        """Cut the cell of a picture out.
+        """Cut out the cell of a picture.
 
         Raises
         ------
         ImageError
-            If the picture is of a whole field, no white cell is found in it, or it is all but black.
+            If the picture shows a whole field, has no white cell, or is almost entirely black.
         """
         side = C_NMC_FRAMING.side_px
         if view_of(picture).cell_share is None:
@@ -67,21 +68,21 @@ class CropFrontEnd:
             pixels = np.asarray(ImageOps.pad(Image.fromarray(pixels), (side, side), Image.Resampling.BICUBIC))
         crop = cell_crop(pixels)
         if diameter_of(crop) < _SMALLEST_PX:
-            rule, got = "image must show a cell", "black with next to nothing in it"
-            raise ImageError(rule, got=got, advice="Look at it, and leave it out.")
+            rule, got = "image must show a cell", "one that is almost entirely black"
+            raise ImageError(rule, got=got, advice="Check the image, and leave it out.")
         return crop
 
     def _cut_out(self, picture: Picture) -> UInt8[np.ndarray, "450 450 3"]:
-        """Cut out the cell in the middle, black around it."""
+        """Cut out the cell in the middle, on black."""
         found = segment_pixels("", picture.pixels, self._segmenter)
         if found.whole_cells > _MOST_CELLS:
-            rule, got = "image must show a single cell", f"a field of {found.whole_cells}"
-            raise ImageError(rule, got=got, advice="Cut its cells out or leave it out.")
+            rule, got = "image must show a single cell", f"a field with {found.whole_cells}"
+            raise ImageError(rule, got=got, advice="Cut out its cells or leave it out.")
         number = found.middle_cell
         if number is None:
             flagged = f" ({', '.join(found.flags)})" if found.flags else ""
             rule, got = "image must show a white cell", f"none{flagged}"
-            raise ImageError(rule, got=got, advice="Look at it, and leave it out.")
+            raise ImageError(rule, got=got, advice="Check the image, and leave it out.")
         area = int(np.count_nonzero(found.instances.labels == number))
         share = 2 * float(np.sqrt(area / np.pi)) / max(picture.pixels.shape[:2])
         return cut_out(
@@ -94,13 +95,13 @@ class CropFrontEnd:
     def changed(
         self, seen: UInt8[np.ndarray, "n 96 96 3"], augmentation: Augmentation
     ) -> UInt8[np.ndarray, "n 96 96 3"]:
-        """Mirror, turn, zoom and shift crops."""
+        """Mirror, rotate, zoom and shift crops."""
         channels = [augmentation.apply(torch.from_numpy(seen[..., channel]).float()) for channel in range(3)]
         return torch.stack(channels, dim=-1).round().clamp(0, 255).byte().numpy()
 
 
 class CellSystem:
-    """Any backbone but the original's, on cells cut out.
+    """Any backbone except the original, on cells cut out.
 
     Parameters
     ----------
@@ -109,7 +110,7 @@ class CellSystem:
     Raises
     ------
     ConfigError
-        If its backbone is of timm, and cannot be had.
+        If its timm backbone is unavailable.
     """
 
     validates = False
@@ -121,13 +122,13 @@ class CellSystem:
         self.copies = config.augmented_copies if config.protocol is Protocol.PAPER else 0
         self._timm = timm_name(config.backbone)
         if self._timm is not None:
-            # What cannot be had shall be known before the images are read.
+            # Fail on a missing extra before the images are read.
             with undrawn():
                 TimmNetwork(self._timm, pretrained=config.pretrained)
         self._appearances: Float[np.ndarray, "items appearances"] | None = None
 
     def run_fold(self, part: Part) -> FoldResult:
-        """Train on the fold's crops, keep the networks, and score."""
+        """Train on the fold's crops, save the networks, and score."""
         seen, train, test = part.prepared.seen, part.fold.train, part.fold.test
         crops = np.array(seen[train])
         cells = LabelledCells(crops, part.items.labels[train], part.items.subjects[train].tolist())
@@ -155,7 +156,7 @@ class CellSystem:
             batch_size=config.batch_size,
             learning_rate=config.learning_rate,
             seed=seed,
-            augmentation=0.0,  # measured on C-NMC, other stain and light cost more than they give
+            augmentation=0.0,  # measured on C-NMC, variation of stain and light costs more than it gains
             timm=self._timm,
             pretrained=config.pretrained,
         )
@@ -164,7 +165,7 @@ class CellSystem:
         return (trained.network,), trained.history
 
     def _measured(self, part: Part) -> Float[np.ndarray, "items appearances"]:
-        """Measure all crops, once: a crop's measures depend on no other."""
+        """Measure all crops once: the measurements of a crop depend on no other."""
         if self._appearances is None:
             with part.stages.timed("measure cells"):
                 self._appearances = appearances(np.array(part.prepared.seen))

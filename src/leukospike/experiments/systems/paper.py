@@ -25,7 +25,8 @@ _PROJECTED = 512  # maps at a time
 class PaperSystem:
     """Spikes, components, 31 layers.
 
-    Under the protocol `paper`, z-score and components are fitted once, on all items; else on each fold's training part.
+    Under the protocol `paper`, z-score and components are fitted once on all items; otherwise on the training part of
+    each fold.
 
     Parameters
     ----------
@@ -43,8 +44,8 @@ class PaperSystem:
         Notice("rate_by_test", "The learning rate follows the accuracy on the test images.", Severity.WARNING),
         Notice(
             "wrong_formulas",
-            "The published precision is the specificity's formula, and the published area under the curve is computed"
-            " from decisions in place of probabilities; both are shown here as published and as they should be.",
+            "The published precision uses the formula of specificity, and the published area under the curve is"
+            " computed from decisions instead of probabilities; both are shown here as published and corrected.",
             Severity.WARNING,
         ),
     )
@@ -56,7 +57,7 @@ class PaperSystem:
         self._shared: tuple[Normalisation, FittedComponents] | None = None
 
     def run_fold(self, part: Part) -> FoldResult:
-        """Fit components, train the network on what they keep, and score."""
+        """Fit components, train the network on the projections, and score."""
         config, fold, maps = self._config, part.fold, part.prepared.seen
         normalisation, components = self._fitted(part)
 
@@ -103,7 +104,7 @@ class PaperSystem:
         return self._shared
 
     def _fit(self, part: Part, places: np.ndarray) -> tuple[Normalisation, FittedComponents]:
-        """Fit z-score and components on some of the items, and on nothing else."""
+        """Fit z-score and components on the given items only."""
         part.progress("fit PCA", 0, 1)
         with part.stages.timed("PCA"):
             chosen = part.prepared.seen[places]
@@ -116,7 +117,7 @@ class PaperSystem:
     def samples(
         self, weights: Path, pictures: UInt8[np.ndarray, "n rows columns 3"], seen: np.ndarray
     ) -> dict[str, np.ndarray]:
-        """Show spike times, first wave, the map, and what the components keep of it."""
+        """Show spike times, the first wave, the map, and its reconstruction from the components."""
         grey = torch.from_numpy(np.stack([luma(picture) for picture in pictures]))[:, None]
         latency = _first_of_blocks(latency_map(grey).latency.numpy())
         return {
@@ -128,7 +129,7 @@ class PaperSystem:
 
 
 def _first_of_blocks(latency: np.ndarray) -> np.ndarray:
-    """Shrink latency maps of whole fields for show: of each block of pixels the first spike is kept."""
+    """Shrink latency maps of whole fields for display: the first spike of each block of pixels is kept."""
     step = -(-max(latency.shape[1:]) // _LARGEST_SHOWN_PX)
     rows, columns = (length // step * step for length in latency.shape[1:])
     blocks = latency[:, :rows, :columns].reshape(len(latency), rows // step, step, columns // step, step)

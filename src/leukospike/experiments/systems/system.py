@@ -1,4 +1,4 @@
-"""What a system is given of a fold, and what it returns."""
+"""The interface of a system: its input for a fold, and its output."""
 
 import time
 from collections.abc import Generator, Sequence
@@ -16,10 +16,8 @@ from leukospike.jobs import Progress
 from leukospike.learning.history import EpochRecord
 from leukospike.notices import Notice, Severity
 
-SPLIT_COPIES = Notice(
-    "split_copies", "Augmented copies of one image fall on both sides of the split.", Severity.WARNING
-)
-"""Flaw of the protocol `paper`, which splits augmented copies like images of their own."""
+SPLIT_COPIES = Notice("split_copies", "Augmented copies of one image are on both sides of the split.", Severity.WARNING)
+"""Flaw of the protocol `paper`, which splits augmented copies like separate images."""
 
 
 @dataclass
@@ -30,7 +28,7 @@ class Stages:
 
     @contextmanager
     def timed(self, stage: str) -> Generator[None]:
-        """Add the seconds that the block takes to those of a stage."""
+        """Add the seconds taken by the block to those of a stage."""
         start = time.perf_counter()
         yield
         self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
@@ -38,46 +36,46 @@ class Stages:
 
 @dataclass(frozen=True)
 class Items:
-    """What is split: the images, and behind them their augmented copies."""
+    """The items to split: the images, followed by their augmented copies."""
 
     labels: Int[np.ndarray, " items"]
     subjects: np.ndarray
     digests: tuple[str, ...]
     image: Int[np.ndarray, " items"]
-    """Place of the item's image in the list of images."""
+    """Index of the item's image in the list of images."""
     copy: Int[np.ndarray, " items"]
     """0: the image itself."""
 
     @classmethod
     def of(cls, prepared: Prepared, copies: int) -> "Items":
-        """List images and so many copies of each in the order of `Prepared.seen`."""
+        """List images and the given number of copies in the order of `Prepared.seen`."""
         n = len(prepared.records)
         image = np.tile(np.arange(n), 1 + copies)
         labels = np.array([record.label for record in prepared.records], np.int64)
-        # Where there are no subjects, each image stands for itself.
+        # Without subjects, each image is its own group.
         subjects = np.array([record.image if record.subject is None else record.subject for record in prepared.records])
         return cls(labels[image], subjects[image], prepared.digests, image, np.repeat(np.arange(1 + copies), n))
 
 
 @dataclass(frozen=True)
 class Part:
-    """One fold, with all that a system needs to train on it and to score its test items."""
+    """One fold, with everything a system needs to train on it and to score its test items."""
 
     number: int
     fold: Fold
     prepared: Prepared
     items: Items
     weights: Path
-    """Where the model is to be kept."""
+    """Path of the model."""
     checkpoint: Path
-    """Where the state of a training is kept between epochs."""
+    """Path of the training checkpoint."""
     stages: Stages
     progress: Progress
 
 
 @dataclass(frozen=True)
 class FoldResult:
-    """What a fold came to."""
+    """Results of a fold."""
 
     probabilities: Float[np.ndarray, " n_test"]
     """Of its test items."""
@@ -92,26 +90,26 @@ class System(Protocol):
 
     @property
     def front(self) -> FrontEnd:
-        """Return what turns each image, once, into what is seen of it."""
+        """Return the front end that converts each image to a network input."""
         ...
 
     @property
     def copies(self) -> int:
-        """Return the number of augmented copies of each image that are prepared beside it."""
+        """Return the number of augmented copies prepared for each image."""
         ...
 
     @property
     def validates(self) -> bool:
-        """Tell whether the training watches validation items; if not, those are trained on."""
+        """Tell whether training uses validation items; if not, they are used for training."""
         ...
 
     @property
     def flaws(self) -> tuple[Notice, ...]:
-        """Name the flaws of the protocol `paper` with this system, but for who is on which side of the split."""
+        """List the flaws of the protocol `paper` with this system, apart from those of the split."""
         ...
 
     def run_fold(self, part: Part) -> FoldResult:
-        """Train, keep the model, and score."""
+        """Train, save the model, and score."""
         ...
 
     def samples(
@@ -126,7 +124,7 @@ class System(Protocol):
         pictures : ndarray of shape (n, rows, columns, 3)
             RGB, uint8, 0-255.
         seen : ndarray of shape (n, ...)
-            What the front end made of them.
+            Outputs of the front end.
 
         Returns
         -------
