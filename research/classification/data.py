@@ -14,7 +14,7 @@ from leukospike.analysis.reading import read_image
 from leukospike.auditing import examine, grouped_dataset, read_material
 from leukospike.classification.appearance_learning import appearances
 from leukospike.classification.cells import LabelledCells
-from leukospike.classification.crops import cell_crop
+from leukospike.classification.network_input import cell_crop
 from leukospike.datasets import collect_images, read_dataset
 from leukospike.datasets.decoding import decoded
 from leukospike.images import Picture

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from leukospike.classification.appearance_learning import AppearanceTraining, train_appearance
-from leukospike.classification.classifier import Classifier, fit_confidence, save_classifier
+from leukospike.classification.classifier import Classifier, fit_confidence, write_classifier
 from leukospike.classification.source import reference_of
 from leukospike.confidence import fit_mahalanobis
 from research import tables
@@ -46,7 +46,7 @@ def main() -> int:
         reference=reference_of(cells.cells.crops, labels),
         card=card(len(labels), len(np.unique(cells.subjects)), len(np.unique(groups))),
     )
-    save_classifier(classifier, SHIPPED)
+    write_classifier(classifier, SHIPPED)
     print(f"{len(labels)} cells: {SHIPPED}, {SHIPPED.stat().st_size / 1e6:.2f} MB")
     return 0
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from leukospike.analysis.analyze import analyze_images
-from leukospike.analysis.judges import load_judge
+from leukospike.analysis.judges import load_classifier
 from leukospike.analysis.segmenting import segment_images
 from leukospike.datasets import collect_images, read_dataset
 from leukospike.experiments.run import run_experiment
@@ -63,5 +63,5 @@ def _read_fields(images: Path, run: Path, out: Path, progress: Progress) -> None
     # The fields are named by subject and number, as in GL01_field_01.png.
     records = [replace(record, subject=record.image.partition("_")[0]) for record in collect_images([images])]
     segment_images(records, out / "masks", surrogate(), progress=progress)
-    analysis = analyze_images(records, load_judge(run), out / "fields", method=surrogate(), progress=progress)
+    analysis = analyze_images(records, load_classifier(run), out / "fields", method=surrogate(), progress=progress)
     analysis.report(out / "fields" / "report.html")

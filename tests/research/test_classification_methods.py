@@ -8,7 +8,7 @@ import torch
 
 from leukospike.classification.appearance_learning import appearances
 from leukospike.classification.cells import LabelledCells
-from leukospike.classification.crops import CROP_PX
+from leukospike.classification.network_input import CROP_PX
 from research.classification import methods
 from research.classification.data import Cohort
 

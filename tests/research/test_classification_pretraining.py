@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from leukospike.classification.crops import CROP_PX
+from leukospike.classification.network_input import CROP_PX
 from research.classification.pretraining import pretrain, twin_loss
 
 

@@ -6,7 +6,7 @@ import pytest
 from leukospike.classification.appearance_learning import AppearanceTraining, appearances, train_appearance
 from leukospike.classification.cells import LabelledCells
 from leukospike.classification.classifier import Classifier, ensemble, fit_confidence
-from leukospike.classification.crops import cell_crop
+from leukospike.classification.network_input import cell_crop
 from leukospike.classification.source import reference_of
 from leukospike.confidence import fit_mahalanobis
 from leukospike.smears import CellKind, draw_cell, subject_style

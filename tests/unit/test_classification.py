@@ -29,8 +29,8 @@ from leukospike.classification.classifier import (
     default_classifier,
     ensemble,
     fit_confidence,
-    load_classifier,
-    save_classifier,
+    read_classifier,
+    write_classifier,
 )
 from leukospike.classification.source import diameter_of, look_of, matched, reference_of, zoomed
 from leukospike.confidence import fit_mahalanobis
@@ -245,8 +245,8 @@ def test_zooming_scales_the_cell(cells: LabelledCells):
 
 
 def test_a_file_gives_back_the_same_judgements(classifier: Classifier, cells: LabelledCells, tmp_path: Path):
-    save_classifier(classifier, tmp_path / "c.safetensors")
-    read = load_classifier(tmp_path / "c.safetensors")
+    write_classifier(classifier, tmp_path / "c.safetensors")
+    read = read_classifier(tmp_path / "c.safetensors")
     assert read.digest() == classifier.digest()
     before, after = classifier.judge(cells.crops), read.judge(cells.crops)
     np.testing.assert_allclose(after.probability, before.probability, atol=1e-12)
@@ -264,7 +264,7 @@ def test_cells_of_no_kind_are_outliers(classifier: Classifier):
 def _tampered(classifier: Classifier, folder: Path, change) -> Path:
     """Write a classifier whose settings and tensors were changed."""
     path = folder / "c.safetensors"
-    save_classifier(classifier, path)
+    write_classifier(classifier, path)
     with safe_open(path, framework="pt") as file:
         settings = json.loads(file.metadata()["leukospike"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -301,7 +301,7 @@ def _tampered(classifier: Classifier, folder: Path, change) -> Path:
 )
 def test_a_spoiled_file_is_refused_in_one_line(classifier: Classifier, tmp_path: Path, change):
     with pytest.raises(WeightsError) as error:
-        load_classifier(_tampered(classifier, tmp_path, change))
+        read_classifier(_tampered(classifier, tmp_path, change))
     assert "\n" not in str(error.value)
 
 

@@ -17,7 +17,7 @@ from leukospike.errors import ConfigError, ExportError, WeightsError
 from leukospike.spikes import SpikingConv2d, to_wave
 from leukospike.spikes.mozafari import MozafariClassifier
 from leukospike.spikes.plasticity import RewardRates, StdpRates
-from leukospike.spikes.storage import export_nir, load_classifier, load_layer, save_classifier, save_layer
+from leukospike.spikes.storage import export_nir, load_mozafari, load_layer, save_mozafari, save_layer
 
 
 def stripes(n: int = 12) -> tuple[np.ndarray, np.ndarray]:
@@ -37,7 +37,7 @@ def classifier() -> MozafariClassifier:
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
-    save_classifier(classifier().fit(*stripes()), tmp_path / "stripes.safetensors")
+    save_mozafari(classifier().fit(*stripes()), tmp_path / "stripes.safetensors")
     return tmp_path / "stripes.safetensors"
 
 
@@ -63,8 +63,8 @@ def test_paths_may_be_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     layer, model = SpikingConv2d(1, 1, 3, threshold=1.0), classifier().fit(*stripes())
     save_layer(layer, "layer.safetensors")
     assert torch.equal(load_layer("layer.safetensors").weight, layer.weight)
-    save_classifier(model, "stripes.safetensors")
-    assert torch.equal(load_classifier("stripes.safetensors").layer_.weight, model.layer_.weight)
+    save_mozafari(model, "stripes.safetensors")
+    assert torch.equal(load_mozafari("stripes.safetensors").layer_.weight, model.layer_.weight)
     export_nir(layer, "layer.nir", input_size=(6, 8))
     np.testing.assert_array_equal(nir.read("layer.nir").nodes["convolution"].weight, layer.weight)
     with pytest.raises(WeightsError, match="load_layer: weights must be a file, got none"):
@@ -73,7 +73,7 @@ def test_paths_may_be_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 def test_a_classifier_comes_back(saved: Path):
     images, labels = stripes()
-    model, loaded = classifier().fit(images, labels), load_classifier(saved)
+    model, loaded = classifier().fit(images, labels), load_mozafari(saved)
     assert loaded.get_params() == model.get_params()
     assert loaded.history_ == model.history_
     assert loaded.classes_.tolist() == ["across", "down"]
@@ -84,7 +84,7 @@ def test_a_classifier_comes_back(saved: Path):
 def test_a_loaded_classifier_learns_on_as_if_it_had_never_been_away(saved: Path):
     images, labels = stripes()
     uninterrupted = classifier().set_params(epochs=5).fit(images, labels)
-    loaded = load_classifier(saved)
+    loaded = load_mozafari(saved)
     for _ in range(3):
         loaded.partial_fit(images, labels)
     assert torch.equal(loaded.layer_.weight, uninterrupted.layer_.weight)
@@ -93,13 +93,13 @@ def test_a_loaded_classifier_learns_on_as_if_it_had_never_been_away(saved: Path)
 
 def test_parameters_of_a_search_are_stored(tmp_path: Path):
     model = classifier().set_params(kernel_px=np.int64(3), dropout=np.float64(0.25)).fit(*stripes())
-    save_classifier(model, tmp_path / "x.safetensors")
-    assert load_classifier(tmp_path / "x.safetensors").dropout == 0.25
+    save_mozafari(model, tmp_path / "x.safetensors")
+    assert load_mozafari(tmp_path / "x.safetensors").dropout == 0.25
 
 
 def test_a_classifier_without_weights(tmp_path: Path):
-    with pytest.raises(ConfigError, match="save_classifier: model must be fitted, got one without weights"):
-        save_classifier(classifier(), tmp_path / "x.safetensors")
+    with pytest.raises(ConfigError, match="save_mozafari: model must be fitted, got one without weights"):
+        save_mozafari(classifier(), tmp_path / "x.safetensors")
 
 
 def test_files_of_another_form(saved: Path):
@@ -107,7 +107,7 @@ def test_files_of_another_form(saved: Path):
         load_layer(saved)
 
 
-@pytest.mark.parametrize("load", [load_layer, load_classifier])
+@pytest.mark.parametrize("load", [load_layer, load_mozafari])
 def test_no_file(tmp_path: Path, load):
     with pytest.raises(WeightsError, match="weights must be a file, got"):
         load(tmp_path / "none.safetensors")
@@ -125,15 +125,15 @@ def test_no_file(tmp_path: Path, load):
 )
 def test_parts_that_do_not_fit(saved: Path, settings: dict[str, object], reason: str):
     rewrite(saved, **settings)
-    expected = rf"load_classifier: weights must hold a complete model, got stripes\.safetensors .*{reason}"
+    expected = rf"load_mozafari: weights must hold a complete model, got stripes\.safetensors .*{reason}"
     with pytest.raises(WeightsError, match=expected):
-        load_classifier(saved)
+        load_mozafari(saved)
 
 
 def test_no_weights_in_the_file(saved: Path):
     rewrite(saved, drop="weight")
     with pytest.raises(WeightsError, match="with an invalid part"):
-        load_classifier(saved)
+        load_mozafari(saved)
 
 
 # --- NIR ---

@@ -15,10 +15,10 @@ import torch
 from PIL import Image
 
 from leukospike.analysis.analyze import analyze_images
-from leukospike.analysis.judges import CropRunJudge, load_judge
+from leukospike.analysis.judges import CropRunJudge, load_classifier
 from leukospike.auditing import join_subjects
 from leukospike.classification.cell_model import CellModel, load_cell_model, save_cell_model
-from leukospike.classification.crops import REDUCTION, cell_crop
+from leukospike.classification.network_input import REDUCTION, cell_crop
 from leukospike.classification.network import CellNetwork
 from leukospike.classification.source import diameter_of
 from leukospike.classification.timm_network import TimmNetwork
@@ -224,7 +224,7 @@ def test_a_network_of_timm_sees_what_it_was_made_for():
 def test_analyze_with_a_run_of_cells(honest: FinishedRun, tmp_path: Path):
     other = _draw(tmp_path / "others", seed=9)
     (tmp_path / "analysis").mkdir()
-    judge = load_judge(honest.folder)
+    judge = load_classifier(honest.folder)
     assert isinstance(judge, CropRunJudge)
     analysis = analyze_images(collect_images([other]), judge, tmp_path / "analysis")
     leukemic = analysis.cells["image"].str.contains("all-")
@@ -241,7 +241,7 @@ def test_weights_of_two_backbones_are_refused(honest: FinishedRun, tmp_path: Pat
     model = load_cell_model(RunFolder(run).weights(1))
     save_cell_model(CellModel("convolutional", (CellNetwork().eval(),), model.reference), RunFolder(run).weights(1))
     with pytest.raises(WeightsError, match="must be of one backbone"):
-        load_judge(run)
+        load_classifier(run)
 
 
 @pytest.mark.usefixtures("timm")
@@ -395,7 +395,7 @@ def test_weights_of_an_older_form_are_refused_by_their_own_reader(honest: Finish
     stored = read_weights(RunFolder(honest.folder).weights(0), form="leukospike-cells-2", where="", give="", use="")
     write_weights(path, stored.tensors, stored.settings | {"format": "leukospike-cells-1"})
     with pytest.raises(WeightsError, match=r"form leukospike-cells-2, got leukospike-cells-1.* Train again"):
-        load_judge(path)
+        load_classifier(path)
 
 
 def test_networks_that_a_header_leaves_out_are_missed(honest: FinishedRun, tmp_path: Path):
@@ -414,7 +414,7 @@ def test_a_run_without_one_of_its_models_is_refused(honest: FinishedRun, tmp_pat
     shutil.copytree(honest.folder, run)
     RunFolder(run).weights(1).rename(RunFolder(run).weights(9))
     with pytest.raises(WeightsError, match=r"weights of each of its 3 folds and no others, got .*fold_9"):
-        load_judge(run)
+        load_classifier(run)
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", "junk", '{"probabilities": [NaN]}'])

@@ -10,7 +10,7 @@ import numpy as np
 
 from leukospike.analysis.engine import Engine, Threads
 from leukospike.analysis.folder import OVERLAYS, AnalysisFolder
-from leukospike.analysis.judges import Judge, Judgements, load_judge
+from leukospike.analysis.judges import Judge, Judgements, load_classifier
 from leukospike.analysis.keeping import Contents, contents_of, keep_missing
 from leukospike.analysis.names import name_failure, output_stem
 from leukospike.analysis.notices import analysis_notices
@@ -48,7 +48,7 @@ EXPLAINED = 12
 
 
 def analyze(
-    paths: Sequence[str | Path],
+    paths: str | Path | Sequence[str | Path],
     *,
     out: str | Path | None = None,
     model: str | Path | None = None,
@@ -71,7 +71,7 @@ def analyze(
 
     Parameters
     ----------
-    paths : sequence of str or Path
+    paths : str, Path or sequence of these
         Images, folders of images, or CSV manifests.
     out : str or Path, optional
         New folder for all results; if omitted, they last as long as the returned object, see `Analysis.save`.
@@ -135,9 +135,10 @@ def analyze(
         if given and model is not None:
             msg = f"`{name}` must be used with the package's classifier"
             raise ConfigError(msg, where=where, got="it together with `model`", advice="Leave one of them out.")
-    judge = load_judge(None if model is None else Path(model), runtime=Runtime(runtime))
+    judge = load_classifier(model, runtime=Runtime(runtime))
     size = PixelSize.given(pixel_size, where=where)
-    found = find_images([Path(path) for path in paths], positive=positive, negative=negative, subject=subject)
+    several = [paths] if isinstance(paths, str | Path) else paths
+    found = find_images([Path(path) for path in several], positive=positive, negative=negative, subject=subject)
     temporary = None
     if out is None:
         temporary = TemporaryFolder()

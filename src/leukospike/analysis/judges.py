@@ -19,7 +19,7 @@ from leukospike.analysis.reading import CellSize, CellsOfImage, CellView, ReadCe
 from leukospike.classification.appearance_learning import appearances
 from leukospike.classification.cell_model import KIND, CellModel, load_cell_model
 from leukospike.classification.classifier import ERROR_RATE, Classifier, default_classifier
-from leukospike.classification.crops import CROP_PX, cell_crop, seen
+from leukospike.classification.network_input import CROP_PX, cell_crop, seen
 from leukospike.classification.export import OnnxJudge
 from leukospike.classification.source import (
     SHARES,
@@ -219,7 +219,7 @@ def _shows_something(crop: UInt8[np.ndarray, "96 96 3"]) -> bool:
 class SpikeRunJudge:
     """The original system's networks of a run, one per fold: the mean of their probabilities, uncalibrated."""
 
-    models: tuple[FittedModel, ...]
+    models: tuple[FittedModel, ...] = field(repr=False)
     name: str
     """Of the run."""
     subject_model = None
@@ -270,7 +270,7 @@ class SpikeRunJudge:
 class CropRunJudge:
     """The networks of a run on cells cut out: the mean of the folds' probabilities, uncalibrated."""
 
-    models: tuple[CellModel, ...]
+    models: tuple[CellModel, ...] = field(repr=False)
     name: str
     """Of the run."""
     view = CropView()
@@ -327,7 +327,7 @@ class CropRunJudge:
 class PackageJudge:
     """The package's classifier: calibrated, with prediction sets and outliers."""
 
-    classifier: Classifier
+    classifier: Classifier = field(repr=False)
     onnx: OnnxJudge | None = None
     """Replaces the classifier's networks: the graph written by `classification.export`."""
     view = CropView()
@@ -386,12 +386,12 @@ class PackageJudge:
         ]
 
 
-def load_judge(source: Path | None = None, *, runtime: Runtime = Runtime.TORCH) -> Judge:
-    """Load a judge of cells.
+def load_classifier(source: str | Path | None = None, *, runtime: Runtime = Runtime.TORCH) -> Judge:
+    """Load a classifier of cells, for `analysis.analyze_images` and for the facts it states of itself.
 
     Parameters
     ----------
-    source : Path, optional
+    source : str or Path, optional
         Run folder, whose models (one per fold) are averaged, or one weights file. Default: the package's classifier.
     runtime : Runtime
         What computes the classifier of the package.
@@ -408,11 +408,18 @@ def load_judge(source: Path | None = None, *, runtime: Runtime = Runtime.TORCH) 
         If onnxruntime is requested but not installed.
     WeightsError
         If there is no model, or one is unusable.
+
+    Examples
+    --------
+    >>> import leukospike as ls
+    >>> classifier = ls.load_classifier()
+    >>> classifier.facts.name, classifier.facts.networks
+    ('leukospike', 3)
     """
     if source is None:
         classifier = default_classifier()
         return PackageJudge(classifier, OnnxJudge(classifier) if runtime is Runtime.ONNX else None)
-    paths, name = model_files(source), source.resolve().name
+    paths, name = model_files(Path(source)), Path(source).resolve().name
     if (form_of(paths[0]) or "").startswith(KIND):
         return CropRunJudge(tuple(load_cell_model(path) for path in paths), name)
     return SpikeRunJudge(tuple(load_model(path) for path in paths), name)

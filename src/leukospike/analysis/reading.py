@@ -12,7 +12,7 @@ from leukospike.images import Picture
 from leukospike.images.framing import Framing, view_of
 from leukospike.segmentation import CellMeasures, PixelSize, Segmentation, overlay
 from leukospike.segmentation.class_maps import Segmenter
-from leukospike.segmentation.cutout import cut_out
+from leukospike.segmentation.crop import crop_cell
 from leukospike.segmentation.facts import ImageFacts
 from leukospike.segmentation.result import segment_pixels
 from leukospike.segmentation.scale import stored_pixel_size
@@ -140,7 +140,7 @@ def read_image(
     """Find the cells of an image, and show each as a judge needs it.
 
     An image shows a single cell or a whole field. A field is segmented; each white cell is cut out and shown as the
-    judge needs it (`segmentation.cutout`). An image of a single cell is shown unchanged, and flagged if the segmenter
+    judge needs it (`segmentation.crop`). An image of a single cell is shown unchanged, and flagged if the segmenter
     finds no white cell in it. If the judge needs cells cut out and the image is not yet in that form, the cell in its
     middle is cut out.
 
@@ -211,7 +211,7 @@ def _middle_cut_out(
     if segmentation is None or measures is None:
         return np.zeros((side, side, 3), np.uint8), CellSize(0.0, None, (len(pixels), len(pixels[0])))
     even = segmentation.light.correct(pixels)
-    shown = cut_out(even, segmentation.instances, measures.cell, framing)
+    shown = crop_cell(even, segmentation.instances, measures.cell, framing)
     return shown, _size_of(measures, segmentation)
 
 
@@ -223,7 +223,7 @@ def _field(picture: Picture, segmentation: Segmentation, view: CellView) -> Read
     seen: list[np.ndarray] = []
     thumbnails: list[np.ndarray] = []
     for measures in segmentation.measures:
-        shown = cut_out(even, segmentation.instances, measures.cell, view.framing, um_per_px=um_per_px)
+        shown = crop_cell(even, segmentation.instances, measures.cell, view.framing, um_per_px=um_per_px)
         seen.append(view.see(shown))
         thumbnails.append(_thumbnail(shown))
         flags = [BORDER] if measures.border else []

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from leukospike.classification.crops import SEEN
+from leukospike.classification.network_input import SEEN
 
 SHAPES = ("log_area", "diameter", "major_axis", "minor_axis", "axis_ratio", "compactness", "outline", "form_factor")
 """Shape measures: lengths in pixels of the crop; `compactness` is the area over the product of the axes, `outline` the

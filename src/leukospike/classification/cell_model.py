@@ -51,7 +51,7 @@ class CellModel:
         Parameters
         ----------
         crops : ndarray of shape (n, rows, columns, 3), uint8
-            As `crops.cell_crop` makes them, of the training cells' size and stain.
+            As `network_input.cell_crop` makes them, of the training cells' size and stain.
 
         Returns
         -------

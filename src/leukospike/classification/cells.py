@@ -14,7 +14,7 @@ class LabelledCells:
     """Cells to learn from."""
 
     crops: UInt8[np.ndarray, "n rows columns 3"]
-    """As `crops.cell_crop` makes them."""
+    """As `network_input.cell_crop` makes them."""
     labels: Int64[np.ndarray, " n"]
     """1 leukemic, 0 normal."""
     subjects: Sequence[str]

@@ -18,7 +18,7 @@ from torch import nn
 from leukospike.classification.appearance import APPEARANCES
 from leukospike.classification.appearance_learning import appearances
 from leukospike.classification.appearance_network import AppearanceNetwork
-from leukospike.classification.crops import CROP_PX, REDUCTION
+from leukospike.classification.network_input import CROP_PX, REDUCTION
 from leukospike.classification.source import Reference
 from leukospike.confidence import (
     EVEN,
@@ -95,7 +95,7 @@ class Classifier:
         Parameters
         ----------
         crops : ndarray of shape (n, rows, columns, 3), uint8
-            As `crops.cell_crop` makes them, of the training cells' size and stain.
+            As `network_input.cell_crop` makes them, of the training cells' size and stain.
 
         Returns
         -------
@@ -164,20 +164,20 @@ def fit_confidence(
     )
 
 
-def save_classifier(classifier: Classifier, path: Path) -> None:
+def write_classifier(classifier: Classifier, path: Path) -> None:
     """Write a classifier to `path`, whole or not at all: safetensors, with all else as JSON in its header."""
     write_weights(path, _tensors_of(classifier), _settings_of(classifier))
 
 
-def load_classifier(path: Path) -> Classifier:
-    """Read what `save_classifier` wrote.
+def read_classifier(path: Path) -> Classifier:
+    """Read what `write_classifier` wrote.
 
     Raises
     ------
     WeightsError
         If the file is missing, not safetensors, of another program, or holds a part that is missing or impossible.
     """
-    where = "load_classifier"
+    where = "read_classifier"
     stored = read_weights(path, form=_FORMAT, where=where, give="Install the package again.", use="Train a classifier.")
     check_settings(where, path, stored, _SETTINGS)
     try:
@@ -243,7 +243,7 @@ def require_all_used(tensors: Mapping[str, torch.Tensor], networks: Sequence[nn.
 def default_classifier() -> Classifier:
     """Return the classifier that is part of the package."""
     with resources.as_file(resources.files("leukospike") / "classification" / "classifier.safetensors") as path:
-        return load_classifier(path)
+        return read_classifier(path)
 
 
 def _settings_of(classifier: Classifier) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from leukospike.classification.appearance import appearance_of
 from leukospike.classification.classifier import Classifier, Judgement
-from leukospike.classification.crops import CROP_PX, REDUCTION
+from leukospike.classification.network_input import CROP_PX, REDUCTION
 from leukospike.confidence.calibration import CLOSEST
 from leukospike.errors import ExportError
 from leukospike.images.framing import C_NMC_FRAMING
@@ -74,7 +74,7 @@ class _CropsToJudgement(nn.Module):
 
 
 class _PixelsToJudgement(_CropsToJudgement):
-    """The same from pictures, with what `crops.cell_crop` does before it."""
+    """The same from pictures, with what `network_input.cell_crop` does before it."""
 
     def forward(
         self, pixels: UInt8[Tensor, "batch 450 450 3"]
@@ -104,7 +104,7 @@ def export_onnx(classifier: Classifier, path: Path, *, from_crops: bool = False)
     classifier : Classifier
     path : Path
     from_crops : bool
-        True: the input is of shape (batch, 96, 96, 3), as `crops.cell_crop` makes it.
+        True: the input is of shape (batch, 96, 96, 3), as `network_input.cell_crop` makes it.
 
     Raises
     ------

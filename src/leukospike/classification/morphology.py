@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from leukospike.classification.appearance import APPEARANCES, COARSE, SHAPES, SPREADS
-from leukospike.classification.crops import REDUCTION
+from leukospike.classification.network_input import REDUCTION
 from leukospike.errors import DataError, WeightsError
 
 MEASURES = {

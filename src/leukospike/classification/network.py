@@ -7,7 +7,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
 
-from leukospike.classification.crops import SEEN
+from leukospike.classification.network_input import SEEN
 
 WIDTH = 24
 """Channels of the first stage; each later one has twice as many as the one before."""

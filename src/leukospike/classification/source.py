@@ -18,7 +18,7 @@ from jaxtyping import Float, Int64, UInt8
 from PIL import Image
 from scipy.ndimage import binary_erosion
 
-from leukospike.classification.crops import CROP_PX, SEEN, seen
+from leukospike.classification.network_input import CROP_PX, SEEN, seen
 from leukospike.confidence.stored import read_number
 
 MOST_DENSITY = 5.6

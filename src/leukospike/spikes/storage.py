@@ -64,7 +64,7 @@ def load_layer(path: str | Path) -> SpikingConv2d:
         raise wrong_part(where, path, error) from error
 
 
-def save_classifier(model: MozafariClassifier, path: str | Path) -> None:
+def save_mozafari(model: MozafariClassifier, path: str | Path) -> None:
     """Write a fitted classifier to `path`, whole or not at all: what it needs to predict, and to learn on.
 
     Parameters
@@ -81,7 +81,7 @@ def save_classifier(model: MozafariClassifier, path: str | Path) -> None:
     """
     if not hasattr(model, "layer_"):
         msg = "model must be fitted"
-        raise ConfigError(msg, where="save_classifier", got="one without weights", advice="Call fit first.")
+        raise ConfigError(msg, where="save_mozafari", got="one without weights", advice="Call fit first.")
     # A search over parameters sets them to NumPy's numbers, which JSON does not know.
     parameters = {
         name: value.item() if isinstance(value, np.generic) else value for name, value in model.get_params().items()
@@ -95,8 +95,8 @@ def save_classifier(model: MozafariClassifier, path: str | Path) -> None:
     write_weights(Path(path), {"weight": model.layer_.weight}, settings)
 
 
-def load_classifier(path: str | Path) -> MozafariClassifier:
-    """Read a classifier that `save_classifier` wrote; `partial_fit` goes on as if it had never been away.
+def load_mozafari(path: str | Path) -> MozafariClassifier:
+    """Read a classifier that `save_mozafari` wrote; `partial_fit` goes on as if it had never been away.
 
     Parameters
     ----------
@@ -113,13 +113,13 @@ def load_classifier(path: str | Path) -> MozafariClassifier:
     WeightsError
         If the file is missing, not safetensors, of another form, incomplete, or holds a value that is not finite.
     """
-    where, path = "load_classifier", Path(path)
+    where, path = "load_mozafari", Path(path)
     stored = read_weights(
         path,
         form=_CLASSIFIER_FORMAT,
         where=where,
-        give="Give what save_classifier wrote.",
-        use="Use what save_classifier wrote.",
+        give="Give what save_mozafari wrote.",
+        use="Use what save_mozafari wrote.",
     )
     try:
         return _classifier(stored.settings, stored.tensors["weight"])

@@ -25,7 +25,7 @@ from leukospike.learning.history import EpochRecord
 from leukospike.original.preprocessing import Augmentation
 from leukospike.segmentation import segment_pixels
 from leukospike.segmentation.class_maps import read_classes
-from leukospike.segmentation.cutout import cut_out
+from leukospike.segmentation.crop import crop_cell
 from leukospike.segmentation.network import default_segmenter
 from leukospike.settings import APPEARANCE, Protocol, RunConfig, timm_name
 
@@ -85,7 +85,7 @@ class CropFrontEnd:
             raise ImageError(rule, got=got, advice="Check the image, and leave it out.")
         area = int(np.count_nonzero(found.instances.labels == number))
         share = 2 * float(np.sqrt(area / np.pi)) / max(picture.pixels.shape[:2])
-        return cut_out(
+        return crop_cell(
             found.light.correct(picture.pixels),
             found.instances,
             number,

@@ -12,7 +12,7 @@ from leukospike.segmentation.instances import Instances
 _MARGIN_PX = 2  # around a cell that is cut out on black, so that resampling sees what lies beyond its outline
 
 
-def cut_out(
+def crop_cell(
     pixels: UInt8[np.ndarray, "rows columns 3"],
     instances: Instances,
     number: int,

@@ -5,7 +5,7 @@ import pytest
 
 from leukospike.images.framing import Framing
 from leukospike.segmentation import Box, Instances
-from leukospike.segmentation.cutout import cut_out
+from leukospike.segmentation.crop import crop_cell
 
 ON_BLACK = Framing(side_px=120, um_per_px=0.1, cell_share=0.5, on_black=True)
 ON_GLASS = Framing(side_px=120, um_per_px=0.1, cell_share=0.5, on_black=False)
@@ -34,7 +34,7 @@ def _diameter(picture: np.ndarray) -> float:
 @pytest.mark.parametrize(("um_per_px", "diameter"), [(0.1, 60), (0.2, 120 * 0.98), (0.05, 30)])
 def test_cell_has_as_many_pixels_to_the_micrometre_as_others(framing: Framing, um_per_px: float, diameter: float):
     pixels, instances = _field((100, 130, 30))
-    picture = cut_out(pixels, instances, 1, framing, um_per_px=um_per_px)
+    picture = crop_cell(pixels, instances, 1, framing, um_per_px=um_per_px)
     assert picture.shape == (120, 120, 3)
     assert _diameter(picture) == pytest.approx(diameter, rel=0.05)
 
@@ -44,34 +44,34 @@ def test_cell_has_as_many_pixels_to_the_micrometre_as_others(framing: Framing, u
 def test_without_a_scale_the_cell_takes_up_the_usual_share(radius: int, unknown: str):
     pixels, instances = _field((100, 130, radius))
     framing = ON_BLACK if unknown == "of the field" else Framing(120, None, 0.5, on_black=True)
-    picture = cut_out(pixels, instances, 1, framing, um_per_px=None if unknown == "of the field" else 0.1)
+    picture = crop_cell(pixels, instances, 1, framing, um_per_px=None if unknown == "of the field" else 0.1)
     assert _diameter(picture) == pytest.approx(60, rel=0.05)
 
 
 def test_cell_is_in_the_middle_and_others_are_not_seen_on_black():
     pixels, instances = _field((100, 130, 30), (100, 185, 20))
-    picture = cut_out(pixels, instances, 1, ON_BLACK, um_per_px=0.1)
+    picture = crop_cell(pixels, instances, 1, ON_BLACK, um_per_px=0.1)
     rows, columns = np.nonzero(picture.max(axis=2))
     assert (rows.mean(), columns.mean()) == pytest.approx((59.5, 59.5), abs=1)
     assert np.count_nonzero(picture.max(axis=2)) == pytest.approx(np.pi * 30**2, rel=0.05)
-    with_neighbour = cut_out(pixels, instances, 1, ON_GLASS, um_per_px=0.1)
+    with_neighbour = crop_cell(pixels, instances, 1, ON_GLASS, um_per_px=0.1)
     assert tuple(with_neighbour[60, 118]) == (120, 60, 160)
 
 
 def test_black_of_a_cell_is_not_black_of_its_surroundings():
     pixels, instances = _field((100, 130, 30))
     pixels[instances.labels > 0] = 0
-    picture = cut_out(pixels, instances, 1, ON_BLACK, um_per_px=0.1)
+    picture = crop_cell(pixels, instances, 1, ON_BLACK, um_per_px=0.1)
     assert picture[60, 60].tolist() == [1, 1, 1]
     assert picture[2, 2].tolist() == [0, 0, 0]
 
 
 def test_field_goes_on_beyond_its_edge_but_not_on_black():
     pixels, instances = _field((10, 20, 30))
-    beyond = cut_out(pixels, instances, 1, ON_GLASS, um_per_px=0.1)
+    beyond = crop_cell(pixels, instances, 1, ON_GLASS, um_per_px=0.1)
     assert beyond.shape == (120, 120, 3)
     assert (beyond > 0).all()
-    assert not cut_out(pixels, instances, 1, ON_BLACK, um_per_px=0.1)[:20].any()
+    assert not crop_cell(pixels, instances, 1, ON_BLACK, um_per_px=0.1)[:20].any()
 
 
 @pytest.mark.parametrize("um_per_px", [0.02, 2.0])
@@ -79,4 +79,4 @@ def test_field_goes_on_beyond_its_edge_but_not_on_black():
 def test_scale_that_does_not_fit_still_gives_a_picture(framing: Framing, um_per_px: float):
     pixels, instances = _field((100, 130, 30), (3, 3, 5))
     for number in (1, 2):
-        assert cut_out(pixels, instances, number, framing, um_per_px=um_per_px).shape == (120, 120, 3)
+        assert crop_cell(pixels, instances, number, framing, um_per_px=um_per_px).shape == (120, 120, 3)
