@@ -120,7 +120,7 @@ def test_embeddings_that_cannot_be_used_are_refused():
         fitted.distances(np.full((1, 6), np.nan))
     with pytest.raises(DataError, match=r"embeddings of a class must differ, got all alike"):
         fit_mahalanobis(np.ones((5, 3)), np.array([0, 0, 1, 1, 1]))
-    with pytest.raises(DataError, match=r"embeddings must be as many as .*one at least, got 0"):
+    with pytest.raises(DataError, match=r"embeddings and labels must be of one length, and one at least, got \[0, 0\]"):
         fit_mahalanobis(np.zeros((0, 3)), np.zeros(0, np.int64))
 
 
@@ -130,7 +130,7 @@ def test_impossible_rate_is_refused(rate):
         flag_threshold(np.array([1.0]), np.array(["A"]), rate=rate)
 
 
-@pytest.mark.parametrize("distances", [[], [np.nan], [np.inf]])
+@pytest.mark.parametrize("distances", [[np.nan], [np.inf]])
 def test_impossible_distances_are_refused(distances):
-    with pytest.raises(DataError, match=r"distances must be finite, one at least"):
+    with pytest.raises(DataError, match=r"distances must be finite, got"):
         flag_threshold(np.array(distances), np.zeros(len(distances)))

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from leukospike.confidence.stored import read_array
-from leukospike.confidence.subjects import equal_weights, left_out
+from leukospike.confidence.subjects import check_columns, equal_weights, left_out
 from leukospike.errors import ConfigError, DataError
 
 FALSE_FLAGS = 0.05
@@ -50,7 +50,7 @@ class MahalanobisDistance:
         Raises
         ------
         DataError
-            If an embedding is not finite or of another length.
+            If the embeddings are not of shape (n, features), finite, and as long as those fitted on.
         """
         _check_embeddings("MahalanobisDistance.distances", embeddings, self.means.shape[1])
         white = embeddings.astype(np.float64) @ self.whitening
@@ -91,7 +91,8 @@ def fit_mahalanobis(embeddings: Float[np.ndarray, "n features"], labels: Int[np.
     Raises
     ------
     DataError
-        If an embedding is not finite, lengths differ, or cells of a class do not differ from each other.
+        If the embeddings are not of shape (n, features) and finite, there is none, lengths differ, a label is missing,
+        or cells of a class do not differ from each other.
 
     References
     ----------
@@ -102,8 +103,8 @@ def fit_mahalanobis(embeddings: Float[np.ndarray, "n features"], labels: Int[np.
     from sklearn.covariance import LedoitWolf  # slow to load, and only fitting needs it
 
     where = "fit_mahalanobis"
-    _check_embeddings(where, embeddings, embeddings.shape[1])
-    _check_lengths(where, embeddings, labels)
+    _check_embeddings(where, embeddings)
+    check_columns(where, embeddings=embeddings[:, 0], labels=labels)
     classes, member = np.unique(labels, return_inverse=True)
     cells = embeddings.astype(np.float64)
     means = np.array([cells[member == index].mean(axis=0) for index in range(len(classes))])
@@ -141,8 +142,10 @@ def cross_fitted_distances(
     Raises
     ------
     DataError, ConfigError, SplitError
-        As `fit` and `left_out` do.
+        As `fit` and `left_out` do; DataError also if the embeddings are not of shape (n, features) and finite.
     """
+    _check_embeddings("cross_fitted_distances", embeddings)
+    check_columns("cross_fitted_distances", embeddings=embeddings[:, 0], subjects=subjects)
     far = np.empty(len(embeddings))
     for rest, held in left_out(subjects, folds):
         far[held] = fit(rest).distances(embeddings[held])
@@ -172,32 +175,30 @@ def flag_threshold(distances: Float[np.ndarray, " n"], subjects: np.ndarray, *, 
     ConfigError
         If the rate is impossible.
     DataError
-        If there is no cell, or a distance is not finite.
+        If there is no cell, lengths differ, a subject is missing, or a distance is not finite.
     """
     if not 0 < rate < 1:
         msg = "rate must lie between 0 and 1"
         raise ConfigError(msg, where="flag_threshold", got=rate, advice="Give the share of false flags, as 0.05.")
-    if len(distances) == 0 or len(distances) != len(subjects) or not np.isfinite(distances).all():
-        msg = "distances must be finite, one at least"
-        raise DataError(msg, where="flag_threshold", got=len(distances), advice="Check the embeddings.")
+    check_columns("flag_threshold", distances=distances, subjects=subjects)
+    finite = np.isfinite(distances)
+    if not finite.all():
+        msg = "distances must be finite"
+        raise DataError(msg, where="flag_threshold", got=distances[~finite][0], advice="Check the embeddings.")
     order = np.argsort(distances)
     mass = np.cumsum(equal_weights(subjects)[order])
     place = int(np.searchsorted(mass, (1 - rate) * mass[-1] - 1e-9))
     return float(distances[order[place]])
 
 
-def _check_embeddings(where: str, embeddings: np.ndarray, n_features: int) -> None:
-    """Refuse embeddings that are not finite or not of this length."""
-    if embeddings.shape[1] != n_features:
+def _check_embeddings(where: str, embeddings: np.ndarray, n_features: int | None = None) -> None:
+    """Refuse embeddings that are not a row a cell, not finite, or not of this length, if one is given."""
+    if embeddings.ndim != 2 or embeddings.shape[1] == 0:
+        msg = "embeddings must be of shape (cells, features)"
+        raise DataError(msg, where=where, got=embeddings.shape, advice="Give a row a cell.")
+    if n_features is not None and embeddings.shape[1] != n_features:
         msg = f"embeddings must have {n_features} features"
         raise DataError(msg, where=where, got=embeddings.shape[1], advice="Use the same network.")
     if not np.isfinite(embeddings).all():
         msg = "embeddings must be finite"
         raise DataError(msg, where=where, got="NaN or infinity", advice="Check the network.")
-
-
-def _check_lengths(where: str, embeddings: np.ndarray, others: np.ndarray) -> None:
-    """Refuse what does not go cell by cell with the embeddings."""
-    if len(embeddings) != len(others) or len(embeddings) == 0:
-        msg = f"embeddings must be as many as labels or subjects ({len(others)}), and one at least"
-        raise DataError(msg, where=where, got=len(embeddings), advice="Give one a cell.")
