@@ -135,7 +135,7 @@ def test_missing_stored_number_is_refused():
         ([0.1, np.nan], [0, 1], r"probabilities must lie within 0 and 1, got nan\. Leave out"),
         ([0.1, 1.1], [0, 1], r"got 1\.1"),
         ([0.1, 0.2], [1, 1], r"labels must be 0 and 1, both, got \[1\]"),
-        ([], [], r"labels must be 0 and 1, both, got \[\]"),
+        ([], [], r"must be of one length, and one at least, got \[0, 0, 0\]"),
     ],
 )
 def test_impossible_cells_are_refused(probabilities, labels, message):
@@ -144,9 +144,8 @@ def test_impossible_cells_are_refused(probabilities, labels, message):
 
 
 def test_lengths_that_differ_are_refused():
-    with pytest.raises(
-        DataError, match=r"here: probabilities, labels and subjects must be of one length, got \[1, 2\]"
-    ):
+    message = r"here: probabilities, labels and subjects must be of one length, and one at least, got \[1, 2, 2\]"
+    with pytest.raises(DataError, match=message):
         check_cells("here", np.array([0.1]), np.array([0, 1]), np.array(["A", "B"]))
 
 

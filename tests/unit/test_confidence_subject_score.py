@@ -196,7 +196,7 @@ def test_poolings_by_hand():
 
 
 def test_pooling_that_takes_a_fit_is_refused():
-    with pytest.raises(ValueError, match=r"pool: pooling must need no fitting, got beta_binomial\. Use score_subjects"):
+    with pytest.raises(ConfigError, match=r"pool: pooling must be one of mean_probability, .* got beta_binomial\. For"):
         pool(np.array([0.5]), np.array(["A"]), Pooling.BETA_BINOMIAL)
 
 

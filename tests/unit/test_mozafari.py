@@ -239,8 +239,8 @@ def test_a_label_that_the_first_call_did_not_name():
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
-        ({"epochs": 0}, "features_per_class and epochs must be at least 1, got 10 and 0"),
-        ({"features_per_class": 0}, "features_per_class and epochs must be at least 1, got 0"),
+        ({"epochs": 0}, "epochs must be at least 1, got 0"),
+        ({"features_per_class": 0}, "features_per_class must be at least 1, got 0"),
         ({"threshold": -1.0}, "threshold must be at least 0"),
         ({"dropout": 1.0}, "dropout must be from 0 to below 1"),
         ({"bins": 0}, "bins must be"),

@@ -84,7 +84,6 @@ def find_matches(
     pictures: Sequence[Fingerprint],
     *,
     same_pixels: Callable[[int, int], bool],
-    most_checks: int | None = None,
     progress: Progress = silent,
 ) -> Matches:
     """Find all pairs of pictures that show the same thing.
@@ -94,8 +93,6 @@ def find_matches(
     pictures : sequence of Fingerprint
     same_pixels : callable
         Whether the files at two positions have the same pixels; called only for those that look equal.
-    most_checks : int, optional
-        Maximum number of candidates by patches to align. Default: 2,000 plus two for each picture.
     progress : Progress
 
     Returns
@@ -119,7 +116,7 @@ def find_matches(
     known = {(a, b) for a, b, _ in candidates}
     voted = [entry for entry in _like_patches(chosen, progress) if (entry[1], entry[2]) not in known]
     voted.sort(key=lambda entry: -entry[0])
-    most = 2_000 + 2 * len(chosen) if most_checks is None else most_checks
+    most = 2_000 + 2 * len(chosen)
     candidates += [(a, b, rough) for _, a, b, rough in voted[:most]]
     searched = pairs_to_search(chosen) <= MOST_PAIRS
     if searched:

@@ -24,10 +24,8 @@ from leukospike.confidence.outliers import (
     FALSE_FLAGS,
     Distance,
     MahalanobisDistance,
-    NeighbourDistance,
     cross_fitted_distances,
     fit_mahalanobis,
-    fit_neighbours,
     flag_threshold,
 )
 from leukospike.confidence.subject_score import (
@@ -56,7 +54,6 @@ __all__ = [
     "Distance",
     "Guarantee",
     "MahalanobisDistance",
-    "NeighbourDistance",
     "OperatingPoint",
     "Pooling",
     "PoolingFigures",
@@ -73,7 +70,6 @@ __all__ = [
     "fit_calibration",
     "fit_conformal",
     "fit_mahalanobis",
-    "fit_neighbours",
     "fit_subject_model",
     "flag_threshold",
     "least_subjects",

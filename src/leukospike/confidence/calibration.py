@@ -120,7 +120,7 @@ def fit_calibration(
     from scipy.optimize import minimize  # slow to load, and only fitting needs it
 
     check_cells("fit_calibration", probabilities, labels, labels)
-    _check_prevalence("fit_calibration", prevalence)
+    check_prevalence("fit_calibration", prevalence)
     scores, truth = _logits(probabilities), labels.astype(np.float64)
     weights = np.where(labels == 1, prevalence / truth.sum(), (1 - prevalence) / (1 - truth).sum())
 
@@ -161,6 +161,7 @@ def cross_fitted_probabilities(
     DataError, ConfigError, SplitError
         As `fit_calibration` and `left_out` do.
     """
+    check_cells("cross_fitted_probabilities", probabilities, labels, subjects)
     calibrated = np.empty(len(probabilities))
     for rest, held in left_out(subjects, folds):
         calibration = fit_calibration(probabilities[rest], labels[rest], prevalence=prevalence)
@@ -202,15 +203,21 @@ def shift_prevalence(probabilities: Float[np.ndarray, "*n"], before: float, afte
     >>> shift_prevalence(np.array([0.5, 0.9]), 0.5, 0.1).round(3).tolist()
     [0.1, 0.5]
     """
-    check_probabilities("shift_prevalence", probabilities)
+    check_probabilities("shift_prevalence", probabilities.ravel())
     for prevalence in (before, after):
-        _check_prevalence("shift_prevalence", prevalence)
+        check_prevalence("shift_prevalence", prevalence)
     leukemic = probabilities * (after / before)
     return leukemic / (leukemic + (1 - probabilities) * ((1 - after) / (1 - before)))
 
 
-def _check_prevalence(where: str, prevalence: float) -> None:
-    """Refuse a prevalence that leaves no doubt, or is none."""
+def check_prevalence(where: str, prevalence: float) -> None:
+    """Refuse a prevalence that leaves no doubt, or is none.
+
+    Raises
+    ------
+    ConfigError
+        If it is not between 0 and 1.
+    """
     if not CLOSEST <= prevalence <= 1 - CLOSEST:
         msg = f"prevalence must be from {CLOSEST:g} to {1 - CLOSEST:g}"
         raise ConfigError(msg, where=where, got=f"{prevalence:g}", advice="Give a share, not per cent.")

@@ -17,13 +17,13 @@ from leukospike.confidence.stored import read_count, read_number
 from leukospike.confidence.subjects import (
     SubjectMean,
     check_cells,
-    check_labels,
+    check_columns,
     check_probabilities,
     equal_weights,
     left_out,
     mean_over_subjects,
 )
-from leukospike.errors import ConfigError
+from leukospike.errors import ConfigError, DataError
 
 _ROUNDING = 1e-9
 _EVERYTHING = 1.0  # no score is larger, and JSON knows no infinity
@@ -115,11 +115,17 @@ class Coverage:
 def least_subjects(alpha: float) -> int:
     """Return the number of subjects below which sets at this error rate hold every label.
 
+    Raises
+    ------
+    ConfigError
+        If `alpha` is not between 0 and 1.
+
     Examples
     --------
     >>> least_subjects(0.1), least_subjects(0.05)
     (9, 19)
     """
+    _check_alpha("least_subjects", alpha)
     return int(np.ceil((1 - alpha) / alpha - _ROUNDING))
 
 
@@ -180,10 +186,8 @@ def fit_conformal(
        118(544):2491-2502, 2023, doi 10.1080/01621459.2022.2060112.
     """
     check_cells("fit_conformal", probabilities, labels, subjects)
-    if not 0 < alpha < 1:
-        msg = "alpha must lie between 0 and 1"
-        raise ConfigError(msg, where="fit_conformal", got=alpha, advice="Give the share of errors to allow, as 0.1.")
-    scores = _nonconformity(probabilities)[np.arange(len(labels)), labels]
+    _check_alpha("fit_conformal", alpha)
+    scores = _nonconformity(probabilities)[np.arange(len(labels)), labels.astype(np.intp)]
     if _known(guarantee) is Guarantee.MARGINAL:
         threshold, n = _hierarchical_quantile(scores, subjects, alpha)
         return ConformalThresholds(alpha, threshold, threshold, n, n)
@@ -220,6 +224,7 @@ def cross_fitted_sets(
     DataError, ConfigError, SplitError
         As `fit_conformal` and `left_out` do.
     """
+    check_cells("cross_fitted_sets", probabilities, labels, subjects)
     sets = np.empty((len(labels), 2), dtype=bool)
     for rest, held in left_out(subjects, folds):
         fitted = fit_conformal(probabilities[rest], labels[rest], subjects[rest], alpha=alpha, guarantee=guarantee)
@@ -235,16 +240,32 @@ def coverage(sets: Bool[np.ndarray, "n 2"], labels: Int[np.ndarray, " n"], subje
     Raises
     ------
     DataError
-        If lengths differ, there is no cell, or a label is neither 0 nor 1.
+        If the sets are not two Booleans a cell, lengths differ, there is no cell, or a label is neither 0 nor 1.
     """
-    check_labels("coverage", sets, labels, subjects)
+    if sets.shape[1:] != (2,) or sets.dtype != bool:
+        msg = "sets must be Booleans of shape (cells, 2)"
+        got = f"{sets.dtype} of shape {sets.shape}"
+        raise DataError(msg, where="coverage", got=got, advice="Give what ConformalThresholds.sets returns.")
+    check_columns("coverage", sets=sets[:, 0], labels=labels, subjects=subjects)
+    if not np.isin(labels, (0, 1)).all():
+        msg = "labels must be 0 or 1"
+        raise DataError(
+            msg, where="coverage", got=np.unique(labels)[:5].tolist(), advice="Leave out cells without one."
+        )
     size = sets.sum(axis=1)
     return Coverage(
-        covered=mean_over_subjects(sets[np.arange(len(labels)), labels], subjects),
+        covered=mean_over_subjects(sets[np.arange(len(labels)), labels.astype(np.intp)], subjects),
         single=mean_over_subjects(size == 1, subjects),
         both=mean_over_subjects(size == 2, subjects),
         none=mean_over_subjects(size == 0, subjects),
     )
+
+
+def _check_alpha(where: str, alpha: float) -> None:
+    """Refuse an error rate that is none."""
+    if not 0 < alpha < 1:
+        msg = "alpha must lie between 0 and 1"
+        raise ConfigError(msg, where=where, got=alpha, advice="Give the share of errors to allow, as 0.1.")
 
 
 def _known(guarantee: Guarantee) -> Guarantee:

@@ -1,7 +1,7 @@
 """Cells unlike any that the network was trained on, to be flagged and left out of the subject's score.
 
-Two distances between embeddings, what the network's last layer before its answer gives. Which is better is an
-experiment; either is cut where a stated share of the cells of left-out subjects lies above.
+The distance is one between embeddings, what the network's last layer before its answer gives. It is cut where a stated
+share of the cells of left-out subjects lies above.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,8 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 from jaxtyping import Float, Int
 
-from leukospike.confidence.stored import read_array, read_count
-from leukospike.confidence.subjects import equal_weights, left_out
+from leukospike.confidence.stored import read_array
+from leukospike.confidence.subjects import check_columns, equal_weights, left_out
 from leukospike.errors import ConfigError, DataError
 
 FALSE_FLAGS = 0.05
@@ -50,7 +50,7 @@ class MahalanobisDistance:
         Raises
         ------
         DataError
-            If an embedding is not finite or of another length.
+            If the embeddings are not of shape (n, features), finite, and as long as those fitted on.
         """
         _check_embeddings("MahalanobisDistance.distances", embeddings, self.means.shape[1])
         white = embeddings.astype(np.float64) @ self.whitening
@@ -76,62 +76,6 @@ class MahalanobisDistance:
         return cls(means, read_array(where, stored, "whitening", (features, features)))
 
 
-@dataclass(frozen=True)
-class NeighbourDistance:
-    """Distance from the k-th nearest cell kept, all brought to length 1."""
-
-    kept: Float[np.ndarray, "m features"]
-    """Embeddings of length 1, float32."""
-    k: int
-
-    def distances(self, embeddings: Float[np.ndarray, "n features"]) -> Float[np.ndarray, " n"]:
-        """Return each cell's distance from the k-th nearest cell kept, 0 to 2.
-
-        Parameters
-        ----------
-        embeddings : ndarray of shape (n, features)
-
-        Returns
-        -------
-        ndarray of shape (n,), float64
-
-        Raises
-        ------
-        DataError
-            If an embedding is not finite or of another length.
-        """
-        from sklearn.metrics import pairwise_distances_chunked  # slow to load, and few need it
-
-        _check_embeddings("NeighbourDistance.distances", embeddings, self.kept.shape[1])
-        if len(embeddings) == 0:
-            return np.zeros(0)
-        chunks = pairwise_distances_chunked(
-            _to_unit_length(embeddings), self.kept.astype(np.float64), reduce_func=self._kth_smallest
-        )
-        return np.concatenate(list(chunks))
-
-    def _kth_smallest(self, distances: np.ndarray, _: int) -> np.ndarray:
-        """Return the k-th smallest of each row."""
-        return np.partition(distances, self.k - 1, axis=1)[:, self.k - 1]
-
-    def stored(self) -> dict[str, np.ndarray | int]:
-        """Return what a weights file must hold: an array, and a whole number for the header."""
-        return {"kept": self.kept, "k": self.k}
-
-    @classmethod
-    def from_stored(cls, stored: Mapping[str, Any]) -> "NeighbourDistance":
-        """Read what `stored` gave.
-
-        Raises
-        ------
-        WeightsError
-            If a part is missing, of a wrong shape or not finite.
-        """
-        where = "NeighbourDistance"
-        kept = read_array(where, stored, "kept", (None, None))
-        return cls(kept, read_count(where, stored, "k", 1, len(kept)))
-
-
 def fit_mahalanobis(embeddings: Float[np.ndarray, "n features"], labels: Int[np.ndarray, " n"]) -> MahalanobisDistance:
     """Fit a mean a class and one covariance within classes [1]_, shrunk towards a sphere after Ledoit and Wolf [2]_.
 
@@ -147,7 +91,8 @@ def fit_mahalanobis(embeddings: Float[np.ndarray, "n features"], labels: Int[np.
     Raises
     ------
     DataError
-        If an embedding is not finite, lengths differ, or cells of a class do not differ from each other.
+        If the embeddings are not of shape (n, features) and finite, there is none, lengths differ, a label is missing,
+        or cells of a class do not differ from each other.
 
     References
     ----------
@@ -158,8 +103,8 @@ def fit_mahalanobis(embeddings: Float[np.ndarray, "n features"], labels: Int[np.
     from sklearn.covariance import LedoitWolf  # slow to load, and only fitting needs it
 
     where = "fit_mahalanobis"
-    _check_embeddings(where, embeddings, embeddings.shape[1])
-    _check_lengths(where, embeddings, labels)
+    _check_embeddings(where, embeddings)
+    check_columns(where, embeddings=embeddings[:, 0], labels=labels)
     classes, member = np.unique(labels, return_inverse=True)
     cells = embeddings.astype(np.float64)
     means = np.array([cells[member == index].mean(axis=0) for index in range(len(classes))])
@@ -169,48 +114,6 @@ def fit_mahalanobis(embeddings: Float[np.ndarray, "n features"], labels: Int[np.
         msg = "embeddings of a class must differ"
         raise DataError(msg, where=where, got="all alike", advice="Check the network.")
     return MahalanobisDistance(means.astype(np.float32), (axes / np.sqrt(variances)).astype(np.float32))
-
-
-def fit_neighbours(
-    embeddings: Float[np.ndarray, "n features"], subjects: np.ndarray, *, k: int, n_per_subject: int, seed: int
-) -> NeighbourDistance:
-    """Keep some embeddings of each subject to measure from [1]_.
-
-    Parameters
-    ----------
-    embeddings : ndarray of shape (n, features)
-    subjects : ndarray of shape (n,)
-    k : int
-        Of the neighbour; above the number kept of a subject, no subject alone makes a cell familiar.
-    n_per_subject : int
-        At most; drawn without replacement.
-    seed : int
-
-    Returns
-    -------
-    NeighbourDistance
-
-    Raises
-    ------
-    DataError
-        If an embedding is not finite, or lengths differ.
-    ConfigError
-        If `k` exceeds what is kept.
-
-    References
-    ----------
-    .. [1] Sun, Ming, Zhu, Li, Out-of-distribution detection with deep nearest neighbors, ICML 2022, arXiv 2204.06507.
-    """
-    where = "fit_neighbours"
-    _check_embeddings(where, embeddings, embeddings.shape[1])
-    _check_lengths(where, embeddings, subjects)
-    rng = np.random.default_rng(seed)
-    places = [np.flatnonzero(subjects == name) for name in np.unique(subjects)]
-    drawn = np.concatenate([rng.permutation(of_one)[:n_per_subject] for of_one in places])
-    if not 1 <= k <= len(drawn):
-        msg = f"k must be from 1 to the number of cells kept ({len(drawn)})"
-        raise ConfigError(msg, where=where, got=k, advice="Lower it or keep more.")
-    return NeighbourDistance(_to_unit_length(embeddings[np.sort(drawn)]).astype(np.float32), k)
 
 
 def cross_fitted_distances(
@@ -230,7 +133,7 @@ def cross_fitted_distances(
         a threshold from them flags too many. Where each fold has its own network, fit and measure fold by fold, and
         give the distances of all folds to `flag_threshold`.
     subjects, folds : ndarray of shape (n,)
-        As in `subjects.left_out`. Ten folds or more for nearest neighbours, which are the farther, the fewer are left.
+        As in `subjects.left_out`.
 
     Returns
     -------
@@ -239,8 +142,10 @@ def cross_fitted_distances(
     Raises
     ------
     DataError, ConfigError, SplitError
-        As `fit` and `left_out` do.
+        As `fit` and `left_out` do; DataError also if the embeddings are not of shape (n, features) and finite.
     """
+    _check_embeddings("cross_fitted_distances", embeddings)
+    check_columns("cross_fitted_distances", embeddings=embeddings[:, 0], subjects=subjects)
     far = np.empty(len(embeddings))
     for rest, held in left_out(subjects, folds):
         far[held] = fit(rest).distances(embeddings[held])
@@ -270,38 +175,30 @@ def flag_threshold(distances: Float[np.ndarray, " n"], subjects: np.ndarray, *, 
     ConfigError
         If the rate is impossible.
     DataError
-        If there is no cell, or a distance is not finite.
+        If there is no cell, lengths differ, a subject is missing, or a distance is not finite.
     """
     if not 0 < rate < 1:
         msg = "rate must lie between 0 and 1"
         raise ConfigError(msg, where="flag_threshold", got=rate, advice="Give the share of false flags, as 0.05.")
-    if len(distances) == 0 or len(distances) != len(subjects) or not np.isfinite(distances).all():
-        msg = "distances must be finite, one at least"
-        raise DataError(msg, where="flag_threshold", got=len(distances), advice="Check the embeddings.")
+    check_columns("flag_threshold", distances=distances, subjects=subjects)
+    finite = np.isfinite(distances)
+    if not finite.all():
+        msg = "distances must be finite"
+        raise DataError(msg, where="flag_threshold", got=distances[~finite][0], advice="Check the embeddings.")
     order = np.argsort(distances)
     mass = np.cumsum(equal_weights(subjects)[order])
     place = int(np.searchsorted(mass, (1 - rate) * mass[-1] - 1e-9))
     return float(distances[order[place]])
 
 
-def _check_embeddings(where: str, embeddings: np.ndarray, n_features: int) -> None:
-    """Refuse embeddings that are not finite or not of this length."""
-    if embeddings.shape[1] != n_features:
+def _check_embeddings(where: str, embeddings: np.ndarray, n_features: int | None = None) -> None:
+    """Refuse embeddings that are not a row a cell, not finite, or not of this length, if one is given."""
+    if embeddings.ndim != 2 or embeddings.shape[1] == 0:
+        msg = "embeddings must be of shape (cells, features)"
+        raise DataError(msg, where=where, got=embeddings.shape, advice="Give a row a cell.")
+    if n_features is not None and embeddings.shape[1] != n_features:
         msg = f"embeddings must have {n_features} features"
         raise DataError(msg, where=where, got=embeddings.shape[1], advice="Use the same network.")
     if not np.isfinite(embeddings).all():
         msg = "embeddings must be finite"
         raise DataError(msg, where=where, got="NaN or infinity", advice="Check the network.")
-
-
-def _check_lengths(where: str, embeddings: np.ndarray, others: np.ndarray) -> None:
-    """Refuse what does not go cell by cell with the embeddings."""
-    if len(embeddings) != len(others) or len(embeddings) == 0:
-        msg = f"embeddings must be as many as labels or subjects ({len(others)}), and one at least"
-        raise DataError(msg, where=where, got=len(embeddings), advice="Give one a cell.")
-
-
-def _to_unit_length(embeddings: np.ndarray) -> Float[np.ndarray, "n features"]:
-    """Bring embeddings to length 1; a zero one stays."""
-    lengths = np.linalg.norm(embeddings.astype(np.float64), axis=1, keepdims=True)
-    return embeddings / np.maximum(lengths, np.finfo(np.float64).tiny)

@@ -26,10 +26,10 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.special import betaln, expit, gammaln, logit, softmax
 
-from leukospike.confidence.calibration import CLOSEST, shift_prevalence
+from leukospike.confidence.calibration import CLOSEST, check_prevalence, shift_prevalence
 from leukospike.confidence.stored import read_number
-from leukospike.confidence.subjects import check_cells, check_probabilities, left_out
-from leukospike.errors import DataError, WeightsError
+from leukospike.confidence.subjects import check_cells, check_columns, check_probabilities, left_out
+from leukospike.errors import ConfigError, DataError, WeightsError
 from leukospike.evaluation.estimates import Interval
 from leukospike.evaluation.metrics import CONFIDENCE, per_subject
 
@@ -87,10 +87,13 @@ class SubjectModel:
 
         Raises
         ------
+        DataError
+            If a number of cells is negative or not whole, more are called than there are, or `n_called` is empty.
         ConfigError
             If the prevalence is not between 0 and 1.
         """
-        called, rates = np.atleast_1d(n_called)[:, None], np.array([[self.rate_normal, self.rate_leukemic]])
+        called = _checked_counts("SubjectModel.posterior", n_called, n_cells)[:, None]
+        rates = np.array([[self.rate_normal, self.rate_leukemic]])
         likelihoods = np.logaddexp.reduce(_log_beta_binomial(called, np.array(n_cells), rates, self.precision))
         even = expit(np.diff(likelihoods))
         return float(shift_prevalence(even, EVEN, prevalence)[0])
@@ -179,7 +182,7 @@ def fit_subject_model(
         Calibrated probabilities of cells of subjects that the network has not seen; a subject is leukemic if one of its
         cells is.
     threshold : float
-        From which a cell is called leukemic.
+        From which a cell is called leukemic, 0 to 1.
 
     Returns
     -------
@@ -190,11 +193,14 @@ def fit_subject_model(
     DataError
         If a class has fewer than two subjects, a probability is impossible, or normal subjects are called no less than
         leukemic ones.
+    ConfigError
+        If the threshold is not from 0 to 1.
     """
     from scipy.optimize import minimize  # slow to load, and only fitting needs it
 
     where = "fit_subject_model"
     check_cells(where, probabilities, labels, subjects)
+    _check_threshold(where, threshold)
     truth, called, cells, _ = _counts(probabilities, labels, subjects, threshold)
     fewest = int(np.bincount(truth, minlength=2).min())
     if fewest < 2:
@@ -238,12 +244,18 @@ def count_blasts(model: SubjectModel, n_called: int | Sequence[int], n_cells: in
     -------
     BlastCount
         Without cells, 0 of 0.
+
+    Raises
+    ------
+    DataError
+        As `SubjectModel.posterior` does.
     """
+    ways = _checked_counts("count_blasts", n_called, n_cells)
     if n_cells == 0:
         return BlastCount(0, 0.0, Interval(0.0, 0.0))
     n = min(n_cells, _MOST_CELLS)
     scale = n_cells / n
-    likelihoods = np.stack([_log_likelihoods(model, round(k / scale), n) for k in np.atleast_1d(n_called).tolist()])
+    likelihoods = np.stack([_log_likelihoods(model, round(k / scale), n) for k in ways.tolist()])
     posterior = softmax(np.logaddexp.reduce(likelihoods))
     low, high = _shortest(posterior, CONFIDENCE)
     expected = float(posterior @ np.arange(n + 1))
@@ -286,12 +298,20 @@ def score_subjects(
     Raises
     ------
     DataError
-        If a probability is NaN or outside 0 and 1.
+        If a probability is NaN or outside 0 and 1, there is none for a cell, or a subject is missing.
     ConfigError
         If the prevalence is not between 0 and 1.
     """
-    check_probabilities("score_subjects", probabilities)
+    where = "score_subjects"
     ways = np.atleast_2d(probabilities)
+    if ways.ndim > 2 or len(ways) == 0:
+        msg = "probabilities must be of shape (cells,) or (ways, cells), of one way at least"
+        raise DataError(msg, where=where, got=f"shape {probabilities.shape}", advice="Give one value a cell.")
+    check_probabilities(where, ways.ravel())
+    check_prevalence(where, prevalence)
+    if len(subjects) == ways.shape[1] == 0:
+        return []
+    check_columns(where, probabilities=ways[0], subjects=subjects)
     scores: list[SubjectScore] = []
     for name in np.unique(subjects):
         own = ways[:, subjects == name]
@@ -324,7 +344,7 @@ def compare_poolings(
     probabilities, labels, subjects : ndarray of shape (n,)
         As in `fit_subject_model`.
     threshold : float
-        From which a cell is called leukemic.
+        From which a cell is called leukemic, 0 to 1.
     prevalence : float
         For all posteriors; the share of leukemic subjects here gives the fairest Brier score and log loss.
 
@@ -336,12 +356,15 @@ def compare_poolings(
     Raises
     ------
     DataError, ConfigError
-        As `fit_subject_model` and `SubjectModel.posterior` do; each class needs three subjects.
+        As `fit_subject_model` and `SubjectModel.posterior` do; each class needs three subjects, and those of one class
+        or the other must differ.
     """
     from sklearn import metrics  # slow to load, as above
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
     check_cells("compare_poolings", probabilities, labels, subjects)
+    _check_threshold("compare_poolings", threshold)
+    check_prevalence("compare_poolings", prevalence)
     truth, called, cells, names = _counts(probabilities, labels, subjects, threshold)
     pooled = {
         pooling: logit(np.clip(pool(probabilities, subjects, pooling), CLOSEST, 1 - CLOSEST))[:, None]
@@ -356,6 +379,9 @@ def compare_poolings(
         )
         others = np.arange(len(names)) != place
         for pooling, values in pooled.items():
+            if all(len(np.unique(values[others & (truth == label)])) == 1 for label in (0, 1)):
+                msg = "subjects of a class must differ in their probabilities"
+                raise DataError(msg, where="compare_poolings", got="all alike", advice="Check the scores.")
             discriminant = LinearDiscriminantAnalysis(priors=np.array([1 - prevalence, prevalence]))
             discriminant.fit(values[others], truth[others])
             posteriors[pooling][place] = discriminant.predict_proba(values[[place]])[0, 1]
@@ -376,9 +402,13 @@ def pool(
 
     Raises
     ------
-    ValueError
-        For `Pooling.BETA_BINOMIAL`, which takes a fitted model.
+    DataError
+        If a probability is NaN or outside 0 and 1, there is no cell, lengths differ, or a subject is missing.
+    ConfigError
+        If the pooling is unknown, or `Pooling.BETA_BINOMIAL`, which takes a fitted model.
     """
+    check_columns("pool", probabilities=probabilities, subjects=subjects)
+    check_probabilities("pool", probabilities)
     by_subject = [probabilities[subjects == name].astype(np.float64) for name in np.unique(subjects)]
     return np.array([_pool(values, pooling) for values in by_subject])
 
@@ -395,9 +425,27 @@ def _pool(values: np.ndarray, pooling: Pooling) -> float:
             return float(softmax(scores) @ values)
         case Pooling.TOP_SHARE:
             return float(np.sort(values)[-max(1, len(values) // 10) :].mean())
-        case Pooling.BETA_BINOMIAL:
-            msg = "pool: pooling must need no fitting, got beta_binomial. Use score_subjects."
-            raise ValueError(msg)
+        case _:
+            names = ", ".join(one for one in Pooling if one is not Pooling.BETA_BINOMIAL)
+            msg = f"pooling must be one of {names}"
+            raise ConfigError(msg, where="pool", got=pooling, advice="For beta_binomial, use score_subjects.")
+
+
+def _check_threshold(where: str, threshold: float) -> None:
+    """Refuse a threshold that is no probability."""
+    if not 0 <= threshold <= 1:
+        msg = "threshold must be from 0 to 1"
+        raise ConfigError(msg, where=where, got=threshold, advice="Give a probability, as 0.5.")
+
+
+def _checked_counts(where: str, n_called: int | Sequence[int], n_cells: int) -> Int[np.ndarray, " ways"]:
+    """Return how many cells each way calls, and refuse numbers that cannot be."""
+    called = np.atleast_1d(n_called)
+    possible = (called >= 0) & (called <= n_cells) & (called == np.rint(called))
+    if called.ndim != 1 or called.size == 0 or n_cells % 1 != 0 or not possible.all():
+        msg = f"n_called must be whole numbers from 0 to n_cells ({n_cells}), one at least"
+        raise DataError(msg, where=where, got=n_called, advice="Count the cells of one subject.")
+    return called.astype(np.int64)
 
 
 def _counts(

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from leukospike.errors import DataError, SplitError
+from leukospike.errors import ConfigError, DataError, SplitError
 from leukospike.evaluation.estimates import Interval
 from leukospike.evaluation.metrics import CONFIDENCE, N_RESAMPLES
+
+_NAMES = ("labels", "subjects", "folds")
 
 
 def equal_weights(subjects: np.ndarray) -> Float[np.ndarray, " n"]:
@@ -42,11 +44,9 @@ def left_out(
     Raises
     ------
     SplitError
-        If lengths differ, a subject lies in two folds, or there is one fold only.
+        If lengths differ, a subject or fold is missing, a subject lies in two folds, or there is one fold only.
     """
-    if len(subjects) != len(folds):
-        msg = "subjects and folds must be of one length"
-        raise SplitError(msg, where="left_out", got=[len(subjects), len(folds)], advice="Give one a cell.")
+    check_columns("left_out", SplitError, subjects=subjects, folds=folds)
     pairs = {(str(subject), str(fold)) for subject, fold in zip(subjects, folds, strict=True)}
     if len(pairs) > len(np.unique(subjects)):
         msg = "each subject must lie in one fold"
@@ -58,6 +58,37 @@ def left_out(
     for name in names:
         held = folds == name
         yield np.flatnonzero(~held), np.flatnonzero(held)
+
+
+def check_columns(where: str, kind: type[DataError] | type[SplitError] = DataError, **columns: np.ndarray) -> None:
+    """Refuse columns that do not go cell by cell, and labels, subjects and folds that are missing.
+
+    Parameters
+    ----------
+    where : str
+        Who asks; the message begins with it.
+    kind : type
+        Of the error.
+    **columns : ndarray of shape (n,)
+        By the names that the caller knows them by, two at least.
+
+    Raises
+    ------
+    DataError or SplitError
+        If a column has another number of dimensions, lengths differ, there is no cell, or a name or number is missing.
+    """
+    _check_one_dimension(where, kind, **columns)
+    lengths = [len(values) for values in columns.values()]
+    if len(set(lengths)) > 1 or lengths[0] == 0:
+        *first, last = columns
+        msg = f"{', '.join(first)} and {last} must be of one length, and one at least"
+        raise kind(msg, where=where, got=lengths, advice="Give one a cell.")
+    for name, values in columns.items():
+        # Other types than these two know no missing one; what is unequal to itself is NaN.
+        may_miss = name in _NAMES and values.dtype.kind in "fO"
+        if may_miss and any(value is None or value != value for value in values.tolist()):
+            msg = f"{name} must be known of every cell"
+            raise kind(msg, where=where, got="a missing one", advice="Leave out cells without one.")
 
 
 def check_cells(where: str, probabilities: np.ndarray, labels: np.ndarray, subjects: np.ndarray) -> None:
@@ -72,33 +103,14 @@ def check_cells(where: str, probabilities: np.ndarray, labels: np.ndarray, subje
     Raises
     ------
     DataError
-        If lengths differ, a probability is not within 0 and 1, a label is neither 0 nor 1, or a class is absent.
+        If lengths differ, a subject is missing, a probability is not within 0 and 1, a label is neither 0 nor 1, or a
+        class is absent.
     """
-    lengths = {len(probabilities), len(labels), len(subjects)}
-    if len(lengths) > 1:
-        msg = "probabilities, labels and subjects must be of one length"
-        raise DataError(msg, where=where, got=sorted(lengths), advice="Give one a cell.")
+    check_columns(where, probabilities=probabilities, labels=labels, subjects=subjects)
     check_probabilities(where, probabilities)
     if set(np.unique(labels)) != {0, 1}:
         msg = "labels must be 0 and 1, both"
         raise DataError(msg, where=where, got=np.unique(labels)[:5].tolist(), advice="Give cells of both classes.")
-
-
-def check_labels(where: str, values: np.ndarray, labels: np.ndarray, subjects: np.ndarray) -> None:
-    """Refuse judged cells that cannot be counted.
-
-    Raises
-    ------
-    DataError
-        If lengths differ, there is no cell, or a label is neither 0 nor 1.
-    """
-    lengths = {len(values), len(labels), len(subjects)}
-    if len(lengths) > 1 or lengths == {0}:
-        msg = "values, labels and subjects must be of one length, and one at least"
-        raise DataError(msg, where=where, got=sorted(lengths), advice="Give one a cell.")
-    if not np.isin(labels, (0, 1)).all():
-        msg = "labels must be 0 or 1"
-        raise DataError(msg, where=where, got=np.unique(labels)[:5].tolist(), advice="Leave out cells without one.")
 
 
 def check_probabilities(where: str, probabilities: np.ndarray) -> None:
@@ -107,8 +119,9 @@ def check_probabilities(where: str, probabilities: np.ndarray) -> None:
     Raises
     ------
     DataError
-        If a value is not within 0 and 1.
+        If there is not one value a cell, or one is not within 0 and 1.
     """
+    _check_one_dimension(where, DataError, probabilities=probabilities)
     wrong = ~((probabilities >= 0) & (probabilities <= 1))
     if wrong.any():
         msg = "probabilities must lie within 0 and 1"
@@ -118,6 +131,14 @@ def check_probabilities(where: str, probabilities: np.ndarray) -> None:
 def n_subjects_by_class(labels: np.ndarray, subjects: np.ndarray) -> tuple[int, int]:
     """Count the subjects that have normal cells, and those that have leukemic ones."""
     return len(np.unique(subjects[labels == 0])), len(np.unique(subjects[labels == 1]))
+
+
+def _check_one_dimension(where: str, kind: type[DataError] | type[SplitError], **columns: np.ndarray) -> None:
+    """Refuse tables, and single values."""
+    for name, values in columns.items():
+        if values.ndim != 1:
+            msg = f"{name} must have one dimension"
+            raise kind(msg, where=where, got=f"shape {values.shape}", advice="Give one value a cell.")
 
 
 @dataclass(frozen=True)
@@ -143,7 +164,9 @@ def mean_over_subjects(
     ----------
     values, subjects : ndarray of shape (n,)
         At least one cell.
-    n_resamples, seed : int
+    n_resamples : int
+        At least 1.
+    seed : int
 
     Returns
     -------
@@ -152,12 +175,19 @@ def mean_over_subjects(
     Raises
     ------
     DataError
-        If lengths differ, there is no cell, or a value is not finite.
+        If lengths differ, there is no cell, a subject is missing, or a value is not finite.
+    ConfigError
+        If `n_resamples` is no whole number, or below 1.
     """
-    if len(values) != len(subjects) or len(values) == 0 or not np.isfinite(values).all():
-        msg = "values must be finite, one for each cell, and one at least"
-        got = f"{len(values)} for {len(subjects)} cells"
-        raise DataError(msg, where="mean_over_subjects", got=got, advice="Leave out cells without a value.")
+    where = "mean_over_subjects"
+    check_columns(where, values=values, subjects=subjects)
+    finite = np.isfinite(values)
+    if not finite.all():
+        msg = "values must be finite"
+        raise DataError(msg, where=where, got=values[~finite][0], advice="Leave out cells without a value.")
+    if not n_resamples >= 1 or n_resamples % 1:
+        msg = "n_resamples must be a whole number, at least 1"
+        raise ConfigError(msg, where=where, got=n_resamples, advice="Leave it out for the usual number.")
     names, member, counts = np.unique(subjects, return_inverse=True, return_counts=True)
     means = np.bincount(member, weights=values.astype(np.float64)) / counts
     drawn = np.random.default_rng(seed).choice(means, (n_resamples, len(names))).mean(axis=1)

@@ -138,6 +138,7 @@ def cross_fitted_calls(
     DataError, ConfigError, SplitError
         As `threshold_at_sensitivity` and `left_out` do.
     """
+    check_cells("cross_fitted_calls", probabilities, labels, subjects)
     calls = np.empty(len(labels), dtype=bool)
     for rest, held in left_out(subjects, folds):
         point = threshold_at_sensitivity(probabilities[rest], labels[rest], subjects[rest], sensitivity=sensitivity)

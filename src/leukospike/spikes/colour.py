@@ -1,6 +1,7 @@
 """Colour: opponent channels as the retina has them, and how much stain the light went through."""
 
 from collections.abc import Sequence
+from math import isfinite
 
 import torch
 from jaxtyping import Float
@@ -95,7 +96,7 @@ def stain_channels(
     Raises
     ------
     ConfigError
-        If the stains are not one to three different colours.
+        If the stains are not one to three different colours of three finite numbers.
     ImageError
         If the images are not a tensor of RGB ones, or a value is outside 0..1 or not finite.
 
@@ -114,9 +115,10 @@ def stain_channels(
     """
     check_colour(images, "stain_channels")
     check_unit_range(images, "stain_channels")
-    absorbance = torch.tensor([list(stain) for stain in stains], dtype=torch.float64)
-    if absorbance.ndim != 2 or absorbance.shape[1] != 3 or torch.linalg.matrix_rank(absorbance) < len(absorbance):
-        msg = "stains must be one to three different colours of three numbers"
+    are_colours = all(len(stain) == 3 and all(isfinite(share) for share in stain) for stain in stains)
+    absorbance = torch.tensor([list(stain) for stain in stains] if are_colours else [], dtype=torch.float64)
+    if absorbance.ndim != 2 or torch.linalg.matrix_rank(absorbance) < len(absorbance):
+        msg = "stains must be one to three different colours of three finite numbers"
         raise ConfigError(msg, where="stain_channels", got=list(stains), advice="Leave it out for eosin and azure.")
     unmix = torch.linalg.pinv(absorbance.T).to(images)
     red, green, blue = (band[:, None] for band in optical_density(images).unbind(dim=1))

@@ -1,5 +1,6 @@
 """S layers: integrate-and-fire neurons with shared weights, from latencies to first spikes."""
 
+from collections.abc import Sequence
 from math import isfinite
 
 import torch
@@ -10,7 +11,7 @@ from torch.nn.functional import conv2d, pad
 from leukospike.errors import ConfigError, ImageError
 from leukospike.spikes.encoding import BINS, check_bins
 from leukospike.spikes.fast_way import compiled_twin
-from leukospike.spikes.maps import check_latency
+from leukospike.spikes.maps import check_count, check_latency
 from leukospike.spikes.waves import Spikes
 
 
@@ -51,8 +52,8 @@ class SpikingConv2d(nn.Module):
     Raises
     ------
     ConfigError
-        If a size is not positive, `padding` is not below the kernel's, `bins` is not from 1 to 255, `threshold` is
-        negative or not finite, or the weights' distribution is impossible.
+        If a size is not a positive whole number, `padding` is not below the kernel's, `bins` is not one from 1 to 255,
+        `threshold` is negative or not finite, or the weights' distribution is impossible.
 
     References
     ----------
@@ -84,16 +85,18 @@ class SpikingConv2d(nn.Module):
         generator: Generator | None = None,
     ) -> None:
         super().__init__()
-        sides = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
+        sides = kernel_size if isinstance(kernel_size, Sequence) else (kernel_size, kernel_size)
+        if len(sides) != 2:
+            msg = "kernel_size must be a side, or rows and columns"
+            raise ConfigError(msg, where="SpikingConv2d", got=kernel_size, advice="Count in pixels.")
         for name, value, least in (
             ("in_channels", in_channels, 1),
             ("out_channels", out_channels, 1),
-            ("kernel_size", min(sides), 1),
+            ("kernel_size", sides[0], 1),
+            ("kernel_size", sides[1], 1),
             ("padding", padding, 0),
         ):
-            if value < least:
-                msg = f"{name} must be at least {least}"
-                raise ConfigError(msg, where="SpikingConv2d", got=value, advice="Count in pixels or features.")
+            check_count(value, "SpikingConv2d", name, least=least, advice="Count in pixels or features.")
         if padding >= min(sides):
             msg = f"padding must be below the kernel's side ({min(sides)})"
             raise ConfigError(msg, where="SpikingConv2d", got=padding, advice="Lower it: a window must see the map.")

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from leukospike.errors import ConfigError, ImageError
 from leukospike.spikes.gabor import RADIUS_PX, ROWS_AT_ONCE, edge_responses_by_rows
-from leukospike.spikes.maps import check_grey, check_responses, check_unit_range
+from leukospike.spikes.maps import check_grey, check_pixels, check_responses, check_unit_range, check_whole
 from leukospike.spikes.ties import original_order
 
 BINS = 15
@@ -153,7 +153,7 @@ def rank_order_latency(
     Raises
     ------
     ConfigError
-        If `bins` is not from 1 to 255.
+        If `bins` is not a whole number from 1 to 255.
     ImageError
         If `intensity` is not a tensor of such a shape, or a response is negative or not finite.
 
@@ -201,7 +201,7 @@ def value_latency(
     Raises
     ------
     ConfigError
-        If `bins` is not from 1 to 255.
+        If `bins` is not a whole number from 1 to 255.
     ImageError
         If `intensity` is not a tensor of such a shape, or a response is negative or not finite.
 
@@ -220,7 +220,7 @@ def value_latency(
 
 def check_bins(bins: int, where: str) -> None:
     """Refuse a number of time steps that a byte cannot hold."""
-    if not 1 <= bins <= MOST_BINS:
+    if not 1 <= check_whole(bins, where, "bins") <= MOST_BINS:
         msg = f"bins must be from 1 to {MOST_BINS}"
         raise ConfigError(msg, where=where, got=bins, advice="Choose fewer time steps; 15 is the original's.")
 
@@ -258,10 +258,9 @@ def _checked_intensity(
     """Refuse what the encodings have no answer for; give the responses without their history."""
     check_bins(bins, where)
     check_responses(intensity, where)
-    if min(intensity.shape[1:]) == 0:
-        msg = "intensity must hold a pixel"
-        raise ImageError(msg, where=where, got=f"shape {tuple(intensity.shape)}", advice="Leave out empty maps.")
-    return intensity.detach()
+    check_pixels(intensity, where, "intensity")
+    # NumPy, which sorts them, does not know bfloat16.
+    return intensity.detach().float() if intensity.dtype == torch.bfloat16 else intensity.detach()
 
 
 def _blank(images: Float[Tensor, "batch 1 rows columns"]) -> Bool[Tensor, " batch"]:

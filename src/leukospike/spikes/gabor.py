@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
 from leukospike.errors import ConfigError, ImageError
-from leukospike.spikes.maps import check_grey
+from leukospike.spikes.maps import check_count, check_grey, described
 
 ORIENTATIONS_DEG = (67.5, 112.5, 157.5, 202.5)
 """The four orientations, degrees."""
@@ -45,7 +45,7 @@ def gabor_kernel(orientation_deg: float, *, window: int = _WINDOW) -> Float[Tens
     Raises
     ------
     ConfigError
-        If `window` is below 2.
+        If `window` is not a whole number from 2, or the angle not finite.
 
     References
     ----------
@@ -58,11 +58,10 @@ def gabor_kernel(orientation_deg: float, *, window: int = _WINDOW) -> Float[Tens
     >>> float(kernel.max()), abs(float(kernel.mean())) < 1e-7
     (1.0, True)
     """
-    if window < 2:
-        msg = "window must be at least 2"
-        raise ConfigError(
-            msg, where="gabor_kernel", got=window, advice="The original's is 4, Mozafari's network has 5."
-        )
+    check_count(window, "gabor_kernel", "window", least=2, advice="The original's is 4, Mozafari's network has 5.")
+    if not math.isfinite(orientation_deg):
+        msg = "orientation_deg must be finite"
+        raise ConfigError(msg, where="gabor_kernel", got=orientation_deg, advice="Give degrees, as 67.5.")
     wavelength = window * 2 / 4
     sigma, gamma = 0.8 * wavelength, 0.3
     radius = window // 2
@@ -96,14 +95,14 @@ def gabor_bank(
     Raises
     ------
     ConfigError
-        If `window` is below 2, or there is no orientation.
+        As for `gabor_kernel`, or if there is no orientation.
 
     Examples
     --------
     >>> gabor_bank(7, orientations_deg=[0, 90]).shape
     torch.Size([2, 1, 7, 7])
     """
-    if not orientations_deg:
+    if len(orientations_deg) == 0:
         msg = "orientations_deg must name at least one angle"
         raise ConfigError(msg, where="gabor_bank", got="none", advice="Leave it out for all four.")
     return torch.stack([gabor_kernel(degrees, window=window) for degrees in orientations_deg]).unsqueeze(1)
@@ -128,26 +127,31 @@ def edge_responses(
     Raises
     ------
     ConfigError
-        If the bank is no stack of kernels.
+        If the bank is no stack of finite kernels.
     ImageError
         If the images are not a tensor of grey ones, or one is smaller than the kernels.
     """
     check_grey(images, "edge_responses")
-    bank = gabor_bank() if bank is None else bank
-    check_bank(images, bank, "edge_responses")
-    return _correlate(images.detach(), bank)
-
-
-def check_bank(images: Tensor, bank: Tensor, where: str) -> None:
-    """Refuse kernels that are none for grey images, or larger than the images."""
-    if bank.ndim != 4 or bank.shape[1] != 1 or len(bank) == 0:
-        msg = "bank must be (kernels, 1, row, column)"
-        advice = "Use gabor_bank or difference_of_gaussians_bank."
-        raise ConfigError(msg, where=where, got=f"shape {tuple(bank.shape)}", advice=advice)
+    if bank is None:
+        bank = gabor_bank()
+    else:
+        check_bank(bank, "edge_responses")
     (rows, columns), (height, width) = images.shape[-2:], bank.shape[-2:]
     if rows < height or columns < width:
         msg = f"images must be at least {height} x {width} pixels"
-        raise ImageError(msg, where=where, got=f"{rows} x {columns}", advice="Leave out smaller ones.")
+        raise ImageError(msg, where="edge_responses", got=f"{rows} x {columns}", advice="Leave out smaller ones.")
+    return _correlate(images.detach(), bank)
+
+
+def check_bank(bank: object, where: str, name: str = "bank") -> None:
+    """Refuse kernels that are none for grey images."""
+    advice = "Use gabor_bank or difference_of_gaussians_bank."
+    if not isinstance(bank, Tensor) or bank.ndim != 4 or bank.shape[1] != 1 or bank.numel() == 0:
+        msg = f"{name} must be (kernels, 1, row, column)"
+        raise ConfigError(msg, where=where, got=described(bank), advice=advice)
+    if not bool(bank.isfinite().all()):
+        msg = f"{name} must be finite"
+        raise ConfigError(msg, where=where, got="NaN or infinity", advice=advice)
 
 
 def edge_responses_by_rows(

@@ -1,6 +1,7 @@
 """Retina: spots brighter (ON) or darker (OFF) than what is around them, by differences of Gaussians."""
 
 from collections.abc import Sequence
+from math import inf
 
 import torch
 from jaxtyping import Float
@@ -8,7 +9,8 @@ from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
 from leukospike.errors import ConfigError
-from leukospike.spikes.maps import check_grey
+from leukospike.spikes.gabor import check_bank
+from leukospike.spikes.maps import check_count, check_grey, check_pixels
 
 SCALES_PX = ((3 / 9, 6 / 9), (7 / 9, 14 / 9), (13 / 9, 26 / 9))
 """Standard deviations of centre and surround, pixels: the three scales of Mozafari's deep network."""
@@ -40,7 +42,8 @@ def difference_of_gaussians_bank(
     Raises
     ------
     ConfigError
-        If the radius is below 1, there is no scale, or a centre is not narrower than its surround.
+        If the radius is not a whole number from 1, there is no scale, or one is not a positive centre and a wider,
+        finite surround.
 
     References
     ----------
@@ -53,14 +56,13 @@ def difference_of_gaussians_bank(
     >>> bank.shape, bool(bank[0, 0, 6, 6] == 1), bool(bank[1, 0, 6, 6] < 0)
     (torch.Size([6, 1, 13, 13]), True, True)
     """
-    if radius_px < 1:
-        msg = "radius_px must be at least 1"
-        raise ConfigError(msg, where="difference_of_gaussians_bank", got=radius_px, advice="Take twice the surround's.")
-    if not scales_px or not all(0 < centre < surround for centre, surround in scales_px):
-        msg = "scales_px must be pairs of a positive centre and a wider surround"
-        raise ConfigError(
-            msg, where="difference_of_gaussians_bank", got=list(scales_px), advice="OFF kernels come by themselves."
-        )
+    where = "difference_of_gaussians_bank"
+    check_count(radius_px, where, "radius_px", least=1, advice="Take twice the surround's.")
+    # Their squares are needed, too.
+    possible = (len(pair) == 2 and 0 < pair[0] < pair[1] and pair[1] * pair[1] < inf for pair in scales_px)
+    if len(scales_px) == 0 or not all(possible):
+        msg = "scales_px must be pairs of a positive centre and a wider, finite surround"
+        raise ConfigError(msg, where=where, got=list(scales_px), advice="OFF kernels come by themselves.")
     steps = torch.arange(-radius_px, radius_px + 1, dtype=torch.float64)
     squared = steps[:, None] ** 2 + steps**2
     kernels: list[Tensor] = []
@@ -69,7 +71,11 @@ def difference_of_gaussians_bank(
         for difference in (narrow - wide, wide - narrow):
             centred = difference - difference.mean()
             kernels.append(centred / centred.max())
-    return torch.stack(kernels).unsqueeze(1).float()
+    bank = torch.stack(kernels).unsqueeze(1).float()
+    if not bool(bank.isfinite().all()):
+        msg = "scales_px must make kernels that differ from pixel to pixel"
+        raise ConfigError(msg, where=where, got=list(scales_px), advice="Take scales of about a pixel to the radius.")
+    return bank
 
 
 def spot_responses(
@@ -79,23 +85,32 @@ def spot_responses(
 
     Parameters
     ----------
-    images : Tensor of shape (batch, 1, rows, columns), float32
+    images : Tensor of shape (batch, 1, rows, columns), float
         Continued beyond their border by their outermost pixels, so that the border itself is no edge.
     bank : Tensor of shape (kernels, 1, height, width), float32
         From `difference_of_gaussians_bank`; odd sides.
 
     Returns
     -------
-    Tensor of shape (batch, kernels, rows, columns), float32, not negative
+    Tensor of shape (batch, kernels, rows, columns), of the type of `images`, not negative
 
     Raises
     ------
+    ConfigError
+        If the bank is no stack of finite kernels, or a side is even.
     ImageError
-        If the images are not a tensor of grey ones.
+        If the images are not a tensor of grey ones, or have no pixel.
     """
     check_grey(images, "spot_responses")
-    down, right = (side // 2 for side in bank.shape[-2:])
+    check_pixels(images, "spot_responses", "images")
+    check_bank(bank, "spot_responses")
+    height, width = bank.shape[-2:]
+    if height % 2 == 0 or width % 2 == 0:
+        msg = "bank must have kernels of odd sides"
+        advice = "Use difference_of_gaussians_bank."
+        raise ConfigError(msg, where="spot_responses", got=f"{height} x {width}", advice=advice)
+    down, right = height // 2, width // 2
     continued = pad(images, (right, right, down, down), mode="replicate")
     # TF32 would round the products of a GPU to 10 bits, and ranks are decided further down than that.
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-        return conv2d(continued, bank.to(images.device)).relu_()
+        return conv2d(continued, bank.to(images)).relu_()

@@ -10,7 +10,7 @@ from torch.nn.functional import pad
 
 from leukospike.errors import ConfigError
 from leukospike.spikes.fast_way import compiled_twin
-from leukospike.spikes.maps import check_responses
+from leukospike.spikes.maps import check_pixels, check_responses, described
 from leukospike.spikes.waves import Spikes, check_spikes
 
 FACTORS = (0.15, 0.12, 0.10, 0.07, 0.05)
@@ -33,7 +33,7 @@ def pointwise_inhibition(spikes: Spikes) -> Spikes:
     Raises
     ------
     ImageError
-        If `spikes` is not `Spikes`.
+        If `spikes` is not `Spikes`, or there is no neuron.
 
     Examples
     --------
@@ -44,8 +44,10 @@ def pointwise_inhibition(spikes: Spikes) -> Spikes:
     tensor([15, 15,  2], dtype=torch.uint8)
     """
     check_spikes(spikes, "pointwise_inhibition")
-    latency, potential = spikes.latency, spikes.potential
-    if latency.device.type == "cpu" and (compiled := compiled_twin("compiled_inhibition")):
+    check_pixels(spikes.latency, "pointwise_inhibition", "spikes")
+    latency, potential = spikes.latency, spikes.potential.detach()
+    on_cpu = latency.device.type == "cpu" and potential.dtype in (torch.float32, torch.float64)
+    if on_cpu and (compiled := compiled_twin("compiled_inhibition")):
         kept, strength = compiled.pointwise_inhibition(latency, potential, spikes.bins)
         return Spikes(kept, strength, spikes.bins)
     earliest = latency.amin(dim=1, keepdim=True)
@@ -80,7 +82,7 @@ def lateral_inhibition(
     ConfigError
         If a factor is not finite.
     ImageError
-        If `intensity` is not a tensor of such a shape and type, or a response is negative or not finite.
+        If `intensity` is not a tensor of such a shape and type, has no pixel, or a response is negative or not finite.
 
     References
     ----------
@@ -94,6 +96,7 @@ def lateral_inhibition(
     tensor([[[[ 4.5000, 10.0000]]]])
     """
     check_responses(intensity, "lateral_inhibition")
+    check_pixels(intensity, "lateral_inhibition", "intensity")
     if not all(isfinite(factor) for factor in factors):
         msg = "factors must be finite"
         raise ConfigError(msg, where="lateral_inhibition", got=list(factors), advice="Leave them out for Mozafari's.")
@@ -139,16 +142,20 @@ def feature_inhibition(spikes: Spikes, inhibited: Bool[Tensor, " channels"]) -> 
         If `spikes` is not `Spikes`.
     """
     check_spikes(spikes, "feature_inhibition")
-    if inhibited.dtype != torch.bool or inhibited.ndim != 1:
+    _check_inhibited(inhibited, spikes.latency.shape[1])
+    silenced = inhibited.view(-1, 1, 1)
+    latency: UInt8[Tensor, "batch channels rows columns"] = spikes.latency.masked_fill(silenced, spikes.bins)
+    return Spikes(latency, spikes.potential.masked_fill(silenced, 0), spikes.bins)
+
+
+def _check_inhibited(inhibited: object, channels: int) -> None:
+    """Refuse what does not tell of each channel whether to silence it."""
+    if not isinstance(inhibited, Tensor) or inhibited.dtype != torch.bool or inhibited.ndim != 1:
         msg = "inhibited must be one row of Booleans"
-        got = f"{str(inhibited.dtype).removeprefix('torch.')} of shape {tuple(inhibited.shape)}"
-        raise ConfigError(msg, where="feature_inhibition", got=got, advice="Compare the numbers first: inhibited > 0.")
-    channels = spikes.latency.shape[1]
+        advice = "Compare the numbers first: inhibited > 0."
+        raise ConfigError(msg, where="feature_inhibition", got=described(inhibited), advice=advice)
     if len(inhibited) != channels:
         msg = f"inhibited must have one entry for each of {channels} channels"
         raise ConfigError(
             msg, where="feature_inhibition", got=len(inhibited), advice="Give a Boolean for every feature."
         )
-    silenced = inhibited.view(-1, 1, 1)
-    latency: UInt8[Tensor, "batch channels rows columns"] = spikes.latency.masked_fill(silenced, spikes.bins)
-    return Spikes(latency, spikes.potential.masked_fill(silenced, 0), spikes.bins)

@@ -1,9 +1,11 @@
-"""Maps as every step takes them, and what to do about what is none: an array, a single image, a wave, colours."""
+"""Maps, weights and counts as every step takes them, and what to do about what is none: an array, a wave, colours."""
+
+from typing import SupportsIndex
 
 import torch
 from torch import Tensor
 
-from leukospike.errors import ImageError
+from leukospike.errors import ConfigError, ImageError
 
 _AXES = ("batch", "channel", "row", "column")
 
@@ -22,11 +24,11 @@ def check_maps(maps: object, where: str, name: str, *, axes: tuple[str, ...] = _
     return maps
 
 
-def check_latency(latency: object, where: str, *, axes: tuple[str, ...] = _AXES) -> None:
+def check_latency(latency: object, where: str, name: str = "latency", *, axes: tuple[str, ...] = _AXES) -> None:
     """Refuse what are no latencies."""
-    kind = check_maps(latency, where, "latency", axes=axes).dtype
+    kind = check_maps(latency, where, name, axes=axes).dtype
     if kind != torch.uint8:
-        msg = "latency must be uint8"
+        msg = f"{name} must be uint8"
         raise ImageError(
             msg,
             where=where,
@@ -35,12 +37,14 @@ def check_latency(latency: object, where: str, *, axes: tuple[str, ...] = _AXES)
         )
 
 
-def check_floating(maps: Tensor, where: str, name: str) -> None:
+def check_floating(
+    maps: Tensor, where: str, name: str, *, advice: str = "Convert 8-bit values: values.float() / 255."
+) -> None:
     """Refuse whole numbers, whose maximum is unknown."""
     if not maps.is_floating_point():
         msg = f"{name} must be floating point"
         got = str(maps.dtype).removeprefix("torch.")
-        raise ImageError(msg, where=where, got=got, advice="Convert 8-bit values: values.float() / 255.")
+        raise ImageError(msg, where=where, got=got, advice=advice)
 
 
 def check_unit_range(images: Tensor, where: str) -> None:
@@ -62,6 +66,42 @@ def check_responses(intensity: object, where: str) -> None:
             msg = "intensity must be finite and not negative"
             advice = "Rectify responses first: an ON and an OFF channel, or the absolute value."
             raise ImageError(msg, where=where, got=f"{low:g} to {high:g}", advice=advice)
+
+
+def check_pixels(maps: Tensor, where: str, name: str) -> None:
+    """Refuse maps without a pixel; a batch may be empty."""
+    if min(maps.shape[1:]) == 0:
+        msg = f"{name} must hold a pixel"
+        raise ImageError(msg, where=where, got=f"shape {tuple(maps.shape)}", advice="Leave out empty maps.")
+
+
+def check_weight(weight: object, where: str) -> None:
+    """Refuse what are no weights of a layer; no value is read."""
+    if not isinstance(weight, Tensor) or weight.ndim != 4 or 0 in weight.shape[1:] or not weight.is_floating_point():
+        msg = "weight must be floating point, of shape (feature, channel, row, column)"
+        raise ConfigError(msg, where=where, got=described(weight), advice="Give the weights of a layer.")
+
+
+def check_count(value: object, where: str, name: str, *, least: int, advice: str) -> None:
+    """Refuse what is no whole number, or too low a one."""
+    if check_whole(value, where, name) < least:
+        msg = f"{name} must be at least {least}"
+        raise ConfigError(msg, where=where, got=value, advice=advice)
+
+
+def check_whole(value: object, where: str, name: str) -> int:
+    """Refuse what is no whole number; NumPy's are some, Booleans are not."""
+    if not isinstance(value, SupportsIndex) or isinstance(value, bool):
+        msg = f"{name} must be a whole number"
+        raise ConfigError(msg, where=where, got=repr(value), advice="Give an int.")
+    return value.__index__()
+
+
+def described(value: object) -> str:
+    """Return the type and shape of a tensor, or the type of anything else."""
+    if not isinstance(value, Tensor):
+        return type(value).__name__
+    return f"{str(value.dtype).removeprefix('torch.')} of shape {tuple(value.shape)}"
 
 
 def check_grey(images: object, where: str) -> None:

@@ -20,6 +20,7 @@ from leukospike.spikes.decision import decide
 from leukospike.spikes.encoding import BINS, rank_order_latency
 from leukospike.spikes.gabor import ORIENTATIONS_DEG, RADIUS_PX, edge_responses_by_rows
 from leukospike.spikes.inhibition import lateral_inhibition, pointwise_inhibition
+from leukospike.spikes.maps import check_count
 from leukospike.spikes.plasticity import Reinforcement, RewardRates, kept_features, reward_modulated_stdp
 from leukospike.spikes.pooling import pool_intensity
 from leukospike.spikes.waves import Spikes
@@ -293,14 +294,8 @@ class MozafariClassifier(ClassifierMixin, BaseEstimator):
         if len(classes) < 2:
             msg = "y must hold at least two classes"
             raise DataError(msg, where="MozafariClassifier", got=classes.tolist(), advice="Give images of both.")
-        if self.features_per_class < 1 or self.epochs < 1:
-            msg = "features_per_class and epochs must be at least 1"
-            raise ConfigError(
-                msg,
-                where="MozafariClassifier",
-                got=f"{self.features_per_class} and {self.epochs}",
-                advice="Raise them.",
-            )
+        for name, least in (("features_per_class", 1), ("epochs", 1), ("random_state", 0)):
+            check_count(getattr(self, name), "MozafariClassifier", name, least=least, advice="Raise it.")
         self.classes_ = classes
         self.history_: list[EpochResult] = []
         self.layer_ = SpikingConv2d(
@@ -382,7 +377,14 @@ class MozafariClassifier(ClassifierMixin, BaseEstimator):
             yield inputs
 
     def _checked_images(self, X: ArrayLike, where: str) -> Tensor:
-        """Return images as (n, 1, rows, columns), and refuse what is none."""
+        """Return images as (n, 1, rows, columns), and refuse what is none, and windows that are none."""
+        for name in ("kernel_px", "pool_px", "pool_stride_px"):
+            check_count(getattr(self, name), "MozafariClassifier", name, least=1, advice="Count in pixels.")
+        try:
+            torch.empty(0, device=self.device)
+        except (AssertionError, RuntimeError) as error:
+            msg = "device must be one that torch finds here"
+            raise ConfigError(msg, where="MozafariClassifier", got=self.device, advice="Give cpu or cuda.") from error
         try:
             images = torch.from_numpy(np.ascontiguousarray(X, dtype=np.float32))
         except (TypeError, ValueError) as error:
@@ -434,7 +436,10 @@ def _layer_like(layer: SpikingConv2d, weight: Tensor, *, threshold: float | None
 
 def _checked_labels(y: ArrayLike) -> np.ndarray:
     """Return labels as a vector, and refuse what is none."""
-    labels = np.asarray(y)
+    try:
+        labels = np.asarray(y)
+    except ValueError:  # rows of several lengths
+        labels = np.asarray(y, dtype=object)
     if labels.ndim != 1 or labels.dtype.kind not in "biuU":
         msg = "y must be a vector of text, integers or Booleans"
         raise DataError(

@@ -6,6 +6,7 @@ Whether a synapse's input spiked no later than its neuron is one comparison of l
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from math import isfinite
 
 import torch
 from jaxtyping import Bool, Float, Int64, UInt8
@@ -13,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from leukospike.errors import ConfigError, ImageError
-from leukospike.spikes.maps import check_latency, check_maps
+from leukospike.spikes.maps import check_count, check_latency, check_weight, described
 
 _NEVER = 255  # a latency later than any
 
@@ -26,6 +27,13 @@ class StdpRates:
     """For synapses whose input spiked no later than the neuron."""
     acausal: float = -0.003
     """For all others: their input spiked later, or never."""
+
+    def __post_init__(self) -> None:
+        """Refuse rates of which no weight can come."""
+        if not (isfinite(self.causal) and isfinite(self.acausal)):
+            msg = "causal and acausal must be finite"
+            got = f"{self.causal} and {self.acausal}"
+            raise ConfigError(msg, where="StdpRates", got=got, advice="Leave them out for the original's.")
 
 
 class Reinforcement(IntEnum):
@@ -75,7 +83,8 @@ class RewardRates:
         >>> RewardRates().adapted(right=3, wrong=1, total=4).reward.causal
         0.001
         """
-        if min(right, wrong) < 0 or total < 1 or right + wrong > total:
+        # Written so that NaN is refused.
+        if not (right >= 0 and wrong >= 0 and total >= 1 and right + wrong <= total):
             msg = f"right and wrong must be at least 0 and together at most total ({total})"
             raise ConfigError(
                 msg, where="RewardRates.adapted", got=f"{right} and {wrong}", advice="Count each image once."
@@ -138,9 +147,10 @@ def stdp(
     Raises
     ------
     ConfigError
-        If a winner lies outside of the map that these weights make of these inputs.
+        If weights, winners or times are none, do not fit each other, or a winner lies outside of the map that these
+        weights make of these inputs.
     ImageError
-        If `latency` is not a tensor of such a shape and type.
+        If `latency` is not a tensor of such a shape and type, or its channels are not those of the weights.
 
     References
     ----------
@@ -227,16 +237,20 @@ def winner_times(
 
     Raises
     ------
+    ConfigError
+        If `winners` are none of so many images, or one lies outside of the map.
     ImageError
-        If `spikes` is not a tensor of such a shape.
+        If `spikes` is not a tensor of such a shape and type.
     """
-    check_maps(spikes, "winner_times", "spikes")
+    check_latency(spikes, "winner_times", "spikes")
     _check_winners("winner_times", winners, len(spikes))
     _, features, rows, columns = spikes.shape
+    winners = winners.long()
     ends = winners.new_tensor([features, rows, columns])
-    if bool((winners >= ends).any()):
+    outside = (winners >= ends) | ((winners < 0) & (winners[..., :1] >= 0))
+    if bool(outside.any()):
         msg = f"winners must lie on a map of {(features, rows, columns)}"
-        got = winners.flatten(0, 1).amax(dim=0).tolist()
+        got = winners[outside.any(dim=2)][0].tolist()
         raise ConfigError(msg, where="winner_times", got=got, advice="Give what k_winners found on this map.")
     feature, row, column = winners.clamp(min=0).unbind(dim=2)
     return spikes.flatten(1).gather(1, (feature * rows + row) * columns + column)
@@ -262,8 +276,9 @@ def kept_features(n_features: int, *, dropout: float, generator: torch.Generator
     Raises
     ------
     ConfigError
-        If `dropout` is outside its range.
+        If `n_features` is not a whole number from 0, or `dropout` is outside its range.
     """
+    check_count(n_features, "kept_features", "n_features", least=0, advice="Count the features of the layer.")
     if not 0 <= dropout < 1:
         msg = "dropout must be from 0 to below 1"
         raise ConfigError(msg, where="kept_features", got=dropout, advice="Give 0 to leave out none.")
@@ -277,29 +292,28 @@ def _scaled(rates: StdpRates, factor: float) -> StdpRates:
 
 def _check_synapses(where: str, weight: Tensor, latency: Tensor, winners: Tensor, times: Tensor, padding: int) -> None:
     """Refuse maps and winners that are not those of these weights."""
-    if weight.ndim != 4:
-        msg = "weight must be (feature, channel, row, column)"
-        got = f"{weight.ndim} dimensions"
-        raise ConfigError(msg, where=where, got=got, advice="Give the weights of a layer.")
+    check_weight(weight, where)
     if latency.shape[1] != weight.shape[1]:
         msg = f"latency must have {weight.shape[1]} channels"
         raise ImageError(msg, where=where, got=latency.shape[1], advice="Give the map that the layer has seen.")
-    if padding < 0:
-        msg = "padding must be at least 0"
-        raise ConfigError(msg, where=where, got=padding, advice="Give the padding of the layer.")
+    check_count(padding, where, "padding", least=0, advice="Give the padding of the layer.")
     _check_winners(where, winners, len(latency))
-    if times.shape != winners.shape[:2]:
-        msg = f"times must be one for each winner, {tuple(winners.shape[:2])}"
-        raise ConfigError(msg, where=where, got=f"shape {tuple(times.shape)}", advice="Use winner_times.")
+    if not _is_whole(times) or times.shape != winners.shape[:2]:
+        msg = f"times must be whole numbers, one for each winner, {tuple(winners.shape[:2])}"
+        raise ConfigError(msg, where=where, got=described(times), advice="Use winner_times.")
 
 
 def _check_winners(where: str, winners: Tensor, batch: int) -> None:
     """Refuse what are no winners of so many images."""
-    if winners.ndim != 3 or len(winners) != batch or winners.shape[2] != 3 or winners.is_floating_point():
-        kind = str(winners.dtype).removeprefix("torch.")
+    if not _is_whole(winners) or winners.ndim != 3 or len(winners) != batch or winners.shape[2] != 3:
         msg = f"winners must be whole numbers of shape ({batch}, k, 3)"
-        got = f"{kind} of {tuple(winners.shape)}"
-        raise ConfigError(msg, where=where, got=got, advice="Give what k_winners found.")
+        raise ConfigError(msg, where=where, got=described(winners), advice="Give what k_winners found.")
+
+
+def _is_whole(numbers: object) -> bool:
+    """Tell whether this is a tensor of whole numbers."""
+    is_tensor = isinstance(numbers, Tensor)
+    return is_tensor and not (numbers.is_floating_point() or numbers.is_complex() or numbers.dtype == torch.bool)
 
 
 def _applied(

@@ -14,8 +14,8 @@ from torch.nn.functional import conv_transpose2d
 
 from leukospike.errors import ConfigError
 from leukospike.spikes.encoding import BINS
-from leukospike.spikes.gabor import gabor_bank
-from leukospike.spikes.maps import check_latency
+from leukospike.spikes.gabor import check_bank, gabor_bank
+from leukospike.spikes.maps import check_latency, check_weight, check_whole
 from leukospike.spikes.waves import check_bins
 
 _PANEL_INCHES = 2.2
@@ -48,20 +48,23 @@ def reconstruct_features(
     Raises
     ------
     ConfigError
-        If there is not one kernel a channel, or `stride` is not positive.
+        If weights or kernels are none, there is not one kernel a channel, or `stride` is not a positive whole number.
     """
+    where = "reconstruct_features"
+    check_weight(weight, where)
     kernels = gabor_bank() if kernels is None else kernels
-    if len(kernels) != weight.shape[1] or stride < 1:
+    check_bank(kernels, where, "kernels")
+    if len(kernels) != weight.shape[1] or check_whole(stride, where, "stride") < 1:
         msg = f"kernels must be one for each of {weight.shape[1]} channels and stride at least 1"
         raise ConfigError(
             msg,
-            where="reconstruct_features",
+            where=where,
             got=f"{len(kernels)} and {stride}",
             advice="Give the kernels of the layer below.",
         )
     weight = weight.detach()
     uneven = weight - weight.mean(dim=(2, 3), keepdim=True)
-    return conv_transpose2d(uneven, kernels.to(weight.device), stride=stride)[:, 0]
+    return conv_transpose2d(uneven, kernels.to(weight), stride=stride)[:, 0]
 
 
 def plot_features(
@@ -90,7 +93,8 @@ def plot_features(
     ConfigError
         As for `reconstruct_features`, or if there is no feature or no column.
     """
-    if columns < 1 or len(weight) == 0:
+    check_weight(weight, "plot_features")
+    if check_whole(columns, "plot_features", "columns") < 1 or len(weight) == 0:
         msg = "columns and features must be at least 1"
         raise ConfigError(
             msg, where="plot_features", got=f"{columns} and {len(weight)}", advice="Choose features to show."
@@ -125,7 +129,7 @@ def plot_latency(latency: UInt8[Tensor, "channels rows columns"], *, bins: int =
     Raises
     ------
     ConfigError
-        If `bins` is not from 1 to 255, or there is no channel.
+        If `bins` is not a whole number from 1 to 255, or there is no channel.
     ImageError
         If `latency` is not a tensor of such a shape and type.
     """
@@ -167,7 +171,7 @@ def plot_raster(latency: UInt8[Tensor, "channels rows columns"], *, bins: int = 
     Raises
     ------
     ConfigError
-        If `bins` is not from 1 to 255, or there is no channel.
+        If `bins` is not a whole number from 1 to 255, or there is no channel.
     ImageError
         If `latency` is not a tensor of such a shape and type.
     """

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from leukospike.errors import ConfigError
-from leukospike.spikes.maps import check_latency, check_responses
+from leukospike.spikes.maps import check_count, check_latency, check_responses, check_whole
 
 
 def pool_latency(
@@ -97,13 +97,11 @@ def _strongest(maps: Tensor, axis: int, kernel: int, stride: int) -> Tensor:
 
 def _check(maps: Tensor, where: str, kernel: int, stride: int, padding: int) -> None:
     """Refuse windows that do not fit."""
-    smallest = min(maps.shape[-2:]) + 2 * padding
-    if not 1 <= kernel <= smallest:
+    smallest = min(maps.shape[-2:]) + 2 * check_whole(padding, where, "padding")
+    if not 1 <= check_whole(kernel, where, "kernel") <= smallest:
         msg = f"kernel must be from 1 to the padded map's side ({smallest})"
         raise ConfigError(msg, where=where, got=kernel, advice="Take a smaller one.")
-    if stride < 1:
-        msg = "stride must be at least 1"
-        raise ConfigError(msg, where=where, got=stride, advice="Leave it out to take the kernel's side.")
+    check_count(stride, where, "stride", least=1, advice="Leave it out to take the kernel's side.")
     if not 0 <= padding <= kernel // 2:
         msg = f"padding must be from 0 to half the kernel ({kernel // 2})"
         raise ConfigError(msg, where=where, got=padding, advice="Lower it: a window must see the map.")

@@ -12,6 +12,7 @@ from torch import Generator, Tensor
 from leukospike.errors import ConfigError, ExportError
 from leukospike.spikes.convolution import SpikingConv2d
 from leukospike.spikes.gabor import ORIENTATIONS_DEG
+from leukospike.spikes.maps import check_whole
 from leukospike.spikes.mozafari import EpochResult, MozafariClassifier
 from leukospike.spikes.plasticity import RewardRates, StdpRates
 from leukospike.storage.files import written_whole
@@ -149,8 +150,10 @@ def export_nir(layer: SpikingConv2d, path: str | Path, *, input_size: tuple[int,
     Raises
     ------
     ExportError
-        If the package `nir` is missing, the layer has no threshold, its window is not square, or the input is
-        smaller than the window.
+        If the package `nir` is missing, the layer has no threshold, its window is not square, or the input is not rows
+        and columns, or smaller than the window.
+    ConfigError
+        If a side of the input is not a whole number.
 
     References
     ----------
@@ -177,13 +180,13 @@ def export_nir(layer: SpikingConv2d, path: str | Path, *, input_size: tuple[int,
         # nir 1.0.8 works out the output of a Conv2d as if its window were square.
         msg = "the window must be square"
         raise ExportError(msg, where=where, got=f"{height} x {width}", advice="Fill it up with weights of 0.")
-    size = [side + 2 * layer.padding - height + 1 for side in input_size]
-    if min(size) < 1:
+    size = [check_whole(side, where, "input_size") + 2 * layer.padding - height + 1 for side in input_size]
+    if len(size) != 2 or min(size) < 1:
         msg = f"input_size must be at least {height - 2 * layer.padding} x {height - 2 * layer.padding}"
         raise ExportError(
             msg,
             where=where,
-            got=f"{input_size[0]} x {input_size[1]}",
+            got=" x ".join(str(side) for side in input_size),
             advice="Give the size of the maps that the layer sees.",
         )
     shape = (features, *size)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from leukospike.errors import ImageError
 from leukospike.spikes.encoding import BINS, check_bins
-from leukospike.spikes.maps import check_latency, check_maps
+from leukospike.spikes.maps import check_floating, check_latency, check_maps
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,11 @@ class Spikes:
     """Number of time steps."""
 
     def __post_init__(self) -> None:
-        """Refuse what are no latencies."""
+        """Refuse what are no latencies, and potentials that are not theirs."""
         check_latency(self.latency, "Spikes")
         check_bins(self.bins, "Spikes")
+        potential = check_maps(self.potential, "Spikes", "potential")
+        check_floating(potential, "Spikes", "potential", advice="Convert whole numbers: potential.float().")
         if self.potential.shape != self.latency.shape:
             msg = f"potential must have the shape of latency, {tuple(self.latency.shape)}"
             got = tuple(self.potential.shape)
@@ -65,7 +67,7 @@ def to_wave(
     Raises
     ------
     ConfigError
-        If `bins` is not from 1 to 255.
+        If `bins` is not a whole number from 1 to 255.
     ImageError
         If `latency` is not a tensor of such a shape and type.
 
@@ -103,7 +105,7 @@ def from_wave(
     Raises
     ------
     ImageError
-        If `wave` is not a tensor of such a shape, or a neuron that has spiked is 0 again later.
+        If `wave` is not a tensor of such a shape, holds NaN, or a neuron that has spiked is 0 again later.
     ConfigError
         If there are no time steps, or more than 255.
 
@@ -116,6 +118,9 @@ def from_wave(
     check_maps(wave, "from_wave", "wave", axes=("batch", "time", "channel", "row", "column"))
     bins = wave.shape[1]
     check_bins(bins, "from_wave")
+    if bool(wave.isnan().any()):
+        msg = "wave must hold numbers"
+        raise ImageError(msg, where="from_wave", got="NaN", advice="Check what made it.")
     spiked = wave != 0
     if bool((spiked[:, :-1] & ~spiked[:, 1:]).any()):
         msg = "wave must stay above 0 once a neuron has spiked"

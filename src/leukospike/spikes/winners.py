@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from leukospike.errors import ConfigError
+from leukospike.spikes.maps import check_count
 from leukospike.spikes.waves import Spikes, check_spikes
 
 
@@ -31,7 +31,7 @@ def k_winners(spikes: Spikes, k: int, radius: int = 0) -> Int64[Tensor, "batch k
     Raises
     ------
     ConfigError
-        If `k` is below 1 or `radius` below 0.
+        If `k` is not a whole number from 1, or `radius` not one from 0.
     ImageError
         If `spikes` is not `Spikes`.
 
@@ -45,12 +45,8 @@ def k_winners(spikes: Spikes, k: int, radius: int = 0) -> Int64[Tensor, "batch k
              [ 1,  0,  0],
              [-1, -1, -1]]])
     """
-    if k < 1:
-        msg = "k must be at least 1"
-        raise ConfigError(msg, where="k_winners", got=k, advice="Ask for one winner or more.")
-    if radius < 0:
-        msg = "radius must be at least 0"
-        raise ConfigError(msg, where="k_winners", got=radius, advice="Take 0 to inhibit the winner's position alone.")
+    check_count(k, "k_winners", "k", least=1, advice="Ask for one winner or more.")
+    check_count(radius, "k_winners", "radius", least=0, advice="Take 0 to inhibit the winner's position alone.")
     check_spikes(spikes, "k_winners")
     latency = spikes.latency.clone()
     batch, channels, rows, columns = latency.shape
