@@ -16,10 +16,10 @@ from leukospike.classification.appearance_learning import AppearanceTraining, ap
 from leukospike.classification.appearance_network import AppearanceNetwork
 from leukospike.classification.attribution import Parts, attribution, decision_parts, deletion_curves
 from leukospike.classification.cells import LabelledCells
-from leukospike.classification.network_input import SEEN, cell_crop
 from leukospike.classification.explanation import spike_times
 from leukospike.classification.morphology import MEASURES, MorphologyReference, morphology
 from leukospike.classification.neighbours import TrainingIndex
+from leukospike.classification.network_input import SEEN, cell_crop
 from leukospike.report.explanations import enlarged, full_colour, overlay, smoothed, spike_time_colours
 from leukospike.smears import CellKind, draw_cell, subject_style
 from research import tables

@@ -13,10 +13,10 @@ from leukospike.classification import (
     appearance_network,
     augmentation,
     cells,
-    crops,
     invariance,
     learning,
     network,
+    network_input,
     source,
 )
 from leukospike.storage.files import written_whole
@@ -25,8 +25,8 @@ from research.classification import methods, pretraining
 from research.classification.data import Cohort, folds, others
 from research.classification.methods import METHODS
 
-_QUICK = (methods, appearance, appearance_learning, appearance_network, cells, crops, invariance)
-_SLOW = (methods, augmentation, cells, crops, learning, network, pretraining, source)
+_QUICK = (methods, appearance, appearance_learning, appearance_network, cells, network_input, invariance)
+_SLOW = (methods, augmentation, cells, network_input, learning, network, pretraining, source)
 
 
 def held_out_scores(cohort: Cohort, name: str, held: Sequence[int], seed: int) -> tuple[np.ndarray, float]:

@@ -1,9 +1,10 @@
 """Notices that come with a result: caveats or remarks, as text and as data."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from html import escape
 
 
 class Severity(StrEnum):
@@ -87,6 +88,19 @@ def as_options(text: str) -> str:
 
     Examples
     --------
-    >>> as_options("Pass `pixel_size` for all images.") 'Pass --pixel-size for all images.'
+    >>> as_options("Pass `pixel_size` for all images.")
+    'Pass --pixel-size for all images.'
     """
     return re.sub(r"`([a-z_]+)`", lambda match: "--" + match[1].replace("_", "-"), text)
+
+
+def as_html(notices: Iterable[Notice]) -> str:
+    """Return notices as an HTML list for a notebook, where an argument is called by its own name.
+
+    Examples
+    --------
+    >>> as_html([Notice("some_pixel_sizes", "Pass `pixel_size`.")])
+    '<ul><li>Pass <code>pixel_size</code>.</li></ul>'
+    """
+    items = (re.sub(r"`([a-z_]+)`", r"<code>\1</code>", escape(notice.text)) for notice in notices)
+    return f"<ul>{''.join(f'<li>{item}</li>' for item in items)}</ul>"

@@ -17,7 +17,7 @@ from leukospike.errors import ConfigError, ExportError, WeightsError
 from leukospike.spikes import SpikingConv2d, to_wave
 from leukospike.spikes.mozafari import MozafariClassifier
 from leukospike.spikes.plasticity import RewardRates, StdpRates
-from leukospike.spikes.storage import export_nir, load_mozafari, load_layer, save_mozafari, save_layer
+from leukospike.spikes.storage import export_nir, load_layer, load_mozafari, save_layer, save_mozafari
 
 
 def stripes(n: int = 12) -> tuple[np.ndarray, np.ndarray]:

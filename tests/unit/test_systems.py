@@ -18,8 +18,8 @@ from leukospike.analysis.analyze import analyze_images
 from leukospike.analysis.judges import CropRunJudge, load_classifier
 from leukospike.auditing import join_subjects
 from leukospike.classification.cell_model import CellModel, load_cell_model, save_cell_model
-from leukospike.classification.network_input import REDUCTION, cell_crop
 from leukospike.classification.network import CellNetwork
+from leukospike.classification.network_input import REDUCTION, cell_crop
 from leukospike.classification.source import diameter_of
 from leukospike.classification.timm_network import TimmNetwork
 from leukospike.datasets import DataSet, collect_images, read_dataset

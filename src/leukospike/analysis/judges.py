@@ -7,7 +7,7 @@ pictures are in memory at once.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -19,8 +19,8 @@ from leukospike.analysis.reading import CellSize, CellsOfImage, CellView, ReadCe
 from leukospike.classification.appearance_learning import appearances
 from leukospike.classification.cell_model import KIND, CellModel, load_cell_model
 from leukospike.classification.classifier import ERROR_RATE, Classifier, default_classifier
-from leukospike.classification.network_input import CROP_PX, cell_crop, seen
 from leukospike.classification.export import OnnxJudge
+from leukospike.classification.network_input import CROP_PX, cell_crop, seen
 from leukospike.classification.source import (
     SHARES,
     CropLook,
@@ -37,10 +37,8 @@ from leukospike.errors import WeightsError
 from leukospike.experiments.folder import model_files
 from leukospike.images import luma
 from leukospike.images.framing import C_NMC_FRAMING, Framing
-from leukospike.notices import Notice, Severity
 from leukospike.original.model import FittedModel, load_model
 from leukospike.original.preprocessing import spike_map
-from leukospike.plurals import number_of
 from leukospike.segmentation.scale import agreed_pixel_sizes
 from leukospike.settings import Runtime
 from leukospike.storage.digests import digest_of
@@ -169,10 +167,6 @@ class Judge(Protocol):
         """Score the cells of images, which must come from one laboratory."""
         ...
 
-    def notices(self, judgements: Judgements) -> list[Notice]:
-        """List what a reader of the results should know."""
-        ...
-
 
 @dataclass(frozen=True)
 class SpikeView:
@@ -261,10 +255,6 @@ class SpikeRunJudge:
         ways = np.concatenate([np.zeros(0), *probabilities])[None]
         return Judgements(ways, np.zeros(ways.shape[1], bool))
 
-    def notices(self, judgements: Judgements) -> list[Notice]:  # noqa: ARG002 - as of all judges
-        """State that nothing here is calibrated."""
-        return _notices_of_run(len(self.models), len(self.models))
-
 
 @dataclass(frozen=True)
 class CropRunJudge:
@@ -312,10 +302,6 @@ class CropRunJudge:
             return np.mean([model.probabilities_of(measures) for model in self.models], axis=0)[:, None]
         means = [np.mean([model.probabilities(crops) for model in self.models], axis=0) for crops in batches]
         return np.concatenate(means)[:, None]
-
-    def notices(self, judgements: Judgements) -> list[Notice]:
-        """State that nothing here is calibrated, and how cells were adjusted to the training cells."""
-        return [*_notices_of_run(len(self.models), self._n_networks), *_notices_of_moved(judgements)]
 
     @property
     def _n_networks(self) -> int:
@@ -370,20 +356,6 @@ class PackageJudge:
         measures = np.concatenate([appearances(crops) for crops in batches])
         judgement = self.classifier.judge_appearances(measures)
         return np.stack([judgement.probability, judgement.distance], axis=1)
-
-    def notices(self, judgements: Judgements) -> list[Notice]:
-        """State which cells were scored unchanged, and how the others were adjusted to the training cells."""
-        if not (n := judgements.n_as_given):
-            return _notices_of_moved(judgements)
-        return [
-            Notice(
-                "as_given",
-                f"Scored as they are, because they already look like C-NMC's: {number_of(n, 'image')}. The classifier"
-                " was trained on the training folds of C-NMC, so cells from those folds get overly optimistic scores.",
-                values={"images": n},
-            ),
-            *_notices_of_moved(judgements),
-        ]
 
 
 def load_classifier(source: str | Path | None = None, *, runtime: Runtime = Runtime.TORCH) -> Judge:
@@ -560,73 +532,3 @@ def _in_batches(chunks: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]
             waiting, n_waiting = [together[size:]], n_waiting - size
     if n_waiting:
         yield np.concatenate(waiting)
-
-
-def _notices_of_moved(judgements: Judgements) -> list[Notice]:
-    """Describe how cells were adjusted to the training cells."""
-    n = judgements.n_moved
-    if not n:
-        return []
-    notices = [
-        Notice(
-            "moved_together",
-            f"{number_of(n, 'cell was', 'cells were')} cut out and adjusted as one batch to the size and colours of"
-            " the training cells. The share of blasts is unknown, so this was done three times, as if none, half and"
-            " all of them were blasts, and the probabilities were averaged. Score the cells of one laboratory at a"
-            " time, from several subjects, both normal and leukemic: a batch of one kind of cell is corrected poorly."
-            " The classifier does not know mature lymphocytes, monocytes and granulocytes: only some are flagged, and"
-            " most of the others are called leukemic.",
-            Severity.WARNING,
-            {"cells": n},
-        )
-    ]
-    if judgements.knows_some_pixel_sizes:
-        notices.append(
-            Notice(
-                "some_pixel_sizes",
-                "The pixel size is known for some images only: cells with and without one were scaled separately."
-                " Pass `pixel_size` if one value holds for all images.",
-                Severity.WARNING,
-            )
-        )
-    if n < FEWEST_MATCHED:
-        notices.append(
-            Notice(
-                "few_moved",
-                f"{number_of(n, 'cell is', 'cells are')} too few to learn how this laboratory's cells look: real"
-                " differences from the training cells may be lost, and false ones introduced.",
-                Severity.WARNING,
-                {"cells": n},
-            )
-        )
-    return notices
-
-
-def _notices_of_run(n_folds: int, n_networks: int) -> list[Notice]:
-    """State what applies to the networks of any run."""
-    notices = [
-        Notice(
-            "uncalibrated",
-            "The probabilities are not calibrated on other subjects, and unfamiliar cells are not recognised.",
-            Severity.WARNING,
-        )
-    ]
-    if n_folds > 1:
-        each = "one" if n_networks == n_folds else str(n_networks // n_folds)
-        notices.append(
-            Notice(
-                "mean_of_networks",
-                f"Each probability is the mean of {n_networks} networks, {each} from each of the {n_folds} folds of a"
-                " run.",
-                values={"networks": n_networks, "folds": n_folds},
-            )
-        )
-    return [
-        *notices,
-        Notice(
-            "training_cells",
-            "Cells that the run was trained on get overly optimistic scores: score other cells, or see the run's"
-            " report.",
-            Severity.WARNING,
-        ),
-    ]

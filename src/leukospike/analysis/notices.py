@@ -1,11 +1,12 @@
 """Notices of an analysis: when each one applies, and its text."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import pandas as pd
 
 from leukospike.analysis.flags import BLANK, BORDER, DOUBTFUL, LARGE, NO_CELL, OUTLIER
-from leukospike.analysis.judges import Judge, Judgements
+from leukospike.analysis.judges import FEWEST_MATCHED, Judge, JudgeFacts, Judgements
 from leukospike.analysis.reading import LARGE_PX
 from leukospike.analysis.tables import Tables, counted_cells
 from leukospike.failures import Failure
@@ -17,6 +18,7 @@ from leukospike.settings import Kind
 
 _LARGEST_ON_BACKGROUND_PX = 512  # larger training pictures that are not on black showed fields
 _NAMED = 5  # subjects listed in a notice
+_FEW_CELLS = 10  # counted cells; laboratories count 100 for a differential
 
 
 def analysis_notices(
@@ -35,7 +37,7 @@ def analysis_notices(
     -------
     tuple of Notice
     """
-    notices = judge.notices(judgements)
+    notices = _of_judge(judge.facts, judgements)
     if n := len(failures):
         notices.append(
             Notice(
@@ -47,10 +49,99 @@ def analysis_notices(
         )
     fields = tables.images.loc[tables.images["kind"] == Kind.FIELD.value]
     if len(fields):
-        notices += _of_fields(fields, judge)
+        notices += _of_fields(fields, len(tables.images) - len(fields), judge)
     notices += _of_cells(tables.cells, judge)
     notices += _of_images(tables.images)
-    return (*notices, *_of_subjects(tables))
+    notices += _of_subjects(tables)
+    # Warnings first: many a reader sees no more than the first few.
+    return tuple(sorted(notices, key=lambda notice: notice.severity is not Severity.WARNING))
+
+
+def _of_judge(facts: JudgeFacts, judgements: Judgements) -> list[Notice]:
+    """State what applies to the judge, and how cells were adjusted to its training cells."""
+    notices: list[Notice] = []
+    if facts.card is None:
+        notices += _of_run(facts.folds or 1, facts.networks)
+    elif n := judgements.n_as_given:
+        notices.append(
+            Notice(
+                "as_given",
+                f"Scored as they are, because they already look like C-NMC's: {number_of(n, 'image')}. The classifier"
+                " was trained on the training folds of C-NMC, so cells from those folds get overly optimistic scores.",
+                values={"images": n},
+            )
+        )
+    return [*notices, *_of_adjustment(judgements)]
+
+
+def _of_adjustment(judgements: Judgements) -> list[Notice]:
+    """Describe how cells were adjusted to the training cells."""
+    n = judgements.n_moved
+    if not n:
+        return []
+    notices = [
+        Notice(
+            "moved_together",
+            f"{number_of(n, 'cell was', 'cells were')} cut out and adjusted as one batch to the size and colours of"
+            " the training cells. The share of blasts is unknown, so this was done three times, as if none, half and"
+            " all of them were blasts, and the probabilities were averaged. Score the cells of one laboratory at a"
+            " time, from several subjects, both normal and leukemic: a batch of one kind of cell is corrected poorly."
+            " The classifier does not know mature lymphocytes, monocytes and granulocytes: only some are flagged, and"
+            " most of the others are called leukemic.",
+            Severity.WARNING,
+            {"cells": n},
+        )
+    ]
+    if judgements.knows_some_pixel_sizes:
+        notices.append(
+            Notice(
+                "some_pixel_sizes",
+                "The pixel size is known for some images only: cells with and without one were scaled separately."
+                " Pass `pixel_size` if one value holds for all images.",
+                Severity.WARNING,
+            )
+        )
+    if n < FEWEST_MATCHED:
+        notices.append(
+            Notice(
+                "few_moved",
+                f"{number_of(n, 'cell is', 'cells are')} too few to learn how this laboratory's cells look: real"
+                " differences from the training cells may be lost, and false ones introduced.",
+                Severity.WARNING,
+                {"cells": n},
+            )
+        )
+    return notices
+
+
+def _of_run(n_folds: int, n_networks: int) -> list[Notice]:
+    """State what applies to the networks of any run."""
+    notices = [
+        Notice(
+            "uncalibrated",
+            "The probabilities are not calibrated on other subjects, and unfamiliar cells are not recognised.",
+            Severity.WARNING,
+        )
+    ]
+    if n_folds > 1:
+        each = "one" if n_networks == n_folds else str(n_networks // n_folds)
+        notices.append(
+            Notice(
+                "mean_of_networks",
+                f"Each probability is the mean of {n_networks} networks, {each} from each of the {n_folds} folds of a"
+                " run.",
+                values={"networks": n_networks, "folds": n_folds},
+            )
+        )
+    return [
+        *notices,
+        Notice(
+            "training_cells",
+            "Cells that the run was trained on get overly optimistic scores: score other cells, or see the run's"
+            " report.",
+            Severity.WARNING,
+        ),
+    ]
 
 
 def _of_cells(cells: pd.DataFrame, judge: Judge) -> list[Notice]:
@@ -71,6 +162,10 @@ def _of_cells(cells: pd.DataFrame, judge: Judge) -> list[Notice]:
             " before you trust the results for the others."
         )
         notices.append(Notice("mostly_outliers", text, Severity.WARNING, {"outliers": outliers, "cells": len(cells)}))
+    elif outliers:
+        which = number_of(outliers, "cell is an outlier", "cells are outliers")
+        text = f"{which}, out of {len(cells)}: scored, but not counted, because the model does not know such cells."
+        notices.append(Notice("outliers", text, values={"outliers": outliers, "cells": len(cells)}))
     if blank:
         which = number_of(blank, "image is", "images are")
         text = f"{which} blank: there is nothing to score."
@@ -94,8 +189,8 @@ def _of_images(images: pd.DataFrame) -> list[Notice]:
     if doubtful := sum(bool((DOUBTFUL - {BLANK}) & own) for own in flags):
         which = number_of(doubtful, "image looks", "images look")
         text = (
-            f"{which} doubtful (dark, blurred, not a smear, or of unknown scale): see the columns flags and advice in"
-            " images.csv. Their cells were scored nevertheless; check these images."
+            f"{which} doubtful (dark, blurred, not a smear, or of an unusual or unknown scale): see the columns flags and"
+            " advice in images.csv. Their cells were scored nevertheless; check these images."
         )
         notices.append(Notice("doubtful_images", text, Severity.WARNING, {"images": doubtful}))
     if sizes := sum(Doubt.PIXEL_SIZE.value in own for own in flags):
@@ -112,11 +207,17 @@ def _of_images(images: pd.DataFrame) -> list[Notice]:
 def _of_subjects(tables: Tables) -> list[Notice]:
     """Name the subjects without a result, and why."""
     notices: list[Notice] = []
-    said_of = set(counted_cells(tables.cells)["subject"].dropna().to_list())
-    if silent := sorted(set(tables.cells["subject"].dropna().to_list()) - said_of):
-        names = ", ".join(map(str, silent[:_NAMED])) + (", ..." if len(silent) > _NAMED else "")
+    counts = Counter(counted_cells(tables.cells)["subject"].dropna().to_list())
+    if few := sorted(str(subject) for subject, n in counts.items() if n < _FEW_CELLS):
         text = (
-            f"{number_of(len(silent), 'subject has', 'subjects have')} no result and no row in subjects.csv ({names}):"
+            f"{number_of(len(few), 'subject has', 'subjects have')} fewer than {_FEW_CELLS} counted cells"
+            f" ({_names(few)}): a single wrong call can decide their results."
+        )
+        notices.append(Notice("few_cells", text, Severity.WARNING, {"subjects": len(few), "fewer_than": _FEW_CELLS}))
+    if silent := sorted(map(str, set(tables.cells["subject"].dropna().to_list()) - set(counts))):
+        text = (
+            f"{number_of(len(silent), 'subject has', 'subjects have')} no result and no row in subjects.csv"
+            f" ({_names(silent)}):"
             " none of their cells counts, because all are outliers, cut off at a border, or without a probability."
         )
         notices.append(Notice("silent_subjects", text, Severity.WARNING, {"subjects": len(silent)}))
@@ -130,16 +231,22 @@ def _of_subjects(tables: Tables) -> list[Notice]:
     return notices
 
 
-def _of_fields(fields: pd.DataFrame, judge: Judge) -> list[Notice]:
+def _names(subjects: Sequence[str]) -> str:
+    """List the first few subjects."""
+    return ", ".join(subjects[:_NAMED]) + (", ..." if len(subjects) > _NAMED else "")
+
+
+def _of_fields(fields: pd.DataFrame, n_others: int, judge: Judge) -> list[Notice]:
     """Describe how fields were recognised, read and scaled to the model."""
     framing, ways = judge.view.framing, fields["scaled_by"].to_list()
     taken = number_of(len(fields), "image was treated as a whole field", "images were treated as whole fields")
+    others = f", {number_of(n_others, 'other as a single cell', 'others as single cells')}" if n_others else ""
     notices = [
         Notice(
             "fields",
-            f"{taken}. Unless `kind` is set, an image counts as a single cell if it shows one large cell near its"
-            " centre, or one cell on black.",
-            values={"fields": len(fields)},
+            f"{taken}{others}. Unless `kind` is set, an image counts as a single cell if it shows one large cell"
+            " near its centre, or one cell on black.",
+            values={"fields": len(fields), "single_cells": n_others},
         )
     ]
     if empty := fields["cells"].to_list().count(0):

@@ -17,7 +17,7 @@ from leukospike.analysis.summary import Summary
 from leukospike.analysis.tables import Tables, counted_cells
 from leukospike.classification.explanation import Explanation, read_explanations
 from leukospike.failures import Failure, read_failures
-from leukospike.notices import Notice
+from leukospike.notices import Notice, as_html
 from leukospike.storage.files import whole_folder
 
 
@@ -150,9 +150,9 @@ class Analysis:
     def _repr_html_(self) -> str:
         """Show the figures and a table in a notebook."""
         shown = self.subjects if len(self.subjects) else self.cells
-        notices = "".join(f"<li>{escape(str(notice))}</li>" for notice in self.notices)
         table = shown.to_html(index=False, max_rows=20, border=0)
-        return f"<p>{escape(str(self.summary))}. Research use only, not a diagnosis.</p>{table}<ul>{notices}</ul>"
+        said = f"<p>{escape(str(self.summary))}. Research use only, not a diagnosis.</p>"
+        return f'{said}<div style="overflow-x: auto">{table}</div>{as_html(self.notices)}'
 
 
 def load_analysis(folder: str | Path) -> Analysis:
@@ -171,6 +171,12 @@ def load_analysis(folder: str | Path) -> Analysis:
     ------
     RunError
         If a file is missing, cannot be read, or is invalid.
+
+    Examples
+    --------
+    >>> import leukospike as ls
+    >>> analysis = ls.load_analysis("analysis")  # doctest: +SKIP
+    >>> analysis.subjects[["subject", "counted", "posterior"]]  # doctest: +SKIP
     """
     path = Path(folder)
     summary = read_summary(path)

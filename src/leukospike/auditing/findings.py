@@ -21,7 +21,8 @@ from leukospike.experiments.splits import linked_groups
 from leukospike.failures import Failure, read_failures
 from leukospike.images import read_image
 from leukospike.jobs import Progress, silent
-from leukospike.notices import Notice
+from leukospike.notices import Notice, Severity, as_html
+from leukospike.plurals import number_of
 from leukospike.storage.tables import read_rows
 
 
@@ -102,19 +103,19 @@ class Findings:
     """
 
     data: Audited
-    records: tuple[Record, ...]
+    records: tuple[Record, ...] = field(repr=False)
     """The readable images; pairs index into these. Findings loaded without their groups hold only the images of the
     pairs, without labels."""
-    failures: tuple[Failure, ...]
-    matches: Matches
-    group_of: tuple[int, ...]
+    failures: tuple[Failure, ...] = field(repr=False)
+    matches: Matches = field(repr=False)
+    group_of: tuple[int, ...] = field(repr=False)
     """For each record, the number of its group, from 0; groups must stay together."""
-    keep_together: tuple[tuple[str, ...], ...]
+    keep_together: tuple[tuple[str, ...], ...] = field(repr=False)
     """Subjects, or images without a subject, that must stay together: two or more each, largest groups first."""
-    subject_overlaps: tuple[SubjectOverlap, ...]
-    label_conflicts: tuple[Pair, ...]
+    subject_overlaps: tuple[SubjectOverlap, ...] = field(repr=False)
+    label_conflicts: tuple[Pair, ...] = field(repr=False)
     """Pairs of different labels."""
-    sides: Sides | None
+    sides: Sides | None = field(repr=False)
     notices: tuple[Notice, ...]
 
     @property
@@ -334,6 +335,14 @@ class Findings:
         numbered = [(image, subject, int(group)) for image, subject, group in groups]
         return cls.from_json(content, groups=numbered, failures=read_failures(Path(folder)))
 
+    def _repr_html_(self) -> str:
+        """Show the number of images and the pairs in a notebook."""
+        data, pairs = self.data, self.pairs
+        subjects = "" if data.subjects is None else f" of {number_of(data.subjects, 'subject')}"
+        said = f"{number_of(data.images, 'image')}{subjects}, {number_of(len(pairs), 'pair')} that show the same"
+        table = pairs.to_html(index=False, max_rows=20, border=0) if len(pairs) else ""
+        return f'<p>{said}.</p><div style="overflow-x: auto">{table}</div>{as_html(self.notices)}'
+
     def _names(self, pair: Pair) -> list[str]:
         """Name the two images of a pair."""
         return [self.records[pair.first].image, self.records[pair.second].image]
@@ -502,7 +511,7 @@ def examine(material: Material, *, split: Split | None = None, progress: Progres
             if None not in (labels := (records[pair.first].label, records[pair.second].label)) and len(set(labels)) > 1
         ),
         sides=_sides(records, matches.pairs, alike, kept, split, material.classes),
-        notices=material.notices,
+        notices=(*material.notices, *_of_split(split)),
     )
 
 
@@ -589,6 +598,14 @@ def _sides(
         labels=tuple(labels),
         n_unnamed=0 if split is None else split.n_unnamed,
     )
+
+
+def _of_split(split: Split | None) -> list[Notice]:
+    """Report how many images a split does not name."""
+    if split is None or not split.n_unnamed:
+        return []
+    text = f"{split.name} does not list {number_of(split.n_unnamed, 'image')} of the data: they were not examined."
+    return [Notice("not_in_split", text, Severity.WARNING, {"images": split.n_unnamed})]
 
 
 def _from_json(

@@ -18,6 +18,7 @@ from leukospike.environment import describe_environment
 from leukospike.errors import ImageError, RunError
 from leukospike.failures import write_failures
 from leukospike.images import read_image
+from leukospike.notices import as_options
 from leukospike.plurals import number_of
 from leukospike.report.pages import render_page, write_page
 from leukospike.report.words import NONE, signed_with_interval, with_interval
@@ -279,7 +280,7 @@ def _summary(findings: Findings) -> list[str]:
 
 def _notices(findings: Findings) -> list[str]:
     """List what else a reader should know."""
-    notices = [notice.text for notice in findings.notices]
+    notices = [as_options(notice.text) for notice in findings.notices]
     if "all-idb" in findings.data.layout:
         notices.append(
             "Every crop of ALL-IDB2 is cut from an image of ALL-IDB1, whether or not it was located here: the two"
@@ -303,10 +304,6 @@ def _notices(findings: Findings) -> list[str]:
     if not findings.matches.searched_fields:
         notices.append(
             "Small images were not searched for at every position of much larger ones: there are too many of both."
-        )
-    if findings.sides is not None and findings.sides.n_unnamed:
-        notices.append(
-            f"Not in the split's table, and not examined: {number_of(findings.sides.n_unnamed, 'image')} of the data."
         )
     return notices
 

@@ -6,9 +6,9 @@ laboratories would, and `learning` trains.
 
 from leukospike.classification.augmentation import augmented
 from leukospike.classification.cells import LabelledCells
-from leukospike.classification.network_input import CROP_PX, cell_crop
 from leukospike.classification.learning import ClassifierTraining, train_classifier
 from leukospike.classification.network import EMBEDDING, CellNetwork, Input, Norm, colours_of
+from leukospike.classification.network_input import CROP_PX, cell_crop
 
 __all__ = [
     "CROP_PX",

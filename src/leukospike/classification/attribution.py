@@ -23,8 +23,8 @@ from leukospike.classification.appearance import (
     SPREADS,
 )
 from leukospike.classification.appearance_network import AppearanceNetwork
-from leukospike.classification.network_input import SEEN
 from leukospike.classification.network import colours_of
+from leukospike.classification.network_input import SEEN
 from leukospike.errors import WeightsError
 from leukospike.side_by_side import one_core_each
 

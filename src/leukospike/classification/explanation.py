@@ -16,9 +16,9 @@ from jaxtyping import Float, UInt8
 from leukospike.classification.appearance_learning import appearances
 from leukospike.classification.attribution import Parts, attribution, decision_parts
 from leukospike.classification.classifier import Classifier, default_classifier
-from leukospike.classification.network_input import CROP_PX, SEEN
 from leukospike.classification.morphology import MorphologyReference, Place, morphology
 from leukospike.classification.neighbours import Neighbour, TrainingIndex
+from leukospike.classification.network_input import CROP_PX, SEEN
 from leukospike.errors import RunError, WeightsError
 from leukospike.images import luma
 from leukospike.spikes import SILENT, latency_map

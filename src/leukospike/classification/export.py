@@ -170,4 +170,6 @@ def _imported(name: str, where: str) -> Any:  # noqa: ANN401 - a module of an ex
         return importlib.import_module(name)
     except ImportError as error:
         msg = f"package {name} must be installed"
-        raise ExportError(msg, where=where, got="none", advice="Run: pip install 'leukospike[onnx]'.") from error
+        raise ExportError(
+            msg, where=where, got="none", advice="In the clone, run: pip install -e '.[onnx]'."
+        ) from error

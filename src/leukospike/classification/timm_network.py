@@ -80,8 +80,8 @@ def _timm(name: str) -> ModuleType:
         reason = " ".join(str(error).split())[:160]
         if isinstance(error, ImportError) and (error.name or "").partition(".")[0] == "timm":
             msg = (
-                f"backbone: timm:{name} must be installed with the extra timm, got '{reason}'. Install it: pip install"
-                " 'leukospike[timm]', or in a clone pip install -e '.[timm]'."
+                f"backbone: timm:{name} must be installed with the extra timm, got '{reason}'. In the clone,"
+                " run: pip install -e '.[timm]'."
             )
         else:
             msg = (

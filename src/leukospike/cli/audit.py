@@ -107,11 +107,14 @@ def audit(
             )
         _audit(data, out, None, settings_of(preset, settings, config), (positive, negative), resume=resume)
         return
-    if resume or config is not None or any(value is not None for value in settings.values()):
+    given = [
+        name for name, value in (settings | {"config": config, "resume": resume or None}).items() if value is not None
+    ]
+    if given:
         raise ConfigError(
             "training settings must be used with `run`",
             where="audit",
-            got="them without it",
+            got=" and ".join(f"`{name}`" for name in given) + " without it",
             advice="Add `run`, or leave them out.",
         )
     _audit(data, out, split, None, (positive, negative), resume=False)

@@ -8,6 +8,7 @@ import re
 import sys
 import warnings
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from leukospike.cli.console import say
 from leukospike.cli.stopping import Stopping
 from leukospike.errors import Cancelled, LeukospikeError
 
+_NUMBERS = {"a valid number": "a number", "a valid integer": "a whole number"}  # as the framework words them
 _INTERRUPTED = 130  # by convention of shells, and of the framework, for Ctrl-C
 
 
@@ -65,7 +67,7 @@ def run(arguments: list[str], stopping: Stopping | None = None) -> int:
             return _stop(arguments, stopping)
         if isinstance(error, typer.TyperException):
             if error.format_message():  # or else no arguments at all: the help has been shown
-                say(_usage(error))
+                say(_usage(error, arguments))
             return error.exit_code
         if not isinstance(error, LeukospikeError | OSError | MemoryError) and os.environ.get("LEUKOSPIKE_TRACEBACK"):
             raise
@@ -125,14 +127,32 @@ def _reason(error: Exception, arguments: list[str]) -> str:
             )
 
 
-def _usage(error: Any) -> str:  # noqa: ANN401 - the framework's errors, of which it names the parent alone
+def _usage(error: Any, arguments: list[str]) -> str:  # noqa: ANN401 - the framework's errors, of which it names the parent alone
     """Return what is wrong with a command line."""
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "leukospike"
     wanted = getattr(error, "param", None)
     if wanted is not None and type(error).__name__ == "MissingParameter":
         return f"Please add {_described(wanted)}."
-    return f"{error.format_message().rstrip('.')}. See {command} --help."
+    said = error.format_message()
+    if wanted is not None and (kind := next((kind for sign, kind in _NUMBERS.items() if sign in said), None)):
+        given = _value_of(_name(wanted), arguments)
+        return f"{_name(wanted)} must be {kind}{given and f', got {given}'}. Write digits and a decimal point alone."
+    said = said.replace("Value error, ", "")
+    return f"{said}{'' if said.endswith(('.', '?')) else '.'} See {command} --help."
+
+
+def _value_of(option: str, arguments: list[str]) -> str:
+    """Return what was given as the value of an option; empty if it was not found.
+
+    Examples
+    --------
+    >>> _value_of("--seed", ["--seed", "x"]), _value_of("--seed", ["--seed=y"]), _value_of("--seed", [])
+    ('x', 'y', '')
+    """
+    after = [value for name, value in pairwise(arguments) if name == option]
+    joined = [argument.partition("=")[2] for argument in arguments if argument.startswith(f"{option}=")]
+    return next(iter((*after, *joined)), "")
 
 
 def _described(parameter: Any) -> str:  # noqa: ANN401 - the framework does not show its type

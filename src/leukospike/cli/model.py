@@ -41,7 +41,7 @@ def export(
     r"""Write the package's classifier as one ONNX graph, from pixels to probability.
 
     Input: pixels, uint8 of shape (n, 450, 450, 3), RGB, each a cell cut out on black as in C-NMC; n is any number.
-    Needs the extra: pip install 'leukospike\[onnx]'. Outputs:
+    Needs an extra; in the clone, run: pip install -e '.\[onnx]'. Outputs:
 
     - probability, float32 of shape (n): calibrated, of being leukemic; NaN for a picture of one colour.
 

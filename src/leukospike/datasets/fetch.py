@@ -47,7 +47,7 @@ def fetch(name: str, out: Path, *, base_url: str | None = None, progress: Progre
     ----------
     name : str
         One of `SOURCES`. ``bccd`` comes from its public repository at a pinned commit. ``c-nmc`` comes through
-        kagglehub, which the extra ``leukospike[kaggle]`` installs, and needs a folder that is new or empty.
+        kagglehub, which the extra ``kaggle`` installs, and needs a folder that is new or empty.
         ``all-idb`` may not be downloaded by a program.
     out : Path
         Folder to download to; created if missing. Nothing is written outside it.
@@ -220,7 +220,7 @@ def _fetch_cnmc(out: Path) -> None:
             "c-nmc must be fetched with kagglehub",
             where="fetch",
             got="an installation without it",
-            advice="Run: pip install 'leukospike[kaggle]'",
+            advice="In the clone, run: pip install -e '.[kaggle]'",
         ) from error
     if out.exists() and not (out.is_dir() and (not any(out.iterdir()) or (out / ".complete").exists())):
         raise FetchError(

@@ -178,6 +178,9 @@ def model_files(source: Path) -> list[Path]:
     WeightsError
         If the folder is not that of a finished run, or does not hold one model per fold.
     """
+    if not source.exists():
+        advice = "Check the spelling, or pass a run folder or one of its weights/*.safetensors files."
+        raise WeightsError("`model` must exist", where="model_files", got=source, advice=advice)
     if not source.is_dir():
         return [source]
     folder = RunFolder(source)

@@ -105,8 +105,9 @@ class Segmentation:
         shown.save(buffer, format="PNG")
         picture = b64encode(buffer.getvalue()).decode("ascii")
         table = self.cells.drop(columns="image").to_html(index=False, max_rows=20, border=0)
+        image = f'<img alt="cells with numbered outlines" src="data:image/png;base64,{picture}">'
         flags = f"<p>{', '.join(self.flags)}</p>" if self.flags else ""
-        return f'<img alt="cells with numbered outlines" src="data:image/png;base64,{picture}">{flags}{table}'
+        return f'{image}{flags}<div style="overflow-x: auto">{table}</div>'
 
     @property
     def middle_cell(self) -> int | None:

@@ -69,7 +69,7 @@ class SmearConfig:
         ):
             value = getattr(self, name)
             if value < lowest:
-                msg = f"{name} must be at least {lowest}"
+                msg = f"`{name}` must be at least {lowest}"
                 raise ConfigError(msg, where="SmearConfig", got=value, advice=reason)
 
 

@@ -163,7 +163,7 @@ def export_nir(layer: SpikingConv2d, path: str | Path, *, input_size: tuple[int,
     where = "export_nir"
     if find_spec("nir") is None:
         msg = "the package nir must be installed"
-        raise ExportError(msg, where=where, got="none", advice="Run: pip install 'leukospike[nir]'.")
+        raise ExportError(msg, where=where, got="none", advice="In the clone, run: pip install -e '.[nir]'.")
     import nir
 
     if layer.threshold is None:
