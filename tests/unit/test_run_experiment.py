@@ -383,8 +383,8 @@ def test_hold_out_runs_one_fold_and_says_so(honest: FinishedRun, discs: Path, ti
     assert (len(table), table["subject"].nunique()) == (8, 2)
     assert [str(notice) for notice in outcome.result.notices[-2:]] == [
         "One part was held out and tested, 8 of 24 cells (33%), of 2 of 6 subjects; there is no cross-validation.",
-        "The figures are based on 1 normal and 1 leukemic subject: with fewer than 5 of a class, intervals and tests are"
-        " not known, and nothing can be concluded.",
+        "The figures are based on 1 normal and 1 leukemic subject: with fewer than 5 of a class, intervals and tests"
+        " are not known, and nothing can be concluded.",
     ]
     assert outcome.result.folds == honest.result.folds[:1]
     assert outcome.result.cell == outcome.result.folds[0].cell

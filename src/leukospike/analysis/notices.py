@@ -189,8 +189,8 @@ def _of_images(images: pd.DataFrame) -> list[Notice]:
     if doubtful := sum(bool((DOUBTFUL - {BLANK}) & own) for own in flags):
         which = number_of(doubtful, "image looks", "images look")
         text = (
-            f"{which} doubtful (dark, blurred, not a smear, or of an unusual or unknown scale): see the columns flags and"
-            " advice in images.csv. Their cells were scored nevertheless; check these images."
+            f"{which} doubtful (dark, blurred, not a smear, or of an unusual or unknown scale): see the columns flags"
+            " and advice in images.csv. Their cells were scored nevertheless; check these images."
         )
         notices.append(Notice("doubtful_images", text, Severity.WARNING, {"images": doubtful}))
     if sizes := sum(Doubt.PIXEL_SIZE.value in own for own in flags):

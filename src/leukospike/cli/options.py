@@ -62,7 +62,11 @@ PixelSizeOption = Annotated[
 ]
 StrictOption = Annotated[
     bool,
-    typer.Option("--strict", help="Return no cells for images with any quality flag; useful for batches."),
+    typer.Option(
+        "--strict",
+        help="Return no cells for images flagged for their quality (blank, inverted, over- or underexposed, out of"
+        " focus, not a smear); other flags, such as scale, drop none.",
+    ),
 ]
 PositiveOption = Annotated[
     list[str] | None,

@@ -10,6 +10,8 @@ from leukospike.errors import RunError
 from leukospike.failures import Failure
 from leukospike.plurals import number_of
 
+_NAMED = 3  # failures that are shown, and not only counted
+
 
 def refuse_inside(out: Path, paths: list[Path]) -> None:
     """Refuse an output folder among the images, where later commands would read the results as images."""
@@ -24,5 +26,8 @@ def refuse_inside(out: Path, paths: list[Path]) -> None:
 def end(failures: tuple[Failure, ...] | list[Failure], n_files: int, *, see: Path | str) -> None:
     """Exit with status 1 if some files failed."""
     if failures:
+        if isinstance(see, Path) and len(failures) <= _NAMED:
+            for failure in failures:
+                say(f"{failure.image}: {failure.reason}")
         say(f"{len(failures)} of {number_of(n_files, 'file')} could not be read. See {see}.")
         raise typer.Exit(1)
