@@ -222,9 +222,9 @@ def test_folder_without_an_audit_is_refused(files: dict[str, str], message: str,
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["--epochs", "2"], "settings of a training must go with"),
-        (["--run", "--split", "x.csv"], "must go without"),
-        (["--run", "--resume"], "must name the folder of an audit"),
+        (["--epochs", "2"], "training settings must be used with"),
+        (["--run", "--split", "x.csv"], "must be used without"),
+        (["--run", "--resume"], "must be used with the folder of an audit"),
         (["--split", "none.csv"], "must be a readable CSV table"),
     ],
 )
@@ -265,7 +265,7 @@ def test_run_measures_each_leak_and_can_be_resumed(
     # Of other data, it would be written over.
     ended = leukospike("audit", cohort, *arguments[2:], "--resume")
     assert ended.status == 2
-    assert "must be given the data of the audit" in ended.reason
+    assert "must be used with the data of the audit" in ended.reason
     assert json.loads((out / "audit.json").read_text())["leaks"] == first
     # As if it had been interrupted before the last protocol.
     shutil.rmtree(out / "runs" / "honest")

@@ -170,7 +170,7 @@ def test_cell_that_the_border_cuts_is_in_no_mean(drawn, model: FittedModel, tmp_
     [
         (FRAMING, 1 / 8, "pixel size", "by pixel size"),
         (replace(FRAMING, um_per_px=None), 1 / 8, "proportion", "the model's pixel size is missing"),
-        (None, 1 / 8, "proportion", "shown as C-NMC shows its cells"),
+        (None, 1 / 8, "proportion", "framed as in C-NMC"),
     ],
 )
 def test_scale_is_said(drawn, model: FittedModel, tmp_path: Path, framing, um_per_px: float, way: str, words: str):

@@ -106,10 +106,10 @@ def test_data_without_credit_or_names_are_answered_less(tmp_path: Path):
     _change(run, data={"credit": ""})
     claim, tripod = _rows(run)
     assert claim["7"].status is Status.IN_PART
-    assert "whose they are is not known" in claim["35"].answer
+    assert "subjects are unknown" in claim["35"].answer
     assert "copies of one image, and one subject, may be in several" in claim["20"].answer
     assert "an unknown number of subjects are tested in several folds" in claim["20"].answer
-    assert "Augmented copies of one image fall on both sides" in tripod["26"].answer
+    assert "Augmented copies of one image are on both sides" in tripod["26"].answer
 
 
 def test_what_is_not_known_is_not_claimed(tmp_path: Path):

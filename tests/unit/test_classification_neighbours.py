@@ -82,7 +82,7 @@ def test_parts_that_do_not_fit_are_refused():
         {**tensors, "mean": tensors["mean"][1:]},
         {name: tensor for name, tensor in tensors.items() if name != "basis"},
     ):
-        with pytest.raises(WeightsError, match="TrainingIndex: tensors must be as"):
+        with pytest.raises(WeightsError, match="TrainingIndex: tensors must be the output"):
             TrainingIndex.stored(wrong, settings)
     with pytest.raises(WeightsError, match="embedding must have 60 numbers, got 5"):
         index.nearest(np.zeros(5, np.float32))

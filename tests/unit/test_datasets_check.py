@@ -98,7 +98,7 @@ def test_what_holds_no_image_or_a_faulty_manifest_stays_refused(tmp_path: Path, 
     if fault == "manifest":
         _draw(tmp_path / "a.png", 1)
         (tmp_path / "manifest.csv").write_text("path\na.png\n")
-    with pytest.raises(DataError, match="of a known layout" if fault == "empty" else "must begin with the columns"):
+    with pytest.raises(DataError, match="have a known layout" if fault == "empty" else "must begin with the columns"):
         read_any(tmp_path)
 
 

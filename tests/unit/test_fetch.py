@@ -225,7 +225,7 @@ def test_a_file_in_place_of_the_folder_is_explained(server: Server, tmp_path: Pa
 
 
 def test_all_idb_says_how_to_ask(tmp_path: Path) -> None:
-    with pytest.raises(FetchError, match=r"asked for in person.*scotti\.di\.unimi\.it/all"):
+    with pytest.raises(FetchError, match=r"requested in person.*scotti\.di\.unimi\.it/all"):
         fetch("all-idb", tmp_path)
 
 

@@ -109,14 +109,14 @@ def test_maps_of_other_settings_are_refused(records, tmp_path: Path, change: dic
 
 def test_maps_of_other_images_are_refused(records, tmp_path: Path):
     _prepare(records, tmp_path)
-    with pytest.raises(RunError, match="Give the first data again or start a new run"):
+    with pytest.raises(RunError, match="Pass the original data or start a new run"):
         _prepare(records[:-1], tmp_path)
 
 
 @pytest.mark.parametrize("change", [{"label": 0}, {"subject": "hem-0"}])
 def test_maps_of_other_labels_or_subjects_are_refused(records, tmp_path: Path, change: dict[str, int | str]):
     _prepare(records, tmp_path)
-    with pytest.raises(RunError, match=r"begun with, got another label or subject for all/all-0/0\.png than"):
+    with pytest.raises(RunError, match=r"start of the run, got another label or subject for all/all-0/0\.png than"):
         _prepare((replace(records[0], **change), *records[1:]), tmp_path)
 
 

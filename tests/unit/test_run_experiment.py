@@ -328,7 +328,7 @@ def test_unreadable_class_is_named_with_the_first_reason(
     for path in data.glob(f"{classes}/*/*"):
         path.write_bytes(b"")
     first = r"\(first all/all-0/0\.png: file must not be empty, got 0 bytes\. Copy .*\)\. Restore"
-    with pytest.raises(DataError, match=rf"images must be of both classes, .*, got {got} cannot be read {first}"):
+    with pytest.raises(DataError, match=rf"images must include both classes, .*, got {got} cannot be read {first}"):
         run_experiment(read_dataset(data), tiny, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -383,8 +383,8 @@ def test_hold_out_runs_one_fold_and_says_so(honest: FinishedRun, discs: Path, ti
     assert (len(table), table["subject"].nunique()) == (8, 2)
     assert [str(notice) for notice in outcome.result.notices[-2:]] == [
         "One part was held out and tested, 8 of 24 cells (33%), of 2 of 6 subjects; there is no cross-validation.",
-        "The figures are based on 1 normal and 1 leukemic subject: with fewer than 5 of a class, intervals and tests are not"
-        " known, and nothing can be concluded.",
+        "The figures are based on 1 normal and 1 leukemic subject: with fewer than 5 of a class, there are no"
+        " intervals or tests, and nothing can be concluded.",
     ]
     assert outcome.result.folds == honest.result.folds[:1]
     assert outcome.result.cell == outcome.result.folds[0].cell

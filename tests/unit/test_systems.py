@@ -182,7 +182,7 @@ def test_pretrained_weights_that_cannot_be_had_are_an_error(
     monkeypatch.setattr(library, "create_model", refuse)
     settings = config(TIMM, pretrained=True)
     with pytest.raises(
-        ConfigError, match=r"with its weights, got ConnectionError \(no route\)\. .*leave --pretrained out"
+        ConfigError, match=r"with its weights, got ConnectionError \(no route\)\. .*leave out --pretrained"
     ):
         run_experiment(cut_out, settings, tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -196,7 +196,7 @@ def test_unknown_network_and_missing_timm_are_named(monkeypatch: pytest.MonkeyPa
         with pytest.raises(ConfigError, match="timm must provide the network"):
             TimmNetwork(elsewhere)
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(ConfigError, match=r"must have the extra timm.*pip install 'leukospike\[timm\]'"):
+    with pytest.raises(ConfigError, match=r"must be installed with the extra timm.*pip install 'leukospike\[timm\]'"):
         TimmNetwork("resnet18")
 
 
@@ -240,7 +240,7 @@ def test_weights_of_two_backbones_are_refused(honest: FinishedRun, tmp_path: Pat
     shutil.copytree(honest.folder, run)
     model = load_cell_model(RunFolder(run).weights(1))
     save_cell_model(CellModel("convolutional", (CellNetwork().eval(),), model.reference), RunFolder(run).weights(1))
-    with pytest.raises(WeightsError, match="must be of one backbone"):
+    with pytest.raises(WeightsError, match="must share one backbone"):
         load_judge(run)
 
 
@@ -352,7 +352,7 @@ def test_overlapping_subjects_stay_together(cut_out: DataSet, tmp_path: Path):
     [
         (None, "must be a readable CSV"),
         ("picture,group\n", "must begin with the columns image,group"),
-        ("image,group\na,1\na,2\n", "line 3: .*come once"),
+        ("image,group\na,1\na,2\n", "line 3: .*listed once"),
         ("image,group\na,\n", "line 2: image and group must be filled in"),
         ("image,group\na,1\n", "must name every image of the data, got 24 that"),
     ],
@@ -373,7 +373,7 @@ def test_groups_of_other_images_are_refused(cut_out: DataSet, tmp_path: Path):
     table = tmp_path / "groups.csv"
     rows = [f"{record.image},{record.subject}" for record in cut_out.records]
     table.write_text("\n".join(["image,group", *rows, "none.png,x", "gone.png,x"]), encoding="utf-8")
-    with pytest.raises(DataError, match=r"must name images of the data alone, got 2 of 26 .* \(first gone.png\)"):
+    with pytest.raises(DataError, match=r"must name only images of the data, got 2 of 26 .* \(first gone.png\)"):
         join_subjects(cut_out, table)
 
 
@@ -405,7 +405,7 @@ def test_networks_that_a_header_leaves_out_are_missed(honest: FinishedRun, tmp_p
     with pytest.raises(WeightsError, match="for 1 networks"):
         load_cell_model(path)
     write_weights(path, stored.tensors | {"network.1.mean": stored.tensors["network.1.mean"] + 1}, stored.settings)
-    with pytest.raises(WeightsError, match="standardised differently"):
+    with pytest.raises(WeightsError, match="different standardisation"):
         load_cell_model(path)
 
 
