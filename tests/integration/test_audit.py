@@ -99,7 +99,7 @@ def test_a_line_that_names_no_image_ends_with_1(cohort: Path, leukospike: Comman
     ended = leukospike("audit", cohort, "--split", table, "--out", tmp_path / "audit")
     assert ended.status == 1
     assert ended.reason.startswith(
-        "leukospike: --split: each line must name one image in DATA, got 1 of 3 that do not."
+        "leukospike: --split: each line must name one image in DATA, got 1 of 3 lines that do not."
     )
     assert "none.png" in (tmp_path / "audit" / "failures.csv").read_text()
 
@@ -152,7 +152,7 @@ def test_classes_of_other_names_are_mapped(cohort: Path, leukospike: Command, tm
     (data / "hem").rename(data / "gesund")
     plain = leukospike("audit", data, "--out", tmp_path / "plain")
     assert (plain.status, json.loads((tmp_path / "plain" / "audit.json").read_text())["data"]["subjects"]) == (0, 2)
-    assert "The folders gesund, krank are taken for subjects. If they are classes" in plain.error
+    assert "The folders gesund, krank are treated as subjects. If they are classes" in plain.error
     names = ("--positive", "krank", "--negative", "gesund")
     assert leukospike("audit", data, *names, "--out", tmp_path / "mapped").status == 0
     assert json.loads((tmp_path / "mapped" / "audit.json").read_text())["data"]["subjects"] == 4

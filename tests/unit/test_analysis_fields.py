@@ -331,7 +331,7 @@ def test_picture_without_a_white_cell_is_flagged_and_counted(drawn, model: Fitte
     assert "blank" in pd.read_csv(tmp_path / "out" / "images.csv", keep_default_na=False)["flags"][2].split()
     notices = _summary(tmp_path / "out")["notices"]
     assert [notice for notice in notices if "found in 1 image of a single cell" in notice] == [
-        "No white cell was found in 1 image of a single cell. They were scored nevertheless: check whether they show one."
+        "No white cell was found in 1 image of a single cell. Scored nevertheless: check whether there is one."
     ]
 
 

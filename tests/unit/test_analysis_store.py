@@ -111,10 +111,10 @@ def test_cancelled_before_anything_is_kept_leaves_nothing(tmp_path: Path):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"strict": True}, "`strict` True in place of False"),
-        ({"pixel_size": PixelSize(0.1, "given")}, "`pixel_size` 0.1 in place of None"),
-        ({"method": SegmentationMethod("other", _find_dark, "1")}, "`method` 1 in place of 0"),
-        ({"prevalence": 0.1}, "`prevalence` 0.1 in place of 0.5"),
+        ({"strict": True}, "`strict` True instead of False"),
+        ({"pixel_size": PixelSize(0.1, "given")}, "`pixel_size` 0.1 instead of None"),
+        ({"method": SegmentationMethod("other", _find_dark, "1")}, "`method` 1 instead of 0"),
+        ({"prevalence": 0.1}, "`prevalence` 0.1 instead of 0.5"),
     ],
 )
 def test_folder_of_another_recipe_is_refused_by_name(records, tmp_path: Path, options, said: str):
@@ -122,7 +122,7 @@ def test_folder_of_another_recipe_is_refused_by_name(records, tmp_path: Path, op
         _analyze(records, tmp_path / "out", engine=InOrder(), progress=_cancelled_after(1))
     with pytest.raises(RunError, match=said):
         _analyze(records, tmp_path / "out", resume=True, **options)
-    with pytest.raises(RunError, match="the verb segment in place of analyze"):
+    with pytest.raises(RunError, match="the verb segment instead of analyze"):
         _segment(records, tmp_path / "out", resume=True)
 
 

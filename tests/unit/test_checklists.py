@@ -118,7 +118,7 @@ def test_what_is_not_known_is_not_claimed(tmp_path: Path):
     for row in (claim["37"], claim["38"], tripod["23a"]):
         assert row.status is Status.IN_PART
         assert "(interval unknown)" in row.answer
-        assert "how certain the figures are" in row.answer
+        assert "the certainty of figures without an interval" in row.answer
     full, _ = _rows(build_run(tmp_path / "more", n_subjects=15, n_folds=2))
     assert full["29"].status is full["37"].status is full["38"].status is Status.RECORDED
 

@@ -177,7 +177,7 @@ def test_folders_that_may_be_classes_are_subjects_with_advice(tmp_path: Path):
     found = find_images([tmp_path])
     assert {record.subject for record in found.records} == {"leuk\u00e4misch", "gesund"}
     [notice] = found.notices
-    assert "folders gesund, leuk\u00e4misch are taken for subjects" in notice.text
+    assert "folders gesund, leuk\u00e4misch are treated as subjects" in notice.text
     assert "blast" in notice.text
     assert "`positive` and `negative`" in notice.text
 
@@ -225,7 +225,7 @@ def test_given_folders_that_may_be_classes_are_told(tmp_path: Path):
     [
         (
             {"positive": "blasst"},
-            r"`positive` must be the folder name or label of a class in the data, got 'blasst', with ",
+            r"`positive` must be the folder name or label of a class in the data, got 'blasst', but the data have ",
         ),
         ({"positive": "x", "negative": ["y", "X"]}, r"must differ, got 'x' for both\."),
         ({"negative": " "}, r"must name a class, got an empty name\."),

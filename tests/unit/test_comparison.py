@@ -90,7 +90,7 @@ def test_cells_of_one_run_only_are_counted_and_left_out(runs: tuple[Path, Path])
     comparison = compare_runs(first, second)
     assert comparison.pairs.alone == (4, 7)
     assert len(comparison.cell.labels) == n - 11
-    assert any("4 by A alone, 7 by B alone" in str(warning) for warning in comparison.warnings)
+    assert any("4 only by A, 7 only by B" in str(warning) for warning in comparison.warnings)
 
 
 def test_runs_without_a_common_cell_are_refused(runs: tuple[Path, Path]):
@@ -248,12 +248,12 @@ def test_groups_of_one_run_are_told(runs: tuple[Path, Path]):
     config = runs[1] / "config.toml"
     config.write_text(config.read_text() + '\n[groups]\ndigest = "ab"\nsubjects = 2\ninto = 1\n')
     comparison = compare_runs(*runs)
-    assert any("joined by an audit's `groups` in B alone" in str(warning) for warning in comparison.warnings)
+    assert any("joined by an audit's `groups` only in B" in str(warning) for warning in comparison.warnings)
     assert comparison.settings["groups.subjects"] == (None, 2)
 
 
 def test_few_subjects_of_a_class_are_told(runs: tuple[Path, Path]):
-    assert any("Of one class there are 5 subjects" in str(warning) for warning in compare_runs(*runs).warnings)
+    assert any("One class has only 5 subjects" in str(warning) for warning in compare_runs(*runs).warnings)
 
 
 # --------------------------------------------------------------------------------------------------------------- files

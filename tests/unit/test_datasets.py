@@ -245,7 +245,7 @@ def test_all_idb_side_by_side_are_two(tmp_path: Path) -> None:
     _all_idb1(tmp_path / "ALL_IDB1")
     _touch(tmp_path, "ALL_IDB2/img/Im001_1.tif")
     assert [dataset.name for dataset in read_datasets(tmp_path)] == ["ALL-IDB1", "ALL-IDB2"]
-    _refused(tmp_path, r"must hold a single data set, got ALL-IDB1 in .*ALL_IDB1 and ALL-IDB2 in .*ALL_IDB2\. Give the")
+    _refused(tmp_path, r"must hold a single data set, got ALL-IDB1 in .*ALL_IDB1 and ALL-IDB2 in .*ALL_IDB2\. Pass the")
 
 
 def test_all_idb_file_of_another_name_is_named(tmp_path: Path) -> None:

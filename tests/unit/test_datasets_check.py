@@ -86,7 +86,7 @@ def test_a_flat_folder_is_good_for_what_needs_no_labels(tmp_path: Path) -> None:
     tables = {table.title: table.rows for table in check_tables(check_dataset(dataset))}
     said = dict(tables["Data set"])
     assert said["layout"] == "files, not a known layout"
-    assert said["good for"] == "analyze, segment and audit, which need no labels"
+    assert said["usable with"] == "analyze, segment and audit, which need no labels"
     assert "class/subject/" in said["for train and reproduce"]
     assert said["groups of pixel-identical images"] == "1 (1 redundant image)"
     assert tables["Other files, not used"] == [(".txt", "1")]
@@ -108,7 +108,7 @@ def test_a_sound_data_set_has_no_table_of_faults(tmp_path: Path) -> None:
     check = check_dataset(read_dataset(tmp_path))
     tables = {table.title: table.rows for table in check_tables(check)}
     assert list(tables) == ["Data set", "Classes", "Sizes"]
-    assert tables["Classes"] == [("not labelled", "1", "not known")]
+    assert tables["Classes"] == [("not labelled", "1", "unknown")]
     assert dict(tables["Data set"])["groups of pixel-identical images"] == "0"
     assert "Fill in the column subject" in dict(tables["Data set"])["reason for no subjects"]
 

@@ -610,7 +610,7 @@ def test_an_enormous_image_is_refused_without_decoding(
         _tiff(path, _layout(np.zeros((16, 16, 3), np.uint16), 2, t256=60_000, t257=60_000), [bytes(1000)])
     decoded: list[Image.Image] = []
     monkeypatch.setattr(ImageFile.ImageFile, "load", decoded.append)
-    _refused(path, "must have at most 64,000,000 pixels, got 60000 x 60000. Cut it")
+    _refused(path, "must have at most 64,000,000 pixels, got 60000 x 60000. Split it")
     assert decoded == []
 
 
@@ -644,7 +644,7 @@ def test_twelve_bits_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "numbers"), [("I", "signed ones of 32 bits"), ("F", "floating-point ones of 32 bits")]
+    ("mode", "numbers"), [("I", "signed values of 32 bits"), ("F", "floating-point values of 32 bits")]
 )
 def test_numbers_without_a_known_range_are_refused(tmp_path: Path, mode: str, numbers: str) -> None:
     _refused(
@@ -654,7 +654,11 @@ def test_numbers_without_a_known_range_are_refused(tmp_path: Path, mode: str, nu
 
 @pytest.mark.parametrize(
     ("dtype", "kind", "numbers"),
-    [("f4", 3, "floating-point ones of 32"), ("f2", 3, "floating-point ones of 16"), ("i2", 2, "signed ones of 16")],
+    [
+        ("f4", 3, "floating-point values of 32"),
+        ("f2", 3, "floating-point values of 16"),
+        ("i2", 2, "signed values of 16"),
+    ],
 )
 def test_colours_of_other_numbers_are_refused(tmp_path: Path, dtype: str, kind: int, numbers: str) -> None:
     values = np.ones((20, 20, 3), dtype)
@@ -664,7 +668,7 @@ def test_colours_of_other_numbers_are_refused(tmp_path: Path, dtype: str, kind: 
 
 def test_signed_bytes_are_not_taken_for_unsigned_ones(tmp_path: Path) -> None:
     values = np.ones((20, 20, 1), np.int8)
-    _refused(_tiff(tmp_path / "a.tif", _layout(values, 1, t339=2), [values.tobytes()]), "got signed ones of 8 bits")
+    _refused(_tiff(tmp_path / "a.tif", _layout(values, 1, t339=2), [values.tobytes()]), "got signed values of 8 bits")
 
 
 @pytest.mark.parametrize(
@@ -737,7 +741,7 @@ def test_a_form_of_bmp_that_is_not_read_is_named(tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[30] = 4  # a JPEG inside
     path.write_bytes(content)
-    _refused(path, r"must be BMP in a supported form, got another \(Unsupported BMP.*\)\. Save it as PNG")
+    _refused(path, r"must be BMP in a supported form, got another form \(Unsupported BMP.*\)\. Save it as PNG")
 
 
 @pytest.mark.parametrize(("name", "pages"), [("a.tif", "several"), ("a.webp", "2"), ("a.png", "2")])

@@ -96,14 +96,14 @@ def test_interrupted_preparation_is_made_again(records, tmp_path: Path):
 
 def test_maps_of_another_size_are_refused(records, tmp_path: Path):
     _prepare(records, tmp_path)
-    with pytest.raises(RunError, match=r"images must be the same as at the start of the run, got others"):
+    with pytest.raises(RunError, match=r"images must be the same as at the start of the run, got settings that differ"):
         prepare(records, tmp_path, SpikeFrontEnd(25, 9), **SETTINGS)
 
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"copies": 1}])
 def test_maps_of_other_settings_are_refused(records, tmp_path: Path, change: dict[str, int]):
     _prepare(records, tmp_path)
-    with pytest.raises(RunError, match=r"images must be the same as at the start of the run, got others"):
+    with pytest.raises(RunError, match=r"images must be the same as at the start of the run, got settings that differ"):
         _prepare(records, tmp_path, **change)
 
 

@@ -542,10 +542,10 @@ def test_misclassification_is_what_accuracy_leaves_where_a_run_has_none(tmp_path
 def test_one_fold_held_out_is_not_called_cross_validation(tmp_path: Path) -> None:
     run = build_run(tmp_path, n_subjects=6, n_folds=3)
     metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
-    assert "cut into 3 parts. A network was trained 3 times" in summary(read_run(run))[0]
+    assert "split into 3 parts. A network was trained 3 times" in summary(read_run(run))[0]
     metrics |= {"hold_out": True, "folds": metrics["folds"][:1]}
     (run / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
-    assert "cut into 3 parts. A network was trained once" in summary(read_run(run))[0]
+    assert "split into 3 parts. A network was trained once" in summary(read_run(run))[0]
 
 
 def test_subject_names_are_not_read_as_numbers(tmp_path: Path) -> None:
@@ -663,7 +663,7 @@ def test_analysis_of_drawn_cells_with_hostile_names(tmp_path: Path) -> None:
     assert "<script" not in page.html
     assert HOSTILE in page.text
     assert "no picture" in page.text
-    assert "1 more could be read but got no probability" in page.text
+    assert "1 more could be read but have no probability" in page.text
     assert "These cells are drawn by a program." in page.text
 
 

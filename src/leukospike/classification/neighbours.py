@@ -88,7 +88,9 @@ class TrainingIndex:
         kept = min(KEPT, int(np.count_nonzero(spread > spread[-1] * 1e-9)))
         if not n or spread[-1] <= 0:
             msg = "embeddings must differ"
-            raise DataError(msg, where="TrainingIndex", got=f"{n} identical ones", advice="Pass cells of both classes.")
+            raise DataError(
+                msg, where="TrainingIndex", got=f"no variation among {n}", advice="Pass cells of both classes."
+            )
         basis = axes[:, ::-1][:, :kept].astype(np.float16)
         directions = _directions(centred.astype(np.float32), basis)
         scale = float(np.abs(directions).max()) / _FULL
