@@ -99,7 +99,7 @@ def test_a_line_that_names_no_image_ends_with_1(cohort: Path, leukospike: Comman
     ended = leukospike("audit", cohort, "--split", table, "--out", tmp_path / "audit")
     assert ended.status == 1
     assert ended.reason.startswith(
-        "leukospike: --split: each line must name one image in DATA, got 1 of 3 that do not."
+        "leukospike: --split: each line must name one image in DATA, got 1 of 3 lines that do not."
     )
     assert "none.png" in (tmp_path / "audit" / "failures.csv").read_text()
 
@@ -152,7 +152,7 @@ def test_classes_of_other_names_are_mapped(cohort: Path, leukospike: Command, tm
     (data / "hem").rename(data / "gesund")
     plain = leukospike("audit", data, "--out", tmp_path / "plain")
     assert (plain.status, json.loads((tmp_path / "plain" / "audit.json").read_text())["data"]["subjects"]) == (0, 2)
-    assert "The folders gesund, krank are taken for subjects. If they are classes" in plain.error
+    assert "The folders gesund, krank are treated as subjects. If they are classes" in plain.error
     names = ("--positive", "krank", "--negative", "gesund")
     assert leukospike("audit", data, *names, "--out", tmp_path / "mapped").status == 0
     assert json.loads((tmp_path / "mapped" / "audit.json").read_text())["data"]["subjects"] == 4
@@ -222,9 +222,9 @@ def test_folder_without_an_audit_is_refused(files: dict[str, str], message: str,
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["--epochs", "2"], "settings of a training must go with"),
-        (["--run", "--split", "x.csv"], "must go without"),
-        (["--run", "--resume"], "must name the folder of an audit"),
+        (["--epochs", "2"], "training settings must be used with"),
+        (["--run", "--split", "x.csv"], "must be used without"),
+        (["--run", "--resume"], "must be used with the folder of an audit"),
         (["--split", "none.csv"], "must be a readable CSV table"),
     ],
 )
@@ -265,7 +265,7 @@ def test_run_measures_each_leak_and_can_be_resumed(
     # Of other data, it would be written over.
     ended = leukospike("audit", cohort, *arguments[2:], "--resume")
     assert ended.status == 2
-    assert "must be given the data of the audit" in ended.reason
+    assert "must be used with the data of the audit" in ended.reason
     assert json.loads((out / "audit.json").read_text())["leaks"] == first
     # As if it had been interrupted before the last protocol.
     shutil.rmtree(out / "runs" / "honest")

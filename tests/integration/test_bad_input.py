@@ -226,7 +226,7 @@ def test_name_too_long_for_more_is_named(leukospike, tmp_path: Path):
         (["train", "--data", "", "--out", "OUT"], "The value of an argument is empty"),
         (["train", "--data=", "--out", "OUT"], "The value of --data is empty"),
         (["data", "fetch", "imagenet"], "name must be one of bccd, c-nmc, all-idb, got 'imagenet'"),
-        (["data", "fetch", "all-idb", "--out", "OUT"], "must be asked for in person"),
+        (["data", "fetch", "all-idb", "--out", "OUT"], "must be requested in person"),
         (["data", "check", "nowhere"], "got nowhere"),
     ],
 )
@@ -319,11 +319,14 @@ def _blank() -> bytes:
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
-        (lambda data: shutil.rmtree(data / "all"), "must be of both classes, .* got only 'hem'"),
-        (lambda data: (data / "all").rename(data / "cancer"), "must be one normal and one leukemic .* got cancer, hem"),
+        (lambda data: shutil.rmtree(data / "all"), "must include both classes, .* got only 'hem'"),
+        (
+            lambda data: (data / "all").rename(data / "cancer"),
+            "must hold one normal and one leukemic class folder .* got cancer, hem",
+        ),
         (shutil.rmtree, "must be an existing folder"),
         (lambda data: _only(data, "all/all-0", "hem/hem-0"), r"--folds must be at most .* subjects \(2\), got 5"),
-        (_fill(b"", "all/*/*"), "images must be of both classes, .* got only 'hem'"),
+        (_fill(b"", "all/*/*"), "images must include both classes, .* got only 'hem'"),
         (_fill(_encoded("PNG"), "*/*/*"), r"--folds must be at most .* independent subjects \(1\), got 5"),
         (_manifest("hem/hem-0/0.png,0,a", "all/all-0/0.png,,b"), "every image must have a label, got 1 of 2 without"),
         (_manifest("hem/hem-0/0.png,0,a", "all/all-0/0.png,1,"), "every image must have a subject, got 1 of 2 without"),
@@ -468,7 +471,7 @@ def _rewrite(weights: Path, *, poison: bool = False, **header: object) -> None:
     ("spoil", "reason"),
     [
         (lambda run: _rewrite(run / "weights/fold_1.safetensors", poison=True), "weights must be finite, got NaN"),
-        (lambda run: _rewrite(run / "weights/fold_1.safetensors", image_size=48), "must hold a whole model"),
+        (lambda run: _rewrite(run / "weights/fold_1.safetensors", image_size=48), "must hold a complete model"),
         (lambda run: (run / "weights/fold_0.safetensors").write_text("text"), "must be a readable safetensors file"),
         (lambda run: (run / "weights/fold_0.safetensors").write_bytes(b""), "must be a readable safetensors file"),
         (lambda run: (run / "metrics.json").unlink(), "must be the folder of a finished run"),
@@ -504,7 +507,7 @@ def test_no_network_is_one_line(leukospike, tmp_path: Path, monkeypatch: pytest.
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
-        (MemoryError(), "Out of memory: close other programs or give fewer images"),
+        (MemoryError(), "Out of memory: close other programs or pass fewer images"),
         (PermissionError(errno.EACCES, "Permission denied", "a.png"), "Permission denied: a.png"),
         (
             PermissionError(errno.EACCES, "Permission denied", "run/.part-a-abcdefgh.csv"),

@@ -385,7 +385,7 @@ def test_segment_gives_cells_despite_advice_and_says_where_there_are_none(leukos
     assert ended.status == 0
     assert ended.error.splitlines()[-2:] == [
         "leukospike: No cells were found in 1 of 3 images (blank 1, no_scale 1).",
-        "leukospike: 1 image with cells has flags: flags and advice in images.csv say what may be wrong. Look at their"
+        "leukospike: 1 image with cells has flags: see the columns flags and advice in images.csv, and check the"
         " overlays.",
     ]
     images = {row["image"]: row for row in _rows(tmp_path / "out" / "images.csv")}

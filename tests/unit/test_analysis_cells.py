@@ -210,7 +210,9 @@ def test_weights_that_give_no_probability_are_refused(cells: Path, tmp_path: Pat
     model = _model()
     with torch.no_grad():
         model.network.get_parameter("stem.0.weight").fill_(3e38)  # finite, but not what it is multiplied with
-    with pytest.raises(WeightsError, match=r"each cell a probability, got nan for P1/0\.png with run\. Train again"):
+    with pytest.raises(
+        WeightsError, match=r"a probability for each cell, got nan for P1/0\.png with run\. Train again"
+    ):
         _analyze(cells, [model, _model(1)], tmp_path / "out")
 
 

@@ -170,7 +170,7 @@ def test_cell_that_the_border_cuts_is_in_no_mean(drawn, model: FittedModel, tmp_
     [
         (FRAMING, 1 / 8, "pixel size", "by pixel size"),
         (replace(FRAMING, um_per_px=None), 1 / 8, "proportion", "the model's pixel size is missing"),
-        (None, 1 / 8, "proportion", "shown as C-NMC shows its cells"),
+        (None, 1 / 8, "proportion", "framed as in C-NMC"),
     ],
 )
 def test_scale_is_said(drawn, model: FittedModel, tmp_path: Path, framing, um_per_px: float, way: str, words: str):
@@ -331,8 +331,7 @@ def test_picture_without_a_white_cell_is_flagged_and_counted(drawn, model: Fitte
     assert "blank" in pd.read_csv(tmp_path / "out" / "images.csv", keep_default_na=False)["flags"][2].split()
     notices = _summary(tmp_path / "out")["notices"]
     assert [notice for notice in notices if "found in 1 image of a single cell" in notice] == [
-        "No white cell was found in 1 image of a single cell. They were scored nevertheless: check whether they show"
-        " one."
+        "No white cell was found in 1 image of a single cell. Scored nevertheless: check whether there is one."
     ]
 
 

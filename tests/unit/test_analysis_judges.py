@@ -141,7 +141,7 @@ def test_image_without_a_cell_is_counted_neither_as_given_nor_as_moved(tmp_path:
     pictures = {"a.png": _picture(), "b.png": _picture(background=230, side=300), "glass.png": glass}
     notices = _analysis(tmp_path / "in", tmp_path / "out", pictures).notices
     assert notices[0].text.startswith("Scored as they are, because they already look like C-NMC's: 1 image.")
-    assert notices[1].text.startswith("1 cell was cut out and moved")
+    assert notices[1].text.startswith("1 cell was cut out and adjusted")
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["model"]["moved"] == 1
 
 

@@ -111,10 +111,10 @@ def test_cancelled_before_anything_is_kept_leaves_nothing(tmp_path: Path):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"strict": True}, "`strict` True in place of False"),
-        ({"pixel_size": PixelSize(0.1, "given")}, "`pixel_size` 0.1 in place of None"),
-        ({"method": SegmentationMethod("other", _find_dark, "1")}, "`method` 1 in place of 0"),
-        ({"prevalence": 0.1}, "`prevalence` 0.1 in place of 0.5"),
+        ({"strict": True}, "`strict` True instead of False"),
+        ({"pixel_size": PixelSize(0.1, "given")}, "`pixel_size` 0.1 instead of None"),
+        ({"method": SegmentationMethod("other", _find_dark, "1")}, "`method` 1 instead of 0"),
+        ({"prevalence": 0.1}, "`prevalence` 0.1 instead of 0.5"),
     ],
 )
 def test_folder_of_another_recipe_is_refused_by_name(records, tmp_path: Path, options, said: str):
@@ -122,17 +122,17 @@ def test_folder_of_another_recipe_is_refused_by_name(records, tmp_path: Path, op
         _analyze(records, tmp_path / "out", engine=InOrder(), progress=_cancelled_after(1))
     with pytest.raises(RunError, match=said):
         _analyze(records, tmp_path / "out", resume=True, **options)
-    with pytest.raises(RunError, match="the verb segment in place of analyze"):
+    with pytest.raises(RunError, match="the verb segment instead of analyze"):
         _segment(records, tmp_path / "out", resume=True)
 
 
 def test_results_are_not_written_over(records, tmp_path: Path):
     _segment(records[:1], tmp_path / "out")
     before = _files(tmp_path / "out")
-    with pytest.raises(RunError, match=r"`out` must be a new folder, got .* holds results already\. Add `resume`"):
+    with pytest.raises(RunError, match=r"`out` must be a new folder, got .* already holds results\. Add `resume`"):
         _segment(records[:1], tmp_path / "out")
     assert _files(tmp_path / "out") == before
-    with pytest.raises(RunError, match="must be given the folder of an interrupted call"):
+    with pytest.raises(RunError, match="must be used with the folder of an interrupted call"):
         _segment(records[:1], tmp_path / "none", resume=True)
 
 
@@ -151,7 +151,9 @@ def test_damaged_state_is_named(records, tmp_path: Path):
         _analyze(records, tmp_path / "out", engine=InOrder(), progress=_cancelled_after(2))
     path = next((tmp_path / "out" / "state").glob("*.npz"))
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(RunError, match=rf"{path.name} changed or damaged .*\. Remove this file and repeat the call"):
+    with pytest.raises(
+        RunError, match=rf"{path.name} changed or damaged .*\. Remove this file and run the command again"
+    ):
         _analyze(records, tmp_path / "out", resume=True)
     path.unlink()
     assert len(_analyze(records, tmp_path / "out", resume=True).cells) == 2 * N

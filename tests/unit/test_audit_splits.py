@@ -50,8 +50,8 @@ def test_sides_are_split_and_fold_and_subjects_are_the_tables(tmp_path: Path) ->
         ("image,split\n2.png,\n", "line 2: image and side must be filled in"),
         ("image,split\n2.png,a\n2.png,b\n", "line 3: each image must be listed once"),
         ("image,split\n2.png\n", "line 2 must have 2 fields, got 1"),
-        ("image,split\nnone.png,a\n", "got none of them"),
-        ("image,split\n", "got none of them"),
+        ("image,split\nnone.png,a\n", "got none that match"),
+        ("image,split\n", "got none that match"),
     ],
 )
 def test_bad_tables_are_refused_with_the_reason(text: str, message: str, tmp_path: Path) -> None:

@@ -106,10 +106,10 @@ def test_data_without_credit_or_names_are_answered_less(tmp_path: Path):
     _change(run, data={"credit": ""})
     claim, tripod = _rows(run)
     assert claim["7"].status is Status.IN_PART
-    assert "whose they are is not known" in claim["35"].answer
+    assert "subjects are unknown" in claim["35"].answer
     assert "copies of one image, and one subject, may be in several" in claim["20"].answer
     assert "an unknown number of subjects are tested in several folds" in claim["20"].answer
-    assert "Augmented copies of one image fall on both sides" in tripod["26"].answer
+    assert "Augmented copies of one image are on both sides" in tripod["26"].answer
 
 
 def test_what_is_not_known_is_not_claimed(tmp_path: Path):
@@ -118,7 +118,7 @@ def test_what_is_not_known_is_not_claimed(tmp_path: Path):
     for row in (claim["37"], claim["38"], tripod["23a"]):
         assert row.status is Status.IN_PART
         assert "(interval unknown)" in row.answer
-        assert "how certain the figures are" in row.answer
+        assert "the certainty of figures without an interval" in row.answer
     full, _ = _rows(build_run(tmp_path / "more", n_subjects=15, n_folds=2))
     assert full["29"].status is full["37"].status is full["38"].status is Status.RECORDED
 

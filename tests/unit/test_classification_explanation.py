@@ -109,7 +109,9 @@ def test_the_explainer_comes_back_with_its_classifier_alone(
     assert (again.parts, again.neighbours, again.places) == (own.parts, own.neighbours, own.places)
     classifier = explainer.classifier
     other = Classifier(classifier.networks[:1], classifier.confidence, classifier.distance, classifier.reference, {})
-    with pytest.raises(WeightsError, match=r"must be of the same classifier, got cells\.safetensors of another"):
+    with pytest.raises(
+        WeightsError, match=r"must belong to the same classifier, got cells\.safetensors of another one"
+    ):
         load_explainer(other, path)
 
 

@@ -82,14 +82,14 @@ def test_parts_that_do_not_fit_are_refused():
         {**tensors, "mean": tensors["mean"][1:]},
         {name: tensor for name, tensor in tensors.items() if name != "basis"},
     ):
-        with pytest.raises(WeightsError, match="TrainingIndex: tensors must be as"):
+        with pytest.raises(WeightsError, match="TrainingIndex: tensors must be the output"):
             TrainingIndex.stored(wrong, settings)
     with pytest.raises(WeightsError, match="embedding must have 60 numbers, got 5"):
         index.nearest(np.zeros(5, np.float32))
 
 
 def test_what_cannot_be_indexed():
-    with pytest.raises(DataError, match="must be as many, got 4, 4, 4 and 3"):
+    with pytest.raises(DataError, match="must have the same length, got 4, 4, 4 and 3"):
         TrainingIndex.fit(_embeddings(4), images=["a"] * 4, subjects=["b"] * 4, labels=[0] * 3)
     with pytest.raises(DataError, match="embeddings must differ"):
         TrainingIndex.fit(np.ones((2, 5), np.float32), images=["a"] * 2, subjects=["b"] * 2, labels=[0, 1])

@@ -177,7 +177,7 @@ def test_folders_that_may_be_classes_are_subjects_with_advice(tmp_path: Path):
     found = find_images([tmp_path])
     assert {record.subject for record in found.records} == {"leuk\u00e4misch", "gesund"}
     [notice] = found.notices
-    assert "folders gesund, leuk\u00e4misch are taken for subjects" in notice.text
+    assert "folders gesund, leuk\u00e4misch are treated as subjects" in notice.text
     assert "blast" in notice.text
     assert "`positive` and `negative`" in notice.text
 
@@ -205,7 +205,7 @@ def test_folder_beside_those_of_classes_is_no_subject(tmp_path: Path):
         "other/P3/3.png": (None, "P3"),
     }
     [notice] = found.notices
-    assert notice.text.startswith("Next to the class folder all are folders with unknown names: other. No labels")
+    assert notice.text.startswith("Next to the class folder all are folders with unknown names: other. Labels")
 
 
 def test_patients_who_are_numbered_are_no_classes(tmp_path: Path):
@@ -225,9 +225,9 @@ def test_given_folders_that_may_be_classes_are_told(tmp_path: Path):
     [
         (
             {"positive": "blasst"},
-            r"`positive` must be the folder name or label of a class in the data, got 'blasst', with ",
+            r"`positive` must be the folder name or label of a class in the data, got 'blasst', but the data have ",
         ),
-        ({"positive": "x", "negative": ["y", "X"]}, r"must be different names, got 'x' for both\."),
+        ({"positive": "x", "negative": ["y", "X"]}, r"must differ, got 'x' for both\."),
         ({"negative": " "}, r"must name a class, got an empty name\."),
     ],
 )
@@ -270,7 +270,7 @@ def test_what_is_no_image_is_left_out_and_counted_if_it_might_matter(tmp_path: P
     found = find_images([tmp_path])
     assert [record.image for record in found.records] == ["P1/a.png", "P1/slide.svs", "P1/unnamed"]
     [notice] = found.notices
-    assert (notice.code, notice.values) == ("files_left_out", {".dat": 2, "no ending": 1})
+    assert (notice.code, notice.values) == ("files_left_out", {".dat": 2, "no extension": 1})
 
 
 def test_file_that_is_given_is_never_left_out(tmp_path: Path):

@@ -90,7 +90,7 @@ def test_cells_of_one_run_only_are_counted_and_left_out(runs: tuple[Path, Path])
     comparison = compare_runs(first, second)
     assert comparison.pairs.alone == (4, 7)
     assert len(comparison.cell.labels) == n - 11
-    assert any("4 by A alone, 7 by B alone" in str(warning) for warning in comparison.warnings)
+    assert any("4 only by A, 7 only by B" in str(warning) for warning in comparison.warnings)
 
 
 def test_runs_without_a_common_cell_are_refused(runs: tuple[Path, Path]):
@@ -194,7 +194,7 @@ def test_without_subjects_images_are_drawn_and_that_is_said(runs: tuple[Path, Pa
     comparison = compare_runs(*runs)
     assert comparison.subject is None
     assert f"{len(comparison.cell.labels)} images" in comparison.interval
-    assert any("Neither run knows whose the cells are" in str(warning) for warning in comparison.warnings)
+    assert any("Neither run knows the subjects of the cells" in str(warning) for warning in comparison.warnings)
 
 
 # ------------------------------------------------------------------------------------------------------------- figures
@@ -236,7 +236,8 @@ def test_a_run_compared_with_itself_differs_in_nothing(runs: tuple[Path, Path]):
 
 
 @pytest.mark.parametrize(
-    ("digest", "words"), [("other", "The data differ: the digests"), ("", "Whether both runs had the same data is not")]
+    ("digest", "words"),
+    [("other", "The data differ: the pixel digests"), ("", "It is unknown whether both runs used the same data")],
 )
 def test_other_or_unknown_data_are_told(runs: tuple[Path, Path], digest: str, words: str):
     _change_metrics(runs[1], data={"digest": digest})
@@ -247,12 +248,12 @@ def test_groups_of_one_run_are_told(runs: tuple[Path, Path]):
     config = runs[1] / "config.toml"
     config.write_text(config.read_text() + '\n[groups]\ndigest = "ab"\nsubjects = 2\ninto = 1\n')
     comparison = compare_runs(*runs)
-    assert any("joined by an audit's `groups` in B alone" in str(warning) for warning in comparison.warnings)
+    assert any("joined by an audit's `groups` only in B" in str(warning) for warning in comparison.warnings)
     assert comparison.settings["groups.subjects"] == (None, 2)
 
 
 def test_few_subjects_of_a_class_are_told(runs: tuple[Path, Path]):
-    assert any("Of one class there are 5 subjects" in str(warning) for warning in compare_runs(*runs).warnings)
+    assert any("One class has only 5 subjects" in str(warning) for warning in compare_runs(*runs).warnings)
 
 
 # --------------------------------------------------------------------------------------------------------------- files
@@ -289,9 +290,7 @@ def test_files_hold_the_comparison(runs: tuple[Path, Path], tmp_path: Path):
     assert {target.removeprefix("#") for target in page.targets} <= page.anchors
     difference = f"{area['value']:+.3f} ({area['low']:+.3f} to {area['high']:+.3f})"
     # The interval from drawing subjects stands before DeLong's test, which says what it takes for granted.
-    assert (
-        page.text.index(difference) < page.text.index("DeLong's test gives p") < page.text.index("takes cells as indep")
-    )
+    assert page.text.index(difference) < page.text.index("DeLong's test: p") < page.text.index("treats cells as indep")
     assert table[0]["image"] in page.text
     assert all(str(warning) in page.text for warning in comparison.warnings)
     assert not re.search(r"https?://|file:|url\(|@import|<script", page.html)
@@ -377,8 +376,8 @@ def test_neither_run_is_called_better_from_four_subjects_of_a_class(few: tuple[P
     out.mkdir()
     comparison = compare_runs(*few)
     page = page_of(write_comparison(comparison, out))
-    assert "nothing can be said of which run is better" in page.text
-    for claim in ("orders", "DeLong's test gives p", "lies beside 0:", "includes 0"):
+    assert "too few to tell which run is better" in page.text
+    for claim in ("ranks", "DeLong's test: p", "interval excludes 0:", "includes 0"):
         assert claim not in page.text
     found = json.loads((out / "comparison.json").read_text())
     for unit in ("cell", "subject"):

@@ -245,7 +245,7 @@ def test_all_idb_side_by_side_are_two(tmp_path: Path) -> None:
     _all_idb1(tmp_path / "ALL_IDB1")
     _touch(tmp_path, "ALL_IDB2/img/Im001_1.tif")
     assert [dataset.name for dataset in read_datasets(tmp_path)] == ["ALL-IDB1", "ALL-IDB2"]
-    _refused(tmp_path, r"must hold a single data set, got ALL-IDB1 in .*ALL_IDB1 and ALL-IDB2 in .*ALL_IDB2\. Give the")
+    _refused(tmp_path, r"must hold a single data set, got ALL-IDB1 in .*ALL_IDB1 and ALL-IDB2 in .*ALL_IDB2\. Pass the")
 
 
 def test_all_idb_file_of_another_name_is_named(tmp_path: Path) -> None:
@@ -277,19 +277,21 @@ def test_folders_of_class_and_subject(tmp_path: Path, normal: str, leukemic: str
 def test_images_directly_in_a_class_folder_have_no_subject(tmp_path: Path) -> None:
     dataset = read_dataset(_touch(tmp_path, "hem/p1/a.png", "all/b.png"))
     assert [record.subject for record in dataset.records] == [None, "p1"]
-    with pytest.raises(SplitError, match=r"1 of 2 without \(first all/b\.png\).*put each in class/subject/"):
+    with pytest.raises(SplitError, match=r"1 of 2 without \(first all/b\.png\).*move each to class/subject/"):
         dataset.require_subjects("split")
 
 
 @pytest.mark.parametrize("names", [("hem", "all", "other"), ("all", "blast"), ("all", "unknown")])
 def test_folders_that_are_not_two_known_classes_need_a_manifest(tmp_path: Path, names: tuple[str, ...]) -> None:
     _touch(tmp_path, *(f"{name}/p1/a.png" for name in names))
-    _refused(tmp_path, r"must be one normal and one leukemic .* got .*\. Say which is which in a manifest\.csv")
+    _refused(
+        tmp_path, r"must hold one normal and one leukemic class folder .* got .*\. Name the classes in a manifest\.csv"
+    )
 
 
 def test_one_class_only_is_read_but_does_not_train(tmp_path: Path) -> None:
     dataset = read_dataset(_touch(tmp_path, "hem/p1/a.png"))
-    with pytest.raises(DataError, match=r"^train: images must be of both classes, .* got only 'hem'\. Add images"):
+    with pytest.raises(DataError, match=r"^train: images must include both classes, .* got only 'hem'\. Add images"):
         dataset.require_labels("train")
 
 

@@ -86,7 +86,7 @@ def test_a_flat_folder_is_good_for_what_needs_no_labels(tmp_path: Path) -> None:
     tables = {table.title: table.rows for table in check_tables(check_dataset(dataset))}
     said = dict(tables["Data set"])
     assert said["layout"] == "files, not a known layout"
-    assert said["good for"] == "analyze, segment and audit, which need no labels"
+    assert said["usable with"] == "analyze, segment and audit, which need no labels"
     assert "class/subject/" in said["for train and reproduce"]
     assert said["groups of pixel-identical images"] == "1 (1 redundant image)"
     assert tables["Other files, not used"] == [(".txt", "1")]
@@ -98,7 +98,7 @@ def test_what_holds_no_image_or_a_faulty_manifest_stays_refused(tmp_path: Path, 
     if fault == "manifest":
         _draw(tmp_path / "a.png", 1)
         (tmp_path / "manifest.csv").write_text("path\na.png\n")
-    with pytest.raises(DataError, match="of a known layout" if fault == "empty" else "must begin with the columns"):
+    with pytest.raises(DataError, match="have a known layout" if fault == "empty" else "must begin with the columns"):
         read_any(tmp_path)
 
 
@@ -108,7 +108,7 @@ def test_a_sound_data_set_has_no_table_of_faults(tmp_path: Path) -> None:
     check = check_dataset(read_dataset(tmp_path))
     tables = {table.title: table.rows for table in check_tables(check)}
     assert list(tables) == ["Data set", "Classes", "Sizes"]
-    assert tables["Classes"] == [("not labelled", "1", "not known")]
+    assert tables["Classes"] == [("not labelled", "1", "unknown")]
     assert dict(tables["Data set"])["groups of pixel-identical images"] == "0"
     assert "Fill in the column subject" in dict(tables["Data set"])["reason for no subjects"]
 

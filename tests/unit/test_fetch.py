@@ -188,7 +188,7 @@ def test_a_path_out_of_the_folder_is_refused_before_any_download(server: Server,
 
 def test_a_truncated_listing_is_refused(server: Server, tmp_path: Path) -> None:
     server.truncated = True
-    with pytest.raises(FetchError, match="must be whole, got a truncated one"):
+    with pytest.raises(FetchError, match="must be complete, got a truncated one"):
         fetch("bccd", tmp_path, base_url=server.url)
 
 
@@ -225,7 +225,7 @@ def test_a_file_in_place_of_the_folder_is_explained(server: Server, tmp_path: Pa
 
 
 def test_all_idb_says_how_to_ask(tmp_path: Path) -> None:
-    with pytest.raises(FetchError, match=r"asked for in person.*scotti\.di\.unimi\.it/all"):
+    with pytest.raises(FetchError, match=r"requested in person.*scotti\.di\.unimi\.it/all"):
         fetch("all-idb", tmp_path)
 
 

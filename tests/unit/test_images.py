@@ -341,12 +341,12 @@ def test_truncated_planes_are_refused(tmp_path: Path, codec: int) -> None:
     if codec == 8:
         planes = [zlib.compress(plane) for plane in planes]
     tags = _layout(_noise(30, 40, dtype=np.uint16), 2, t284=2, t259=codec)
-    _refused(_tiff(tmp_path / "a.tif", tags, [*planes[:2], planes[2][:-100]]), "got one truncated or damaged")
+    _refused(_tiff(tmp_path / "a.tif", tags, [*planes[:2], planes[2][:-100]]), "got a truncated or damaged one")
     path = _tiff(tmp_path / "b.tif", tags, planes)
     content = path.read_bytes()
     last = struct.pack("<I", 8 + sum(map(len, planes[:2])))
     path.write_bytes(content.replace(last, struct.pack("<I", len(content) - 100)))
-    _refused(path, "got one truncated or damaged")
+    _refused(path, "got a truncated or damaged one")
 
 
 def test_planes_that_share_their_bytes_are_refused(tmp_path: Path) -> None:
@@ -355,7 +355,7 @@ def test_planes_that_share_their_bytes_are_refused(tmp_path: Path) -> None:
     content = path.read_bytes()
     lengths = struct.pack("<3I", *(1440,) * 3)
     path.write_bytes(content.replace(lengths, struct.pack("<3I", *(len(content),) * 3)))
-    _refused(path, "must be a whole TIFF image, got one truncated or damaged")
+    _refused(path, "must be a complete TIFF image, got a truncated or damaged one")
 
 
 # --- fewer bits than are stored ---
@@ -549,7 +549,7 @@ def test_an_empty_file_is_refused(tmp_path: Path) -> None:
 def test_a_truncated_file_is_refused(tmp_path: Path, name: str, kept: float) -> None:
     path = _saved(tmp_path / name, Image.fromarray(_noise(200, 200)))
     path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
-    _refused(path, "must be a whole (BMP|PNG|JPEG|TIFF|WebP) image, got one truncated or damaged")
+    _refused(path, "must be a complete (BMP|PNG|JPEG|TIFF|WebP) image, got a truncated or damaged one")
 
 
 @pytest.mark.parametrize("content", [b"a patient list, not an image\n", b"B", b"\0" * 100, b"RIFF1234WAVE"])
@@ -610,7 +610,7 @@ def test_an_enormous_image_is_refused_without_decoding(
         _tiff(path, _layout(np.zeros((16, 16, 3), np.uint16), 2, t256=60_000, t257=60_000), [bytes(1000)])
     decoded: list[Image.Image] = []
     monkeypatch.setattr(ImageFile.ImageFile, "load", decoded.append)
-    _refused(path, "must have at most 64,000,000 pixels, got 60000 x 60000. Cut it")
+    _refused(path, "must have at most 64,000,000 pixels, got 60000 x 60000. Split it")
     assert decoded == []
 
 
@@ -644,25 +644,31 @@ def test_twelve_bits_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "numbers"), [("I", "signed ones of 32 bits"), ("F", "floating-point ones of 32 bits")]
+    ("mode", "numbers"), [("I", "signed values of 32 bits"), ("F", "floating-point values of 32 bits")]
 )
 def test_numbers_without_a_known_range_are_refused(tmp_path: Path, mode: str, numbers: str) -> None:
-    _refused(_saved(tmp_path / "a.tif", Image.new(mode, (20, 20))), f"unsigned whole .*got {numbers}. Save it as 8-bit")
+    _refused(
+        _saved(tmp_path / "a.tif", Image.new(mode, (20, 20))), f"unsigned integers .*got {numbers}. Save it as 8-bit"
+    )
 
 
 @pytest.mark.parametrize(
     ("dtype", "kind", "numbers"),
-    [("f4", 3, "floating-point ones of 32"), ("f2", 3, "floating-point ones of 16"), ("i2", 2, "signed ones of 16")],
+    [
+        ("f4", 3, "floating-point values of 32"),
+        ("f2", 3, "floating-point values of 16"),
+        ("i2", 2, "signed values of 16"),
+    ],
 )
 def test_colours_of_other_numbers_are_refused(tmp_path: Path, dtype: str, kind: int, numbers: str) -> None:
     values = np.ones((20, 20, 3), dtype)
     path = _tiff(tmp_path / "a.tif", _layout(values, 2, t339=(kind,) * 3), [values.tobytes()])
-    _refused(path, f"unsigned whole .*got {numbers} bits. Save it as 8-bit PNG")
+    _refused(path, f"unsigned integers .*got {numbers} bits. Save it as 8-bit PNG")
 
 
 def test_signed_bytes_are_not_taken_for_unsigned_ones(tmp_path: Path) -> None:
     values = np.ones((20, 20, 1), np.int8)
-    _refused(_tiff(tmp_path / "a.tif", _layout(values, 1, t339=2), [values.tobytes()]), "got signed ones of 8 bits")
+    _refused(_tiff(tmp_path / "a.tif", _layout(values, 1, t339=2), [values.tobytes()]), "got signed values of 8 bits")
 
 
 @pytest.mark.parametrize(
@@ -679,7 +685,9 @@ def test_signed_bytes_are_not_taken_for_unsigned_ones(tmp_path: Path) -> None:
 )
 def test_a_codec_that_is_not_read_is_named(tmp_path: Path, codec: int, name: str) -> None:
     path = _tiff(tmp_path / "a.tif", _layout(_noise(), 2, t259=codec), [b"coded in some way"])
-    _refused(path, rf"must be uncompressed or compressed by LZW.*, got {name} \(compression {codec}\)\. Save it as PNG")
+    _refused(
+        path, rf"must be uncompressed or compressed with LZW.*, got {name} \(compression {codec}\)\. Save it as PNG"
+    )
 
 
 @pytest.mark.parametrize(("codec", "pillow_name"), [(34925, "lzma"), (50000, "zstd")])
@@ -711,7 +719,7 @@ def test_a_layout_that_is_not_read_is_described(
 ) -> None:
     values = np.ones((20, 20, channels), dtype)
     path = _tiff(tmp_path / "a.tif", _layout(values, colour, t284=planar), [values.tobytes()])
-    _refused(path, f"must be TIFF of a layout that is read here, got {layout}. Save it as 8-bit PNG")
+    _refused(path, f"must be TIFF in a supported layout, got {layout}. Save it as 8-bit PNG")
 
 
 def test_planes_of_ycbcr_are_refused(tmp_path: Path) -> None:
@@ -733,7 +741,7 @@ def test_a_form_of_bmp_that_is_not_read_is_named(tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[30] = 4  # a JPEG inside
     path.write_bytes(content)
-    _refused(path, r"must be BMP in a supported form, got another \(Unsupported BMP.*\)\. Save it as PNG")
+    _refused(path, r"must be BMP in a supported form, got another form \(Unsupported BMP.*\)\. Save it as PNG")
 
 
 @pytest.mark.parametrize(("name", "pages"), [("a.tif", "several"), ("a.webp", "2"), ("a.png", "2")])
@@ -762,7 +770,7 @@ def test_planes_behind_a_single_directory_are_several_pages(
 ) -> None:
     grey = _noise(channels=1)[:, :, np.newaxis]
     path = _tiff(tmp_path / "a.tif", _layout(grey, 1) | tags, [grey.tobytes()])
-    _refused(path, rf"must be a single page, got {pages}\. Save the page you mean as PNG")
+    _refused(path, rf"must be a single page, got {pages}\. Save the page you need as a separate PNG")
 
 
 @pytest.mark.parametrize(
@@ -833,7 +841,9 @@ def test_a_tile_far_larger_than_its_image_is_refused_without_decoding(
     path = _tiff_of_one_block(tmp_path / "a.tif", sides, big=big)
     decoded: list[Image.Image] = []
     monkeypatch.setattr(TiffImageFile, "load", decoded.append)
-    _refused(path, "must have tiles of about its own size at most, got tiles of 2048 x 2064 for an image of 32 x 32")
+    _refused(
+        path, "must have tiles no larger than about its own size, got tiles of 2048 x 2064 for an image of 32 x 32"
+    )
     assert decoded == []
 
 

@@ -112,7 +112,7 @@ def _refused(path: Path, reason: str) -> None:
 
 
 def test_missing_file(tmp_path: Path):
-    _refused(tmp_path / "none.safetensors", r"weights must be a file, got .*none\.safetensors\. Give a run folder")
+    _refused(tmp_path / "none.safetensors", r"weights must be a file, got .*none\.safetensors\. Pass a run folder")
 
 
 def test_text_file(tmp_path: Path):
@@ -135,7 +135,9 @@ def test_truncated_file(saved: Path):
 def test_safetensors_of_another_program(tmp_path: Path, metadata: dict[str, str] | None):
     path = tmp_path / "bert.safetensors"
     save_file({"weight": torch.zeros(3)}, path, metadata=metadata)
-    _refused(path, r"weights must have the format leukospike-model-1, got None in bert\.safetensors\. Use weights that")
+    _refused(
+        path, r"weights must have the format leukospike-model-1, got None in bert\.safetensors\. Use weights written"
+    )
 
 
 @pytest.mark.parametrize("name", ["network.stem.0.weight", "components.basis"])

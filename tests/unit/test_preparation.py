@@ -96,27 +96,27 @@ def test_interrupted_preparation_is_made_again(records, tmp_path: Path):
 
 def test_maps_of_another_size_are_refused(records, tmp_path: Path):
     _prepare(records, tmp_path)
-    with pytest.raises(RunError, match=r"images must be the same as at the start of the run, got others"):
+    with pytest.raises(RunError, match=r"images must be the same as at the start of the run, got settings that differ"):
         prepare(records, tmp_path, SpikeFrontEnd(25, 9), **SETTINGS)
 
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"copies": 1}])
 def test_maps_of_other_settings_are_refused(records, tmp_path: Path, change: dict[str, int]):
     _prepare(records, tmp_path)
-    with pytest.raises(RunError, match=r"images must be the same as at the start of the run, got others"):
+    with pytest.raises(RunError, match=r"images must be the same as at the start of the run, got settings that differ"):
         _prepare(records, tmp_path, **change)
 
 
 def test_maps_of_other_images_are_refused(records, tmp_path: Path):
     _prepare(records, tmp_path)
-    with pytest.raises(RunError, match="Give the first data again or start a new run"):
+    with pytest.raises(RunError, match="Pass the original data or start a new run"):
         _prepare(records[:-1], tmp_path)
 
 
 @pytest.mark.parametrize("change", [{"label": 0}, {"subject": "hem-0"}])
 def test_maps_of_other_labels_or_subjects_are_refused(records, tmp_path: Path, change: dict[str, int | str]):
     _prepare(records, tmp_path)
-    with pytest.raises(RunError, match=r"begun with, got another label or subject for all/all-0/0\.png than"):
+    with pytest.raises(RunError, match=r"start of the run, got another label or subject for all/all-0/0\.png than"):
         _prepare((replace(records[0], **change), *records[1:]), tmp_path)
 
 

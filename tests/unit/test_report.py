@@ -453,7 +453,7 @@ def test_paper_report_names_flaws_and_labels_wrong_formulas(paper: Path, honest:
     assert "0.9894" in text
     assert "0.654" in text
     assert "0.765" in text
-    assert "Augmented copies are counted as cells of their own" in text
+    assert "Augmented copies are counted as separate cells" in text
     assert "What is wrong with this protocol" not in page_of(honest / "report.html").text
 
 
@@ -482,7 +482,7 @@ def test_one_class_in_all_folds_is_said_not_drawn(tmp_path: Path) -> None:
     assert "roc" not in page.anchors
     assert "There is no ROC curve" in page.text
     assert "There is no decision curve" in page.text
-    assert "nothing can be said" in page.text
+    assert "there are no results" in page.text
 
 
 def test_hostile_names_stay_text(hostile: Path) -> None:
@@ -497,7 +497,7 @@ def test_hostile_names_stay_text(hostile: Path) -> None:
 def test_interval_down_to_chance_is_called_guessing(tmp_path: Path) -> None:
     run = build_run(tmp_path, n_folds=2)
     metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
-    words = "cannot be told from guessing"
+    words = "not shown to be better than guessing"
     assert not any(words in paragraph for paragraph in summary(read_run(run)))
     metrics["pooled"]["cell"]["roc_auc"]["low"] = 0.49
     (run / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
@@ -510,23 +510,23 @@ def test_interval_without_width_is_not_known(tmp_path: Path) -> None:
     metrics["pooled"]["cell"]["sensitivity"] |= {"value": 1.0, "low": 1.0, "high": 1.0 - 1e-15}
     metrics["pooled"]["cell"]["f1"] |= {"value": 0.9998, "low": 0.9996, "high": 0.9999}  # narrow, but with a width
     (run / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
-    text = page_of(write_report(run)).text.partition("What this run itself can say")[0]
+    text = page_of(write_report(run)).text.partition("Answers from this run")[0]
     assert "sensitivity, by cell 1.000 interval unknown" in text
     assert "1.000 (interval unknown)" in text
     assert "1.000 (1.000 to 1.000)" in text
-    assert "an interval is not known where it would have no width" in text
+    assert "an interval is unknown if every resample gives the same figure" in text
 
 
 def test_nothing_is_concluded_from_four_subjects_of_a_class(tmp_path: Path) -> None:
     run = build_run(tmp_path, n_subjects=12, n_folds=2)
     page = page_of(write_report(run))
     reason = "unknown, because fewer than 5 subjects of a class were tested"
-    assert f"Intervals are {reason}: how certain these figures are" in page.text
+    assert f"Intervals are {reason}: these data cannot show how certain" in page.text
     assert f"Intervals: {reason}." in page.text
     assert f"There is no band: intervals are {reason}." in page.text
-    assert "How to read this: the figures describe those who were tested, and nobody else" in page.text
+    assert "How to read this: the figures describe only those who were tested" in page.text
     assert not re.search(r"\d\.\d{3} \(\d", page.text)
-    for claim in ("told from guessing", "better than the better of both", "band comes from"):
+    for claim in ("better than guessing", "better than the better of the two", "band comes from"):
         assert claim not in page.text
 
 
@@ -542,10 +542,10 @@ def test_misclassification_is_what_accuracy_leaves_where_a_run_has_none(tmp_path
 def test_one_fold_held_out_is_not_called_cross_validation(tmp_path: Path) -> None:
     run = build_run(tmp_path, n_subjects=6, n_folds=3)
     metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
-    assert "cut into 3 parts. A network was trained 3 times" in summary(read_run(run))[0]
+    assert "split into 3 parts. A network was trained 3 times" in summary(read_run(run))[0]
     metrics |= {"hold_out": True, "folds": metrics["folds"][:1]}
     (run / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
-    assert "cut into 3 parts. A network was trained once" in summary(read_run(run))[0]
+    assert "split into 3 parts. A network was trained once" in summary(read_run(run))[0]
 
 
 def test_subject_names_are_not_read_as_numbers(tmp_path: Path) -> None:
@@ -623,7 +623,7 @@ def test_analysis_of_thousands_shows_ends_and_middle_and_points_to_the_table(tmp
     assert shown[1] == sorted(shown[1], reverse=True)
     page = page_of(load_analysis(out).report(out / "report.html"))
     assert "all of them are in cells.csv" in page.text
-    assert "Nothing can be said by subject" in page.text
+    assert "There are no results by subject" in page.text
     assert "subjects" not in page.anchors
 
 
@@ -663,7 +663,7 @@ def test_analysis_of_drawn_cells_with_hostile_names(tmp_path: Path) -> None:
     assert "<script" not in page.html
     assert HOSTILE in page.text
     assert "no picture" in page.text
-    assert "1 more could be read but got no probability" in page.text
+    assert "1 more could be read but have no probability" in page.text
     assert "These cells are drawn by a program." in page.text
 
 

@@ -134,7 +134,7 @@ def test_resuming_a_finished_run_with_other_data_is_refused(honest: FinishedRun,
 
 
 def test_resuming_with_other_settings_is_refused(honest: FinishedRun, discs: Path, tiny: RunConfig) -> None:
-    with pytest.raises(RunError, match="epochs 2 in place of 1"):
+    with pytest.raises(RunError, match="epochs 2 instead of 1"):
         run_experiment(read_dataset(discs), replace(tiny, epochs=2), honest.folder, resume=True)
 
 
@@ -228,7 +228,7 @@ def test_resuming_with_other_images_is_refused(
     with pytest.raises(KeyboardInterrupt):
         run_experiment(dataset, tiny, tmp_path / "run", progress=cut)
     fewer = replace(dataset, records=dataset.records[1:])
-    with pytest.raises(RunError, match=r"images must be the same as at the start of the run, got others than"):
+    with pytest.raises(RunError, match=r"images must be the same as at the start of the run, got images that differ"):
         run_experiment(fewer, tiny, tmp_path / "run", resume=True)
     # The run is as it was, and can still be carried on.
     assert run_experiment(dataset, tiny, tmp_path / "run", resume=True).result.data.images == 24
@@ -328,13 +328,13 @@ def test_unreadable_class_is_named_with_the_first_reason(
     for path in data.glob(f"{classes}/*/*"):
         path.write_bytes(b"")
     first = r"\(first all/all-0/0\.png: file must not be empty, got 0 bytes\. Copy .*\)\. Restore"
-    with pytest.raises(DataError, match=rf"images must be of both classes, .*, got {got} cannot be read {first}"):
+    with pytest.raises(DataError, match=rf"images must include both classes, .*, got {got} cannot be read {first}"):
         run_experiment(read_dataset(data), tiny, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_too_few_cells_on_request_are_said_to_be(discs: Path, tiny: RunConfig, tmp_path: Path) -> None:
-    hint = r"\. Or raise `max_cells`, which limited the images to 4 of 24 images\.$"
+    hint = r"\. Or raise `max_cells`, which limited the images to 4 of 24\.$"
     with pytest.raises((DataError, SplitError), match=hint):
         run_experiment(read_dataset(discs), replace(tiny, max_cells=4), tmp_path / "run")
     with pytest.raises(SplitError, match=r"or add subjects\.$"):
@@ -383,8 +383,8 @@ def test_hold_out_runs_one_fold_and_says_so(honest: FinishedRun, discs: Path, ti
     assert (len(table), table["subject"].nunique()) == (8, 2)
     assert [str(notice) for notice in outcome.result.notices[-2:]] == [
         "One part was held out and tested, 8 of 24 cells (33%), of 2 of 6 subjects; there is no cross-validation.",
-        "The figures are based on 1 normal and 1 leukemic subject: with fewer than 5 of a class, intervals and tests"
-        " are not known, and nothing can be concluded.",
+        "The figures are based on 1 normal and 1 leukemic subject: with fewer than 5 of a class, there are no"
+        " intervals or tests, and nothing can be concluded.",
     ]
     assert outcome.result.folds == honest.result.folds[:1]
     assert outcome.result.cell == outcome.result.folds[0].cell

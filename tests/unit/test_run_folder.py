@@ -49,7 +49,7 @@ def test_config_of_a_run_can_be_given_to_another(tmp_path: Path):
 
 
 def test_folder_without_config_is_no_run(tmp_path: Path):
-    with pytest.raises(RunError, match=r"run folder must hold config\.toml, got .* without\. Give a folder that"):
+    with pytest.raises(RunError, match=r"run folder must hold config\.toml, got .* without it\. Pass a folder that"):
         read_config(tmp_path)
 
 
@@ -78,7 +78,7 @@ def test_models_of_a_run_and_of_one_file(tmp_path: Path):
 
 
 def test_unfinished_run_is_no_model(tmp_path: Path):
-    message = r"`model` must be the folder of a finished run, got .* which is none\. Finish the run with"
+    message = r"`model` must be the folder of a finished run, got .* which is not one\. Finish the run with"
     with pytest.raises(WeightsError, match=message):
         model_files(tmp_path)
     _save(RunFolder(tmp_path).weights(0), 0)

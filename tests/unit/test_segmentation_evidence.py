@@ -236,7 +236,7 @@ def test_refuses_another_form_missing_parts_and_values_that_are_none(tmp_path: P
         json.dumps(read_weights(path, form="leukospike-evidence-1", where="", give="", use="").settings)
     )
     write_weights(path, network.state_dict(), settings | {"format": "another"})
-    with pytest.raises(WeightsError, match="of the form leukospike-evidence-1, got another"):
+    with pytest.raises(WeightsError, match="have the format leukospike-evidence-1, got another"):
         load_evidence(path)
     write_weights(path, {"middle": network.middle}, settings)
     with pytest.raises(WeightsError, match="invalid part"):

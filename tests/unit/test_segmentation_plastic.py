@@ -125,7 +125,7 @@ def test_refuses_a_missing_file(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("value", "message"), [(1.5, r"from 0 to 1, got others in readout\.weight"), (float("nan"), "finite")]
+    ("value", "message"), [(1.5, r"from 0 to 1, got other values in readout\.weight"), (float("nan"), "finite")]
 )
 def test_refuses_impossible_weights(tmp_path: Path, value, message):
     network = segmenter()
@@ -159,7 +159,7 @@ def test_refuses_whole_numbers(tmp_path: Path):
 def test_refuses_another_form_and_missing_parts(tmp_path: Path):
     path = tmp_path / "weights.safetensors"
     write_weights(path, {}, {"format": "another"})
-    with pytest.raises(WeightsError, match="of the form leukospike-plastic-segmenter-1, got another"):
+    with pytest.raises(WeightsError, match="have the format leukospike-plastic-segmenter-1, got another"):
         load_plastic(path)
     write_weights(path, {}, {"format": "leukospike-plastic-segmenter-1"})
     with pytest.raises(WeightsError, match="invalid part"):

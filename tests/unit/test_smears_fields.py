@@ -67,13 +67,13 @@ def test_same_chance_same_field(field):
 def test_too_few_or_too_many_white_cells_are_refused(n):
     with pytest.raises(
         ConfigError,
-        match=rf"^draw_field: white_cells must list 1 to 4 kinds, got {n}\. Draw more fields for more cells",
+        match=rf"^draw_field: white_cells must list 1 to 4 cells, got {n}\. Draw more fields for more cells",
     ):
         draw_field([CellKind.LYMPHOCYTE] * n, STYLE, np.random.default_rng(0))
 
 
 def test_a_red_cell_is_no_white_cell():
     with pytest.raises(
-        ConfigError, match=r"^draw_field: white_cells must be .* neutrophils, got red cell\. .* come by themselves"
+        ConfigError, match=r"^draw_field: white_cells must be .* neutrophils, got red cell\. .* are added automatically"
     ):
         draw_field([CellKind.RED_CELL], STYLE, np.random.default_rng(0))

@@ -94,7 +94,7 @@ def test_smallest_case_has_no_validation():
 
 
 def test_fewer_subjects_than_folds():
-    message = r"`n_folds` must be at most the number of independent subjects \(6\), got 7\. Lower the number of folds"
+    message = r"`n_folds` must be at most the number of independent subjects \(6\), got 7\. Lower `n_folds`"
     with pytest.raises(SplitError, match=message):
         subject_folds(LABELS, SUBJECTS, DIGESTS, n_folds=7, seed=0)
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leukospike.analysis.folder import read_table
+from leukospike.analysis.folder import read_figures
 from leukospike.errors import DataError
 from leukospike.storage.tables import harmless, read_rows, restored, table_text, write_rows, write_table
 
@@ -95,5 +95,5 @@ def test_one_of_two_columns_will_do(tmp_path: Path) -> None:
 
 def test_names_that_begin_as_formulas_come_back_from_an_analysis(tmp_path: Path) -> None:
     write_table(tmp_path / "cells.csv", pd.DataFrame({"image": ["=a.png", "'@b.png"], "probability": [0.5, 0.25]}))
-    table = read_table(tmp_path / "cells.csv", text=("image",), required=("image",))
+    table = read_figures(tmp_path / "cells.csv", text=("image",), required=("image",))
     assert table["image"].tolist() == ["=a.png", "'@b.png"]

@@ -221,7 +221,9 @@ def test_checkpoint_of_other_settings_is_refused(components, tmp_path: Path):
     checkpoint = tmp_path / "fold.safetensors"
     config = replace(CONFIG, epochs=1)
     train_network(_cells(8), NOBODY, components, config, checkpoint=checkpoint, device=CPU)
-    with pytest.raises(WeightsError, match=r"checkpoint must have the same settings, got fold\.safetensors of others"):
+    with pytest.raises(
+        WeightsError, match=r"checkpoint must have the same settings, got fold\.safetensors with other ones"
+    ):
         train_network(_cells(8), NOBODY, components, CONFIG, checkpoint=checkpoint, device=CPU)
 
 

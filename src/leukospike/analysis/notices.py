@@ -176,8 +176,8 @@ def _of_cells(cells: pd.DataFrame, judge: Judge) -> list[Notice]:
         notices.append(Notice("large", text, Severity.WARNING, {"images": large}))
     if no_cell:
         which = number_of(no_cell, "image of a single cell", "images of single cells")
-        so = "These have no probability" if judge.view.cuts_out else "They were scored nevertheless"
-        text = f"No white cell was found in {which}. {so}: check whether they show one."
+        so = "Not scored" if judge.view.cuts_out else "Scored nevertheless"
+        text = f"No white cell was found in {which}. {so}: check whether there is one."
         notices.append(Notice("no_cell", text, Severity.WARNING, {"images": no_cell}))
     return notices
 

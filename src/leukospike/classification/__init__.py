@@ -1,7 +1,7 @@
 """Cell to probability.
 
-`crops` brings a cell to the one form in which all are seen, `network` scores it, `augmentation` shows it as other
-laboratories would, and `learning` trains.
+`crops` converts a cell to a standard form, `network` scores it, `augmentation` imitates other laboratories, and
+`learning` trains.
 """
 
 from leukospike.classification.augmentation import augmented

@@ -1,7 +1,7 @@
-"""What can be said of a cell in numbers: its shape, and how its colours are spread and ordered.
+"""Numerical features of a cell: its shape, and the distribution and arrangement of its colours.
 
-Size, colour and coarse structure carry over from subject to subject; fine texture, measured, does not: it tells focus
-and camera. So nothing here looks at neighbouring pixels.
+Size, colour and coarse structure generalise across subjects; fine texture was found not to, since it reflects focus and
+camera. Nothing here therefore uses neighbouring pixels.
 """
 
 import itertools
@@ -24,22 +24,22 @@ SPREADS = ("red", "green", "blue", "red less green", "green less blue", "mean")
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 RINGS = 5
-"""Elliptic rings of equal width from the cell's middle to its outline, whose mean density and its spread are told;
-of the outermost the mean."""
+"""Elliptic rings of equal width from the cell's centre to its outline, described by mean and spread of density; the
+outermost by the mean only."""
 
 COARSE = (0.9, 1.8, 3.6)
-"""Standard deviations of the blurs between which structure is told, in pixels of the halved crop: a tenth of a cell's
-diameter and a fifth."""
+"""Standard deviations of the blurs between which structure is measured, in pixels of the halved crop: a tenth of a
+cell's diameter and a fifth."""
 
 APPEARANCES = len(SHAPES) + len(SPREADS) * (4 + len(QUANTILES)) + 3 * (2 * RINGS - 1) + 3 * 3 * (len(COARSE) - 1)
-"""Numbers that `appearance_of` gives."""
+"""Number of features returned by `appearance_of`."""
 
 _INSIDE = (SEEN - 0.5) / 255
 _DARKEST = 1 / 256
 
 
 def appearance_of(colours: Float[Tensor, "batch 3 rows columns"]) -> Float[Tensor, "batch appearances"]:
-    """Describe each cell's shape and the spread of its colours.
+    """Compute the shape and colour features of each cell.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def appearance_of(colours: Float[Tensor, "batch 3 rows columns"]) -> Float[Tenso
     -------
     Tensor of shape (batch, `APPEARANCES`), float32
         The measures of `SHAPES`, then for each statistic those of `SPREADS`. Colours are of the pixels two or more from
-        the outline. A crop without a cell gives zeros.
+        the outline. A crop without a cell yields zeros.
     """
     inside = (colours.amax(dim=1, keepdim=True) > _INSIDE).to(colours.dtype)
     inner = 1 - functional.max_pool2d(1 - inside, 5, stride=1, padding=2)
@@ -62,7 +62,7 @@ def appearance_of(colours: Float[Tensor, "batch 3 rows columns"]) -> Float[Tenso
     described = [shape, *moments, *_quantiles(densities, inner)]
     for ring in range(RINGS):
         within = (radius >= ring / RINGS) & (radius < (ring + 1) / RINGS)
-        # Of the outermost, the mean alone: how its pixels spread tells who cut the cell out.
+        # Only the mean of the outermost ring: the spread of its pixels depends on who cut out the cell.
         described += _moments(plain, inside * within)[: 2 if ring < RINGS - 1 else 1]
     described += _structure(plain, inside, inner, moments[0][:, :3])
     return torch.cat(described, dim=1) * (inner.amax(dim=(1, 2, 3)) > 0)[:, None]

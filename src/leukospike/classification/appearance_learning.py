@@ -1,4 +1,4 @@
-"""Train the classifier that ships: seconds a network, since what it sees of a cell is measured once."""
+"""Training of the shipped classifier: seconds per network, since the features of a cell are computed once."""
 
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ from leukospike.side_by_side import one_core_each
 
 _BATCH = 16  # measured, twice as fast as 128: what is computed of so many stays in the cache
 _AROUND = 4  # black pixels around a cell that `appearance_of` looks at
-_SMOOTHING = 0.05  # of the labels: a few cells of a leukemic subject are normal ones
+_SMOOTHING = 0.05  # smoothing of the labels: a few cells of a leukemic subject are normal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,15 +28,16 @@ class AppearanceTraining:
     """How the networks are trained."""
 
     epochs: int = 16
-    """As many cells are drawn in one as there are."""
+    """Each epoch draws as many cells as there are."""
     batch_size: int = 64
     learning_rate: float = 0.003
-    """AdamW's highest; it falls to 0 along a cosine."""
+    """Maximum for AdamW; falls to 0 along a cosine."""
     weight_decay: float = 0.05
     networks: int = 3
-    """Trained apart, from other first weights, in another order; their mean decides."""
+    """Number of networks, trained separately from different initial weights and in different order; their mean
+    decides."""
     balanced: bool = True
-    """Whether classes, and to a part subjects, are drawn alike."""
+    """Whether classes, and partly subjects, are sampled equally."""
     risk_variance: float = 0.0
     """Weight of the variance over subjects of the loss (`invariance.risk_variance`)."""
     moment_gap: float = 0.0
@@ -65,19 +66,19 @@ def train_appearance(
 ) -> tuple[AppearanceNetwork, ...]:
     """Train networks on the appearance of cells.
 
-    Measures are standardised over the training cells. Cross-entropy on smoothed labels, AdamW. Cells are not changed in
-    training: measured on C-NMC, that costs more than it gives, since a cell's colour tells much.
+    Measures are standardised over the training cells. Cross-entropy on smoothed labels, AdamW. Cells are not augmented:
+    on C-NMC this costs more than it gains, since colour is informative.
 
     Parameters
     ----------
     cells : LabelledCells
-        These are all that anything is fitted on.
+        Everything is fitted on these only.
     config : AppearanceTraining
     known : ndarray of shape (n, appearances), float32, optional
-        The cells' appearances, where they are known already.
+        Features of the cells, if already computed.
     taught : ndarray of shape (n,), optional
-        Probability of each cell to be leukemic by another classifier, which is learnt in place of the labels
-        (distillation, doi 10.48550/arXiv.1503.02531).
+        Probability of each cell to be leukemic by another classifier, learned instead of the labels (distillation, doi
+        10.48550/arXiv.1503.02531).
     progress : Progress
         Called after each epoch.
 
@@ -131,7 +132,7 @@ def train_appearance(
                 rate.step()
             progress("train networks", number * config.epochs + epoch + 1, config.networks * config.epochs)
         if shrunk is not None:
-            # Into the first layer, so that the network takes measures that are not shrunk.
+            # Folded into the first layer, so that the network takes unshrunk features.
             network.first.weight.data = network.first.weight.data @ shrunk
         if not all(bool(torch.isfinite(weight).all()) for weight in network.parameters()):
             rule, got = "weights must stay finite", "some that are not"
@@ -141,7 +142,7 @@ def train_appearance(
 
 
 def appearances(crops: UInt8[np.ndarray, "n rows columns 3"]) -> Float[np.ndarray, "n appearances"]:
-    """Compute what `appearance_of` does of crops, but for rounding: of each it looks at no more than holds the cell."""
+    """Compute `appearance_of` up to rounding, using only the part of each crop that holds the cell."""
     sides = _sides(crops)
     found = np.empty((len(crops), APPEARANCES), np.float32)
     batches: list[tuple[int, Int64[np.ndarray, " batch"]]] = []

@@ -1,4 +1,4 @@
-"""The classifier that ships: from a cell's appearance in numbers to the odds that it is leukemic."""
+"""The shipped classifier: from the numerical features of a cell to the odds that it is leukemic."""
 
 import torch
 from jaxtyping import Float
@@ -11,10 +11,10 @@ HIDDEN = 128
 
 
 class AppearanceNetwork(nn.Module):
-    """Crops of cells to the logits of (normal, leukemic), by shape and colour alone.
+    """Map crops of cells to the logits of (normal, leukemic), by shape and colour only.
 
     Two hidden layers with GELU on standardised measures. All steps are differentiable
-    but those at the cell's outline, so that a decision can be followed back to the pixels.
+    but those at the cell's outline, so that a decision can be traced back to the pixels.
 
     Parameters
     ----------

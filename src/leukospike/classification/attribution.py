@@ -1,8 +1,9 @@
-"""What a decision is made of, and where in the cell that lies: integrated gradients over measures, and over pixels.
+"""Attribution of a decision to features and to pixels, by integrated gradients.
 
-The networks decide by measures of the cell, and these are made of its pixels. `decision_parts` parts the log odds among
-the measures, compared with the mean training cell: so it says how much was size, and how much colour. `attribution`
-parts among the pixels what the cell's inner differences change, compared with the same cell in paler contrast.
+The networks decide by features of the cell, which are computed from its pixels. `decision_parts` divides the log odds
+among the features, relative to the mean training cell: it shows how much is due to size, to colour, and so on.
+`attribution` divides the effect of the cell's inner differences among its pixels, relative to the same cell with
+reduced contrast.
 """
 
 from collections.abc import Sequence
@@ -44,15 +45,15 @@ _GROUPS = (
     *("layout" for _ in range(3 * (2 * RINGS - 1))),
     *("structure" for _ in range(3 * 3 * (len(COARSE) - 1))),
 )
-"""What each measure tells of, in the order of `appearance_of`."""
+"""The aspect described by each feature, in the order of `appearance_of`."""
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What the log odds of leukemic of one cell are the sum of."""
+    """Terms whose sum is the log odds of leukemic of one cell."""
 
     typical: float
-    """Those of the mean training cell; the others are what sets this cell apart from it."""
+    """Log odds of the mean training cell; the other terms are differences from it."""
     size: float
     """Area, diameter, axes, outline."""
     shape: float
@@ -60,9 +61,9 @@ class Parts:
     colour: float
     """Mean and quantiles of the optical densities."""
     contrast: float
-    """How far the densities are spread, and how evenly."""
+    """Spread and evenness of the densities."""
     layout: float
-    """Densities from the middle to the rim."""
+    """Densities from centre to rim."""
     structure: float
     """Clumps of a tenth to a fifth of the cell's diameter."""
 
@@ -73,7 +74,7 @@ class Parts:
 
 
 def decision_parts(networks: Sequence[AppearanceNetwork], crops: UInt8[np.ndarray, "n rows columns 3"]) -> list[Parts]:
-    r"""Say what the log odds of each cell are made of, by integrated gradients [1]_ over the standardised measures.
+    r"""Decompose the log odds of each cell, by integrated gradients [1]_ over the standardised features.
 
     :math:`a_i = z_i \int_0^1 \partial F(\alpha z) / \partial z_i \, d\alpha` for a cell of measures z, where 0 is the
     mean training cell and F the log odds of leukemic, the mean over the networks.
@@ -88,7 +89,7 @@ def decision_parts(networks: Sequence[AppearanceNetwork], crops: UInt8[np.ndarra
     Returns
     -------
     list of Parts
-        One a cell. A measure that goes with others shares what they do: large cells have a long outline.
+        One per cell. Correlated features share their effect: large cells have a long outline.
 
     Raises
     ------
@@ -106,7 +107,7 @@ def decision_parts(networks: Sequence[AppearanceNetwork], crops: UInt8[np.ndarra
         embedding = networks[0].embed(colours_of(torch.from_numpy(crops)))
         typical = float(_decided(networks, torch.zeros(1, APPEARANCES)))
     with torch.enable_grad():
-        # Told beforehand that it needs a gradient, captum does not warn of having seen to that itself.
+        # Requiring the gradient beforehand avoids captum's warning.
         shares = IntegratedGradients(partial(_decided, networks)).attribute(
             embedding.requires_grad_(), torch.zeros_like(embedding), n_steps=_MEASURE_STEPS
         )
@@ -125,8 +126,8 @@ def attribution(
     r"""Attribute the effect of differences within a cell to its pixels, by integrated gradients.
 
     :math:`a_p = \sum_c (x_{pc} - b_{pc}) \int_0^1 \partial F(b + \alpha (x - b)) / \partial x_{pc} \, d\alpha` over
-    the colours c, where b is the same cell in a tenth of its contrast about its mean colour (`pale`). Black is no
-    baseline here: size and shape would change on the way, by jumps that no gradient sees.
+    the colours c, where b is the same cell in a tenth of its contrast about its mean colour (`pale`). Black is not a
+    suitable baseline: size and shape would change along the path, in jumps without a gradient.
 
     Parameters
     ----------
@@ -175,10 +176,10 @@ def deletion_curves(
     *,
     steps: int = 20,
 ) -> Float[np.ndarray, "n points"]:
-    """Take pixels away, those of the highest order first, and see how the log odds follow [1]_.
+    """Delete pixels, highest order first, and record the log odds [1]_.
 
-    A pixel that is taken away gets the mean colour of its cell. If the order is that of a faithful map, the log odds
-    of leukemic fall at once.
+    A deleted pixel gets the mean colour of its cell. If the order comes from a faithful map, the log odds of leukemic
+    fall quickly.
 
     Parameters
     ----------
@@ -187,14 +188,14 @@ def deletion_curves(
     crops : ndarray of shape (n, rows, columns, 3)
         RGB, uint8, 0-255, black around the cell.
     orders : ndarray of shape (n, rows, columns)
-        What pixels are ordered by; outside the cell without effect.
+        Order of the pixels; ignored outside the cell.
     steps : int
-        Equal shares of the cell that are taken away one after the other.
+        Number of equal shares of the cell that are deleted in turn.
 
     Returns
     -------
     ndarray of shape (n, steps + 1), float32
-        Log odds of the whole cell, then after each step; the last of the even cell.
+        Log odds of the whole cell, then after each step; the last is that of the uniform cell.
 
     Raises
     ------

@@ -1,7 +1,7 @@
-"""Cells as other laboratories would show them: turned, in other stain and light, out of focus, cut out a little askew.
+"""Augmentation: cells rotated, in other stain and light, out of focus, and cut out imprecisely.
 
-What sets subjects apart most, and a network learns first, is how their smear was stained and lit. So colours are
-changed here by more than any two laboratories differ.
+Subjects differ most, and in what a network learns first, by the stain and light of their smear. Colours are therefore
+changed by more than the difference between any two laboratories.
 """
 
 import math
@@ -26,14 +26,14 @@ _DARKEST = 1 / 256
 def augmented(
     colours: Float[Tensor, "batch 3 rows columns"], *, strength: float, generator: torch.Generator
 ) -> Float[Tensor, "batch 3 rows columns"]:
-    """Change each cell at random.
+    """Augment each cell at random.
 
     Parameters
     ----------
     colours : Tensor of shape (batch, 3, rows, columns), float32
         0 to 1, black around the cell.
     strength : float
-        How much stain and light change; 0 leaves them.
+        Strength of changes in stain and light; 0 for none.
     generator : torch.Generator
 
     Returns

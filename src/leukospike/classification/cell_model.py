@@ -1,4 +1,4 @@
-"""What one fold trained on cells cut out, in one file: any of the backbones, and how its training cells look."""
+"""Model of one fold on cells cut out, in one file: any of the backbones, and the look of its training cells."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from leukospike.settings import APPEARANCE, CONVOLUTIONAL, timm_name
 from leukospike.storage.weights import read_weights, write_weights, wrong_part
 
 KIND = "leukospike-cells-"
-"""What the format of these files begins with, in all versions."""
+"""Prefix of the format of these files, in all versions."""
 
 _FORMAT = f"{KIND}2"
 
@@ -70,7 +70,7 @@ class CellModel:
 
     @property
     def sees_measures(self) -> bool:
-        """Whether the networks see measures of cells, `appearances`, which are taken once for several models."""
+        """Whether the networks use the features `appearances`, which are computed once for several models."""
         return isinstance(self.networks[0], AppearanceNetwork)
 
     def probabilities_of(self, measures: Float[np.ndarray, "n appearances"]) -> Float[np.ndarray, " n"]:
@@ -96,14 +96,14 @@ def save_cell_model(model: CellModel, path: Path) -> None:
 
 
 def load_cell_model(path: Path) -> CellModel:
-    """Read a model that `save_cell_model` wrote; nothing is downloaded.
+    """Read a model written by `save_cell_model`; nothing is downloaded.
 
     Raises
     ------
     ConfigError
-        If it is of timm, and that is not installed.
+        If it needs timm, which is not installed.
     WeightsError
-        If the file is missing, not safetensors, of another program, incomplete, or holds an impossible value.
+        If the file is missing, not safetensors, from another program, incomplete, or holds an invalid value.
     """
     where = "load_cell_model"
     stored = read_weights(
@@ -148,7 +148,7 @@ def _new(backbone: Any) -> CellBackbone:  # noqa: ANN401 - as the file has it
 
 
 def _check_shapes(backbone: Any, weights: Mapping[str, torch.Tensor]) -> None:  # noqa: ANN401 - as the file has it
-    """Refuse weights of another network before that is made: a small file may name one of gigabytes."""
+    """Refuse weights of another network before it is created: a small file may name one of gigabytes."""
     with torch.device("meta"):
         wanted = {name: tensor.shape for name, tensor in _new(backbone).state_dict().items()}
     if {name: tensor.shape for name, tensor in weights.items()} != wanted:
@@ -157,7 +157,7 @@ def _check_shapes(backbone: Any, weights: Mapping[str, torch.Tensor]) -> None:  
 
 
 def _check(network: nn.Module) -> None:
-    """Refuse spreads and variances that nothing can be divided by."""
+    """Refuse spreads and variances that cannot be divisors."""
     for name, tensor in network.named_buffers():
         if (name.endswith("running_var") and bool((tensor < 0).any())) or (
             name == "spread" and bool((tensor <= 0).any())

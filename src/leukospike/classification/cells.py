@@ -1,4 +1,4 @@
-"""Cells to learn from, and how often each is drawn."""
+"""Training cells, and how often each is sampled."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,17 +11,17 @@ from leukospike.errors import DataError
 
 @dataclass(frozen=True)
 class LabelledCells:
-    """Cells to learn from."""
+    """Training cells."""
 
     crops: UInt8[np.ndarray, "n rows columns 3"]
     """As `network_input.cell_crop` makes them."""
     labels: Int64[np.ndarray, " n"]
     """1 leukemic, 0 normal."""
     subjects: Sequence[str]
-    """Whose cell; subjects whose images overlap count as one."""
+    """Subject of each cell; subjects whose images overlap count as one."""
 
     def require_both_classes(self, where: str) -> None:
-        """Refuse cells that there is nothing to learn from.
+        """Raise an error unless both classes are present.
 
         Raises
         ------
@@ -42,8 +42,8 @@ def drawing_odds(cells: LabelledCells, *, balanced: bool) -> Float[np.ndarray, "
     ----------
     cells : LabelledCells
     balanced : bool
-        True: both classes alike; and within one, a subject as the square root of the number of its cells, between all
-        subjects alike, where one of nine cells would tell as much as one of four hundred, and all cells alike.
+        True: both classes equally; within a class, each subject in proportion to the square root of its number of
+        cells, a compromise between equal weight for subjects and equal weight for cells.
 
     Returns
     -------

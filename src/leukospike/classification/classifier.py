@@ -1,4 +1,4 @@
-"""A classifier and how far to believe it, in one file: networks, calibration, sets, subjects, outliers."""
+"""A classifier with measures of confidence, in one file: networks, calibration, sets, subjects, outliers."""
 
 import hashlib
 import json
@@ -40,10 +40,10 @@ from leukospike.learning.chance import undrawn
 from leukospike.storage.weights import check_settings, read_weights, write_weights, wrong_part
 
 ERROR_RATE = 0.1
-"""Share of cells of new subjects whose set may miss their label."""
+"""Share of cells of new subjects whose set may miss the label."""
 
 SENSITIVITY = 0.9
-"""What the operating point is picked for."""
+"""Target of the operating point."""
 
 _MOST_NETWORKS = 100
 _FORMAT = "leukospike-classifier-2"
@@ -52,7 +52,7 @@ _SETTINGS = {"format": _FORMAT, "crop_px": CROP_PX, "reduction": REDUCTION, "app
 
 @dataclass(frozen=True)
 class Confidence:
-    """What is fitted on cells of subjects that the networks have not seen."""
+    """Parameters fitted on cells of subjects that the networks have not seen."""
 
     calibration: Calibration
     conformal: ConformalThresholds
@@ -65,12 +65,12 @@ class Confidence:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What is said of cells, at an even prevalence."""
+    """Results for cells, at an even prevalence."""
 
     probability: Float[np.ndarray, " n"]
     """Calibrated, of being leukemic."""
     sets: Bool[np.ndarray, "n 2"]
-    """Whether normal stays possible at the error rate, and whether leukemic does."""
+    """Whether normal, and whether leukemic, remains possible at the error rate."""
     distance: Float[np.ndarray, " n"]
     """From the training cells."""
     outlier: Bool[np.ndarray, " n"]
@@ -78,7 +78,7 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Classifier:
-    """From crops to judgements."""
+    """Maps crops to judgements."""
 
     networks: tuple[AppearanceNetwork, ...]
     confidence: Confidence
@@ -87,7 +87,7 @@ class Classifier:
     reference: Reference
     """How the training cells look."""
     card: Mapping[str, Any]
-    """What there is to know of it: data, licences, subjects, protocol, figures, limits, intended use."""
+    """Model card: data, licences, subjects, protocol, figures, limits, intended use."""
 
     def judge(self, crops: UInt8[np.ndarray, "n rows columns 3"]) -> Judgement:
         """Judge cells.
@@ -104,7 +104,7 @@ class Classifier:
         return self.judge_appearances(appearances(crops))
 
     def judge_appearances(self, measures: Float[np.ndarray, "n appearances"]) -> Judgement:
-        """Judge cells by what was measured of them."""
+        """Judge cells by their features."""
         score, embedding = ensemble(self.networks, measures)
         probability = self.confidence.calibration.apply(expit(score))
         distance = self.distance.distances(embedding)
@@ -116,7 +116,7 @@ class Classifier:
         )
 
     def digest(self) -> str:
-        """Return a digest of all weights and settings, by which an analysis names its model for good."""
+        """Return a digest of all weights and settings, which permanently identifies the model of an analysis."""
         digest = hashlib.sha256(json.dumps(_settings_of(self), sort_keys=True).encode())
         for tensor in _tensors_of(self).values():
             digest.update(tensor.contiguous().numpy().tobytes())
@@ -139,7 +139,7 @@ def fit_confidence(
     labels: Int64[np.ndarray, " n"],
     subjects: np.ndarray,
 ) -> Confidence:
-    """Fit what says how far to believe scores.
+    """Fit the measures of confidence.
 
     Parameters
     ----------
@@ -241,13 +241,13 @@ def require_all_used(tensors: Mapping[str, torch.Tensor], networks: Sequence[nn.
 
 @cache
 def default_classifier() -> Classifier:
-    """Return the classifier that is part of the package."""
+    """Return the package's classifier."""
     with resources.as_file(resources.files("leukospike") / "classification" / "classifier.safetensors") as path:
         return read_classifier(path)
 
 
 def _settings_of(classifier: Classifier) -> dict[str, Any]:
-    """Return what the file's header holds."""
+    """Return the content of the file's header."""
     confidence = classifier.confidence
     return _SETTINGS | {
         "networks": len(classifier.networks),
@@ -264,7 +264,7 @@ def _settings_of(classifier: Classifier) -> dict[str, Any]:
 
 
 def _tensors_of(classifier: Classifier) -> dict[str, torch.Tensor]:
-    """Return what the file's body holds."""
+    """Return the content of the file's body."""
     tensors = {
         f"network.{number}.{name}": tensor
         for number, network in enumerate(classifier.networks)

@@ -1,4 +1,4 @@
-"""Why a cell got its probability: all that can be said of one cell, and the files that hold it."""
+"""Explanations of the probability of a cell, and the files that hold them."""
 
 import json
 import zipfile
@@ -33,22 +33,22 @@ _FORMAT = "leukospike-training-cells-1"
 
 @dataclass(frozen=True)
 class CellToExplain:
-    """One cell, as it was judged."""
+    """One cell, as it was scored."""
 
     image: str
     number: int
-    """In its image, as in the tables, from 1; 0 where no segmenter has numbered it."""
+    """Number in its image, as in the tables, from 1; 0 if no segmenter has numbered it."""
     probability: float
     """That the tables give; kept, not used."""
     crop: UInt8[np.ndarray, "96 96 3"]
-    """What the networks saw."""
+    """Input of the networks."""
     segmented: Mapping[str, float]
-    """What the segmenter measured of it; empty if nothing."""
+    """Measurements of the segmenter; may be empty."""
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """What can be said of one cell."""
+    """Explanation of one cell."""
 
     image: str
     number: int
@@ -66,7 +66,7 @@ class Explanation:
 
 @dataclass(frozen=True)
 class Explainer:
-    """A classifier, and what is known of the cells that it learned from."""
+    """A classifier with information on its training cells."""
 
     classifier: Classifier
     index: TrainingIndex
@@ -145,18 +145,18 @@ def load_explainer(classifier: Classifier, path: Path) -> Explainer:
 
 @cache
 def default_explainer() -> Explainer:
-    """Return the explainer of the classifier that is part of the package."""
+    """Return the explainer of the package's classifier."""
     with resources.as_file(resources.files("leukospike") / "classification" / "training_cells.safetensors") as path:
         return load_explainer(default_classifier(), path)
 
 
 def chosen_cells(probability: Float[np.ndarray, " n"], n_chosen: int, *, threshold: float) -> list[int]:
-    """Choose the cells worth explaining: those the classifier is least and most sure of.
+    """Choose the cells to explain: those with the least and the most certain scores.
 
     Parameters
     ----------
     probability : ndarray of shape (n,)
-        NaN where a cell has none; such a cell is not chosen.
+        NaN for cells without one, which are not chosen.
     n_chosen : int
         Not negative.
     threshold : float
@@ -165,8 +165,8 @@ def chosen_cells(probability: Float[np.ndarray, " n"], n_chosen: int, *, thresho
     Returns
     -------
     list of int
-        Their places, highest probability first: half of them nearest to the threshold, of the others the highest and
-        the lowest; all if there are no more.
+        Their indices, highest probability first: half of them nearest to the threshold, the others highest and lowest;
+        all cells if there are no more.
 
     Examples
     --------
@@ -184,7 +184,7 @@ def chosen_cells(probability: Float[np.ndarray, " n"], n_chosen: int, *, thresho
 
 
 def spike_times(crop: UInt8[np.ndarray, "rows columns 3"]) -> UInt8[np.ndarray, "rows columns"]:
-    """Return when each pixel spikes in the front end of the original, which sees edges: `latency_map` of a crop.
+    """Return the spike time of each pixel in the original front end, which detects edges: `latency_map` of a crop.
 
     Parameters
     ----------
@@ -203,14 +203,14 @@ def spike_times(crop: UInt8[np.ndarray, "rows columns 3"]) -> UInt8[np.ndarray, 
 
 
 def write_explanations(folder: Path, explanations: Sequence[Explanation]) -> None:
-    """Write what was said of cells to `explanations.json`, and its pictures to `explanations.npz`.
+    """Write explanations to `explanations.json`, and their pictures to `explanations.npz`.
 
     Parameters
     ----------
     folder : Path
-        An existing folder; both files replace what was there, each whole or not at all.
+        An existing folder; both files are replaced atomically.
     explanations : sequence of Explanation
-        In the order in which they shall be shown.
+        In display order.
     """
     side = (CROP_PX, CROP_PX)
 
@@ -242,7 +242,7 @@ def write_explanations(folder: Path, explanations: Sequence[Explanation]) -> Non
 
 
 def read_explanations(folder: Path) -> tuple[Explanation, ...]:
-    """Read what `write_explanations` wrote.
+    """Read the files written by `write_explanations`.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The classifier as one ONNX file, from pixels to probability, for programs that know nothing of PyTorch."""
+"""Export of the classifier as one ONNX file, from pixels to probability, for programs without PyTorch."""
 
 import importlib
 import json
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     import onnxruntime
 
 OUTPUTS = ("probability", "set", "distance", "outlier")
-"""Names of what the graph gives."""
+"""Names of the graph's outputs."""
 
 _OPSET = 18
 _BATCH = 64
 
 
 class _CropsToJudgement(nn.Module):
-    """What `Classifier.judge` does, as one graph."""
+    """`Classifier.judge` as one graph."""
 
     centres: Tensor
     whitening: Tensor
@@ -74,7 +74,7 @@ class _CropsToJudgement(nn.Module):
 
 
 class _PixelsToJudgement(_CropsToJudgement):
-    """The same from pictures, with what `network_input.cell_crop` does before it."""
+    """The same from pictures, preceded by `network_input.cell_crop`."""
 
     def forward(
         self, pixels: UInt8[Tensor, "batch 450 450 3"]
@@ -85,7 +85,7 @@ class _PixelsToJudgement(_CropsToJudgement):
         middle = pixels[:, first:last, first:last].permute(0, 3, 1, 2).float()
         values = (functional.avg_pool2d(middle, REDUCTION) + 0.5).floor()
         probability, sets, distance, outlier = self.judged(values)
-        # As `analyze` does it: a picture of nothing gets no probability, rather than a made-up one.
+        # As in `analyze`: a blank picture gets no probability.
         blank = (values.amax(dim=(2, 3)) == values.amin(dim=(2, 3))).all(dim=1)
         probability = torch.where(blank, torch.full_like(probability, torch.nan), probability)
         return probability, sets | blank[:, None], distance, outlier | blank
@@ -96,7 +96,7 @@ def export_onnx(classifier: Classifier, path: Path, *, from_crops: bool = False)
 
     Input `pixels`: uint8 of shape (batch, 450, 450, 3), RGB, each a cell cut out on black as C-NMC shows its cells.
     Outputs: `probability` (float32), `set` (bool, whether normal and whether leukemic stays possible), `distance`
-    (float32) and `outlier` (bool). A picture of one colour shows no cell: its probability is NaN, both classes stay
+    (float32) and `outlier` (bool). A picture of one colour shows no cell: its probability is NaN, both classes remain
     possible, and it is an outlier. The batch may have any size. The model card lies in the metadata, as JSON.
 
     Parameters
@@ -117,7 +117,7 @@ def export_onnx(classifier: Classifier, path: Path, *, from_crops: bool = False)
     side = CROP_PX if from_crops else C_NMC_FRAMING.side_px
     example = torch.full((2, side, side, 3), 127, dtype=torch.uint8)
     with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
-        warnings.simplefilter("ignore")  # a user can do nothing about what the exporter's parts say of each other
+        warnings.simplefilter("ignore")  # users can do nothing about the exporter's internal warnings
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         program = torch.onnx.export(
             graph,

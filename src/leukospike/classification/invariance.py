@@ -1,7 +1,7 @@
-"""What may be added to the loss so that a network decides alike for all subjects.
+"""Penalties that make a network decide consistently across subjects.
 
-A subject's cells are all of one class here, so subjects are compared within their class, or by how well they are told:
-what made all of them look alike would erase the answer.
+All cells of a subject are of one class here, so subjects are compared within their class, or by their loss: making all
+subjects look alike would erase the difference between the classes.
 """
 
 import numpy as np
@@ -81,7 +81,7 @@ def subject_shrinkage(
     *,
     strength: float,
 ) -> Float[Tensor, "features features"]:
-    """Return what shrinks features along the directions in which subjects of one class differ.
+    """Return a matrix that shrinks features along the directions in which subjects of one class differ.
 
     Within-class covariance normalisation (doi 10.21437/Interspeech.2006-183), regularised: the inverse root of the
     identity and the covariance of the subjects' mean features about the mean of their class, times the strength.

@@ -1,4 +1,4 @@
-"""Train the classifier: cells drawn so that classes and subjects weigh alike, changed in look, weights averaged."""
+"""Training of the classifier: balanced sampling of classes and subjects, augmentation, averaged weights."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -27,7 +27,7 @@ _SMOOTHING = 0.05  # of the labels: one cell in so many may be of the other kind
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifierTraining:
-    """How the classifier is trained; all but the first four are there to be left out one by one."""
+    """Training settings; all except the first four are meant for ablation."""
 
     epochs: int = 8
     """As many cells are drawn in one as there are."""
@@ -40,15 +40,15 @@ class ClassifierTraining:
     augmentation: float = 2.0
     """How much stain and light are changed; 0 leaves them."""
     balanced: bool = True
-    """True: classes are drawn alike, and within each its subjects. False: cells are."""
+    """True: classes, and subjects within a class, are sampled equally. False: cells are."""
     averaged: bool = True
     """Whether the network is the running mean of the weights."""
     excitation: bool = False
-    """Whether blocks weigh their channels."""
+    """Whether blocks reweight their channels."""
     timm: str | None = None
-    """Name of a network of the library timm that is trained in place of `CellNetwork`."""
+    """Name of a network of the library timm that is trained instead of `CellNetwork`."""
     pretrained: bool = False
-    """Whether that begins with the weights that the library offers for it."""
+    """Whether it starts from the pretrained weights of the library."""
 
     def __post_init__(self) -> None:
         """Refuse impossible values."""
@@ -61,7 +61,7 @@ class ClassifierTraining:
 
 @dataclass(frozen=True)
 class TrainedClassifier:
-    """A trained network, in evaluation mode, and how it came about."""
+    """A trained network, in evaluation mode, with its history."""
 
     network: CellNetwork | TimmNetwork
     history: tuple[EpochRecord, ...]
@@ -83,12 +83,12 @@ def train_classifier(
     Parameters
     ----------
     cells : LabelledCells
-        Nothing is validated on: these are all that the network learns from.
+        All are used for training; there is no validation.
     config : ClassifierTraining
     start : CellNetwork or None
         Whose weights to start from, of the same settings (`pretraining`); None: from such as are drawn by the seed.
     checkpoint : Path or None
-        Where the state is kept after each epoch (safetensors). If the file exists, training goes on from it.
+        File for the state after each epoch (safetensors). If it exists, training continues from it.
     progress : Progress
         Called after each batch.
 
@@ -121,7 +121,7 @@ def _trained(
     checkpoint: Path | None,
     progress: Progress,
 ) -> TrainedClassifier:
-    """Do all epochs that the checkpoint has not."""
+    """Run the remaining epochs."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network.to(device)
     averaged = AveragedModel(network, multi_avg_fn=running_mean(_LONGEST_MEAN), use_buffers=True)
@@ -137,7 +137,7 @@ def _trained(
         history = [EpochRecord(**record) for record in kept.state["history"]]
     odds = drawing_odds(cells, balanced=config.balanced)
     for epoch in range(len(history), config.epochs):
-        # By seed and epoch alone, so that a resumed training sees the same cells.
+        # Depends only on seed and epoch, so that a resumed training sees the same cells.
         rng = np.random.default_rng((config.seed, epoch))
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         left_out = torch.Generator(device).manual_seed(int(rng.integers(2**62)))
@@ -174,14 +174,14 @@ def _trained(
 
 
 def _new(config: ClassifierTraining, *, pretrained: bool) -> CellNetwork | TimmNetwork:
-    """Make the network that is trained."""
+    """Create the network."""
     if config.timm is None:
         return CellNetwork(inputs=config.inputs, norm=config.norm, excitation=config.excitation)
     return TimmNetwork(config.timm, pretrained=pretrained)
 
 
 def _record(epoch: int, loss: float, accuracy: float, config: ClassifierTraining, n_steps: int) -> EpochRecord:
-    """Note what an epoch did, with the learning rate in its middle."""
+    """Record an epoch, with the learning rate at its middle."""
     rate = config.learning_rate * _rate(epoch * n_steps - n_steps // 2, config.epochs * n_steps)
     return EpochRecord(epoch, loss, accuracy, None, None, None, rate)
 

@@ -1,4 +1,4 @@
-"""What a pathologist would measure, and where a value lies among those of the training cells of each class."""
+"""Morphological measures, compared with the training cells of each class."""
 
 import json
 import math
@@ -21,7 +21,7 @@ MEASURES = {
     "contrast": "standard deviation of the optical density within the cell, log10",
     "clumping": "standard deviation at the scale of a tenth of the cell's diameter, log10",
 }
-"""What is measured, in words."""
+"""Descriptions of the measures."""
 
 LEVELS = (0, 0.01, 0.02, *(share / 20 for share in range(1, 20)), 0.98, 0.99, 1)
 """Shares of the cells of a class that its quantiles are at or above: twentieths, and closer at the ends, where values
@@ -36,7 +36,7 @@ _DIGITS = 6
 
 @dataclass(frozen=True)
 class Place:
-    """One value and where it lies."""
+    """One value, compared with the training cells."""
 
     measure: str
     value: float
@@ -61,7 +61,7 @@ class MorphologyReference:
 
     @classmethod
     def fit(cls, measured: Sequence[Mapping[str, float]], labels: Sequence[int]) -> "MorphologyReference":
-        """Take the quantiles of the training cells, cell by cell.
+        """Compute the quantiles over the training cells.
 
         Parameters
         ----------
@@ -73,7 +73,7 @@ class MorphologyReference:
         Returns
         -------
         MorphologyReference
-            With the measures that there are in both classes.
+            With the measures present in both classes.
 
         Raises
         ------
@@ -115,12 +115,12 @@ class MorphologyReference:
         ]
 
     def to_json(self) -> str:
-        """Write it down."""
+        """Return it as JSON text."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> "MorphologyReference":
-        """Take up what `to_json` gave.
+        """Read the output of `to_json`.
 
         Raises
         ------
@@ -160,7 +160,7 @@ def morphology(appearance: Float[np.ndarray, " appearances"], segmented: Mapping
     Returns
     -------
     dict of str to float
-        In the order of `MEASURES`; what could not be measured is missing, which is all of it without a cell.
+        In the order of `MEASURES`; missing measures are left out, all of them without a cell.
     """
     if not appearance.any():
         return {}
@@ -185,7 +185,7 @@ def _share_below(value: float, quantiles: Sequence[float]) -> float:
 
 
 def _share(share: float) -> str:
-    """Write a share in whole percent; what is beyond all training cells is "all" or "none"."""
+    """Format a share in whole percent; "all" or "none" beyond all training cells."""
     if share in {0, 1}:
         return "all" if share else "none"
     return f"{min(max(round(100 * share), 1), 99)} %"

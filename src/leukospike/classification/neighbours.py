@@ -1,4 +1,4 @@
-"""The training cells most like a cell: not their pictures, which are not shipped, but their names."""
+"""The training cells most similar to a cell: only their names, since their pictures are not shipped."""
 
 import json
 import zlib
@@ -34,7 +34,7 @@ class Neighbour:
 
 @dataclass(frozen=True)
 class TrainingIndex:
-    """The training cells' embeddings in a byte a number, and whose cells they are."""
+    """Embeddings of the training cells at one byte per number, with their subjects."""
 
     mean: Float[np.ndarray, " features"]
     """Of the embeddings, float32."""
@@ -64,7 +64,7 @@ class TrainingIndex:
         embeddings : ndarray of shape (n, features), float32
             Standardised measures, of `AppearanceNetwork.embed`.
         images, subjects : sequence of str
-            Name of each cell's image, and whose cell it is.
+            Image and subject of each cell.
         labels : sequence of int
             1 leukemic, 0 normal.
 
@@ -75,7 +75,7 @@ class TrainingIndex:
         Raises
         ------
         DataError
-            If the sequences are not of one length, or all embeddings are the same.
+            If the sequences differ in length, or all embeddings are the same.
         """
         n = len(embeddings)
         if {len(images), len(subjects), len(labels)} != {n}:
@@ -88,7 +88,9 @@ class TrainingIndex:
         kept = min(KEPT, int(np.count_nonzero(spread > spread[-1] * 1e-9)))
         if not n or spread[-1] <= 0:
             msg = "embeddings must differ"
-            raise DataError(msg, where="TrainingIndex", got=f"{n} identical ones", advice="Pass cells of both classes.")
+            raise DataError(
+                msg, where="TrainingIndex", got=f"no variation among {n}", advice="Pass cells of both classes."
+            )
         basis = axes[:, ::-1][:, :kept].astype(np.float16)
         directions = _directions(centred.astype(np.float32), basis)
         scale = float(np.abs(directions).max()) / _FULL
@@ -157,7 +159,7 @@ class TrainingIndex:
 
     @classmethod
     def stored(cls, tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> "TrainingIndex":
-        """Take up what `tensors` and `settings` gave.
+        """Read the output of `tensors` and `settings`.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""The classifier: a small residual network over a cell's colours, its features pooled inside the cell alone."""
+"""A small residual network on the colours of a cell, with features pooled only inside the cell."""
 
 from enum import StrEnum
 
@@ -19,7 +19,7 @@ EMBEDDING = WIDTH * 2 ** (STAGES - 1)
 
 
 class Input(StrEnum):
-    """A way to tell the network of a pixel; where the cell is, it is always told."""
+    """Input channels of a pixel; the mask of the cell is always added."""
 
     COLOUR = "colour"
     """Red, green and blue."""
@@ -32,7 +32,7 @@ class Input(StrEnum):
 
 
 class Norm(StrEnum):
-    """What steadies the activations."""
+    """Normalisation of the activations."""
 
     BATCH = "batch"
     GROUP = "group"

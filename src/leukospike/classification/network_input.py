@@ -1,4 +1,4 @@
-"""What the classifier sees of a cell: a small square of colour, cut out on black, at one scale."""
+"""Input of the classifier: a small square colour picture of a cell cut out on black, at one scale."""
 
 import numpy as np
 from jaxtyping import Bool, UInt8
@@ -15,7 +15,8 @@ CROP_PX = 96
 
 
 SEEN = 5
-"""Grey level of the brightest colour from which a pixel is of the cell: re-encoding leaves less around one."""
+"""Lowest grey level of the brightest colour at which a pixel belongs to the cell: re-encoding leaves lower levels
+around it."""
 
 
 def cell_crop(picture: UInt8[np.ndarray, "rows columns 3"]) -> UInt8[np.ndarray, "96 96 3"]:
@@ -29,7 +30,7 @@ def cell_crop(picture: UInt8[np.ndarray, "rows columns 3"]) -> UInt8[np.ndarray,
     Returns
     -------
     ndarray of shape (96, 96, 3)
-        RGB, uint8, means rounded half up. A cell's size in it is its size in the picture, a feature.
+        RGB, uint8, means rounded half up. The size of a cell is preserved, since it is a feature.
 
     Raises
     ------
@@ -52,6 +53,6 @@ def cell_crop(picture: UInt8[np.ndarray, "rows columns 3"]) -> UInt8[np.ndarray,
 
 
 def seen(crop: UInt8[np.ndarray, "rows columns 3"]) -> Bool[np.ndarray, "rows columns"]:
-    """Tell which pixels are of the cell."""
+    """Return the mask of the cell's pixels."""
     red, green, blue = (crop[:, :, channel] >= SEEN for channel in range(3))
     return red | green | blue

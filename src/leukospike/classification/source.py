@@ -4,8 +4,8 @@ What a laboratory's camera, lens and dyes do, they do to all its cells. What mak
 than its neighbours. So the cells of a source are moved together: their median diameter and their mean colours become
 those of the training cells, and what sets one cell apart from the others of its source stays.
 
-How large cells are on the mean depends on how many of them are blasts, which nobody knows beforehand. So they are moved
-once for each of `SHARES`, and what is said of them is said over all of these.
+The mean size of cells depends on the share of blasts, which is unknown beforehand. So they are moved once for each of
+`SHARES`, and what is said of them is said over all of these.
 """
 
 import math

@@ -53,9 +53,9 @@ def train(
     """Train one network on most subjects, test it on the others, and save it for analyze.
 
     The subjects are split into --folds parts, and the first part with both classes is held out: about a fifth, and at
-    least one subject of each class (a third of 3 and 3 subjects). The output lists the subjects tested. With fewer than
-    5 subjects of a class no conclusion is drawn, and with fewer than 10 intervals are too narrow. With few subjects,
-    prefer reproduce, whose folds test everyone.
+    least one subject of each class (a third of 3 and 3 subjects). The output states how many were tested. With fewer
+    than 5 subjects of a class no conclusion is drawn, and with fewer than 10 intervals are too narrow. With few
+    subjects, prefer reproduce, whose folds test everyone.
 
     Example:
 

@@ -299,8 +299,8 @@ def _found(level: Level) -> str:
     difference = level.differences["roc_auc"]
     only_one = level.mcnemar.only_first + level.mcnemar.only_second
     calls = (
-        f" Only one run classifies {number_of(only_one, level.unit)} correctly: A {level.mcnemar.only_second}, B"
-        f" {level.mcnemar.only_first}"
+        f" {number_of(only_one, f'{level.unit} is', f'{level.unit}s are')} classified correctly by one run only: A"
+        f" {level.mcnemar.only_second}, B {level.mcnemar.only_first}"
     )
     calls += f" (McNemar, p {p_value(level.mcnemar_p)})." if level.suffices else "."
     if difference.value is None:

@@ -332,8 +332,8 @@ def _both_classes(prepared: Prepared) -> Iterator[Notice]:
     if both := sorted(subject for subject, labels in labels_of.items() if len(labels) > 1):
         yield Notice(
             "both_classes",
-            f"{number_of(len(both), 'subject has', 'subjects have')} images of both classes ({', '.join(both)[:80]})"
-            " and counted as leukemic in results by subject. Check the labels, and why the subjects were joined.",
+            f"{number_of(len(both), 'subject has', 'subjects have')} images of both classes ({', '.join(both)[:80]})."
+            " In results by subject they count as leukemic. Check the labels, and why the subjects were joined.",
             Severity.WARNING,
             {"subjects": len(both)},
         )

@@ -68,7 +68,7 @@ def fit_components(images: Float[np.ndarray, "n rows columns"], *, n_components:
         raise DataError(
             msg,
             where="fit_components",
-            got=f"{len(flat)} identical ones",
+            got=f"no variation among {len(flat)}",
             advice="Check that they show one cell each, uncut and in focus.",
         )
     from sklearn.decomposition import PCA  # slow to load, and only fitting needs it

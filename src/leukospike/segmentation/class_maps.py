@@ -1,7 +1,7 @@
-"""An image to the class of each of its pixels: at the scale that its red cells show, whole or piece by piece.
+"""Classification of the pixels of an image, at the scale of its red cells, as a whole or in tiles.
 
-The network knows cells at one scale, within a factor of two. So an image is looked at in a few sizes, `looks`, and then
-brought to the scale on which they agree. What is cut out on black shows its cell's size by itself.
+The network recognises cells at one scale, within a factor of two. An image is therefore examined at a few sizes,
+`looks`, and then resized to the scale on which they agree. A cell cut out on black shows its size by itself.
 """
 
 from collections.abc import Callable, Iterator
@@ -56,7 +56,7 @@ _BAND = 256  # rows that are brought to the image's size at once
 
 @dataclass(frozen=True)
 class Reading:
-    """What a segmenter says of each pixel of an image."""
+    """Output of a segmenter for each pixel of an image."""
 
     classes: UInt8[np.ndarray, "rows columns"]
     """0 rest, 1 cytoplasm, 2 nucleus, at the image's size."""
@@ -119,7 +119,7 @@ def _found_look(
     pixel_size: PixelSize | None,
     most_px: int,
 ) -> tuple[float, ScaleFrom, Look]:
-    """Find the scale at which red cells have their working size, and look at the image there or a little smaller."""
+    """Find the scale at which red cells have their working size, and examine the image there or slightly smaller."""
 
     def whole_at(scale: float) -> Look:
         return _whole(network, pixels, light, _least_read(scale, pixels, most_px))
@@ -165,7 +165,7 @@ def _least_read(scale: float, pixels: UInt8[np.ndarray, "rows columns 3"], most_
 
 
 def _is_near(looked_at: float, scale: float, pixels: UInt8[np.ndarray, "rows columns 3"], most_px: int) -> bool:
-    """Tell whether a look is as good as one at the scale that was found."""
+    """Tell whether a look is as good as one at the scale found."""
     return _least_read(scale, pixels, most_px) / _NEAR <= looked_at <= scale * _NEAR
 
 
@@ -175,7 +175,7 @@ def _is_whole(look: Look, pixels: UInt8[np.ndarray, "rows columns 3"]) -> bool:
 
 
 def _bounded(scale: float, pixels: UInt8[np.ndarray, "rows columns 3"]) -> float:
-    """Keep a scale within what can be computed."""
+    """Limit a scale to what can be computed."""
     most = float(np.sqrt(MOST_WORKING_PX / (pixels.shape[0] * pixels.shape[1])))
     return float(min(max(scale, SCALES[0]), SCALES[1], most))
 
@@ -194,7 +194,7 @@ def _look_at(
 def _even(
     pixels: UInt8[np.ndarray, "rows columns 3"], light: Light, scale: float, *, top: int = 0, left: int = 0
 ) -> UInt8[np.ndarray, "r c 3"]:
-    """Bring an image to a scale, and to even light there, where it has fewer pixels."""
+    """Resize an image to a scale, and correct its light there, where it has fewer pixels."""
     if scale < 1:
         small = scaled(pixels, scale)
         return light.correct(small, top=top, left=left, step=pixels.shape[0] / small.shape[0])
@@ -239,7 +239,7 @@ def _brought_to_size(
 ) -> UInt8[np.ndarray, "rows columns"]:
     """Return the likeliest class of each pixel of the image: where there is a white cell, interpolated between places.
 
-    Only the surroundings of white cells are brought to the image's size: elsewhere there is rest.
+    Only the surroundings of white cells are interpolated to the image's size; the remainder is rest.
     """
     classes = likeliest(shares)
     white = (classes == 1) | (classes == 2)
@@ -314,7 +314,7 @@ def _weights_of(
 
 
 def _on_black(network: SpikingSegmenter, image: UInt8[np.ndarray, "rows columns 3"]) -> Reading:
-    """Read a cell cut out on black where the cell is: elsewhere there is rest."""
+    """Classify a cell cut out on black only where the cell is; the remainder is rest."""
     rows, columns = image.shape[:2]
     shown = content_window(image)
     height, width = (part.stop - part.start for part in shown)

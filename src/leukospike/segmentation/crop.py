@@ -1,4 +1,4 @@
-"""A cell of a whole field, shown as the pictures of single cells show theirs."""
+"""Cuts cells out of a whole field, framed like pictures of single cells."""
 
 import math
 
@@ -20,7 +20,7 @@ def crop_cell(
     *,
     um_per_px: float | None = None,
 ) -> UInt8[np.ndarray, "side side 3"]:
-    """Cut a cell out of a field with margin, at the scale and on the background of other pictures.
+    """Cut out a cell of a field with margin, at the scale and on the background of other pictures.
 
     The square around the cell is as wide on the glass as those pictures where both pixel sizes are known. Else it is so
     wide that the cell takes up the same share of it.

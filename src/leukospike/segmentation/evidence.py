@@ -1,9 +1,9 @@
-"""What speaks for each object being a white cell, and how likely it makes it.
+"""Evidence that an object is a white cell, and its probability.
 
-The network says of each pixel what it looks like; a smudge, a clump of platelets or a stain can look like a piece of a
-white cell. As a whole it does not: its nucleus is no denser than red cells, its outline is blurred or ragged, it is
-smaller than a red cell, or there is no smear around it. These measures are put together by a small network that was
-fitted to objects of labelled fields, found by segmenters that had not seen these fields.
+The network classifies each pixel by its appearance; a smudge, a clump of platelets or a stain can look like a piece of
+a white cell. As a whole it does not: its nucleus is no denser than red cells, its outline is blurred or ragged, it is
+smaller than a red cell, or there is no smear around it. These measures are combined by a small network fitted to
+objects in labelled fields, found by segmenters that had not seen these fields.
 """
 
 import math
@@ -49,7 +49,7 @@ MEASURES = (
     "unsure",  # share of the image of which the network is not sure
     "empty",  # share of the image that is as bright as an empty place
 )
-"""What is measured on each object, in this order."""
+"""Measures of each object, in this order."""
 
 _LEAST_SHARE = 1e-3
 _RING_PX = 3
@@ -80,7 +80,7 @@ _DENSITY = -np.log10((np.arange(256, dtype=np.float32) + 1) / (EMPTY + 1))  # of
 
 
 def evidence_of(reading: Reading, instances: Instances, *, cut_out: bool) -> Float[np.ndarray, "cells measures"]:
-    """Measure what speaks for each object being a white cell.
+    """Measure the evidence that each object is a white cell.
 
     Parameters
     ----------
@@ -271,25 +271,25 @@ class EvidenceNetwork(nn.Module):
         return self.out(torch.tanh(self.hidden(usual)))[:, 0]
 
     def confidence(self, measures: Float[np.ndarray, "cells measures"]) -> Float[np.ndarray, " cells"]:
-        """Return how likely each object is a white cell, 0-1."""
+        """Return the probability that each object is a white cell, 0-1."""
         with torch.inference_mode():
             return torch.sigmoid(self(torch.from_numpy(measures).float())).double().numpy()
 
 
 @cache
 def default_evidence() -> EvidenceNetwork:
-    """Return the network whose weights are part of the package."""
+    """Return the network with the weights of the package."""
     with resources.as_file(resources.files("leukospike") / "segmentation" / "evidence.safetensors") as path:
         return load_evidence(path)
 
 
 def save_evidence(network: EvidenceNetwork, path: Path) -> None:
-    """Write a network to `path`, whole or not at all."""
+    """Write a network to `path` atomically."""
     write_weights(path, network.state_dict(), _SETTINGS)
 
 
 def load_evidence(path: Path) -> EvidenceNetwork:
-    """Read a network that `save_evidence` wrote.
+    """Read a network written by `save_evidence`.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What the table of images says of one image: what it holds, what may be wrong with it, its light, its scale."""
+"""Facts about one image for the table of images: content, possible problems, light and scale."""
 
 from dataclasses import dataclass
 
@@ -36,7 +36,7 @@ IMAGE_COLUMN_TYPES = dict.fromkeys((*_NUMBERS, *_SIZES), "float64") | {"red_cell
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """One image, but for its name, its masks and its cells."""
+    """One image, without its name, masks and cells."""
 
     frame: tuple[int, int]
     """Rows and columns."""
@@ -44,11 +44,11 @@ class ImageFacts:
     rejected: int
     """Objects that are no white cells, by their confidence."""
     flags: tuple[str, ...]
-    """What may be wrong with the image, its scale or its pixel size, and how its file was read."""
+    """Possible problems with the image, its scale or pixel size, and how its file was read."""
     advice: str
-    """What to do about its quality."""
+    """Advice about its quality."""
     light: tuple[float, float, float] | None
-    """Colour of its light, 0-255; None where it is not known, as the next three."""
+    """Colour of its light, 0-255; None if unknown, like the next three."""
     unevenness: float | None
     tint_range: float | None
     lit: float | None

@@ -1,4 +1,4 @@
-"""The light that an image was taken in, estimated from the image itself, and the image as even white light shows it.
+"""Illumination of an image, estimated from the image itself, and its correction to even white light.
 
 A bright-field image is light times transmittance: of an empty place it shows the light alone. Few blocks of a smear
 have no empty place, and cells only ever take light away, so the light is the smooth surface under which the brightest
@@ -57,7 +57,7 @@ class Light:
 
     @classmethod
     def unknown(cls, shape: tuple[int, int], *, cut_out: bool = False) -> "Light":
-        """Return a light that changes nothing, for an image that shows no empty place."""
+        """Return a neutral light, for an image without empty background."""
         coefficients = np.zeros((3, DEGREE + 1, DEGREE + 1))
         coefficients[:, 0, 0] = np.log(EMPTY)
         return cls(shape, coefficients, np.ones((1, 1), bool), is_known=False, cut_out=cut_out)
@@ -123,7 +123,7 @@ class Light:
         Returns
         -------
         ndarray of shape (rows, columns, 3), uint8
-            The same array where nothing is known of the light.
+            The same array if the light is unknown.
         """
         if not self.is_known:
             return pixels
@@ -149,7 +149,7 @@ class Light:
 
 
 def estimate_light(pixels: UInt8[np.ndarray, "rows columns 3"]) -> Light:
-    """Estimate the light that an image was taken in.
+    """Estimate the illumination of an image.
 
     Parameters
     ----------
@@ -159,7 +159,7 @@ def estimate_light(pixels: UInt8[np.ndarray, "rows columns 3"]) -> Light:
     Returns
     -------
     Light
-        One that changes nothing where too little is lit to tell.
+        A neutral one if too little is lit.
     """
     rows, columns = pixels.shape[:2]
     if is_cut_out(pixels):

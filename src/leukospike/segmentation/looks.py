@@ -1,4 +1,4 @@
-"""At which scale an image is to be read: looks at it in a few sizes, each of which votes for a scale.
+"""Scale at which an image is read: it is examined at a few sizes, each of which votes for a scale.
 
 The network tells red cells from white ones while red cells are about 20 to 150 pixels across. Where they are smaller or
 larger, it takes bits of cells for cells, and these fill little of the look. So each look votes by what it sees for the
@@ -51,20 +51,20 @@ _BY_ROUND, _BY_WIDTH, _BY_WHITE = (1.0, 0.15), (0.02, 0.2), (0.05, 0.4)  # weigh
 
 
 class ScaleFrom(StrEnum):
-    """What told at which scale an image is to be read."""
+    """How the scale of an image was determined."""
 
     RED_CELLS = "red cells"
     WHITE_CELLS = "white cells"
     STATED = "stated"
     CUT_OUT = "cut out"
     NOTHING = "nothing"
-    """No cell was seen at any scale; the image is read as it is."""
+    """No cell was found at any scale; the image is read at its own size."""
     OWN = "own"
-    """The segmenter has sizes of its own."""
+    """The segmenter handles scale itself."""
 
 
 class Vote(NamedTuple):
-    """What a look says of the scale."""
+    """Vote of a look for a scale."""
 
     scale: float
     """Natural logarithm."""
@@ -76,7 +76,7 @@ class Vote(NamedTuple):
 
 @dataclass(frozen=True)
 class Look:
-    """An image, or its middle, at one scale, and what the network says of it."""
+    """An image, or its middle, at one scale, and the output of the network."""
 
     even: UInt8[np.ndarray, "rows columns 3"]
     """In even light."""
@@ -142,7 +142,7 @@ class Look:
 
 
 def found_scale(look: Callable[[float], Look], scales: Sequence[float]) -> tuple[float, ScaleFrom, Look | None]:
-    """Look at an image until its looks agree on a scale.
+    """Examine an image until its looks agree on a scale.
 
     Parameters
     ----------

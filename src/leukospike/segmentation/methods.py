@@ -1,4 +1,4 @@
-"""The segmenters that are part of the package, each with the digest of its weights."""
+"""The segmenters of the package, each with the digest of its weights."""
 
 from dataclasses import dataclass
 from functools import cache, partial
@@ -11,7 +11,7 @@ from leukospike.storage.digests import digest_of
 
 @dataclass(frozen=True)
 class SegmentationMethod:
-    """A segmenter and what names it in a record."""
+    """A segmenter and its identifier for records."""
 
     name: str
     segmenter: Segmenter

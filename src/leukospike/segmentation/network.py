@@ -1,4 +1,4 @@
-"""A spiking network that gives every pixel a class: the class neuron that spikes first.
+"""A spiking network that classifies every pixel by the class neuron that spikes first.
 
 Every signal in it is the latency of one spike, of `STEPS` times (`STEPS` itself: silent). A layer has two phases. While
 it integrates, an input spike of latency l drives the neuron with its weight from step l on, and a constant current from
@@ -294,12 +294,12 @@ def _halved(features: Float[Tensor, "batch channels rows columns"]) -> Float[Ten
 
 
 def save_segmenter(network: SpikingSegmenter, path: Path) -> None:
-    """Write a folded network to `path`, whole or not at all."""
+    """Write a folded network to `path` atomically."""
     write_weights(path, network.state_dict(), _SETTINGS)
 
 
 def load_segmenter(path: Path) -> SpikingSegmenter:
-    """Read a network that `save_segmenter` wrote.
+    """Read a network written by `save_segmenter`.
 
     Raises
     ------
@@ -316,6 +316,6 @@ def load_segmenter(path: Path) -> SpikingSegmenter:
 
 @cache
 def default_segmenter() -> SpikingSegmenter:
-    """Return the network whose weights are part of the package."""
+    """Return the network with the weights of the package."""
     with resources.as_file(resources.files("leukospike") / "segmentation" / "segmenter.safetensors") as path:
         return load_segmenter(path)

@@ -208,7 +208,7 @@ def resized_classes(classes: UInt8[np.ndarray, "_ _"], rows: int, columns: int) 
 
 
 def save_plastic(network: PlasticSegmenter, path: Path) -> None:
-    """Write a network to `path`, whole or not at all."""
+    """Write a network to `path` atomically."""
     write_weights(path, network.state_dict(), _SETTINGS)
 
 
@@ -234,6 +234,6 @@ def load_plastic(path: Path) -> PlasticSegmenter:
 
 @cache
 def default_plastic() -> PlasticSegmenter:
-    """Return the network whose weights are part of the package."""
+    """Return the network with the weights of the package."""
     with resources.as_file(resources.files("leukospike") / "segmentation" / "segmenter_stdp.safetensors") as path:
         return load_plastic(path)

@@ -1,4 +1,4 @@
-"""What speaks against trusting what is found in an image: advice by name, with what was measured.
+"""Quality flags of an image, with the measured values and advice.
 
 Cells are looked for whatever is said here, but in an image that is blank, which can hold none. Whether an image is a
 smear at all is told by `likeness`, which is fitted; each threshold here stands between what was measured on real smears
@@ -59,7 +59,7 @@ MAX_EDGE_OF_IMAGE = 0.12
 
 
 class Quality(StrEnum):
-    """What may be wrong with an image."""
+    """Possible problems with an image."""
 
     BLANK = "blank"
     INVERTED = "inverted"
@@ -71,7 +71,7 @@ class Quality(StrEnum):
 
 @dataclass(frozen=True)
 class Advice:
-    """One thing that may be wrong with an image, and what says so.
+    """One possible problem with an image, and the measurement behind it.
 
     Examples
     --------
@@ -81,10 +81,10 @@ class Advice:
 
     quality: Quality
     measure: str
-    """What was measured, in words."""
+    """Name of the measure."""
     value: float
     limit: float
-    """What the value should not be beyond."""
+    """Limit of the value."""
 
     def __str__(self) -> str:
         """Format it for one cell of a table."""
@@ -132,7 +132,7 @@ def quality_of(
     usable: Bool[np.ndarray, "rows columns"] | None = None,
     light: tuple[float, float, float] | None = None,
 ) -> tuple[Advice, ...]:
-    """List what may be wrong with an image; there is nothing to say of a good one.
+    """List the possible problems of an image; empty for a good one.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What segmentation gives for one image: cells, each with its confidence, and advice on the image."""
+"""The result of segmentation for one image: cells, each with its confidence, and advice on the image."""
 
 from base64 import b64encode
 from collections.abc import Sequence
@@ -30,9 +30,9 @@ from leukospike.segmentation.scale import (
 )
 
 MIN_CONFIDENCE = 0.25
-"""An object of less confidence is left out, and counted as rejected: a cell that is missed costs a reader more than an
-object to pass over. Measured, from .5 to .25 recall in left-out laboratories rises by .01 to .08, precision falls by 0
-to .02."""
+"""Objects of lower confidence are left out, and counted as rejected: a missed cell costs a reader more than an object
+to skip. From .5 to .25, measured recall in left-out laboratories rises by .01 to .08, and precision falls by 0 to
+.02."""
 
 _QUALITY_PX = 640  # longest side of the copy that quality is told on, which sees no more
 _MOST_RED_CELLS = 5.6  # diameters: a longer picture is a field. Single cells of pbc and cellavision show 5, bccd's 6
@@ -42,15 +42,16 @@ _LARGE = 0.18  # ... and its diameter no less
 
 
 class Doubt(StrEnum):
-    """What may be wrong with an image besides its quality."""
+    """Possible problems with an image besides its quality."""
 
     PIXEL_SIZE = "pixel_size"
-    """Its red cells say another size of its pixels than was given or stored, or by that its white cells would be
-    implausibly small or large."""
+    """Its red cells contradict the given or stored pixel size, or its white cells would be implausibly small or large
+    by it."""
     SCALE = "scale"
-    """Red cells are smaller or larger than the segmenter knows, so that cells may be missed or wrongly outlined."""
+    """Red cells are smaller or larger than the segmenter can handle, so that cells may be missed or wrongly
+    outlined."""
     NO_SCALE = "no_scale"
-    """Neither red nor white cells were seen at any scale, or none at that which seemed to be white cells'."""
+    """Neither red nor white cells were found at any scale, or none at the scale suggested by white cells."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Segmentation:
     quality: tuple[Advice, ...]
     """What may be wrong with the image."""
     pixel_size: PixelSize | None
-    """None if it was not given and too few red cells show it."""
+    """None if it was not given and there are too few red cells to estimate it."""
     light: Light
     """The light that the image was taken in."""
     rejected: int = 0
@@ -76,20 +77,20 @@ class Segmentation:
     scale: float = 1.0
     """At which the image was read, in its own size."""
     scale_from: ScaleFrom = ScaleFrom.OWN
-    """What told the scale."""
+    """How the scale was determined."""
     doubts: tuple[Doubt, ...] = ()
-    """What else may be wrong with it."""
+    """Other possible problems."""
     pixels: UInt8[np.ndarray, "rows columns 3"] | None = None
-    """The image itself, as it was given."""
+    """The original image."""
 
     @cached_property
     def cells(self) -> pd.DataFrame:
-        """One row a cell, columns `CELL_COLUMNS`, also where there are none."""
+        """One row per cell, with the columns `CELL_COLUMNS` even if there are none."""
         return cell_table(self.image, self.measures)
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """What may be wrong with the image, its scale or its pixel size, in words of the tables."""
+        """Possible problems with the image, its scale or pixel size, as flags of the tables."""
         return (*(advice.quality.value for advice in self.quality), *(doubt.value for doubt in self.doubts))
 
     def outlines(self) -> UInt8[np.ndarray, "rows columns 3"]:
@@ -121,16 +122,16 @@ class Segmentation:
 
     @property
     def whole_cells(self) -> int:
-        """How many cells the border does not cut."""
+        """Number of cells not cut off at the border."""
         return sum(not cell.border for cell in self.measures)
 
     @property
     def shows_one_cell(self) -> bool:
-        """Whether this is a picture of a single cell, by what it shows, and not a field.
+        """Whether the content is that of a picture of a single cell, not of a field.
 
-        A cell on black is one. So is an image with at most one whole cell that lies about its middle and is large in
-        it, unless by its red cells it is longer than such pictures are; without a cell, one that is too small for a
-        field.
+        This is true for a cell on black, and for an image with at most one whole cell that is large and near its
+        centre, unless its red cells show it to be larger than such pictures; without a cell, for an image too small for
+        a field.
         """
         if self.light.cut_out:
             return True
@@ -159,9 +160,9 @@ def segment_pixels(
 ) -> Segmentation:
     """Find the white cells of an image.
 
-    Light is evened out; the segmenter says of each pixel what it is, at a scale that fits; pixels are put together to
-    cells; what is no white cell as a whole is rejected. What may be wrong with the image is said, and cells are given
-    all the same, but of a blank image.
+    Light is corrected; the segmenter classifies each pixel at a suitable scale; pixels are grouped into cells; objects
+    that are not white cells are rejected. Possible problems are flagged, but cells are returned nevertheless, except
+    for a blank image.
 
     Parameters
     ----------
@@ -172,9 +173,9 @@ def segment_pixels(
     segmenter : callable
         As `class_maps.read_classes` with a network.
     pixel_size : PixelSize, optional
-        Given or stored. If not, estimated from red cells. It decides what is too small to be a white cell, unless red
-        cells contradict it; then these decide, and `Doubt.PIXEL_SIZE` says so. It is held against the whole white
-        cells, too, which stay as they are. Micrometres are by it all the same.
+        Given or stored; default: estimated from red cells. It determines what is too small to be a white cell, unless
+        red cells contradict it; then these decide, and `Doubt.PIXEL_SIZE` is set. It is also checked against the whole
+        white cells, which are unchanged. Micrometres are always computed with it.
     strict : bool
         Return no cells for images with any quality flag.
 
@@ -264,7 +265,7 @@ def _quality_of(pixels: UInt8[np.ndarray, "rows columns 3"], light: Light, class
 def _even_where_cells_are(
     pixels: UInt8[np.ndarray, "rows columns 3"], light: Light, boxes: Sequence[Box]
 ) -> UInt8[np.ndarray, "rows columns 3"]:
-    """Return an image in even light where cells are; elsewhere it is of no matter, and black."""
+    """Return an image with corrected light where cells are, and black elsewhere."""
     if not light.is_known:
         return pixels
     even = np.zeros_like(pixels)

@@ -1,4 +1,4 @@
-"""How large a pixel is: from red cells, whose diameter hardly varies between people."""
+"""Pixel size, estimated from red cells, whose diameter hardly varies between people."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ WORKING_RED_CELL_PX = 50.0
 """Diameter of a red cell at the scale that the segmenter works at, pixels."""
 
 MOST_OFF = 1.3
-"""Red cells that are off by this factor from what a pixel size, or a scale, makes of them contradict it."""
+"""Red cells whose diameter is off by this factor contradict a pixel size or scale."""
 
 KNOWN_RED_CELL_PX = (12.0, 160.0)
 """Diameters of red cells in the images that the segmenter is made for, pixels."""
 
 PLAUSIBLE_CELL_UM = (4.0, 40.0)
-"""Median diameters of white cells that are let pass, micrometres: well beyond those of small lymphocytes, 7, and large
-monocytes, 25, so that what is outside has a wrong pixel size."""
+"""Plausible median diameters of white cells, micrometres: well beyond those of small lymphocytes, 7, and large
+monocytes, 25, so that values outside mean a wrong pixel size."""
 
 
 _OTHER_LENS = 1.4  # three red cells, each off by a fifth at most, are off by less; common lenses differ by more
@@ -42,13 +42,13 @@ class PixelSize:
     """Micrometres per pixel."""
     source: Literal["given", "metadata", "red cells", "red cells of all images"]
     interval: tuple[float, float] | None = None
-    """95 % interval from the spread of the red cells, micrometres per pixel; None where the size was given or stored.
-    It does not tell by how much the mean red cell of this person differs from `RED_CELL_UM`: a few per cent."""
+    """95 % interval from the spread of the red cells, micrometres per pixel; None if the size was given or stored. It
+    does not include the difference of this person's mean red cell from `RED_CELL_UM`, a few per cent."""
     red_cells: int = 0
-    """How many red cells the estimate rests on."""
+    """Number of red cells behind the estimate."""
 
     def __post_init__(self) -> None:
-        """Refuse what is no size."""
+        """Refuse invalid sizes."""
         if not (np.isfinite(self.um_per_px) and self.um_per_px > 0):
             msg = "um_per_px must be positive"
             raise ConfigError(
@@ -80,7 +80,7 @@ class PixelSize:
 
 
 def contradicts(size: PixelSize, areas_px: Sequence[int]) -> bool:
-    """Tell whether white cells of these areas cannot be, if a pixel is so large.
+    """Tell whether white cells of these areas are implausible at a pixel size.
 
     Parameters
     ----------
@@ -107,23 +107,23 @@ def disagree(red_cell_px: float, other_px: float) -> bool:
 def agreed_pixel_sizes(sizes: Sequence[PixelSize | None], frames: Sequence[tuple[int, int]]) -> list[PixelSize | None]:
     """Assign images of one source the pixel size agreed among those of the same frame size.
 
-    A few red cells tell a pixel's size to a tenth only, and one camera behind one lens has one. So images of the same
-    rows and columns take the median of what their red cells say, also those that show too few. A size that was given or
-    stored stays; so does an estimate that is farther from the median than few red cells can make it, as through
-    another lens. Where less than half of the red cells say the median to within a fifth, they contradict each other:
-    then there is no agreement, and each image keeps its own.
+    A few red cells determine the pixel size only to a tenth, and one camera with one lens has a single pixel size.
+    Images with the same number of rows and columns therefore share the median of the estimates from their red cells,
+    including images with too few. A given or stored size is kept; so is an estimate too far from the median to be
+    explained by few red cells, as with another lens. If fewer than half of the red cells are within a fifth of the
+    median, they contradict each other: then each image keeps its own size.
 
     Parameters
     ----------
     sizes : sequence of PixelSize or None
-        One an image, or one a cell: then images with more cells weigh more.
+        One per image, or one per cell, which gives more weight to images with more cells.
     frames : sequence of (rows, columns)
         Of the images, in the same order.
 
     Returns
     -------
     list of PixelSize or None
-        None where nothing is known of any image of the frame.
+        None if nothing is known of any image of the frame size.
     """
     estimates: dict[tuple[int, int], list[PixelSize]] = {}
     for size, frame in zip(sizes, frames, strict=True):
@@ -170,7 +170,7 @@ def _interval_of_all(estimates: Sequence[PixelSize], median: float) -> tuple[flo
 
 
 def stored_pixel_size(picture: Picture) -> PixelSize | None:
-    """Return the pixel size that the image file states, or None if it states none that a microscope could have."""
+    """Return the pixel size stored in the image file, or None if there is none plausible for a microscope."""
     return None if picture.um_per_px is None else PixelSize(picture.um_per_px, "metadata")
 
 

@@ -1,4 +1,4 @@
-"""White cells of one image, in one call."""
+"""Segmentation of the white cells of one image, in one call."""
 
 from pathlib import Path
 
@@ -24,9 +24,9 @@ def segment(
     Parameters
     ----------
     image : Picture, ndarray of shape (rows, columns, 3), str or Path
-        What `read_image` returned; or RGB pixels, uint8, 0-255; or a file.
+        Output of `read_image`; or RGB pixels, uint8, 0-255; or a file.
     pixel_size : float, optional
-        Side of a pixel, micrometres. Unless given: what the file states, else what red cells show.
+        Pixel size in micrometres. Default: as stored in the file, else estimated from red cells.
     strict : bool
         Return no cells for images with any quality flag.
     method : SegmentationMethod, optional
@@ -40,7 +40,7 @@ def segment(
     Raises
     ------
     ConfigError
-        If no microscope has such a `pixel_size`.
+        If `pixel_size` is implausible for a microscope.
     ImageError
         If the image cannot be read, or an array is not RGB, uint8.
 

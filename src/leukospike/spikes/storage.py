@@ -23,7 +23,7 @@ _CLASSIFIER_FORMAT = "leukospike-mozafari-1"
 
 
 def save_layer(layer: SpikingConv2d, path: str | Path) -> None:
-    """Write a layer to `path`, whole or not at all.
+    """Write a layer to `path` atomically.
 
     Parameters
     ----------

@@ -76,7 +76,7 @@ class CropFrontEnd:
         """Cut out the cell in the middle, on black."""
         found = segment_pixels("", picture.pixels, self._segmenter)
         if found.whole_cells > _MOST_CELLS:
-            rule, got = "image must show a single cell", f"a field with {found.whole_cells}"
+            rule, got = "image must show a single cell", f"a field with {found.whole_cells} cells"
             raise ImageError(rule, got=got, advice="Cut out its cells or leave it out.")
         number = found.middle_cell
         if number is None:
