@@ -173,12 +173,11 @@ def test_pixels_are_no_measure_beside_micrometres():
     in_um = [CellSize(diameter, given, (400, 400)) for diameter in (100.0, 120.0, 140.0)]
     in_px = [CellSize(diameter, None, (900, 900)) for diameter in (300.0, 360.0, 420.0)]
     said, alone = _judged_discs(in_um)
-    judge = PackageJudge(default_classifier())
-    assert "some_pixel_sizes" not in {notice.code for notice in judge.notices(said)}
+    assert not said.knows_some_pixel_sizes
     said, mixed = _judged_discs(in_um + in_px)
     np.testing.assert_allclose(mixed, np.tile(alone, 2), rtol=0.02)
     assert alone[0] < alone[1] < alone[2]
-    assert "some_pixel_sizes" in {notice.code for notice in judge.notices(said)}
+    assert said.knows_some_pixel_sizes
 
 
 def test_cells_keep_their_sizes_where_red_cells_tell_little_of_the_pixel():

@@ -97,17 +97,17 @@ def test_colliding_names_are_told_apart_by_their_folders(tmp_path: Path):
 @pytest.mark.parametrize("second", [".", "P1", "P1/a.png"])
 def test_file_that_comes_twice_is_refused(tmp_path: Path, second: str):
     _touch(tmp_path, "P1/a.png", "P1/x/deep/a.png", "b.png")
-    with pytest.raises(DataError, match=r"find_images: PATHS must not overlap, got [123] files? twice"):
+    with pytest.raises(DataError, match=r"find_images: `paths` must not overlap, got [123] files? twice"):
         collect_images([tmp_path, tmp_path / second])
 
 
 def test_missing_path_is_refused(tmp_path: Path):
-    with pytest.raises(DataError, match=r"find_images: PATHS must exist, got .*nowhere\. Check the spelling\."):
+    with pytest.raises(DataError, match=r"find_images: `paths` must exist, got .*nowhere\. Check the spelling\."):
         collect_images([tmp_path / "nowhere"])
 
 
 def test_empty_folder_is_refused(tmp_path: Path):
-    with pytest.raises(DataError, match=r"find_images: PATHS must hold images, got none in "):
+    with pytest.raises(DataError, match=r"find_images: `paths` must hold images, got none in "):
         collect_images([tmp_path])
 
 

@@ -7,12 +7,14 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from leukospike.errors import ConfigError, ImageError
 from leukospike.segmentation import CELL_COLUMNS, Advice, PixelSize, Quality, Segmentation, segment_pixels
 from leukospike.segmentation import result as result_module
 from leukospike.segmentation.class_maps import Reading, Segmenter, read_classes
 from leukospike.segmentation.looks import ScaleFrom
 from leukospike.segmentation.network import default_segmenter
 from leukospike.segmentation.result import MIN_CONFIDENCE, Doubt, red_cell_px
+from leukospike.segmentation.segment import segment
 from leukospike.smears import CellKind, DrawnField, draw_cell, draw_field, subject_style
 
 KINDS = [CellKind.LYMPHOBLAST, CellKind.NEUTROPHIL, CellKind.LYMPHOCYTE]
@@ -445,3 +447,21 @@ def test_scale_of_white_cells_that_are_none_is_doubted():
     rng = np.random.default_rng(0)
     pixels = draw_field([CellKind.LYMPHOBLAST], subject_style(rng), rng).pixels[:300, :400]
     assert "no_scale" in segment_pixels("a", pixels, lambda *_: guess).flags
+
+
+@pytest.mark.parametrize(
+    ("image", "got"),
+    [
+        (np.zeros((0, 0, 3), np.uint8), r"uint8 of shape \(0, 0, 3\)"),
+        (np.zeros((1, 40, 3), np.uint8), r"uint8 of shape \(1, 40, 3\)"),
+        (np.ma.masked_array(np.zeros((40, 40, 3), np.uint8)), "MaskedArray"),
+    ],
+)
+def test_what_is_no_picture_is_refused(image: object, got: str):
+    with pytest.raises(ImageError, match=rf"^segment: image must be an RGB array, uint8, .*, got {got}\. Convert it"):
+        segment(image)
+
+
+def test_pixel_size_must_be_a_number():
+    with pytest.raises(ConfigError, match=r"^segment: `pixel_size` must be a number of micrometres, got True"):
+        segment(np.full((40, 40, 3), 200, np.uint8), pixel_size=True)

@@ -116,28 +116,31 @@ def export_onnx(classifier: Classifier, path: Path, *, from_crops: bool = False)
     graph = (_CropsToJudgement if from_crops else _PixelsToJudgement)(classifier).eval()
     side = CROP_PX if from_crops else C_NMC_FRAMING.side_px
     example = torch.full((2, side, side, 3), 127, dtype=torch.uint8)
-    with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
-        warnings.simplefilter("ignore")  # users can do nothing about the exporter's internal warnings
-        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-        program = torch.onnx.export(
-            graph,
-            (example,),
-            dynamo=True,
-            input_names=["pixels"],
-            output_names=list(OUTPUTS),
-            dynamic_shapes={"pixels": {0: torch.export.Dim("batch", min=1)}},
-            opset_version=_OPSET,
-            verbose=False,
-        )
-        part = Path(folder) / "graph.onnx"
-        if program is None:
-            raise TypeError(program)
-        program.save(str(part), external_data=False)
-        model = onnx.load(str(part))
-    for name, value in (("leukospike", json.dumps(dict(classifier.card))), ("digest", classifier.digest())):
-        entry = model.metadata_props.add()
-        entry.key, entry.value = name, value
-    with written_whole(path) as part:
+    with written_whole(path) as part:  # first, so that a folder that cannot be written to costs no minute
+        with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
+            warnings.simplefilter("ignore")  # users can do nothing about the exporter's internal warnings
+            log = logging.getLogger("torch.onnx")
+            level = log.level
+            log.setLevel(logging.ERROR)
+            program = torch.onnx.export(
+                graph,
+                (example,),
+                dynamo=True,
+                input_names=["pixels"],
+                output_names=list(OUTPUTS),
+                dynamic_shapes={"pixels": {0: torch.export.Dim("batch", min=1)}},
+                opset_version=_OPSET,
+                verbose=False,
+            )
+            log.setLevel(level)
+            graph_file = Path(folder) / "graph.onnx"
+            if program is None:
+                raise TypeError(program)
+            program.save(str(graph_file), external_data=False)
+            model = onnx.load(str(graph_file))
+        for name, value in (("leukospike", json.dumps(dict(classifier.card))), ("digest", classifier.digest())):
+            entry = model.metadata_props.add()
+            entry.key, entry.value = name, value
         part.write_bytes(model.SerializeToString())
 
 

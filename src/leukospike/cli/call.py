@@ -40,6 +40,7 @@ def main(stopping: Stopping) -> None:
     if status == _INTERRUPTED and stopping.requested:
         # Threads may still be running; there is no need to wait for them.
         os._exit(stopping.status)
+    stopping.ignore()
     sys.exit(status)
 
 

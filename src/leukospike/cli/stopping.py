@@ -24,6 +24,9 @@ STEP_S = 2.0
 CLEAN_UP_S = 5.0
 """Time for the main thread to clean up afterwards."""
 
+MESSAGE_S = 1.0
+"""Time for the last message."""
+
 _SIGNALS = {  # the last is not on Windows
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 }
@@ -134,8 +137,16 @@ class Stopping:
 
             _thread.interrupt_main()
 
+    def ignore(self) -> None:
+        """Ignore signals: nothing is left to be stopped, and one would kill the process while Python shuts down."""
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+
     def _end(self) -> None:
-        """End the process at once."""
+        """End the process at once, also if wording the message has to wait for what the main thread holds."""
+        deadline = threading.Timer(MESSAGE_S, os._exit, (self.status,))
+        deadline.daemon = True
+        deadline.start()
         with suppress(OSError, ValueError):  # the terminal may be gone
             if not self._ended:
                 shown = "\x1b[?25h\r\x1b[J" if sys.stderr.isatty() else ""  # bars hide the cursor

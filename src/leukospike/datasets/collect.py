@@ -86,7 +86,7 @@ def find_images(
     classes = ClassNames.of(positive, negative)
     for path in paths:
         if not path.exists():
-            raise DataError("PATHS must exist", where=where, got=path, advice="Check the spelling.")
+            raise DataError("`paths` must exist", where=where, got=path, advice="Check the spelling.")
     require_used(classes, paths)
     folders = [path for path in paths if path.is_dir()]
     owners = _owners(folders, classes)
@@ -214,16 +214,16 @@ def _require_some(found: Sequence[Record], paths: Sequence[Path]) -> None:
     """Refuse paths without images, or with an image twice."""
     if not found:
         raise DataError(
-            "PATHS must hold images",
+            "`paths` must hold images",
             where="find_images",
-            got=f"none in {', '.join(map(str, paths))}",
+            got=f"none in {', '.join(map(str, paths))}" if paths else "no path",
             advice="Pass a folder of images.",
         )
     # Links are not followed: a folder may hold several to one file, or one that leads nowhere.
     twice = len(found) - len({os.path.abspath(record.path) for record in found})  # noqa: PTH100
     if twice:
         raise DataError(
-            "PATHS must not overlap", where="find_images", got=f"{twice} files twice", advice="Pass each one once."
+            "`paths` must not overlap", where="find_images", got=f"{twice} files twice", advice="Pass each one once."
         )
 
 

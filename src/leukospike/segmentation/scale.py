@@ -67,6 +67,10 @@ class PixelSize:
         if um_per_px is None:
             return None
         low, high = PLAUSIBLE_UM_PER_PX
+        # `type` and not `isinstance`: True is an int, and no size.
+        if type(um_per_px) not in {int, float} and not isinstance(um_per_px, np.floating):
+            msg = "`pixel_size` must be a number of micrometres"
+            raise ConfigError(msg, where=where, got=repr(um_per_px), advice="Pass the size of one pixel, such as 0.1.")
         if not low <= um_per_px <= high:
             msg = f"`pixel_size` must be {low:g} to {high:g} micrometres, the range of microscopes"
             advice = "Divide the width of the field in micrometres by its width in pixels."

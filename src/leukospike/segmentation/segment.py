@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from leukospike.errors import ImageError
-from leukospike.images import Picture, read_image
+from leukospike.images import MIN_SIDE, Picture, read_image
 from leukospike.segmentation.methods import SegmentationMethod, surrogate
 from leukospike.segmentation.result import Segmentation, segment_pixels
 from leukospike.segmentation.scale import PixelSize, stored_pixel_size
@@ -42,7 +42,7 @@ def segment(
     ConfigError
         If `pixel_size` is implausible for a microscope.
     ImageError
-        If the image cannot be read, or an array is not RGB, uint8.
+        If the image cannot be read, or an array is not RGB, uint8, or too small.
 
     Examples
     --------
@@ -62,9 +62,17 @@ def segment(
     if isinstance(image, Picture):
         size, pixels = size or stored_pixel_size(image), image.pixels
     else:
-        pixels = image
-        if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
-            msg = "image must be RGB, uint8, of shape (rows, columns, 3)"
-            got = f"{pixels.dtype} of shape {pixels.shape}"
-            raise ImageError(msg, where="segment", got=got, advice="Convert it, or pass the file.")
+        pixels = _checked(image)
     return segment_pixels(name, pixels, (method or surrogate()).segmenter, pixel_size=size, strict=strict)
+
+
+def _checked(image: object) -> UInt8[np.ndarray, "rows columns 3"]:
+    """Refuse what is no picture as `read_image` returns it."""
+    if not isinstance(image, np.ndarray) or isinstance(image, np.ma.MaskedArray):
+        got = type(image).__name__
+    elif image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or min(image.shape[:2]) < MIN_SIDE:
+        got = f"{image.dtype} of shape {image.shape}"
+    else:
+        return image
+    msg = f"image must be an RGB array, uint8, of shape (rows, columns, 3), with at least {MIN_SIDE} rows and columns"
+    raise ImageError(msg, where="segment", got=got, advice="Convert it, or pass the file.")
