@@ -87,6 +87,7 @@ def as_options(text: str) -> str:
 
     Examples
     --------
-    >>> as_options("Pass `pixel_size` for all images.") 'Pass --pixel-size for all images.'
+    >>> as_options("Pass `pixel_size` for all images.")
+    'Pass --pixel-size for all images.'
     """
     return re.sub(r"`([a-z_]+)`", lambda match: "--" + match[1].replace("_", "-"), text)

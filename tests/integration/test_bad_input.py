@@ -639,5 +639,5 @@ def test_message_begins_with_the_command_that_was_called(leukospike, draw_discs,
     )
     _refused(
         leukospike(*first, "--data", data, "--folds", 3, "--out", finished, "--resume"),
-        "^leukospike: --resume must be given the settings",
+        "^leukospike: --resume must be used with the settings",
     )

@@ -175,7 +175,7 @@ def test_finished_run_can_be_resumed_and_gets_its_report_again(leukospike, finis
 
     ended = leukospike(*arguments, "--resume", "--seed", 1)
     assert ended.status == 2
-    assert "got seed 1 in place of 0" in ended.reason
+    assert "got seed 1 instead of 0" in ended.reason
 
 
 def test_interrupted_run_says_how_to_go_on_and_ends_the_same(
