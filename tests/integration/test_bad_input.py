@@ -82,7 +82,7 @@ FAULTY = {
     "truncated.tif": (_encoded("TIFF")[:-900], "truncated or damaged"),
     "truncated.webp": (_encoded("WEBP")[:-300], "truncated or damaged"),
     "empty.png": (b"", "must not be empty"),
-    "text.png": (b"I am no picture", "got no known image"),
+    "text.png": (b"I am no picture", "got an unknown format"),
     "slide.svs": (_encoded("TIFF"), "got a whole-slide image from Aperio (.svs), which leukospike does not read"),
     "renamed.png": (_encoded("JPEG"), "got JPEG in a name ending in '.png'"),
     "unnamed": (_encoded("PNG"), "got PNG in a name without an extension"),
@@ -200,7 +200,10 @@ def test_name_too_long_for_more_is_named(leukospike, tmp_path: Path):
         (["reproduce", "c-nmc", "--data", "DATA", "--out", "OUT", "--max-cells", "3"], "--max-cells must be .*, got 3"),
         (["reproduce", "c-nmc", "--data", "DATA", "--out", "OUT", "--config", "none.toml"], "No such file .*none.toml"),
         (["reproduce", "c-nmc", "--data", "nowhere", "--out", "OUT"], "existing folder or CSV manifest, got nowhere"),
-        (["reproduce", "c-nmc", "--data", "DATA", "--out", "OUT", "--resume"], "--resume must name a run folder"),
+        (
+            ["reproduce", "c-nmc", "--data", "DATA", "--out", "OUT", "--resume"],
+            "--resume must be used with a run folder",
+        ),
         (
             ["segment", "DATA", "--out", "OUT", "--method", "otsu"],
             "'otsu' is not one of 'surrogate', 'stdp', 'first-wave'",
@@ -212,7 +215,7 @@ def test_name_too_long_for_more_is_named(leukospike, tmp_path: Path):
         (["segment", "DATA", "--out", "OUT", "--pixel-size", "nan"], "pixel-size must be .*, got nan"),
         (
             ["segment", "DATA", "--out", "OUT", "--method", "first-wave", "--pixel-size", "0.1"],
-            "--pixel-size must go with a method that finds cells, got --method first-wave",
+            "--pixel-size must be used with a method that finds cells, got --method first-wave",
         ),
         (["analyze", "DATA"], "Please add --out NAME, a new folder for the results"),
         (
@@ -393,7 +396,7 @@ def test_output_folder_that_cannot_be_is_one_line(
         "reproduce": ("c-nmc", "--data", discs),
     }[command]
     ended = leukospike(command, *arguments, "--out", out)
-    reasons = {"below a file": "Not a directory", "among the images": "--out must lie outside"}
+    reasons = {"below a file": "Not a directory", "among the images": "--out must be outside"}
     _refused(ended, reasons.get(place, "output folder must be new or empty"))
     assert len(ended.error.splitlines()) == 1
     assert (tmp_path / "full" / "notes.txt").read_text() == (tmp_path / "file").read_text() == "mine"
@@ -515,9 +518,9 @@ def test_no_network_is_one_line(leukospike, tmp_path: Path, monkeypatch: pytest.
         ),
         (
             OSError(errno.EFBIG, "File too large"),
-            r"larger than .* allows \(File too large\).*ulimit -f.*run the same command again\.",
+            r"maximum size .* disk \(File too large\).*ulimit -f.*run the same command again\.",
         ),
-        (FileExistsError(errno.EEXIST, "File exists", "cells"), "cells is a file, where a folder should be"),
+        (FileExistsError(errno.EEXIST, "File exists", "cells"), "cells is a file, but must be a folder"),
         (
             DataError("line 3 must be so", where="read_dataset", got="else", advice="Do."),
             "^leukospike: line 3 must be so, got else. Do.$",
@@ -550,7 +553,7 @@ def test_our_own_mistake_is_one_line_and_a_traceback_on_request(
     monkeypatch.setattr(run_module, "run_experiment", fail)
     ended = leukospike("train", "--data", discs, "--out", tmp_path / "run")
     assert (ended.status, len(ended.error.splitlines())) == (2, 1)
-    assert "Internal error (please report it): AssertionError: first line second line. With" in ended.reason
+    assert "Internal error (please report it): AssertionError: first line second line. Set" in ended.reason
     monkeypatch.setenv("LEUKOSPIKE_TRACEBACK", "1")
     with pytest.raises(AssertionError, match="first line"):
         leukospike("train", "--data", discs, "--out", tmp_path / "run")
@@ -628,7 +631,7 @@ def test_message_begins_with_the_command_that_was_called(leukospike, draw_discs,
     data = draw_discs(tmp_path / "both")
     _refused(
         leukospike(*first, "--data", data, "--folds", 2, "--out", tmp_path / "run", "--resume"),
-        "^leukospike: --resume must name",
+        "^leukospike: --resume must be used with",
     )
     _refused(
         leukospike(*first, "--data", data, "--folds", 2, "--out", finished),
@@ -636,5 +639,5 @@ def test_message_begins_with_the_command_that_was_called(leukospike, draw_discs,
     )
     _refused(
         leukospike(*first, "--data", data, "--folds", 3, "--out", finished, "--resume"),
-        "^leukospike: --resume must be given the settings",
+        "^leukospike: --resume must be used with the settings",
     )

@@ -99,7 +99,7 @@ def test_subjects_who_count_as_one_are_recorded_and_stay_so(discs: Path, tiny: R
     expected = hashlib.sha256(b'[["all-0", "all-1"]]').hexdigest()
     assert groups == {"digest": expected, "subjects": 2, "into": 1}
     assert read_joined(run / "config.toml") == JoinedSubjects(expected, 2, 1)
-    for other, words in ((dataset, "got none in place of 2 subjects"), (joined[1], "got 2 subjects joined into 1")):
+    for other, words in ((dataset, "got none instead of 2 subjects"), (joined[1], "got 2 subjects joined into 1")):
         with pytest.raises(RunError, match=rf"`resume` must be used with the `groups` of the run, {words}"):
             run_experiment(other, config, run, resume=True)
     assert run_experiment(joined[0], config, run, resume=True).result.to_json() == outcome.result.to_json()

@@ -122,7 +122,7 @@ def test_folder_of_another_recipe_is_refused_by_name(records, tmp_path: Path, op
         _analyze(records, tmp_path / "out", engine=InOrder(), progress=_cancelled_after(1))
     with pytest.raises(RunError, match=said):
         _analyze(records, tmp_path / "out", resume=True, **options)
-    with pytest.raises(RunError, match="the verb segment instead of analyze"):
+    with pytest.raises(RunError, match="the command segment instead of analyze"):
         _segment(records, tmp_path / "out", resume=True)
 
 

@@ -270,7 +270,7 @@ def test_what_is_no_image_is_left_out_and_counted_if_it_might_matter(tmp_path: P
     found = find_images([tmp_path])
     assert [record.image for record in found.records] == ["P1/a.png", "P1/slide.svs", "P1/unnamed"]
     [notice] = found.notices
-    assert (notice.code, notice.values) == ("files_left_out", {".dat": 2, "no extension": 1})
+    assert (notice.code, notice.values) == ("files_left_out", {".dat": 2, "no ending": 1})
 
 
 def test_file_that_is_given_is_never_left_out(tmp_path: Path):

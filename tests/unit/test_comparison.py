@@ -383,7 +383,7 @@ def test_neither_run_is_called_better_from_four_subjects_of_a_class(few: tuple[P
     for unit in ("cell", "subject"):
         assert found[unit]["delong"]["p"] is found[unit]["delong"]["low"] is found[unit]["mcnemar"]["p"] is None
         assert found[unit]["difference"]["roc_auc"]["low"] is None
-    assert [row[3] for row in comparison_tables(comparison)[-1].rows] == ["not known"] * 4
+    assert [row[3] for row in comparison_tables(comparison)[-1].rows] == ["unknown"] * 4
 
 
 def test_images_count_where_there_are_no_subjects(few: tuple[Path, Path]):

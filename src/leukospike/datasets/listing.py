@@ -37,7 +37,7 @@ class Listing(NamedTuple):
     """Images, and paths that cannot be listed, such as a folder without permission: the reason is reported on
     opening."""
     others: Mapping[str, int]
-    """Number of ignored files other than documents, by extension, or "no extension"."""
+    """Number of ignored files other than documents, by extension, or "no ending"."""
 
     @property
     def notice(self) -> Notice | None:
@@ -78,7 +78,7 @@ def list_images(*folders: Path, outside: Path | None = None) -> Listing:
         if _is_image(path):
             images.append(path)
         elif not is_document(path):
-            others[path.suffix.lower() or "no extension"] += 1
+            others[path.suffix.lower() or "no ending"] += 1
     return Listing(tuple(images), dict(others))
 
 

@@ -162,7 +162,7 @@ def p_value(p: float | None) -> str:
     ('0.042', '< 0.001', 'unknown')
     """
     if p is None:
-        return "not known"
+        return "unknown"
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
