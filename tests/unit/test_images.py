@@ -22,6 +22,8 @@ from leukospike.images import (
     luma,
     pixel_digest,
     read_image,
+    tiff_planes,
+    tiff_strips,
     write_png,
 )
 
@@ -251,6 +253,45 @@ def test_a_transparent_colour_of_sixteen_bits_is_compared_whole(tmp_path: Path) 
     pixels = read_image(path).pixels
     assert set(np.unique(pixels[:, :10])) == {255}
     assert set(np.unique(pixels[:, 10:])) == {0x64}
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("bits", [12, 16])
+@pytest.mark.parametrize(
+    ("channels", "more"), [(3, {}), (4, {"t338": 1}), (4, {"t338": 2}), (4, {"t338": 2, "t274": 6, "t317": 2})]
+)
+def test_strips_decoded_in_groups_give_the_same_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, channels: int, bits: int, order: str, more: dict[str, int]
+) -> None:
+    values = _noise(channels=channels, dtype=np.uint16) >> (16 - bits)
+    strips = [zlib.compress(values[row : row + 3].astype(f"{order}u2").tobytes()) for row in range(0, 20, 3)]
+    layout = _layout(values, 2, **more) | {259: 8, 278: 3}
+    path = _tiff(tmp_path / "a.tif", layout, strips, order=order)
+    whole = read_image(path)
+    groups: list[int] = []
+
+    def counted(*arguments: object) -> None:
+        groups.append(len(arguments[-1]))
+        tiff_planes.write_tiff(*arguments)
+
+    monkeypatch.setattr(tiff_strips, "write_tiff", counted)
+    monkeypatch.setattr(tiff_strips, "_GROUP_BYTES", 2 * max(map(len, strips)))
+    picture = read_image(path)
+    np.testing.assert_array_equal(picture.pixels, whole.pixels)
+    assert (picture.bit_depth, picture.notes) == (whole.bit_depth, whole.notes)
+    assert groups[:4] == [2, 2, 2, 1]
+
+
+def test_strips_cut_short_are_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = _noise(dtype=np.uint16)
+    strips = [zlib.compress(values[row : row + 4].tobytes()) for row in range(0, 20, 4)]
+    path = _tiff(tmp_path / "a.tif", _layout(values, 2) | {259: 8, 278: 4, 279: 0}, strips)
+    content = path.read_bytes()
+    place = content.index(struct.pack("<5I", *map(len, strips)))
+    path.write_bytes(content[:place] + struct.pack("<I", 10**9) + content[place + 4 :])
+    monkeypatch.setattr(tiff_strips, "_GROUP_BYTES", 100)
+    with pytest.raises(ImageError, match="truncated or damaged"):
+        read_image(path)
 
 
 # --- separate planes ---

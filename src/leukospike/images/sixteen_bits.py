@@ -30,6 +30,7 @@ from leukospike.images.bands import (
 from leukospike.images.bit_depth import FULL, Depth, ValueRange, claimed_bits, may_be_narrow
 from leukospike.images.formats import open_header
 from leukospike.images.tiff_layout import WHITE_IS_ZERO
+from leukospike.images.tiff_strips import decode_strips
 
 _GREY_MODES = frozenset({"I;16", "I;16B", "I;16L", "I;16N"})
 """Modes of Pillow that hold all 16 bits."""
@@ -169,6 +170,7 @@ def decode_sixteen(image: ImageFile) -> Decoded | HighBytes:
         return _narrowed(_GreyAndAlpha(upright(image)), "LA", claimed, in_ink=False)
     # Pillow would divide by alpha here, which no colour under an alpha of 0 survives.
     premultiplied = isinstance(image, TiffImageFile) and swap_raw_modes(image, undivided)
+    _decode(image)
     mode = "RGBa" if premultiplied else upright(image).mode
     whole = Decoded(Whole(upright(image), mode), 16)
     if mode == "CMYK":
@@ -184,8 +186,15 @@ def with_low_bytes(file: BinaryIO, kind: str, high: HighBytes) -> Decoded:
     """Decode a file again for the bytes that Pillow leaves out."""
     image = open_header(file, kind)
     swap_raw_modes(image, lambda raw: undivided(raw)[:-3] + _OTHER_BYTE[raw[-3:]])
+    _decode(image)
     mode = high.mode if high.transparent is None else high.mode + "A"
     return _narrowed(_Colours(high, upright(image)), mode, high.claimed, in_ink=False)
+
+
+def _decode(image: ImageFile) -> None:
+    """Decode what is better not decoded in one go; the rest follows when it is needed."""
+    if isinstance(image, TiffImageFile) and image.fp is not None:
+        decode_strips(image.fp, image)
 
 
 def _narrowed(source: _Samples, mode: str, claimed: int | None, *, in_ink: bool) -> Decoded:

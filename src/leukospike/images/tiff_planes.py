@@ -7,7 +7,7 @@ import io
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 import numpy as np
 from jaxtyping import UInt8
@@ -162,18 +162,18 @@ def _decoded(file: BinaryIO, image: TiffImageFile, mode: str) -> Iterator[tuple[
             msg = "a plane cut short"  # behind which Pillow would read on
             raise ValueError(msg)
         with io.BytesIO() as content:
-            _write_tiff(content, tags.prefix, shared, (at, lengths), file, own)
+            write_tiff(content, tags.prefix, shared, (at, lengths), file, own)
             plane = upright(TiffImageFile(content))
         yield n, plane
         del plane  # or it would be held while the next one is decoded, as by whoever it was given to
 
 
-def _write_tiff(
+def write_tiff(
     into: io.BytesIO,
     prefix: bytes,
     tags: dict[int, tuple[int, ...] | bytes],
     block_tags: tuple[int, int],
-    file: BinaryIO,
+    file: IO[bytes],
     blocks: list[tuple[int, int]],
 ) -> None:
     """Put together a TIFF of one directory: head, blocks, what does not fit into the directory, directory."""
@@ -199,7 +199,7 @@ def _write_tiff(
     into.seek(0)
 
 
-def _copy(file: BinaryIO, offset: int, length: int, into: io.BytesIO) -> None:
+def _copy(file: IO[bytes], offset: int, length: int, into: io.BytesIO) -> None:
     """Copy a block piece by piece, so that it is in memory once."""
     file.seek(offset)
     while length > 0:
