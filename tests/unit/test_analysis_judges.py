@@ -140,8 +140,9 @@ def test_image_without_a_cell_is_counted_neither_as_given_nor_as_moved(tmp_path:
     glass = np.full((200, 200, 3), 230, np.uint8)
     pictures = {"a.png": _picture(), "b.png": _picture(background=230, side=300), "glass.png": glass}
     notices = _analysis(tmp_path / "in", tmp_path / "out", pictures).notices
-    assert notices[0].text.startswith("Scored as they are, because they already look like C-NMC's: 1 image.")
-    assert notices[1].text.startswith("1 cell was cut out and adjusted")
+    said = {notice.code: notice.text for notice in notices}
+    assert said["as_given"].startswith("Scored as they are, because they already look like C-NMC's: 1 image.")
+    assert said["moved_together"].startswith("1 cell was cut out and adjusted")
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["model"]["moved"] == 1
 
 

@@ -236,7 +236,7 @@ def test_an_unknown_name_lists_the_known(tmp_path: Path) -> None:
 
 def test_cnmc_without_kagglehub_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "kagglehub", None)
-    with pytest.raises(FetchError, match=r"pip install 'leukospike\[kaggle\]'"):
+    with pytest.raises(FetchError, match=r"pip install -e '.\[kaggle\]'"):
         fetch("c-nmc", tmp_path)
 
 

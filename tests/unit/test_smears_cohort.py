@@ -145,10 +145,10 @@ def test_an_interrupted_cohort_leaves_nothing(tmp_path):
 @pytest.mark.parametrize(
     ("setting", "text"),
     [
-        ({"n_subjects": 1}, r"n_subjects must be at least 2, got 1\. At least one leukemic and one healthy"),
-        ({"cells_per_subject": 0}, r"cells_per_subject must be at least 1, got 0\. Each subject needs"),
-        ({"fields_per_subject": -1}, r"fields_per_subject must be at least 0, got -1\. Use 0"),
-        ({"seed": -3}, r"seed must be at least 0, got -3\. Use any whole number"),
+        ({"n_subjects": 1}, r"`n_subjects` must be at least 2, got 1\. At least one leukemic and one healthy"),
+        ({"cells_per_subject": 0}, r"`cells_per_subject` must be at least 1, got 0\. Each subject needs"),
+        ({"fields_per_subject": -1}, r"`fields_per_subject` must be at least 0, got -1\. Use 0"),
+        ({"seed": -3}, r"`seed` must be at least 0, got -3\. Use any whole number"),
         ({"cell_size_px": 20}, r"size of a cell's picture must be 64 to 1024 pixels, got 20\."),
     ],
 )

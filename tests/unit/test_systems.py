@@ -196,7 +196,7 @@ def test_unknown_network_and_missing_timm_are_named(monkeypatch: pytest.MonkeyPa
         with pytest.raises(ConfigError, match="timm must provide the network"):
             TimmNetwork(elsewhere)
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(ConfigError, match=r"must be installed with the extra timm.*pip install 'leukospike\[timm\]'"):
+    with pytest.raises(ConfigError, match=r"must be installed with the extra timm.*pip install -e '.\[timm\]'"):
         TimmNetwork("resnet18")
 
 

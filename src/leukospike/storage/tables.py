@@ -108,7 +108,9 @@ def write_rows(
     rows : iterable of sequences of str or int
     for_excel : bool
     """
-    with written_whole(path) as part, part.open("w", encoding=_encoding(for_excel), newline="") as file:
+    encoding = _encoding(for_excel)
+    # File names may hold bytes that are not valid text; these are escaped.
+    with written_whole(path) as part, part.open("w", encoding=encoding, errors="backslashreplace", newline="") as file:
         safe = [[harmless(cell) if isinstance(cell, str) else cell for cell in row] for row in rows]
         writer = csv.writer(file, lineterminator="\n", quoting=_quoting(safe))
         writer.writerow(header)
