@@ -187,7 +187,7 @@ class RunConfig:
                 raise _refused(rule, given["protocol"], "Change it.") from error
         return cls(dataset=dataset, **(sizes | given))
 
-    def stored(self) -> dict[str, Any]:
+    def stored(self) -> dict[str, object]:
         """Return the applicable settings, without those of other backbones."""
         left_out = () if self.backbone == PAPER else _OF_PAPER
         return {name: value for name, value in asdict(self).items() if name not in left_out}

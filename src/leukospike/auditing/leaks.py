@@ -7,7 +7,6 @@ so the differences are paired: whole subjects are resampled, and the figures of 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -126,7 +125,7 @@ def measure_leaks(dataset: DataSet, config: RunConfig, runs: Path, *, progress: 
     return Leaks(tuple(arms), worth, interval, config.backbone, config.epochs, config.seed)
 
 
-def leaks_as_json(leaks: Leaks) -> dict[str, Any]:
+def leaks_as_json(leaks: Leaks) -> dict[str, object]:
     """Return the figures in the format of `audit.json`."""
     return {
         "backbone": leaks.backbone,

@@ -153,7 +153,7 @@ class TrainingIndex:
             "names": torch.frombuffer(bytearray(zlib.compress(told.encode(), 9)), dtype=torch.uint8),
         }
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, object]:
         """Return the header of that file."""
         return {"scale": self.scale, "cells": len(self.images)}
 

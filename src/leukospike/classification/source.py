@@ -63,7 +63,7 @@ class Reference:
         diameter = (1 - share) * normal.diameter + share * leukemic.diameter
         return SourceLook(diameter, (red, green, blue), (first, second, third))
 
-    def stored(self) -> dict[str, Any]:
+    def stored(self) -> dict[str, object]:
         """Return the numbers for the header of a weights file."""
         return asdict(self)
 

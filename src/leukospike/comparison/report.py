@@ -61,7 +61,7 @@ def write_comparison(comparison: Comparison, out: Path) -> Path:
     return report
 
 
-def comparison_as_json(comparison: Comparison) -> dict[str, Any]:
+def comparison_as_json(comparison: Comparison) -> dict[str, object]:
     """Return a comparison in the form that `comparison.json` holds."""
     pairs = comparison.pairs
     return {
@@ -117,7 +117,7 @@ def comparison_tables(comparison: Comparison) -> list[Table]:
     return tables
 
 
-def _level_as_json(level: Level) -> dict[str, Any]:
+def _level_as_json(level: Level) -> dict[str, object]:
     """Return one level's figures."""
     delong, mcnemar = level.delong_difference, level.mcnemar
     return {

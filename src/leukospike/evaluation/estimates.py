@@ -185,7 +185,7 @@ class Metrics:
             interval=too_few_words(group_name),
         )
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return it in terms of JSON, as `metrics.json` holds it."""
         figures: dict[str, dict[str, float | None]] = {name: self.estimates[name].to_json() for name in METRICS}
         figures["roc_auc"] |= {"delong_low": self.delong.low, "delong_high": self.delong.high}

@@ -47,7 +47,7 @@ class FrontEnd(Protocol):
         """Return the dtype of its output."""
         ...
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, object]:
         """Return the settings that determine the output, as JSON data."""
         ...
 

@@ -75,13 +75,14 @@ class DataDescription:
     digest: str
     """SHA-256 of the pixels of all images; empty if not recorded."""
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return it in terms of JSON."""
-        return asdict(self) | {
+        lists: dict[str, object] = {
             "class_names": list(self.class_names),
             "cells_per_class": list(self.cells_per_class),
             "subjects_per_class": None if self.subjects_per_class is None else list(self.subjects_per_class),
         }
+        return {**asdict(self), **lists}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "DataDescription":
@@ -120,7 +121,7 @@ class FoldFigures:
     cell: Metrics
     subject: Metrics | None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return it in terms of JSON."""
         return {
             "fold": self.fold,
@@ -159,7 +160,7 @@ class Published:
     figures: Mapping[str, float]
     source: str
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return it in terms of JSON."""
         return {**self.figures, "source": self.source}
 
@@ -198,7 +199,7 @@ class RunResult:
     """Metrics by the wrong formulas of the publication; None unless the protocol is that of the paper."""
     published: Published | None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return it as metrics.json holds it."""
         return {
             "protocol": self.protocol.value,
@@ -260,7 +261,7 @@ class FinishedFold:
     stages: Mapping[str, float]
     peak_memory_mb: float
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return it in terms of JSON."""
         return {
             "probabilities": self.probabilities.tolist(),
@@ -388,7 +389,7 @@ class Run:
         return self.predictions["probability"].to_numpy(np.float64)
 
 
-def _figures_to_json(cell: Metrics, subject: Metrics | None) -> dict[str, Any]:
+def _figures_to_json(cell: Metrics, subject: Metrics | None) -> dict[str, object]:
     """Return figures by cell and by subject in terms of JSON."""
     return {"cell": cell.to_json(), "subject": None if subject is None else subject.to_json()}
 

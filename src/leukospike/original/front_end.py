@@ -1,7 +1,6 @@
 """The original's front end: what its network sees of a picture."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +25,7 @@ class SpikeFrontEnd:
         """Return rows and columns of a map."""
         return self.size, self.size
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, object]:
         """Return size and window."""
         return {"size": self.size, "window": self.window}
 

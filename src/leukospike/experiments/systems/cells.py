@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -48,7 +47,7 @@ class CropFrontEnd:
     def __init__(self) -> None:
         self._segmenter = partial(read_classes, default_segmenter())
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, object]:
         """Return the side of the crops."""
         return {"crop_px": CROP_PX}
 
