@@ -186,5 +186,7 @@ def test_nir_input_smaller_than_the_window(tmp_path: Path):
 
 def test_nir_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("leukospike.spikes.storage.find_spec", lambda name: None if name == "nir" else sys)
-    with pytest.raises(ExportError, match=r"the package nir must be installed, got none\. In the clone, run: pip install"):
+    with pytest.raises(
+        ExportError, match=r"the package nir must be installed, got none\. In the clone, run: pip install"
+    ):
         export_nir(SpikingConv2d(1, 1, 3, threshold=1.0), tmp_path / "x.nir", input_size=(5, 5))
