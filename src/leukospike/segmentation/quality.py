@@ -123,7 +123,7 @@ class Appearance:
 
     @property
     def has_dark_background(self) -> bool:
-        """Whether the background is dark and cells are bright, as in a negative, without black around a cut-out cell."""
+        """Whether the background is dark and cells bright, as in a negative, and not black around a cut-out cell."""
         is_dark = self.background < MIN_BACKGROUND and self.green > MAX_GREEN
         return not self.cut_out and (is_dark or self.background < DARK_BACKGROUND)
 
