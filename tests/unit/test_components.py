@@ -95,5 +95,7 @@ def test_impossible_number_of_components_is_refused(n, side, asked, most):
 @pytest.mark.parametrize("n", [1, 7])
 def test_images_without_variance_are_refused(n: int):
     alike = np.repeat(np.random.default_rng(0).normal(size=(1, 9, 9)).astype(np.float32), n, axis=0)
-    with pytest.raises(DataError, match=rf"images must differ in their spikes, got no variation among {n}\. Check"):
+    with pytest.raises(
+        DataError, match=rf"the spike maps of the images must differ, got no variation among {n}\. Check"
+    ):
         _fit(alike, 1)

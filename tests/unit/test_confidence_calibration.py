@@ -132,10 +132,10 @@ def test_missing_stored_number_is_refused():
 @pytest.mark.parametrize(
     ("probabilities", "labels", "message"),
     [
-        ([0.1, np.nan], [0, 1], r"probabilities must lie within 0 and 1, got nan\. Leave out"),
+        ([0.1, np.nan], [0, 1], r"probabilities must be from 0 to 1, got nan\. Leave out"),
         ([0.1, 1.1], [0, 1], r"got 1\.1"),
-        ([0.1, 0.2], [1, 1], r"labels must be 0 and 1, both, got \[1\]"),
-        ([], [], r"must be of one length, and one at least, got \[0, 0, 0\]"),
+        ([0.1, 0.2], [1, 1], r"labels must contain both 0 and 1 and nothing else, got \[1\]"),
+        ([], [], r"must have the same length, at least 1, got \[0, 0, 0\]"),
     ],
 )
 def test_impossible_cells_are_refused(probabilities, labels, message):
@@ -144,7 +144,7 @@ def test_impossible_cells_are_refused(probabilities, labels, message):
 
 
 def test_lengths_that_differ_are_refused():
-    message = r"here: probabilities, labels and subjects must be of one length, and one at least, got \[1, 2, 2\]"
+    message = r"here: probabilities, labels and subjects must have the same length, at least 1, got \[1, 2, 2\]"
     with pytest.raises(DataError, match=message):
         check_cells("here", np.array([0.1]), np.array([0, 1]), np.array(["A", "B"]))
 
@@ -158,7 +158,7 @@ def test_impossible_prevalence_is_refused(prevalence):
 
 
 def test_subject_in_two_folds_is_refused():
-    with pytest.raises(SplitError, match="each subject must lie in one fold"):
+    with pytest.raises(SplitError, match="each subject must be in one fold"):
         cross_fitted_probabilities(
             np.array([0.1, 0.2, 0.8, 0.9]),
             np.array([0, 0, 1, 1]),
@@ -169,7 +169,7 @@ def test_subject_in_two_folds_is_refused():
 
 
 def test_one_fold_is_refused():
-    with pytest.raises(SplitError, match="folds must be at least 2, got 1"):
+    with pytest.raises(SplitError, match="there must be at least 2 folds, got 1"):
         cross_fitted_probabilities(
             np.array([0.1, 0.9]), np.array([0, 1]), np.array(["A", "B"]), np.array([0, 0]), prevalence=0.5
         )

@@ -60,15 +60,15 @@ def test_an_unknown_guarantee_is_refused() -> None:
 def test_what_is_no_probability_is_refused(value: float) -> None:
     point = OperatingPoint(0.5, 0.9, 0.9, 0.9, 3, 3)
     for call in (point.calls, lambda values: shift_prevalence(values, 0.5, 0.1)):
-        with pytest.raises(DataError, match="probabilities must lie within 0 and 1"):
+        with pytest.raises(DataError, match="probabilities must be from 0 to 1"):
             call(np.array([0.5, value]))
 
 
 @pytest.mark.parametrize(
     ("sets", "labels", "message"),
     [
-        (np.zeros((0, 2), bool), np.zeros(0, np.int64), "of one length, and one at least, got"),
-        (np.zeros((3, 2), bool), np.zeros(2, np.int64), "of one length, and one at least, got"),
+        (np.zeros((0, 2), bool), np.zeros(0, np.int64), "the same length, at least 1, got"),
+        (np.zeros((3, 2), bool), np.zeros(2, np.int64), "the same length, at least 1, got"),
         (np.zeros((2, 2), bool), np.array([0, -1]), "labels must be 0 or 1, got"),
         (np.zeros(2, bool), np.array([0, 1]), r"sets must be Booleans of shape \(cells, 2\), got bool of shape \(2,\)"),
         (np.full((2, 2), 0.5), np.array([0, 1]), "sets must be Booleans of shape .*, got float64"),
@@ -83,8 +83,8 @@ NOT_ALL_NAMED = np.where(SUBJECTS == "S0", None, SUBJECTS)
 FOLDS = np.arange(96) % 24 % 4
 EMBEDDINGS = np.random.default_rng(1).random((96, 3))
 MODEL = SubjectModel(0.5, 0.1, 0.8, 5.0)
-COUNTS = r"n_called must be whole numbers from 0 to n_cells \({n}\), one at least, got"
-LENGTHS = "must be of one length, and one at least, got"
+COUNTS = r"n_called must be at least one whole number from 0 to n_cells \({n}\), got"
+LENGTHS = "must have the same length, at least 1, got"
 
 
 def _scored(probabilities: np.ndarray = PROBABILITIES, subjects: np.ndarray = SUBJECTS, **options: float) -> object:
@@ -95,8 +95,11 @@ def _scored(probabilities: np.ndarray = PROBABILITIES, subjects: np.ndarray = SU
     ("call", "message"),
     [
         (lambda: left_out(SUBJECTS[:2], FOLDS[:1]), rf"left_out: subjects and folds {LENGTHS} \[2, 1\]"),
-        (lambda: left_out(SUBJECTS, np.where(FOLDS == 1, np.nan, FOLDS)), "folds must be known of every cell, got a m"),
-        (lambda: left_out(NOT_ALL_NAMED, FOLDS), "subjects must be known of every cell"),
+        (
+            lambda: left_out(SUBJECTS, np.where(FOLDS == 1, np.nan, FOLDS)),
+            "folds must be known for every cell, got a m",
+        ),
+        (lambda: left_out(NOT_ALL_NAMED, FOLDS), "subjects must be known for every cell"),
         (lambda: left_out(SUBJECTS[:, None], FOLDS), r"subjects must have one dimension, got shape \(96, 1\)"),
     ],
 )
@@ -112,7 +115,7 @@ def test_impossible_folds_are_refused(call: Callable[[], Iterator[object]], mess
         ({"values": PROBABILITIES[:1]}, rf"values and subjects {LENGTHS} \[1, 96\]"),
         ({"values": PROBABILITIES * np.nan}, "values must be finite, got nan"),
         ({"values": PROBABILITIES[:, None]}, "values must have one dimension"),
-        ({"subjects": NOT_ALL_NAMED}, "subjects must be known of every cell"),
+        ({"subjects": NOT_ALL_NAMED}, "subjects must be known for every cell"),
         ({"n_resamples": 0}, "n_resamples must be a whole number, at least 1, got 0"),
         ({"n_resamples": np.nan}, "n_resamples must be a whole number, at least 1, got nan"),
     ],
@@ -132,8 +135,8 @@ def test_an_impossible_mean_is_refused(change: dict[str, object], message: str) 
         ),
         ({"probabilities": PROBABILITIES[:, None]}, r"probabilities must have one dimension, got shape \(96, 1\)"),
         ({"labels": LABELS[:, None]}, "labels must have one dimension"),
-        ({"labels": np.where(LABELS == 1, 1, np.nan)}, "labels must be known of every cell"),
-        ({"subjects": NOT_ALL_NAMED}, "subjects must be known of every cell"),
+        ({"labels": np.where(LABELS == 1, 1, np.nan)}, "labels must be known for every cell"),
+        ({"subjects": NOT_ALL_NAMED}, "subjects must be known for every cell"),
     ],
 )
 @pytest.mark.parametrize(
@@ -168,10 +171,7 @@ def test_labels_of_any_type_tell_the_class(kind: type) -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        *(
-            (lambda a=a: least_subjects(a), "least_subjects: alpha must lie between 0 and 1")
-            for a in (0, 1, -1, np.nan)
-        ),
+        *((lambda a=a: least_subjects(a), "least_subjects: alpha must be between 0 and 1") for a in (0, 1, -1, np.nan)),
         (lambda: MODEL.posterior(-1, 3), "SubjectModel.posterior: " + COUNTS.format(n=3) + " -1"),
         (lambda: count_blasts(MODEL, -1, 3), "count_blasts: " + COUNTS.format(n=3) + " -1"),
         (lambda: count_blasts(MODEL, 4, 3), COUNTS.format(n=3) + " 4"),
@@ -191,8 +191,8 @@ def test_labels_of_any_type_tell_the_class(kind: type) -> None:
             lambda: _scored(np.zeros((1, 1, 96))),
             r"score_subjects: probabilities must be of shape \(cells,\) or \(ways,",
         ),
-        (lambda: _scored(PROBABILITIES * np.nan), "score_subjects: probabilities must lie within 0 and 1, got nan"),
-        (lambda: _scored(subjects=NOT_ALL_NAMED), "score_subjects: subjects must be known of every cell"),
+        (lambda: _scored(PROBABILITIES * np.nan), "score_subjects: probabilities must be from 0 to 1, got nan"),
+        (lambda: _scored(subjects=NOT_ALL_NAMED), "score_subjects: subjects must be known for every cell"),
         (lambda: _scored(prevalence=1), "score_subjects: prevalence must be from"),
         (lambda: _compared(prevalence=np.nan), "compare_poolings: prevalence must be from 1e-06 to 0.999999, got nan"),
         (lambda: _compared(LABELS * 0.9), "compare_poolings: subjects of a class must differ in their probabilities"),
@@ -200,9 +200,9 @@ def test_labels_of_any_type_tell_the_class(kind: type) -> None:
         (lambda: pool(PROBABILITIES[:3], SUBJECTS, Pooling.ATTENTION), rf"pool: .* {LENGTHS} \[3, 96\]"),
         (
             lambda: pool(PROBABILITIES * np.nan, SUBJECTS, Pooling.ATTENTION),
-            "pool: probabilities must lie within 0 and 1",
+            "pool: probabilities must be from 0 to 1",
         ),
-        (lambda: pool(PROBABILITIES, NOT_ALL_NAMED, Pooling.ATTENTION), "pool: subjects must be known of every cell"),
+        (lambda: pool(PROBABILITIES, NOT_ALL_NAMED, Pooling.ATTENTION), "pool: subjects must be known for every cell"),
         (
             lambda: pool(PROBABILITIES, SUBJECTS, "median"),
             "pool: pooling must be one of mean_probability, .*, got median",
@@ -244,7 +244,7 @@ def test_no_cells_no_scores() -> None:
             rf"fit_mahalanobis: embeddings and labels {LENGTHS} \[96, 3\]",
         ),
         (lambda: fit_mahalanobis(EMBEDDINGS, LABELS[:, None]), "labels must have one dimension"),
-        (lambda: fit_mahalanobis(EMBEDDINGS, LABELS * np.nan), "labels must be known of every cell"),
+        (lambda: fit_mahalanobis(EMBEDDINGS, LABELS * np.nan), "labels must be known for every cell"),
         (
             lambda: fit_mahalanobis(EMBEDDINGS, LABELS).distances(EMBEDDINGS[0]),
             r"distances: embeddings must be of shape",
@@ -254,7 +254,7 @@ def test_no_cells_no_scores() -> None:
         (lambda: flag_threshold(PROBABILITIES[:2], SUBJECTS[:1]), rf"distances and subjects {LENGTHS} \[2, 1\]"),
         (lambda: flag_threshold(PROBABILITIES[:0], SUBJECTS[:0]), rf"distances and subjects {LENGTHS} \[0, 0\]"),
         (lambda: flag_threshold(EMBEDDINGS, SUBJECTS), "flag_threshold: distances must have one dimension"),
-        (lambda: flag_threshold(PROBABILITIES, NOT_ALL_NAMED), "flag_threshold: subjects must be known of every cell"),
+        (lambda: flag_threshold(PROBABILITIES, NOT_ALL_NAMED), "flag_threshold: subjects must be known for every cell"),
     ],
 )
 def test_embeddings_and_distances_that_cannot_be_are_refused(call: Callable[[], object], message: str) -> None:

@@ -181,12 +181,12 @@ def test_impossible_stored_number_is_refused(name, value):
 
 @pytest.mark.parametrize("alpha", [0.0, 1.0, -0.1, float("nan")])
 def test_impossible_error_rate_is_refused(alpha):
-    with pytest.raises(ConfigError, match=r"alpha must lie between 0 and 1, got .*share of errors"):
+    with pytest.raises(ConfigError, match=r"alpha must be between 0 and 1, got .*share of errors"):
         fit_conformal(
             np.array([0.1, 0.9]), np.array([0, 1]), np.array([0, 1]), alpha=alpha, guarantee=Guarantee.MARGINAL
         )
 
 
 def test_no_set_for_what_is_no_probability():
-    with pytest.raises(DataError, match=r"ConformalThresholds\.sets: probabilities must lie within 0 and 1, got nan"):
+    with pytest.raises(DataError, match=r"ConformalThresholds\.sets: probabilities must be from 0 to 1, got nan"):
         ConformalThresholds(0.1, 0.5, 0.5, 9, 9).sets(np.array([np.nan]))

@@ -98,9 +98,12 @@ def test_stored_arrays_give_the_same_distances():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"whitening": np.eye(5, dtype=np.float32)}, r"whitening must be float32 of 6 x 6, got float32 of \(5, 5\)"),
-        ({"whitening": np.eye(6)}, r"whitening must be float32 of 6 x 6, got float64"),
-        ({"means": np.zeros((0, 6), np.float32)}, r"means must be float32 of any x any, got float32 of \(0, 6\)"),
+        (
+            {"whitening": np.eye(5, dtype=np.float32)},
+            r"whitening must be float32 of shape 6 x 6, got float32 of \(5, 5\)",
+        ),
+        ({"whitening": np.eye(6)}, r"whitening must be float32 of shape 6 x 6, got float64"),
+        ({"means": np.zeros((0, 6), np.float32)}, r"means must be float32 of shape any x any, got float32 of \(0, 6\)"),
         ({"means": np.full((2, 6), np.nan, np.float32)}, r"means must be finite"),
         ({"means": [[0.0]]}, r"means must be an array, got list"),
     ],
@@ -118,15 +121,15 @@ def test_embeddings_that_cannot_be_used_are_refused():
         fitted.distances(np.zeros((1, 3)))
     with pytest.raises(DataError, match=r"embeddings must be finite, got NaN"):
         fitted.distances(np.full((1, 6), np.nan))
-    with pytest.raises(DataError, match=r"embeddings of a class must differ, got all alike"):
+    with pytest.raises(DataError, match=r"embeddings within a class must differ, got all alike"):
         fit_mahalanobis(np.ones((5, 3)), np.array([0, 0, 1, 1, 1]))
-    with pytest.raises(DataError, match=r"embeddings and labels must be of one length, and one at least, got \[0, 0\]"):
+    with pytest.raises(DataError, match=r"embeddings and labels must have the same length, at least 1, got \[0, 0\]"):
         fit_mahalanobis(np.zeros((0, 3)), np.zeros(0, np.int64))
 
 
 @pytest.mark.parametrize("rate", [0.0, 1.0, 5.0])
 def test_impossible_rate_is_refused(rate):
-    with pytest.raises(ConfigError, match=r"rate must lie between 0 and 1, got"):
+    with pytest.raises(ConfigError, match=r"rate must be between 0 and 1, got"):
         flag_threshold(np.array([1.0]), np.array(["A"]), rate=rate)
 
 

@@ -249,7 +249,9 @@ def test_one_subject_of_a_class_is_too_few():
 
 def test_scores_the_wrong_way_round_are_refused():
     probabilities, labels, subjects = _cohort(12)
-    with pytest.raises(DataError, match=r"leukemic subjects must be called more than normal ones, got 0\.\d+ and"):
+    with pytest.raises(
+        DataError, match=r"leukemic subjects must be called more often than normal ones, got 0\.\d+ and"
+    ):
         fit_subject_model(1 - probabilities, labels, subjects, threshold=0.5)
 
 

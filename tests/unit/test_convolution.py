@@ -64,15 +64,15 @@ def test_initial_weights_come_from_the_generator_and_have_no_gradient():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"in_channels": 0}, r"in_channels must be at least 1, got 0\. Count"),
-        ({"out_channels": -1}, r"out_channels must be at least 1, got -1\. Count"),
-        ({"kernel_size": (3, 0)}, r"kernel_size must be at least 1, got 0\. Count"),
-        ({"padding": -1}, r"padding must be at least 0, got -1\. Count"),
+        ({"in_channels": 0}, r"in_channels must be at least 1, got 0\. Use a number"),
+        ({"out_channels": -1}, r"out_channels must be at least 1, got -1\. Use a number"),
+        ({"kernel_size": (3, 0)}, r"kernel_size must be at least 1, got 0\. Use a number"),
+        ({"padding": -1}, r"padding must be at least 0, got -1\. Use a number"),
         ({"padding": 3}, r"padding must be below the kernel's side \(3\), got 3\. Lower it"),
-        ({"threshold": -1.0}, r"threshold must be at least 0 and finite, or None, got -1\.0\. Give None"),
-        ({"threshold": float("inf")}, r"threshold must be at least 0 and finite, or None, got inf\. Give None"),
-        ({"threshold": float("nan")}, r"threshold must be at least 0 and finite, or None, got nan\. Give None"),
-        ({"bins": 256}, r"bins must be from 1 to 255, got 256\. Choose fewer"),
+        ({"threshold": -1.0}, r"threshold must be at least 0 and finite, or None, got -1\.0\. Pass None"),
+        ({"threshold": float("inf")}, r"threshold must be at least 0 and finite, or None, got inf\. Pass None"),
+        ({"threshold": float("nan")}, r"threshold must be at least 0 and finite, or None, got nan\. Pass None"),
+        ({"bins": 256}, r"bins must be from 1 to 255, got 256\. Use fewer"),
     ],
 )
 def test_impossible_layers_are_refused(settings, message):
@@ -83,9 +83,9 @@ def test_impossible_layers_are_refused(settings, message):
 
 def test_maps_that_do_not_fit_are_refused():
     layer = SpikingConv2d(2, 1, 5, threshold=1.0, padding=1)
-    with pytest.raises(ImageError, match=r"SpikingConv2d: latency must have 2 channels, got 3\. Give the layer"):
+    with pytest.raises(ImageError, match=r"SpikingConv2d: latency must have 2 channels, got 3\. Pass a map"):
         layer(torch.zeros(1, 3, 9, 9, dtype=torch.uint8))
-    with pytest.raises(ImageError, match=r"at least 5 x 5 with its padding, got 4 x 11\. Take a smaller"):
+    with pytest.raises(ImageError, match=r"at least 5 x 5, padding included, got 4 x 11\. Use a smaller"):
         layer(torch.zeros(1, 2, 2, 9, dtype=torch.uint8))
 
 

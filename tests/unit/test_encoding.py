@@ -141,7 +141,7 @@ def test_halves_and_doubles_are_encoded_as_single_precision():
 @pytest.mark.parametrize(
     ("images", "reason"),
     [
-        (torch.zeros(1, 1, 4, 9), "images must be at least 5 x 5 pixels, got 4 x 9. Leave out smaller ones."),
+        (torch.zeros(1, 1, 4, 9), "images must be at least 5 x 5 pixels, got 4 x 9. Leave out smaller images."),
         (torch.zeros(1, 1, 9, 1), "images must be at least 5 x 5 pixels, got 9 x 1."),
         (torch.zeros(0, 1, 4, 4), "images must be at least 5 x 5 pixels, got 4 x 4."),
         (torch.full((1, 1, 9, 9), 255.0), "images must hold values from 0 to 1, got 255 to 255. Divide 8-bit values"),
@@ -251,10 +251,14 @@ def test_intensities_without_an_answer_are_refused(encode):
     for value, shown in ((-0.5, "-0.5 to 0"), (float("inf"), "0 to inf"), (float("nan"), "nan to nan")):
         intensity = torch.zeros(1, 1, 4, 4)
         intensity[0, 0, 1, 1] = value
-        message = f"{encode.__name__}: intensity must be finite and not negative, got {shown}. Rectify responses first"
+        message = (
+            f"{encode.__name__}: intensity must be finite and not negative, got {shown}. Rectify the responses first"
+        )
         with pytest.raises(ImageError, match=re.escape(message)):
             encode(intensity)
-    with pytest.raises(ImageError, match=rf"{encode.__name__}: intensity must hold a pixel, got shape \(1, 1, 0, 4\)"):
+    with pytest.raises(
+        ImageError, match=rf"{encode.__name__}: intensity must have at least one pixel, got shape \(1, 1, 0, 4\)"
+    ):
         encode(torch.zeros(1, 1, 0, 4))
-    with pytest.raises(ConfigError, match=rf"{encode.__name__}: bins must be from 1 to 255, got 0\. Choose fewer"):
+    with pytest.raises(ConfigError, match=rf"{encode.__name__}: bins must be from 1 to 255, got 0\. Use fewer"):
         encode(torch.zeros(1, 1, 4, 4), 0)

@@ -105,7 +105,7 @@ def test_a_bank_of_other_kernels():
 
 
 def test_impossible_banks_are_refused():
-    with pytest.raises(ConfigError, match=r"gabor_kernel: window must be at least 2, got 1\. The original's is 4"):
+    with pytest.raises(ConfigError, match=r"gabor_kernel: window must be at least 2, got 1\. The original uses 4"):
         gabor_bank(window=1)
     with pytest.raises(ConfigError, match=r"gabor_bank: orientations_deg must name at least one angle, got none\."):
         gabor_bank(orientations_deg=())

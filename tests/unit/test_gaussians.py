@@ -39,7 +39,7 @@ def test_the_border_of_a_flat_image_is_no_edge():
 @pytest.mark.parametrize(
     ("radius", "scales", "message"),
     [
-        (0, [(1.0, 2.0)], r"radius_px must be at least 1, got 0\. Take"),
+        (0, [(1.0, 2.0)], r"radius_px must be at least 1, got 0\. Use twice"),
         (3, [], r"scales_px must be pairs of a positive centre and a wider, finite surround, got \[\]\. OFF"),
         (3, [(2.0, 1.0)], r"scales_px must be pairs .* got \[\(2\.0, 1\.0\)\]\. OFF"),
         (3, [(0.0, 1.0)], r"scales_px must be pairs"),

@@ -743,7 +743,7 @@ def test_a_codec_is_named_if_libtiff_was_built_without_it(
 
 def test_big_tiff_in_big_endian_order_is_named(tmp_path: Path) -> None:
     path = _tiff(tmp_path / "a.tif", _layout(_noise(), 2), [_noise().tobytes()], order=">", big=True)
-    _refused(path, "got BigTIFF of big-endian byte order. Save it as PNG")
+    _refused(path, "got big-endian BigTIFF. Save it as PNG")
 
 
 @pytest.mark.parametrize(
@@ -766,7 +766,9 @@ def test_a_layout_that_is_not_read_is_described(
 def test_planes_of_ycbcr_are_refused(tmp_path: Path) -> None:
     planes = [plane.tobytes() for plane in _noise().transpose(2, 0, 1)]
     path = _tiff(tmp_path / "a.tif", _layout(_noise(), 6, t284=2, t530=(1, 1)), planes)
-    _refused(path, "in separate planes must be grey, RGB or CMYK of 8 or 16 bits, got YCbCr of 8. Save it as 8-bit PNG")
+    _refused(
+        path, "with separate planes must be grey, RGB or CMYK of 8 or 16 bits, got YCbCr of 8. Save it as 8-bit PNG"
+    )
 
 
 def test_a_jpeg_of_twelve_bits_is_named(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_dropped_features_are_silent():
 
 
 def test_a_mask_of_another_length_is_refused():
-    message = r"feature_inhibition: inhibited must have one entry for each of 2 channels, got 3\. Give a Boolean"
+    message = r"feature_inhibition: inhibited must have one entry for each of 2 channels, got 3\. Pass one Boolean"
     with pytest.raises(ConfigError, match=message):
         feature_inhibition(at_one_position([3, 2], [5.0, 6.0]), torch.zeros(3, dtype=torch.bool))
 

@@ -191,7 +191,7 @@ GOOD = np.random.default_rng(0).random((4, 40, 40))
 @pytest.mark.parametrize(
     ("images", "reason"),
     [
-        (np.zeros((4, 40)), r"X must be \(n, rows, columns\) or .* got \(4, 40\)\. Give grey images"),
+        (np.zeros((4, 40)), r"X must be \(n, rows, columns\) or .* got \(4, 40\)\. Convert the images to grey"),
         (np.zeros((4, 3, 40, 40)), r"got \(4, 3, 40, 40\)"),
         (np.zeros((4, 19, 40)), r"X must be at least 21 x 21 pixels for these windows, got 19 x 40"),
         (GOOD * 255, r"X must hold values from 0 to 1, got .* Divide 8-bit values by 255"),
@@ -232,7 +232,9 @@ def test_labels_that_cannot_be(labels: list[object], reason: str):
 
 def test_a_label_that_the_first_call_did_not_name():
     model = MozafariClassifier(**SETTINGS).partial_fit(GOOD, [0, 1, 0, 1])
-    with pytest.raises(DataError, match=r"y must hold labels of \[0, 1\], got \[2\]\. Name all classes in the first"):
+    with pytest.raises(
+        DataError, match=r"y must hold only labels from \[0, 1\], got \[2\]\. Pass all classes to the first"
+    ):
         model.partial_fit(GOOD, [0, 1, 2, 1])
 
 
@@ -242,7 +244,7 @@ def test_a_label_that_the_first_call_did_not_name():
         ({"epochs": 0}, "epochs must be at least 1, got 0"),
         ({"features_per_class": 0}, "features_per_class must be at least 1, got 0"),
         ({"threshold": -1.0}, "threshold must be at least 0"),
-        ({"dropout": 1.0}, "dropout must be from 0 to below 1"),
+        ({"dropout": 1.0}, "dropout must be at least 0 and below 1"),
         ({"bins": 0}, "bins must be"),
     ],
 )

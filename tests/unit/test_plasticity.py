@@ -128,7 +128,7 @@ def test_dropout_leaves_out_its_share_and_repeats_by_seed():
 
 @pytest.mark.parametrize("dropout", [-0.1, 1.0, float("nan")])
 def test_dropout_outside_its_range(dropout):
-    with pytest.raises(ConfigError, match="kept_features: dropout must be from 0 to below 1, got"):
+    with pytest.raises(ConfigError, match="kept_features: dropout must be at least 0 and below 1, got"):
         kept_features(3, dropout=dropout, generator=torch.Generator())
 
 
@@ -141,7 +141,7 @@ def test_winners_outside_the_map(drawn, winner):
 
 def test_one_reinforcement_an_image(drawn):
     weight, latency, times = drawn
-    with pytest.raises(ConfigError, match=r"reinforcement must hold one value an image \(2\), got 1"):
+    with pytest.raises(ConfigError, match=r"reinforcement must hold one value per image \(2\), got 1"):
         reward_modulated_stdp(weight, latency, torch.zeros((2, 1, 3), dtype=torch.int64), times, [1])
 
 

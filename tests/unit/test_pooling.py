@@ -28,9 +28,9 @@ def test_pooling_of_latencies_is_the_wave_of_pooled_waves(kernel, stride, paddin
 @pytest.mark.parametrize(
     ("kernel", "stride", "padding", "message"),
     [
-        (0, 1, 0, r"kernel must be from 1 to the padded map's side \(4\), got 0\. Take a smaller one\."),
+        (0, 1, 0, r"kernel must be from 1 to the padded map's side \(4\), got 0\. Use a smaller kernel\."),
         (5, 1, 0, r"kernel must be from 1 to the padded map's side \(4\), got 5\."),
-        (2, 0, 0, r"stride must be at least 1, got 0\. Leave it out"),
+        (2, 0, 0, r"stride must be at least 1, got 0\. Omit it"),
         (2, 1, 2, r"padding must be from 0 to half the kernel \(1\), got 2\. Lower it"),
     ],
 )

@@ -132,6 +132,6 @@ def test_size_in_pixels_changes_the_scale_not_the_cell():
 def test_impossible_size_is_refused(size_px):
     with pytest.raises(
         ConfigError,
-        match=rf"^draw_cell: size of a cell's picture must be 64 to 1024 pixels, got {size_px}\. 300 is typical",
+        match=rf"^draw_cell: size of a cell's picture must be from 64 to 1024 pixels, got {size_px}\. 300 is typical",
     ):
         draw_cell(CellKind.LYMPHOCYTE, STYLE, np.random.default_rng(0), size_px=size_px)

@@ -149,7 +149,7 @@ def test_an_interrupted_cohort_leaves_nothing(tmp_path):
         ({"cells_per_subject": 0}, r"`cells_per_subject` must be at least 1, got 0\. Each subject needs"),
         ({"fields_per_subject": -1}, r"`fields_per_subject` must be at least 0, got -1\. Use 0"),
         ({"seed": -3}, r"`seed` must be at least 0, got -3\. Use any whole number"),
-        ({"cell_size_px": 20}, r"size of a cell's picture must be 64 to 1024 pixels, got 20\."),
+        ({"cell_size_px": 20}, r"size of a cell's picture must be from 64 to 1024 pixels, got 20\."),
     ],
 )
 def test_impossible_settings_are_refused(setting, text):

@@ -177,11 +177,14 @@ LAYER = partial(SpikingConv2d, 1, 2, threshold=1.0)
             )
         ),
         (lambda: spot_responses(GREY, KERNELS[..., :2]), "bank must have kernels of odd sides, got 3 x 2"),
-        (lambda: spot_responses(GREY[..., :0], KERNELS), "spot_responses: images must hold a pixel, got shape"),
-        (lambda: lateral_inhibition(MAPS[..., :0]), "lateral_inhibition: intensity must hold a pixel"),
+        (
+            lambda: spot_responses(GREY[..., :0], KERNELS),
+            "spot_responses: images must have at least one pixel, got shape",
+        ),
+        (lambda: lateral_inhibition(MAPS[..., :0]), "lateral_inhibition: intensity must have at least one pixel"),
         (
             lambda: pointwise_inhibition(Spikes(LATENCY[:, :0], MAPS[:, :0])),
-            "pointwise_inhibition: spikes must hold a pixel",
+            "pointwise_inhibition: spikes must have at least one pixel",
         ),
         (lambda: feature_inhibition(SPIKES, [True] * 4), "inhibited must be one row of Booleans, got list"),
         (lambda: Spikes(LATENCY, None), "Spikes: potential must be a tensor, got NoneType"),
@@ -189,7 +192,7 @@ LAYER = partial(SpikingConv2d, 1, 2, threshold=1.0)
             lambda: Spikes(LATENCY, LATENCY),
             "Spikes: potential must be floating point, got uint8. Convert whole numbers",
         ),
-        (lambda: from_wave(WAVE * math.nan), "from_wave: wave must hold numbers, got NaN"),
+        (lambda: from_wave(WAVE * math.nan), "from_wave: wave must not contain NaN, got NaN"),
         (lambda: k_winners(SPIKES, math.nan), "k_winners: k must be a whole number, got nan"),
         (lambda: k_winners(SPIKES, 1, 0.5), "k_winners: radius must be a whole number, got 0.5"),
         *((lambda bins=bins: to_wave(LATENCY, bins), "bins must be a whole number") for bins in (math.nan, 2.5, True)),
@@ -197,7 +200,7 @@ LAYER = partial(SpikingConv2d, 1, 2, threshold=1.0)
         (lambda: pool_intensity(MAPS, 2, math.nan), "pool_intensity: stride must be a whole number, got nan"),
         (lambda: pool_intensity(MAPS, 2, 1, 0.5), "pool_intensity: padding must be a whole number, got 0.5"),
         (lambda: LAYER(math.nan), "SpikingConv2d: kernel_size must be a whole number, got nan"),
-        (lambda: LAYER((3, 3, 3)), r"kernel_size must be a side, or rows and columns, got \(3, 3, 3\)"),
+        (lambda: LAYER((3, 3, 3)), r"kernel_size must be one number, or rows and columns, got \(3, 3, 3\)"),
         (lambda: LAYER(3, padding=0.5), "SpikingConv2d: padding must be a whole number, got 0.5"),
         *(
             (
@@ -246,12 +249,12 @@ def test_settings_and_maps_without_an_answer_are_refused(call: Callable[[], obje
     ("settings", "message"),
     [
         ({"features_per_class": math.nan}, "features_per_class must be a whole number, got nan"),
-        ({"kernel_px": 0}, "kernel_px must be at least 1, got 0. Count in pixels"),
+        ({"kernel_px": 0}, "kernel_px must be at least 1, got 0. Use a number of pixels"),
         ({"pool_px": math.nan}, "pool_px must be a whole number, got nan"),
         ({"pool_stride_px": 0}, "pool_stride_px must be at least 1, got 0"),
         ({"epochs": 1.5}, "epochs must be a whole number, got 1.5"),
         ({"random_state": -1}, "random_state must be at least 0, got -1"),
-        ({"device": "bogus"}, "device must be one that torch finds here, got bogus"),
+        ({"device": "bogus"}, "device must be available to torch on this machine, got bogus"),
         ({}, r"y must be a vector of text, integers or Booleans, got object of shape \(4,\)"),
     ],
 )

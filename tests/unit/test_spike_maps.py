@@ -111,13 +111,13 @@ def test_other_types_than_bytes_are_refused(where: str, call: Call):
         call,
         SPIKES.latency.float(),
         f"{where}: latency must be uint8, got float32."
-        " Give what rank_order_latency, value_latency or, of a wave, from_wave returns.",
+        " Use rank_order_latency or value_latency, or convert a wave with from_wave.",
     )
 
 
 @each_of_latency
 def test_spikes_in_place_of_their_latency_are_refused(where: str, call: Call):
-    refused(call, SPIKES, f"{where}: latency must be a tensor, got Spikes. Give its field latency.")
+    refused(call, SPIKES, f"{where}: latency must be a tensor, got Spikes. Pass its field latency.")
 
 
 def test_a_wave_without_its_batch_is_not_called_one_that_falls():
@@ -138,8 +138,8 @@ def test_colours_are_refused_where_grey_is_due(where: str, call: Call):
     refused(
         call,
         images,
-        f"{where}: images must be grey, of one channel: (batch, 1, row, column), got 3 channels."
-        " Take the mean of the colours: images.mean(dim=1, keepdim=True).",
+        f"{where}: images must be grey, with one channel: (batch, 1, row, column), got 3 channels."
+        " Average the colours: images.mean(dim=1, keepdim=True).",
     )
 
 
@@ -149,7 +149,7 @@ def test_grey_is_refused_where_colours_are_due(where: str, call: Call):
         call,
         torch.zeros(1, 1, 4, 4),
         f"{where}: images must be RGB: (batch, 3, row, column), got 1 channels."
-        " Leave out transparency; grey images have no colours to tell apart.",
+        " Drop any alpha channel; grey images cannot be used here.",
     )
 
 
@@ -180,7 +180,7 @@ def test_latencies_in_place_of_spikes_are_refused(where: str, call: Call):
     refused(
         call,
         SPIKES.latency,
-        f"{where}: spikes must be Spikes, got Tensor. Give what a layer returns, or Spikes(latency, potential, bins).",
+        f"{where}: spikes must be Spikes, got Tensor. Pass the output of a layer, or Spikes(latency, potential, bins).",
     )
 
 
@@ -188,7 +188,7 @@ def test_winner_times_wants_the_latency_alone():
     refused(
         lambda spikes: winner_times(spikes, WINNERS),
         SPIKES,
-        "winner_times: spikes must be a tensor, got Spikes. Give its field latency.",
+        "winner_times: spikes must be a tensor, got Spikes. Pass its field latency.",
     )
 
 
@@ -197,5 +197,5 @@ def test_a_plot_is_of_one_image(plot: Call):
     refused(
         plot,
         SPIKES.latency,
-        f"{plot.__name__}: latency must be (channel, row, column), got 4 dimensions. Choose one: latency[0].",
+        f"{plot.__name__}: latency must be (channel, row, column), got 4 dimensions. Select one: latency[0].",
     )

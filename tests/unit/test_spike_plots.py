@@ -41,7 +41,7 @@ def test_a_synapse_shows_its_kernel_at_its_place_less_the_mean(place):
 
 
 def test_one_kernel_for_each_channel():
-    with pytest.raises(ConfigError, match="kernels must be one for each of 2 channels and stride at least 1, got 4"):
+    with pytest.raises(ConfigError, match="one kernel for each of 2 channels, and stride must be at least 1, got 4"):
         reconstruct_features(torch.zeros((1, 2, 3, 3)), stride=4)
 
 
@@ -90,5 +90,5 @@ def test_raster_shows_every_spike_and_no_silence():
 
 @pytest.mark.parametrize("plot", [plot_latency, plot_raster])
 def test_no_neuron(plot):
-    with pytest.raises(ConfigError, match="latency must hold a neuron, got shape"):
+    with pytest.raises(ConfigError, match="latency must have at least one neuron, got shape"):
         plot(torch.zeros((0, 2, 2), dtype=torch.uint8))

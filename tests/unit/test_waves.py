@@ -27,7 +27,7 @@ def test_a_wave_that_falls_is_refused():
 
 @pytest.mark.parametrize("bins", [0, 256])
 def test_impossible_numbers_of_steps_are_refused(bins):
-    with pytest.raises(ConfigError, match=rf"to_wave: bins must be from 1 to 255, got {bins}\. Choose fewer"):
+    with pytest.raises(ConfigError, match=rf"to_wave: bins must be from 1 to 255, got {bins}\. Use fewer"):
         to_wave(torch.zeros(1, 1, 1, 1, dtype=torch.uint8), bins)
-    with pytest.raises(ConfigError, match=rf"from_wave: bins must be from 1 to 255, got {bins}\. Choose fewer"):
+    with pytest.raises(ConfigError, match=rf"from_wave: bins must be from 1 to 255, got {bins}\. Use fewer"):
         from_wave(torch.zeros(1, bins, 1, 1, 1))

@@ -51,7 +51,7 @@ def test_nobody_wins_a_silent_image():
 
 @pytest.mark.parametrize(
     ("k", "radius", "message"),
-    [(0, 0, r"k must be at least 1, got 0\. Ask"), (1, -1, r"radius must be at least 0, got -1\. Take 0")],
+    [(0, 0, r"k must be at least 1, got 0\. Request"), (1, -1, r"radius must be at least 0, got -1\. Use 0")],
 )
 def test_impossible_requests_are_refused(k, radius, message):
     with pytest.raises(ConfigError, match=message):

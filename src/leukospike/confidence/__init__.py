@@ -1,8 +1,8 @@
-"""How far to believe a score, in terms of subjects.
+"""How far a score can be trusted, in terms of subjects.
 
-`calibration` makes probabilities mean what they say, `conformal` answers with sets of labels, `thresholds` picks
-operating points, `subject_score` goes from cells to subjects, `outliers` flags cells unlike those trained on. What they
-share is in `subjects`, and what reads them back from weights files in `stored`.
+`calibration` calibrates probabilities, `conformal` returns sets of labels, `thresholds` picks operating points,
+`subject_score` goes from cells to subjects, and `outliers` flags cells unlike those trained on. Shared code is in
+`subjects`; `stored` reads fitted values back from weights files.
 """
 
 from leukospike.confidence.calibration import (

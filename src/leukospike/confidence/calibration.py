@@ -1,4 +1,4 @@
-"""Probabilities that mean what they say: a logistic calibration on cells of subjects that the network has not seen."""
+"""Calibrated probabilities: a logistic calibration on cells of subjects that the network has not seen."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -13,17 +13,17 @@ from leukospike.confidence.subjects import check_cells, check_probabilities, lef
 from leukospike.errors import ConfigError
 
 CLOSEST = 1e-6
-"""Probabilities nearer to 0 or 1 count as this: a float32 softmax says 1 for what is only very likely."""
+"""Probabilities are clipped to this distance from 0 and 1: a float32 softmax returns 1 for what is only very likely."""
 MAX_SLOPE, MAX_OFFSET = 20.0, 50.0
-"""Ends of the search; classes that a threshold parts without error would drive both to infinity."""
+"""Bounds of the search; classes that a threshold separates without error would drive both to infinity."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    r"""What a network's probabilities are turned into: :math:`\sigma(a\,\mathrm{logit}\,p + b)`."""
+    r"""A mapping of a network's probabilities: :math:`\sigma(a\,\mathrm{logit}\,p + b)`."""
 
     slope: float
-    """a, from 0; below 1 for a network that is too sure of itself."""
+    """a, at least 0; below 1 for an overconfident network."""
     offset: float
     """b."""
     prevalence: float
@@ -37,19 +37,19 @@ class Calibration:
         Parameters
         ----------
         probabilities : ndarray of shape (n,), 0 to 1
-            Of the network, for being leukemic.
+            The network's probabilities of being leukemic.
         prevalence : float, optional
-            Share of leukemic cells to be expected, within 0 and 1; as fitted if not given.
+            Expected share of leukemic cells, between 0 and 1; as fitted by default.
 
         Returns
         -------
         ndarray of shape (n,), float64, 0 to 1
-            In the order of those given.
+            In the order of `probabilities`.
 
         Raises
         ------
         DataError
-            If a probability is NaN or outside 0 and 1.
+            If a probability is NaN or outside 0 to 1.
         ConfigError
             If the prevalence is not between 0 and 1.
         """
@@ -63,7 +63,7 @@ class Calibration:
 
     @classmethod
     def from_stored(cls, stored: Mapping[str, Any]) -> "Calibration":
-        """Read what `stored` gave.
+        """Load the numbers that `stored` returned.
 
         Raises
         ------
@@ -83,27 +83,27 @@ def fit_calibration(
 ) -> Calibration:
     r"""Fit slope and offset on the logits by weighted maximum likelihood [1]_.
 
-    The cells of a class count alike, and the leukemic ones together weigh `prevalence`, whatever their number. Three
-    departures from [1]_ come from trials on out-of-fold scores of C-NMC (docs, on confidence). The prevalence is stated
-    and not estimated: whoever leaves a subject out changes the share of its class in what is left, and so shifts its
-    probabilities away from its label. Subjects do not count alike: of nine normal ones, the one that the network takes
-    for leukemic has 46 cells, and given a ninth of the normal weight it bends the fit for all. Targets are not drawn
-    towards 1/2: it made the error larger.
+    The cells of a class have equal weights, and the leukemic cells together weigh `prevalence`, whatever their number.
+    Three departures from [1]_ come from trials on out-of-fold scores of C-NMC (docs, on confidence). The prevalence is
+    stated, not estimated: leaving a subject out changes the share of its class in the rest, and so shifts its
+    probabilities away from its label. Subjects do not have equal weights: of nine normal subjects, the one that the
+    network classifies as leukemic has 46 cells; with a ninth of the normal weight it distorts the fit for all. Targets
+    are not drawn towards 1/2, which made the error larger.
 
     Parameters
     ----------
     probabilities : ndarray of shape (n,), 0 to 1
-        Of networks, for cells of subjects that these have not seen.
+        From networks, for cells of subjects that these have not seen.
     labels : ndarray of shape (n,), int
         1 leukemic, 0 normal.
     prevalence : float
-        Share of leukemic cells for which the calibrated probabilities shall hold, between 0 and 1. For figures on a
-        data set: its own share.
+        Share of leukemic cells for which the calibrated probabilities are to hold, between 0 and 1. For figures on a
+        data set, use its own share.
 
     Returns
     -------
     Calibration
-        The slope is 0 where the scores order the cells no better than chance.
+        The slope is 0 if the scores rank the cells no better than chance.
 
     Raises
     ------
@@ -143,7 +143,7 @@ def cross_fitted_probabilities(
     *,
     prevalence: float,
 ) -> Float[np.ndarray, " n"]:
-    """Calibrate each fold by what the other folds' subjects tell: error and Brier score of the result are honest.
+    """Calibrate each fold on the other folds' subjects, so that error and Brier score of the result are unbiased.
 
     Parameters
     ----------
@@ -159,7 +159,7 @@ def cross_fitted_probabilities(
     Raises
     ------
     DataError, ConfigError, SplitError
-        As `fit_calibration` and `left_out` do.
+        As for `fit_calibration` and `left_out`.
     """
     check_cells("cross_fitted_probabilities", probabilities, labels, subjects)
     calibrated = np.empty(len(probabilities))
@@ -170,11 +170,11 @@ def cross_fitted_probabilities(
 
 
 def shift_prevalence(probabilities: Float[np.ndarray, "*n"], before: float, after: float) -> Float[np.ndarray, "*n"]:
-    r"""Move probabilities from one prevalence to another by Bayes' rule [1]_, equation 4.
+    r"""Convert probabilities from one prevalence to another by Bayes' rule [1]_, equation 4.
 
-    The odds are multiplied by the ratio of the prevalences' odds, as is right where only the share of the classes
-    differs and each class looks as it did. On cells the prevalence is the share of blasts among white cells; on
-    subjects, of leukemia among those examined.
+    The odds are multiplied by the ratio of the prevalences' odds. This is correct if only the share of the classes
+    changes and each class looks as before. For cells the prevalence is the share of blasts among white cells; for
+    subjects it is that of leukemia among those examined.
 
     Parameters
     ----------
@@ -190,7 +190,7 @@ def shift_prevalence(probabilities: Float[np.ndarray, "*n"], before: float, afte
     Raises
     ------
     DataError
-        If a probability is NaN or outside 0 and 1.
+        If a probability is NaN or outside 0 to 1.
     ConfigError
         If a prevalence is not between 0 and 1.
 
@@ -211,16 +211,16 @@ def shift_prevalence(probabilities: Float[np.ndarray, "*n"], before: float, afte
 
 
 def check_prevalence(where: str, prevalence: float) -> None:
-    """Refuse a prevalence that leaves no doubt, or is none.
+    """Raise an error unless the prevalence is between 0 and 1, with some room at both ends.
 
     Raises
     ------
     ConfigError
-        If it is not between 0 and 1.
+        If it is not.
     """
     if not CLOSEST <= prevalence <= 1 - CLOSEST:
         msg = f"prevalence must be from {CLOSEST:g} to {1 - CLOSEST:g}"
-        raise ConfigError(msg, where=where, got=f"{prevalence:g}", advice="Give a share, not per cent.")
+        raise ConfigError(msg, where=where, got=f"{prevalence:g}", advice="Use a share, not a percentage.")
 
 
 def _logits(probabilities: np.ndarray) -> Float[np.ndarray, " n"]:

@@ -1,8 +1,8 @@
 """Sets of labels instead of one, at a chosen error rate: {normal}, {leukemic}, both ("don't know") or none ("neither").
 
-Cells of one subject resemble each other, so that 6,000 cells of 33 subjects are nearer to 33 observations than to
-6,000. Conformal prediction by cells, as common libraries do it, takes them for 6,000 and errs more often than asked on
-a new subject. Here subjects are exchangeable, and cells within each.
+Cells of one subject resemble each other, so 6,000 cells of 33 subjects are closer to 33 observations than to 6,000.
+Conformal prediction by cells, as in common libraries, treats them as 6,000 and errs more often than requested on a new
+subject. Here subjects are exchangeable, and so are the cells within each.
 """
 
 from collections.abc import Mapping
@@ -26,40 +26,40 @@ from leukospike.confidence.subjects import (
 from leukospike.errors import ConfigError, DataError
 
 _ROUNDING = 1e-9
-_EVERYTHING = 1.0  # no score is larger, and JSON knows no infinity
+_EVERYTHING = 1.0  # no score is larger, and JSON has no infinity
 
 
 class Guarantee(StrEnum):
-    """For whom the error rate holds."""
+    """Which cells the error rate holds for."""
 
     MARGINAL = "marginal"
-    """For a cell of a new subject of whatever class, mixed as in the data."""
+    """For a cell of a new subject of either class, mixed as in the data."""
     BY_CLASS = "by_class"
     """For a cell of a new normal subject, and for one of a new leukemic subject (Mondrian)."""
 
 
 @dataclass(frozen=True)
 class ConformalThresholds:
-    """How unlikely a label may be and still stay in the set."""
+    """How improbable a label may be and still stay in the set."""
 
     alpha: float
     """Error rate."""
     normal: float
-    """Largest probability of being leukemic with which "normal" stays; 1: it always does."""
+    """Largest probability of being leukemic at which "normal" stays; at 1 it always does."""
     leukemic: float
-    """Largest probability of being normal with which "leukemic" stays; 1: it always does."""
+    """Largest probability of being normal at which "leukemic" stays; at 1 it always does."""
     n_normal: int
-    """Subjects that the first threshold rests on."""
+    """Number of subjects behind the first threshold."""
     n_leukemic: int
-    """Subjects that the second rests on; with `Guarantee.MARGINAL` all subjects, as the first."""
+    """Number of subjects behind the second threshold; with `Guarantee.MARGINAL` both rest on all subjects."""
 
     def sets(self, probabilities: Float[np.ndarray, " n"]) -> Bool[np.ndarray, "n 2"]:
-        """Tell which labels stay.
+        """Return which labels stay in each set.
 
         Parameters
         ----------
         probabilities : ndarray of shape (n,), 0 to 1
-            Of being leukemic, of the same kind as those fitted on.
+            Of being leukemic, obtained like those fitted on.
 
         Returns
         -------
@@ -69,7 +69,7 @@ class ConformalThresholds:
         Raises
         ------
         DataError
-            If a probability is NaN or outside 0 and 1.
+            If a probability is NaN or outside 0 to 1.
         """
         check_probabilities("ConformalThresholds.sets", probabilities)
         unlikely = _nonconformity(probabilities)
@@ -81,7 +81,7 @@ class ConformalThresholds:
 
     @classmethod
     def from_stored(cls, stored: Mapping[str, Any]) -> "ConformalThresholds":
-        """Read what `stored` gave.
+        """Load the numbers that `stored` returned.
 
         Raises
         ------
@@ -100,20 +100,20 @@ class ConformalThresholds:
 
 @dataclass(frozen=True)
 class Coverage:
-    """How sets did on subjects that the thresholds have not seen."""
+    """Performance of sets on subjects that the thresholds have not seen."""
 
     covered: SubjectMean
     """Share of a subject's cells whose label is in the set."""
     single: SubjectMean
-    """Share with one label."""
+    """Share of cells with one label."""
     both: SubjectMean
-    """Share with both: "don't know"."""
+    """Share of cells with both labels: "don't know"."""
     none: SubjectMean
-    """Share without any: "like neither"."""
+    """Share of cells without a label: "like neither"."""
 
 
 def least_subjects(alpha: float) -> int:
-    """Return the number of subjects below which sets at this error rate hold every label.
+    """Return the number of subjects below which sets at this error rate contain every label.
 
     Raises
     ------
@@ -137,31 +137,32 @@ def fit_conformal(
     alpha: float,
     guarantee: Guarantee,
 ) -> ConformalThresholds:
-    r"""Find the thresholds by hierarchical conformal prediction [1]_.
+    r"""Fit the thresholds by hierarchical conformal prediction [1]_.
 
-    The score s of a cell is one less the probability of its label [2]_. The threshold is the quantile at 1 - alpha of
+    The score s of a cell is one minus the probability of its label [2]_. The threshold is the quantile at 1 - alpha of
 
     .. math:: \sum_{k=1}^{K} \sum_{i=1}^{N_k} \frac{1}{(K+1) N_k} \delta_{s_{ki}} + \frac{1}{K+1} \delta_\infty
 
-    over K subjects of :math:`N_k` cells. Then a cell of a new subject has its label in the set with probability of at
-    least 1 - alpha, on average over subjects, whatever the scores and their correlation within subjects: if subjects,
-    and cells within a subject, come in no order, and the scores are of networks that have not seen them. Single
-    subsampling [3]_ draws one cell a subject for the same guarantee; this uses all. It says nothing on any one subject,
-    of whose cells far more than alpha may be missed.
+    over K subjects of :math:`N_k` cells. The set of a cell of a new subject then contains its label with a probability
+    of at least 1 - alpha, on average over subjects, whatever the scores and their correlation within subjects. This
+    assumes that subjects, and cells within a subject, are exchangeable, and that the scores come from networks that
+    have not seen them. Single subsampling [3]_ draws one cell per subject for the same guarantee; this function uses
+    all cells. Nothing is guaranteed for any single subject: far more than alpha of its cells may be missed.
 
     **Few subjects.** The last term is the new subject itself. Below K = (1 - alpha) / alpha it alone outweighs alpha,
-    and the threshold is 1: the label is in every set. With nine normal subjects and alpha of 0.1, `Guarantee.BY_CLASS`
-    is just possible, and the threshold is the most misleading of all normal cells; with eight it is not.
-    `least_subjects` tells.
+    and the threshold is 1: the label is in every set. With nine normal subjects and an alpha of 0.1,
+    `Guarantee.BY_CLASS` is just possible, and the threshold is the score of the most misleading of all normal cells;
+    with eight it is not possible. `least_subjects` returns this limit.
 
-    Thresholds of `Guarantee.BY_CLASS` follow any rising change of the scores, so that a calibration fitted on the same
-    cells does no harm. Those of `Guarantee.MARGINAL` compare both classes' scores, and with such a calibration hold but
-    nearly. Scores from the folds of a cross-validation stand for those of a network trained on all: nearly, too.
+    Thresholds of `Guarantee.BY_CLASS` follow any increasing transformation of the scores, so a calibration fitted on
+    the same cells does no harm. Those of `Guarantee.MARGINAL` compare the scores of both classes, and hold only
+    approximately with such a calibration. Scores from the folds of a cross-validation stand in for those of a network
+    trained on all cells, which is also an approximation.
 
     Parameters
     ----------
     probabilities, labels, subjects : ndarray of shape (n,)
-        Of cells of subjects that the network has not seen. A subject with cells of both classes counts in both.
+        For cells of subjects that the network has not seen. A subject with cells of both classes counts in both.
     alpha : float
         Error rate, between 0 and 1.
     guarantee : Guarantee
@@ -206,7 +207,7 @@ def cross_fitted_sets(
     alpha: float,
     guarantee: Guarantee,
 ) -> Bool[np.ndarray, "n 2"]:
-    """Return each fold's sets by thresholds from the other folds' subjects.
+    """Return each fold's sets, with thresholds from the other folds' subjects.
 
     Parameters
     ----------
@@ -222,7 +223,7 @@ def cross_fitted_sets(
     Raises
     ------
     DataError, ConfigError, SplitError
-        As `fit_conformal` and `left_out` do.
+        As for `fit_conformal` and `left_out`.
     """
     check_cells("cross_fitted_sets", probabilities, labels, subjects)
     sets = np.empty((len(labels), 2), dtype=bool)
@@ -233,24 +234,24 @@ def cross_fitted_sets(
 
 
 def coverage(sets: Bool[np.ndarray, "n 2"], labels: Int[np.ndarray, " n"], subjects: np.ndarray) -> Coverage:
-    """Count how often the label is in the set, and how large sets are, each subject counting alike.
+    """Compute how often the label is in the set and how large the sets are, with equal weight for each subject.
 
-    For one class's coverage, give its cells alone.
+    For the coverage of one class, pass only its cells.
 
     Raises
     ------
     DataError
-        If the sets are not two Booleans a cell, lengths differ, there is no cell, or a label is neither 0 nor 1.
+        If the sets are not two Booleans per cell, lengths differ, there are no cells, or a label is neither 0 nor 1.
     """
     if sets.shape[1:] != (2,) or sets.dtype != bool:
         msg = "sets must be Booleans of shape (cells, 2)"
         got = f"{sets.dtype} of shape {sets.shape}"
-        raise DataError(msg, where="coverage", got=got, advice="Give what ConformalThresholds.sets returns.")
+        raise DataError(msg, where="coverage", got=got, advice="Pass the result of ConformalThresholds.sets.")
     check_columns("coverage", sets=sets[:, 0], labels=labels, subjects=subjects)
     if not np.isin(labels, (0, 1)).all():
         msg = "labels must be 0 or 1"
         raise DataError(
-            msg, where="coverage", got=np.unique(labels)[:5].tolist(), advice="Leave out cells without one."
+            msg, where="coverage", got=np.unique(labels)[:5].tolist(), advice="Leave out cells without a label."
         )
     size = sets.sum(axis=1)
     return Coverage(
@@ -262,14 +263,14 @@ def coverage(sets: Bool[np.ndarray, "n 2"], labels: Int[np.ndarray, " n"], subje
 
 
 def _check_alpha(where: str, alpha: float) -> None:
-    """Refuse an error rate that is none."""
+    """Raise an error unless the error rate is between 0 and 1."""
     if not 0 < alpha < 1:
-        msg = "alpha must lie between 0 and 1"
-        raise ConfigError(msg, where=where, got=alpha, advice="Give the share of errors to allow, as 0.1.")
+        msg = "alpha must be between 0 and 1"
+        raise ConfigError(msg, where=where, got=alpha, advice="Use the share of errors to allow, such as 0.1.")
 
 
 def _known(guarantee: Guarantee) -> Guarantee:
-    """Return the guarantee of this name, as its text equals it, and refuse any other."""
+    """Return the guarantee of this name; raise an error for any other name."""
     if guarantee not in tuple(Guarantee):
         msg = f"guarantee must be one of {', '.join(Guarantee)}"
         raise ConfigError(msg, where="fit_conformal", got=repr(guarantee), advice="Use a value of Guarantee.")
@@ -277,7 +278,7 @@ def _known(guarantee: Guarantee) -> Guarantee:
 
 
 def _nonconformity(probabilities: np.ndarray) -> Float[np.ndarray, "n 2"]:
-    """Return how unlikely each label is: of normal, the probability of leukemic, and the other way round."""
+    """Return how improbable each label is: for normal the probability of leukemic, and vice versa."""
     leukemic = probabilities.astype(np.float64)
     return np.stack([leukemic, 1 - leukemic], axis=1)
 
@@ -286,7 +287,7 @@ def _hierarchical_quantile(scores: np.ndarray, subjects: np.ndarray, alpha: floa
     """Return the quantile of [1]_ and the number of subjects."""
     n_subjects = len(np.unique(subjects))
     order = np.argsort(scores)
-    # In units of one subject, so that nine of ten is exactly enough for alpha of 0.1.
+    # In units of one subject, so that nine of ten is exactly enough for an alpha of 0.1.
     mass = np.cumsum(equal_weights(subjects)[order])
     enough = np.flatnonzero(mass >= (1 - alpha) * (n_subjects + 1) - _ROUNDING * n_subjects)
     return (float(scores[order[enough[0]]]) if len(enough) else _EVERYTHING), n_subjects

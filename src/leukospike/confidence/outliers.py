@@ -1,7 +1,7 @@
-"""Cells unlike any that the network was trained on, to be flagged and left out of the subject's score.
+"""Cells unlike any that the network was trained on, which are flagged and left out of the subject's score.
 
-The distance is one between embeddings, what the network's last layer before its answer gives. It is cut where a stated
-share of the cells of left-out subjects lies above.
+The distance is measured between embeddings, the activations of the network's last hidden layer. The threshold is the
+distance that a stated share of the cells of left-out subjects exceeds.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,10 +20,10 @@ FALSE_FLAGS = 0.05
 
 
 class Distance(Protocol):
-    """Anything that tells how far cells lie from those that it was fitted on."""
+    """Anything that measures how far cells lie from those that it was fitted on."""
 
     def distances(self, embeddings: Float[np.ndarray, "n features"]) -> Float[np.ndarray, " n"]:
-        """Return each cell's distance, 0 and more."""
+        """Return each cell's distance, at least 0."""
         ...
 
 
@@ -34,7 +34,7 @@ class MahalanobisDistance:
     means: Float[np.ndarray, "classes features"]
     """Mean embedding of each class, float32."""
     whitening: Float[np.ndarray, "features features"]
-    """Turns differences into units of the standard deviation within classes, float32."""
+    """Matrix that scales differences to units of the standard deviation within classes, float32."""
 
     def distances(self, embeddings: Float[np.ndarray, "n features"]) -> Float[np.ndarray, " n"]:
         """Return each cell's distance from the nearer mean.
@@ -45,12 +45,12 @@ class MahalanobisDistance:
 
         Returns
         -------
-        ndarray of shape (n,), float64, 0 and more
+        ndarray of shape (n,), float64, at least 0
 
         Raises
         ------
         DataError
-            If the embeddings are not of shape (n, features), finite, and as long as those fitted on.
+            If the embeddings are not of shape (n, features), finite, and of the length of those fitted on.
         """
         _check_embeddings("MahalanobisDistance.distances", embeddings, self.means.shape[1])
         white = embeddings.astype(np.float64) @ self.whitening
@@ -63,12 +63,12 @@ class MahalanobisDistance:
 
     @classmethod
     def from_stored(cls, stored: Mapping[str, Any]) -> "MahalanobisDistance":
-        """Read what `stored` gave.
+        """Load the arrays that `stored` returned.
 
         Raises
         ------
         WeightsError
-            If an array is missing, of a wrong shape or not finite.
+            If an array is missing, of the wrong shape or not finite.
         """
         where = "MahalanobisDistance"
         means = read_array(where, stored, "means", (None, None))
@@ -77,7 +77,7 @@ class MahalanobisDistance:
 
 
 def fit_mahalanobis(embeddings: Float[np.ndarray, "n features"], labels: Int[np.ndarray, " n"]) -> MahalanobisDistance:
-    """Fit a mean a class and one covariance within classes [1]_, shrunk towards a sphere after Ledoit and Wolf [2]_.
+    """Fit one mean per class and one covariance within classes [1]_, shrunk as by Ledoit and Wolf [2]_.
 
     Parameters
     ----------
@@ -91,8 +91,8 @@ def fit_mahalanobis(embeddings: Float[np.ndarray, "n features"], labels: Int[np.
     Raises
     ------
     DataError
-        If the embeddings are not of shape (n, features) and finite, there is none, lengths differ, a label is missing,
-        or cells of a class do not differ from each other.
+        If the embeddings are not of shape (n, features) and finite, there are none, lengths differ, a label is missing,
+        or the cells of each class are all alike.
 
     References
     ----------
@@ -111,7 +111,7 @@ def fit_mahalanobis(embeddings: Float[np.ndarray, "n features"], labels: Int[np.
     covariance = LedoitWolf(assume_centered=True).fit(cells - means[member]).covariance_
     variances, axes = np.linalg.eigh(covariance)
     if variances[0] <= 0:
-        msg = "embeddings of a class must differ"
+        msg = "embeddings within a class must differ"
         raise DataError(msg, where=where, got="all alike", advice="Check the network.")
     return MahalanobisDistance(means.astype(np.float32), (axes / np.sqrt(variances)).astype(np.float32))
 
@@ -127,11 +127,11 @@ def cross_fitted_distances(
     Parameters
     ----------
     fit : callable
-        Takes the places of the cells to fit on, and gives a fitted distance.
+        Takes the indices of the cells to fit on and returns a fitted distance.
     embeddings : ndarray of shape (n, features)
-        Of a network that has seen none of these subjects: those it has seen lie closer together than new ones will, and
-        a threshold from them flags too many. Where each fold has its own network, fit and measure fold by fold, and
-        give the distances of all folds to `flag_threshold`.
+        From a network that has seen none of these subjects. Cells of subjects it has seen lie closer together than new
+        ones will, and a threshold from them flags too many. If each fold has its own network, fit and measure fold by
+        fold, and pass the distances of all folds to `flag_threshold`.
     subjects, folds : ndarray of shape (n,)
         As in `subjects.left_out`.
 
@@ -142,7 +142,7 @@ def cross_fitted_distances(
     Raises
     ------
     DataError, ConfigError, SplitError
-        As `fit` and `left_out` do; DataError also if the embeddings are not of shape (n, features) and finite.
+        As for `fit` and `left_out`; DataError also if the embeddings are not of shape (n, features) and finite.
     """
     _check_embeddings("cross_fitted_distances", embeddings)
     check_columns("cross_fitted_distances", embeddings=embeddings[:, 0], subjects=subjects)
@@ -153,33 +153,33 @@ def cross_fitted_distances(
 
 
 def flag_threshold(distances: Float[np.ndarray, " n"], subjects: np.ndarray, *, rate: float = FALSE_FLAGS) -> float:
-    """Return the distance above which a share of the cells lies, on average over subjects.
+    """Return the distance that a given share of the cells exceeds, on average over subjects.
 
-    A plain quantile: unlike `conformal`, it adds nothing for the new subject, who on average may have more false flags
-    than `rate`, by at most one over the number of subjects.
+    This is a plain quantile. Unlike `conformal`, it adds nothing for the new subject, whose share of false flags may on
+    average exceed `rate` by at most one over the number of subjects.
 
     Parameters
     ----------
     distances, subjects : ndarray of shape (n,)
-        Of cells of subjects that were left out when the distances were fitted.
+        For cells of subjects that were left out when the distances were fitted.
     rate : float
-        Above 0, below 1.
+        Above 0 and below 1.
 
     Returns
     -------
     float
-        One of the distances; cells that lie farther are flagged.
+        One of the distances; cells at larger distances are flagged.
 
     Raises
     ------
     ConfigError
         If the rate is impossible.
     DataError
-        If there is no cell, lengths differ, a subject is missing, or a distance is not finite.
+        If there are no cells, lengths differ, a subject is missing, or a distance is not finite.
     """
     if not 0 < rate < 1:
-        msg = "rate must lie between 0 and 1"
-        raise ConfigError(msg, where="flag_threshold", got=rate, advice="Give the share of false flags, as 0.05.")
+        msg = "rate must be between 0 and 1"
+        raise ConfigError(msg, where="flag_threshold", got=rate, advice="Use the share of false flags, such as 0.05.")
     check_columns("flag_threshold", distances=distances, subjects=subjects)
     finite = np.isfinite(distances)
     if not finite.all():
@@ -192,10 +192,10 @@ def flag_threshold(distances: Float[np.ndarray, " n"], subjects: np.ndarray, *, 
 
 
 def _check_embeddings(where: str, embeddings: np.ndarray, n_features: int | None = None) -> None:
-    """Refuse embeddings that are not a row a cell, not finite, or not of this length, if one is given."""
+    """Raise an error unless embeddings are finite, one row per cell, and of this length if one is given."""
     if embeddings.ndim != 2 or embeddings.shape[1] == 0:
         msg = "embeddings must be of shape (cells, features)"
-        raise DataError(msg, where=where, got=embeddings.shape, advice="Give a row a cell.")
+        raise DataError(msg, where=where, got=embeddings.shape, advice="Pass one row per cell.")
     if n_features is not None and embeddings.shape[1] != n_features:
         msg = f"embeddings must have {n_features} features"
         raise DataError(msg, where=where, got=embeddings.shape[1], advice="Use the same network.")

@@ -1,4 +1,4 @@
-"""Fitted values as plain numbers and float32 arrays, for the header and the tensors of a weights file, and back."""
+"""Read fitted values, plain numbers and float32 arrays, back from the header and tensors of a weights file."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,10 +15,10 @@ def read_number(where: str, stored: Mapping[str, Any], name: str, low: float, hi
     Raises
     ------
     WeightsError
-        If it is missing, no number, not finite or out of range.
+        If it is missing, not a number, not finite or out of range.
     """
     value = stored.get(name)
-    # A bool is an int to Python; JSON keeps them apart. NaN is in no range.
+    # A bool is an int in Python but not in JSON. NaN is in no range.
     if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:
         msg = f"{name} must be a number from {low:g} to {high:g}"
         raise WeightsError(msg, where=where, got=f"{value!r}", advice="Fit it again.")
@@ -26,7 +26,7 @@ def read_number(where: str, stored: Mapping[str, Any], name: str, low: float, hi
 
 
 def read_count(where: str, stored: Mapping[str, Any], name: str, low: int, high: int | None = None) -> int:
-    """Read a whole number from `low`, to `high` if there is such an end.
+    """Read a whole number of at least `low`, and at most `high` if given.
 
     Raises
     ------
@@ -49,16 +49,16 @@ def read_array(
     Parameters
     ----------
     where : str
-        Who asks.
+        Caller, named in the message.
     stored : mapping
     name : str
     shape : tuple of int or None
-        None for a side of any length but 0.
+        None for a side of any length except 0.
 
     Raises
     ------
     WeightsError
-        If it is missing, of another type or shape, or holds a value that is not finite.
+        If it is missing, of another type or shape, or contains a value that is not finite.
     """
     value = stored.get(name)
     if not isinstance(value, np.ndarray):
@@ -69,7 +69,7 @@ def read_array(
     )
     if value.dtype != np.float32 or not fits:
         wanted = " x ".join("any" if side is None else str(side) for side in shape)
-        msg = f"{name} must be float32 of {wanted}"
+        msg = f"{name} must be float32 of shape {wanted}"
         raise WeightsError(msg, where=where, got=f"{value.dtype} of {value.shape}", advice="Fit it again.")
     if not np.isfinite(value).all():
         msg = f"{name} must be finite"

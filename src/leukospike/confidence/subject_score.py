@@ -1,15 +1,15 @@
-r"""From the calls on one subject's cells to the subject: how many blasts, what share, and how likely leukemia.
+r"""From the calls on one subject's cells to the subject: number and share of blasts, and probability of leukemia.
 
-Of n cells, k are called leukemic. The rate of calls differs from subject to subject: among the blasts of one it is
-:math:`\theta_1 \sim \mathrm{Beta}(s m_1, s(1 - m_1))`, among the normal cells of one
-:math:`\theta_0 \sim \mathrm{Beta}(s m_0, s(1 - m_0))`. So k is beta-binomial [1]_, and the calls on two cells of a
-subject are correlated by 1 / (s + 1): however many cells there are, what is not known of this subject's rate remains.
-Two means and one precision are fitted to out-of-fold subjects. One precision for both makes the likelihood ratio rise
+Of n cells, k are called leukemic. The rate of calls varies between subjects: among a subject's blasts it is
+:math:`\theta_1 \sim \mathrm{Beta}(s m_1, s(1 - m_1))`, among its normal cells
+:math:`\theta_0 \sim \mathrm{Beta}(s m_0, s(1 - m_0))`. Hence k is beta-binomial [1]_, and the calls on two cells of a
+subject have a correlation of 1 / (s + 1): the uncertainty about a subject's rate remains however many cells there are.
+Two means and one precision are fitted to out-of-fold subjects. With one precision for both, the likelihood ratio rises
 with k.
 
-Two answers follow. The posterior weighs "all cells are blasts" against "none is", as in data where each cell of a
-leukemic subject is labelled a blast. The number of blasts takes every number from 0 to n for equally likely beforehand,
-and corrects for wrong calls, as Rogan and Gladen [2]_ do.
+Two results follow. The posterior weighs "all cells are blasts" against "none is", as in data where every cell of a
+leukemic subject is labelled a blast. The number of blasts has a uniform prior from 0 to n and is corrected for wrong
+calls, as by Rogan and Gladen [2]_.
 
 References
 ----------
@@ -34,32 +34,32 @@ from leukospike.evaluation.estimates import Interval
 from leukospike.evaluation.metrics import CONFIDENCE, per_subject
 
 EVEN = 0.5
-"""Prevalence without any knowledge of it: leukemia is as likely as not."""
+"""Prevalence if nothing is known of it: leukemia is as likely as not."""
 RATES, PRECISIONS = (0.01, 0.99), (0.1, 1000.0)
-"""Ends of the search; where subjects agree by chance, the likelihood has no maximum within."""
+"""Bounds of the search; if subjects happen to agree, the likelihood has no maximum within them."""
 _MOST_CELLS = 400
-"""More are scaled down to so many: what they would add is nothing beside what differs between subjects."""
+"""Larger numbers are scaled down to this one: more cells add nothing beside the variation between subjects."""
 
 
 class Pooling(StrEnum):
-    """How to make one number of a subject's cells."""
+    """How to pool a subject's cells into one number."""
 
     BETA_BINOMIAL = "beta_binomial"
-    """Calls, and how they vary between subjects: what `score_subjects` uses."""
+    """Calls and their variation between subjects; used by `score_subjects`."""
     MEAN_PROBABILITY = "mean_probability"
     MEAN_LOGIT = "mean_logit"
     ATTENTION = "attention"
-    """Mean probability weighted by the softmax of the log odds: ruled by the most suspicious cells."""
+    """Mean probability weighted by the softmax of the log odds, which the most suspicious cells dominate."""
     TOP_SHARE = "top_share"
-    """Mean probability of the most suspicious tenth, of one cell at least."""
+    """Mean probability of the most suspicious tenth of the cells, at least one."""
 
 
 @dataclass(frozen=True)
 class SubjectModel:
-    """How often cells are called, among normal cells and among blasts, and how far that differs between subjects."""
+    """How often normal cells and blasts are called, and how far that varies between subjects."""
 
     threshold: float
-    """A cell is called leukemic from this calibrated probability on."""
+    """A cell with this calibrated probability or a higher one is called leukemic."""
     rate_normal: float
     """Mean share of calls among the normal cells of a subject."""
     rate_leukemic: float
@@ -73,22 +73,23 @@ class SubjectModel:
         Parameters
         ----------
         n_called : int or sequence of int
-            Cells called leukemic; several, if the same cells were judged in several ways, one as likely as another.
+            Number of cells called leukemic; several numbers if the same cells were judged in several equally likely
+            ways.
         n_cells : int
-            All cells. Without, the answer is the prevalence.
+            Number of all cells. With none, the answer is the prevalence.
         prevalence : float
-            Of leukemia among those examined, between 0 and 1.
+            Prevalence of leukemia among those examined, between 0 and 1.
 
         Returns
         -------
         float
-            0 to 1, rising with `n_called` and with `prevalence`. Of several, the likelihoods are averaged: many calls
-            in one way and few in another tell little.
+            0 to 1, rising with `n_called` and with `prevalence`. For several ways the likelihoods are averaged, so
+            many calls in one way and few in another say little.
 
         Raises
         ------
         DataError
-            If a number of cells is negative or not whole, more are called than there are, or `n_called` is empty.
+            If a number of cells is negative or not whole, `n_called` exceeds `n_cells`, or `n_called` is empty.
         ConfigError
             If the prevalence is not between 0 and 1.
         """
@@ -104,7 +105,7 @@ class SubjectModel:
 
     @classmethod
     def from_stored(cls, stored: Mapping[str, Any]) -> "SubjectModel":
-        """Read what `stored` gave.
+        """Load the numbers that `stored` returned.
 
         Raises
         ------
@@ -131,7 +132,7 @@ class BlastCount:
     n_cells: int
     expected: float
     interval: Interval
-    """The shortest that holds 95 % of the posterior, in cells; it may begin at 0 or end at `n_cells`."""
+    """Shortest interval with 95 % of the posterior, in cells; it may begin at 0 or end at `n_cells`."""
 
     @property
     def share(self) -> float:
@@ -148,19 +149,19 @@ class BlastCount:
 
 @dataclass(frozen=True)
 class SubjectScore:
-    """What a subject's cells say of it."""
+    """The result for one subject."""
 
     subject: str
     n_called: int
-    """Cells whose mean probability over all ways of judging is the threshold's or more."""
+    """Number of cells whose mean probability over all ways of judging is at least the threshold."""
     blasts: BlastCount
     posterior: float
-    """Probability of leukemia at the prevalence that was given."""
+    """Probability of leukemia at the given prevalence."""
 
 
 @dataclass(frozen=True)
 class PoolingFigures:
-    """How a pooling did on subjects that nothing was fitted on."""
+    """Performance of a pooling on subjects that nothing was fitted on."""
 
     roc_auc: float
     brier: float
@@ -179,10 +180,10 @@ def fit_subject_model(
     Parameters
     ----------
     probabilities, labels, subjects : ndarray of shape (n,)
-        Calibrated probabilities of cells of subjects that the network has not seen; a subject is leukemic if one of its
+        Calibrated probabilities of cells of subjects that the network has not seen. A subject is leukemic if any of its
         cells is.
     threshold : float
-        From which a cell is called leukemic, 0 to 1.
+        Probability from which a cell is called leukemic, 0 to 1.
 
     Returns
     -------
@@ -191,8 +192,8 @@ def fit_subject_model(
     Raises
     ------
     DataError
-        If a class has fewer than two subjects, a probability is impossible, or normal subjects are called no less than
-        leukemic ones.
+        If a class has fewer than two subjects, a probability is impossible, or normal subjects are called at least as
+        often as leukemic ones.
     ConfigError
         If the threshold is not from 0 to 1.
     """
@@ -215,10 +216,10 @@ def fit_subject_model(
     start = logit(np.clip([share[truth == label].mean() for label in (0, 1)], 0.02, 0.98))
     bounds = [tuple(logit(RATES)), tuple(logit(RATES)), tuple(np.log(PRECISIONS))]
     fitted = minimize(loss, np.append(start, np.log(10.0)), method="L-BFGS-B", bounds=bounds).x
-    # What is found at a bound may fall a rounding error outside it.
+    # A value found at a bound may lie a rounding error outside it.
     normal, leukemic = (float(rate) for rate in np.clip(expit(fitted[:2]), *RATES))
     if normal >= leukemic:
-        msg = "leukemic subjects must be called more than normal ones"
+        msg = "leukemic subjects must be called more often than normal ones"
         raise DataError(msg, where=where, got=f"{leukemic:.3f} and {normal:.3f}", advice="Check labels and scores.")
     precision = float(np.clip(np.exp(fitted[2]), *PRECISIONS))
     return SubjectModel(threshold, normal, leukemic, precision)
@@ -229,26 +230,27 @@ def count_blasts(model: SubjectModel, n_called: int | Sequence[int], n_cells: in
 
     .. math:: P(B \mid k) \propto P(k \mid B) = \sum_j \mathrm{BB}(j; B, m_1, s)\,\mathrm{BB}(k - j; n - B, m_0, s)
 
-    with every B from 0 to n equally likely beforehand, and the two rates of a subject independent, on which data where
-    no subject has both kinds of cells are silent. Above 400 cells, n and k are scaled down to 400.
+    with a uniform prior on B from 0 to n, and with the two rates of a subject independent; data in which no subject has
+    both kinds of cells cannot confirm or refute the latter. Above 400 cells, n and k are scaled down to 400.
 
     Parameters
     ----------
     model : SubjectModel
     n_called : int or sequence of int
-        Cells called leukemic; several, if the same cells were judged in several ways: P(k | B) is the mean over them.
+        Number of cells called leukemic; several numbers if the same cells were judged in several ways, in which case
+        P(k | B) is the mean over them.
     n_cells : int
-        All cells.
+        Number of all cells.
 
     Returns
     -------
     BlastCount
-        Without cells, 0 of 0.
+        0 of 0 if there are no cells.
 
     Raises
     ------
     DataError
-        As `SubjectModel.posterior` does.
+        As for `SubjectModel.posterior`.
     """
     ways = _checked_counts("count_blasts", n_called, n_cells)
     if n_cells == 0:
@@ -263,11 +265,11 @@ def count_blasts(model: SubjectModel, n_called: int | Sequence[int], n_cells: in
 
 
 def _log_likelihoods(model: SubjectModel, k: int, n: int) -> Float[np.ndarray, " blasts"]:
-    """Return log P(k | B) of k called among n cells, for B = 0 to n."""
-    # Every number of blasts, a row each, and every number of them that is called, a column each.
+    """Return log P(k | B) for k called among n cells and B = 0 to n."""
+    # One row for each number of blasts, and one column for each number of them that is called.
     blasts, called = np.arange(n + 1)[:, None], np.arange(k + 1)[None, :]
     possible = (called <= blasts) & (k - called <= n - blasts)
-    # What is impossible must not reach the logarithms.
+    # Impossible combinations must not reach the logarithms.
     hits, others = np.where(possible, called, 0), np.where(possible, k - called, 0)
     terms = _log_beta_binomial(hits, blasts, model.rate_leukemic, model.precision) + _log_beta_binomial(
         others, n - blasts, model.rate_normal, model.precision
@@ -284,11 +286,11 @@ def score_subjects(
     ----------
     model : SubjectModel
     probabilities : ndarray of shape (n,) or (ways, n)
-        Calibrated as those that the model was fitted on, at the same prevalence of cells. Leave out flagged cells. A
-        row each, if the same cells were judged in several ways, one as likely as another.
+        Calibrated like those that the model was fitted on, at the same prevalence of cells. Leave out flagged cells.
+        One row per way if the same cells were judged in several equally likely ways.
     subjects : ndarray of shape (n,)
     prevalence : float
-        Of leukemia among those examined.
+        Prevalence of leukemia among those examined.
 
     Returns
     -------
@@ -298,15 +300,15 @@ def score_subjects(
     Raises
     ------
     DataError
-        If a probability is NaN or outside 0 and 1, there is none for a cell, or a subject is missing.
+        If a probability is NaN or outside 0 to 1, a cell has none, or a subject is missing.
     ConfigError
         If the prevalence is not between 0 and 1.
     """
     where = "score_subjects"
     ways = np.atleast_2d(probabilities)
     if ways.ndim > 2 or len(ways) == 0:
-        msg = "probabilities must be of shape (cells,) or (ways, cells), of one way at least"
-        raise DataError(msg, where=where, got=f"shape {probabilities.shape}", advice="Give one value a cell.")
+        msg = "probabilities must be of shape (cells,) or (ways, cells), with at least one way"
+        raise DataError(msg, where=where, got=f"shape {probabilities.shape}", advice="Pass one value per cell.")
     check_probabilities(where, ways.ravel())
     check_prevalence(where, prevalence)
     if len(subjects) == ways.shape[1] == 0:
@@ -335,18 +337,18 @@ def compare_poolings(
     threshold: float,
     prevalence: float,
 ) -> dict[Pooling, PoolingFigures]:
-    """Hold the beta-binomial against simpler poolings, one subject left out at a time.
+    """Compare the beta-binomial with simpler poolings, leaving out one subject at a time.
 
-    The others are turned into posteriors by linear discriminant analysis of the log odds of the pooled value.
+    The simpler poolings become posteriors by linear discriminant analysis of the log odds of the pooled value.
 
     Parameters
     ----------
     probabilities, labels, subjects : ndarray of shape (n,)
         As in `fit_subject_model`.
     threshold : float
-        From which a cell is called leukemic, 0 to 1.
+        Probability from which a cell is called leukemic, 0 to 1.
     prevalence : float
-        For all posteriors; the share of leukemic subjects here gives the fairest Brier score and log loss.
+        Prevalence for all posteriors; the share of leukemic subjects here gives the fairest Brier score and log loss.
 
     Returns
     -------
@@ -356,8 +358,8 @@ def compare_poolings(
     Raises
     ------
     DataError, ConfigError
-        As `fit_subject_model` and `SubjectModel.posterior` do; each class needs three subjects, and those of one class
-        or the other must differ.
+        As for `fit_subject_model` and `SubjectModel.posterior`; each class needs three subjects, and in at least one
+        class they must differ.
     """
     from sklearn import metrics  # slow to load, as above
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
@@ -398,14 +400,14 @@ def compare_poolings(
 def pool(
     probabilities: Float[np.ndarray, " n"], subjects: np.ndarray, pooling: Pooling
 ) -> Float[np.ndarray, " subjects"]:
-    """Make one value, 0 to 1, of each subject's probabilities, in the order of the subjects' names.
+    """Pool each subject's probabilities into one value, 0 to 1, in the order of the subjects' names.
 
     Raises
     ------
     DataError
-        If a probability is NaN or outside 0 and 1, there is no cell, lengths differ, or a subject is missing.
+        If a probability is NaN or outside 0 to 1, there are no cells, lengths differ, or a subject is missing.
     ConfigError
-        If the pooling is unknown, or `Pooling.BETA_BINOMIAL`, which takes a fitted model.
+        If the pooling is unknown, or is `Pooling.BETA_BINOMIAL`, which needs a fitted model.
     """
     check_columns("pool", probabilities=probabilities, subjects=subjects)
     check_probabilities("pool", probabilities)
@@ -414,7 +416,7 @@ def pool(
 
 
 def _pool(values: np.ndarray, pooling: Pooling) -> float:
-    """Make one value of one subject's probabilities."""
+    """Pool one subject's probabilities into one value."""
     scores = logit(np.clip(values, CLOSEST, 1 - CLOSEST))
     match pooling:
         case Pooling.MEAN_PROBABILITY:
@@ -432,18 +434,18 @@ def _pool(values: np.ndarray, pooling: Pooling) -> float:
 
 
 def _check_threshold(where: str, threshold: float) -> None:
-    """Refuse a threshold that is no probability."""
+    """Raise an error unless the threshold is a probability."""
     if not 0 <= threshold <= 1:
         msg = "threshold must be from 0 to 1"
-        raise ConfigError(msg, where=where, got=threshold, advice="Give a probability, as 0.5.")
+        raise ConfigError(msg, where=where, got=threshold, advice="Use a probability, such as 0.5.")
 
 
 def _checked_counts(where: str, n_called: int | Sequence[int], n_cells: int) -> Int[np.ndarray, " ways"]:
-    """Return how many cells each way calls, and refuse numbers that cannot be."""
+    """Return how many cells each way calls; raise an error for impossible numbers."""
     called = np.atleast_1d(n_called)
     possible = (called >= 0) & (called <= n_cells) & (called == np.rint(called))
     if called.ndim != 1 or called.size == 0 or n_cells % 1 != 0 or not possible.all():
-        msg = f"n_called must be whole numbers from 0 to n_cells ({n_cells}), one at least"
+        msg = f"n_called must be at least one whole number from 0 to n_cells ({n_cells})"
         raise DataError(msg, where=where, got=n_called, advice="Count the cells of one subject.")
     return called.astype(np.int64)
 
@@ -467,9 +469,9 @@ def _log_beta_binomial(
 
 
 def _shortest(posterior: np.ndarray, mass: float) -> tuple[int, int]:
-    """Return first and last place of the shortest run that holds at least `mass`, the likeliest of equally short."""
+    """Return the first and last index of the shortest run with at least `mass`, the likeliest among equally short."""
     before = np.append(0.0, np.cumsum(posterior))
-    # For each first place, the first end at which enough lies between; past the end where there is none.
+    # For each first index, the first end with enough mass between; past the end if there is none.
     ends = np.searchsorted(before, before[:-1] + mass - 1e-12)
     firsts = np.flatnonzero(ends < len(before))
     lengths = ends[firsts] - firsts

@@ -1,4 +1,4 @@
-"""Thresholds for calls, picked for a sensitivity on subjects that neither network nor figures come from."""
+"""Thresholds for calls, picked for a sensitivity on subjects used neither for training nor for the figures."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -14,27 +14,27 @@ from leukospike.errors import ConfigError
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """A threshold, and what it gave where it was picked: a little better than on others, as every choice is."""
+    """A threshold, and its figures on the cells it was picked on, which are a little better than on others."""
 
     threshold: float
-    """A cell is called leukemic from this probability on."""
+    """A cell with this probability or a higher one is called leukemic."""
     wanted_sensitivity: float
     sensitivity: float
-    """Share of leukemic cells called, of those that it was picked on."""
+    """Share of the leukemic cells it was picked on that it calls."""
     specificity: float
-    """Share of normal cells not called."""
+    """Share of the normal cells that it does not call."""
     n_normal: int
-    """Subjects with normal cells."""
+    """Number of subjects with normal cells."""
     n_leukemic: int
-    """Subjects with leukemic cells."""
+    """Number of subjects with leukemic cells."""
 
     def calls(self, probabilities: Float[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
-        """Tell which cells, or subjects, are called leukemic.
+        """Return which cells or subjects are called leukemic.
 
         Raises
         ------
         DataError
-            If a probability is NaN or outside 0 and 1.
+            If a probability is NaN or outside 0 to 1.
         """
         check_probabilities("OperatingPoint.calls", probabilities)
         return probabilities >= self.threshold
@@ -45,7 +45,7 @@ class OperatingPoint:
 
     @classmethod
     def from_stored(cls, stored: Mapping[str, Any]) -> "OperatingPoint":
-        """Read what `stored` gave.
+        """Load the numbers that `stored` returned.
 
         Raises
         ------
@@ -64,20 +64,20 @@ def threshold_at_sensitivity(
 ) -> OperatingPoint:
     """Return the highest threshold that calls at least this share of the leukemic cells.
 
-    Cells count alike, as in the sensitivity of `evaluation`. With one probability a subject in place of cells, it is a
-    threshold for subjects.
+    Cells have equal weights, as in the sensitivity of `evaluation`. With one probability per subject instead of per
+    cell, this is a threshold for subjects.
 
     Parameters
     ----------
     probabilities, labels, subjects : ndarray of shape (n,)
-        Of validation subjects: not those trained on, and not those reported on.
+        For validation subjects, which are neither trained nor reported on.
     sensitivity : float
-        Above 0, at most 1.
+        Above 0 and at most 1.
 
     Returns
     -------
     OperatingPoint
-        Its threshold is one of the probabilities.
+        The threshold is one of the probabilities.
 
     Raises
     ------
@@ -97,9 +97,9 @@ def threshold_at_sensitivity(
     check_cells("threshold_at_sensitivity", probabilities, labels, subjects)
     if not 0 < sensitivity <= 1:
         msg = "sensitivity must be above 0 and at most 1"
-        raise ConfigError(msg, where="threshold_at_sensitivity", got=sensitivity, advice="Give a share, as 0.95.")
+        raise ConfigError(msg, where="threshold_at_sensitivity", got=sensitivity, advice="Use a share, such as 0.95.")
     leukemic, normal = np.sort(probabilities[labels == 1])[::-1], probabilities[labels == 0]
-    # Less a rounding error: 0.95 of 20 shall be 19.
+    # Minus a rounding error: 0.95 of 20 must be 19.
     needed = max(1, int(np.ceil(sensitivity * len(leukemic) - 1e-9)))
     threshold = float(leukemic[needed - 1])
     n_normal, n_leukemic = n_subjects_by_class(labels, subjects)
@@ -121,7 +121,7 @@ def cross_fitted_calls(
     *,
     sensitivity: float,
 ) -> Bool[np.ndarray, " n"]:
-    """Call each fold's cells by the threshold from the other folds' subjects: the sensitivity of the result is honest.
+    """Call each fold's cells with the threshold from the other folds' subjects, for an unbiased sensitivity.
 
     Parameters
     ----------
@@ -136,7 +136,7 @@ def cross_fitted_calls(
     Raises
     ------
     DataError, ConfigError, SplitError
-        As `threshold_at_sensitivity` and `left_out` do.
+        As for `threshold_at_sensitivity` and `left_out`.
     """
     check_cells("cross_fitted_calls", probabilities, labels, subjects)
     calls = np.empty(len(labels), dtype=bool)

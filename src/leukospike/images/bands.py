@@ -1,4 +1,4 @@
-"""Pictures of 8 bits per channel in bands of rows, so that a large one is never held twice while it becomes RGB."""
+"""Pictures of 8 bits per channel in bands of rows, so that a large one is never in memory twice on its way to RGB."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -11,12 +11,12 @@ from PIL.ImageFile import ImageFile
 
 from leukospike.images.picture import Note
 
-# Measured on 64 million pixels: as fast as any, and what a step needs beside the picture stays below 20 MB.
+# Measured on 64 million pixels: as fast as any other size, and a step needs less than 20 MB beside the picture.
 _BAND_PIXELS = 2**20
 
 
 class EightBits(ABC):
-    """A picture of 8 bits per channel, which may be worked out band by band."""
+    """A picture of 8 bits per channel, which may be computed band by band."""
 
     @property
     @abstractmethod
@@ -25,12 +25,12 @@ class EightBits(ABC):
 
     @property
     def room(self) -> UInt8[np.ndarray, "rows columns 3"] | None:
-        """Memory for the picture in RGB: a band of it may be written once the picture's own band has been read."""
+        """Memory for the picture as RGB: a band of it may be written once the picture's own band has been read."""
         return None
 
     @abstractmethod
     def band(self, rows: slice) -> Image.Image:
-        """Return some rows, in any mode of 8 bits."""
+        """Return some rows, in any 8-bit mode."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Whole(EightBits):
 
     image: Image.Image
     mode: str
-    """What the samples mean; Pillow may have been told otherwise, so that it leaves them as they are."""
+    """Meaning of the samples; Pillow may have been given another mode so that it leaves them unchanged."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -54,7 +54,7 @@ class Whole(EightBits):
 
 @dataclass(frozen=True)
 class Decoded:
-    """A picture ready to become RGB, and what its file was found to hold."""
+    """A picture ready to become RGB, and what its file was found to contain."""
 
     picture: EightBits
     bits: int
@@ -71,23 +71,23 @@ def bands_of(shape: tuple[int, int]) -> Iterator[slice]:
 
 
 def cut_out(image: Image.Image, rows: slice) -> Image.Image:
-    """Return some rows of a picture as one of its own."""
+    """Return some rows of a picture as a separate one."""
     return image.crop((0, rows.start, image.width, rows.stop))
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """Decode, and turn as the file says."""
+    """Decode a picture and apply its orientation."""
     ImageOps.exif_transpose(image, in_place=True)
     return image
 
 
 def as_image(mode: str, samples: UInt8[np.ndarray, "rows columns channels"]) -> Image.Image:
-    """Return samples as a picture of a mode, without any conversion."""
+    """Return samples as a picture of the given mode, without conversion."""
     return Image.frombytes(mode, (samples.shape[1], samples.shape[0]), samples.tobytes())
 
 
 def swap_raw_modes(image: ImageFile, swap: Callable[[str], str]) -> bool:
-    """Have stored samples taken in another way, and tell whether it is another."""
+    """Change how stored samples are interpreted, and return whether anything changed."""
     before = image.tile
     image.tile = [
         tile._replace(args=(swap(args[0]), *args[1:]) if isinstance(args := tile.args, tuple) else swap(str(args)))
@@ -97,5 +97,5 @@ def swap_raw_modes(image: ImageFile, swap: Callable[[str], str]) -> bool:
 
 
 def undivided(raw_mode: str) -> str:
-    """Name the form of samples that takes those multiplied by alpha as they are."""
+    """Return the raw mode that leaves samples multiplied by alpha unchanged."""
     return raw_mode.replace("RGBa", "RGBA")

@@ -1,4 +1,4 @@
-"""Pictures of other programs, known by the endings of their names: what each is, and how to get at its pixels."""
+"""Images of other programs, recognised by their file extensions: what each is, and how to convert it."""
 
 from leukospike.errors import ImageError
 
@@ -40,23 +40,23 @@ _FOREIGN = {
 }
 
 FOREIGN_SUFFIXES = frozenset(_FOREIGN)
-"""Endings of the names of images that are not read, in lower case and with the dot."""
+"""File extensions of images that are not supported, in lower case and with the dot."""
 
 
 def refuse_foreign(suffix: str) -> None:
-    """Refuse an image by the ending of its name, before its content is looked at.
+    """Raise an error for an unsupported file extension, before the content is read.
 
-    Several of these formats are TIFF or JPEG inside, and what can be read of them is a thumbnail.
+    Several of these formats are TIFF or JPEG inside, of which only a thumbnail could be read.
 
     Parameters
     ----------
     suffix : str
-        Ending of the file's name, with the dot.
+        File extension, with the dot.
 
     Raises
     ------
     ImageError
-        If the ending is one of `FOREIGN_SUFFIXES`; it says what the file is and how to get at its pixels.
+        If the extension is one of `FOREIGN_SUFFIXES`; the message says what the file is and how to convert it.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The formats that are read, and how a file's first bytes and its name tell which it is of."""
+"""The supported formats, and how they are recognised by a file's first bytes and its name."""
 
 from pathlib import Path
 from typing import BinaryIO
@@ -25,10 +25,10 @@ _SUFFIXES = {
 }
 
 IMAGE_SUFFIXES = frozenset(_SUFFIXES)
-"""Endings of the file names that are read, in lower case and with the dot."""
+"""Supported file extensions, in lower case and with the dot."""
 
-# Pillow's own classes instead of Image.open: no other format can be reached, and no process-wide warning is raised
-# for a large image before our own limit has refused it, which threads could not catch safely.
+# Pillow's own classes instead of Image.open: no other format can be reached, and a large image raises no process-wide
+# warning, which threads could not catch safely, before our own limit rejects it.
 _READERS: dict[str, type[ImageFile]] = {
     "BMP": BmpImageFile,
     "PNG": PngImageFile,
@@ -58,7 +58,7 @@ _MAGIC = {
 
 
 def format_of(file: BinaryIO, suffix: str) -> str:
-    """Name the format of the content, and refuse one that is not read or not what the name says."""
+    """Return the format of the content; raise an error if it is unsupported or does not match the file extension."""
     head = file.read(16)
     if not head:
         msg = "file must not be empty"
@@ -88,7 +88,7 @@ def format_of(file: BinaryIO, suffix: str) -> str:
 
 
 def begins_as_image(path: Path) -> bool:
-    """Tell whether a file begins as one of the formats that are read, whatever its name.
+    """Return whether a file begins like one of the supported formats, whatever its name.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def begins_as_image(path: Path) -> bool:
     Returns
     -------
     bool
-        False if it cannot be read, or is no ordinary file.
+        False if it cannot be read or is not a regular file.
     """
     try:
         if not path.is_file():
@@ -109,7 +109,7 @@ def begins_as_image(path: Path) -> bool:
 
 
 def _kind_of(head: bytes) -> str | None:
-    """Name the format by the first 16 bytes; None if they are those of no known image."""
+    """Return the format by the first 16 bytes, or None if it is unknown."""
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "WebP"
     if head[4:8] == b"ftyp":
@@ -118,7 +118,7 @@ def _kind_of(head: bytes) -> str | None:
 
 
 def open_header(file: BinaryIO, kind: str) -> ImageFile:
-    """Read the header alone, and refuse what the decoder cannot do or is not to be trusted with."""
+    """Read only the header; raise an error for content that the decoder cannot or should not decode."""
     file.seek(0)
     if kind == "JPEG":
         check_jpeg(file)
@@ -128,7 +128,7 @@ def open_header(file: BinaryIO, kind: str) -> ImageFile:
         file.seek(0)
         try:
             image = TiffImageFile(file)
-        except SyntaxError as error:  # the directory is whole, so it is the layout that Pillow does not know
+        except SyntaxError as error:  # the directory is complete, so it is the layout that Pillow does not support
             msg = "content must be TIFF in a supported layout"
             raise ImageError(
                 msg,

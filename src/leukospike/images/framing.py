@@ -1,7 +1,7 @@
-"""How pictures of single cells show their cell, so that cells cut out of whole fields can be shown alike.
+"""How pictures of single cells frame their cell, so that cells cropped from whole fields can be framed alike.
 
-The first spike wave is a map of edges a few pixels wide: it depends on how many pixels a cell has, and on whether black
-begins at its outline.
+The first spike wave is a map of edges a few pixels wide: it depends on how many pixels a cell has, and on whether the
+area outside its outline is black.
 """
 
 from collections.abc import Sequence
@@ -15,55 +15,57 @@ from skimage.filters import threshold_otsu
 from leukospike.images.picture import Picture
 
 BLACK = 4
-"""Grey level up to which a pixel is black."""
+"""Largest grey level of a black pixel."""
 
 CUT_OUT = 0.2
-"""Share of black pixels from which a picture is of a cell cut out on black; smears as they are have none."""
+"""Share of black pixels from which a picture may be a cell cut out on black; unprocessed smears have none."""
 
 _SHARE_ON_BACKGROUND = 0.5
 _COLOURFUL = 0.28
-"""A cell's brightest parts are coloured, and a slide seen through an eyepiece is bright in many places: share by which
-the brightest colour channel exceeds the weakest, less `_BRIGHT_COUNTS` of the share of bright pixels. Of 300 cells of
-C-NMC 299 exceed it; of 200 fields of bccd, raabin, chula, pbc and cellavision, blackened around a circle, none does."""
+"""A cell's brightest parts are coloured, whereas a slide seen through an eyepiece is bright in many places. The measure
+is the share by which the brightest colour channel exceeds the weakest, minus `_BRIGHT_COUNTS` times the share of bright
+pixels. Of 300 cells of C-NMC 299 exceed this threshold; of 200 fields of bccd, raabin, chula, pbc and cellavision,
+blackened around a circle, none does."""
 _BRIGHT, _BRIGHT_COUNTS = 0.85, 0.4
 _ONE_PIECE, _LEAST_DARK, _MOST_SHOWN = 0.9, 0.3, 0.35
-"""A cell of pale cytoplasm is told by its nucleus: more than the first share of what is dark is one piece, dark is more
-than the second of what is shown, and that is less than the third of the image. Of 120 generated cells 119 are so, of
-120 of C-NMC 119; of 320 fields of bccd, raabin, pbc and cellavision, blackened around circles of two sizes, none is."""
+"""A cell with pale cytoplasm is recognised by its nucleus: more than the first share of the dark pixels form one piece,
+dark pixels are more than the second share of the content, and the content is less than the third share of the image. Of
+120 generated cells 119 meet this, of 120 of C-NMC 119; of 320 fields of bccd, raabin, pbc and cellavision, blackened
+around circles of two sizes, none does."""
 
 
 @dataclass(frozen=True)
 class View:
-    """How one picture shows its cell."""
+    """How one picture frames its cell."""
 
     side_px: int
     """Longer side of the picture."""
     um_per_px: float | None
-    """Side of a pixel on the glass, where the file states it."""
+    """Side of a pixel on the glass, micrometres, if the file states it."""
     cell_share: float | None
-    """Diameter of the disc as large as the cell, over the longer side; None unless the cell is cut out on black."""
+    """Diameter of a disc of the cell's area, over the longer side; None unless the cell is cut out on black."""
 
 
 @dataclass(frozen=True)
 class Framing:
-    """How a set of pictures shows its cells: medians over the pictures."""
+    """How a set of pictures frames its cells: medians over the pictures."""
 
     side_px: int
     """Longer side of a picture."""
     um_per_px: float | None
-    """Side of a pixel on the glass; None unless most of the files state it."""
+    """Side of a pixel on the glass, micrometres; None unless most of the files state it."""
     cell_share: float
-    """Diameter of a cell over the longer side of its picture; 0.5 where cells are not cut out, and it was not seen."""
+    """Diameter of a cell over the longer side of its picture; 0.5, unmeasured, where cells are not cut out."""
     on_black: bool
     """Whether most cells are cut out on black."""
 
 
 C_NMC_FRAMING = Framing(side_px=450, um_per_px=None, cell_share=0.45, on_black=True)
-"""That of C-NMC, whose files state no pixel size; 0.45 is the median over 149 of its cells."""
+"""Framing of C-NMC, whose files state no pixel size; 0.45 is the median over 149 of its cells."""
 
 
 def view_of(picture: Picture) -> View:
-    """Measure how a picture shows its cell.
+    """Measure how a picture frames its cell.
 
     Parameters
     ----------
@@ -82,7 +84,7 @@ def view_of(picture: Picture) -> View:
 
 
 def is_cut_out(pixels: UInt8[np.ndarray, "rows columns 3"]) -> bool:
-    """Tell a cell cut out on black from a field, also one that is seen through an eyepiece, with black around it.
+    """Return whether a picture is a cell cut out on black, and not a field, even one with an eyepiece's black border.
 
     Parameters
     ----------
@@ -108,7 +110,7 @@ def is_cut_out(pixels: UInt8[np.ndarray, "rows columns 3"]) -> bool:
 
 
 def _has_one_nucleus(green: UInt8[np.ndarray, "rows columns"], shown: Bool[np.ndarray, "rows columns"]) -> bool:
-    """Tell whether one dark piece fills much of what is shown."""
+    """Return whether one dark piece fills much of the content."""
     content = green[shown]
     if np.ptp(content) == 0:
         return False
@@ -122,9 +124,9 @@ def _has_one_nucleus(green: UInt8[np.ndarray, "rows columns"], shown: Bool[np.nd
 def _sampled(
     pixels: UInt8[np.ndarray, "rows columns 3"],
 ) -> tuple[UInt8[np.ndarray, "3 r c"], Bool[np.ndarray, "r c"]]:
-    """Leave out what is 0, 0, 0 around the content, and take so many of its pixels that at most 256 are left a side.
+    """Crop the margin that is 0, 0, 0 and subsample the content to about 256 pixels a side; return what is not black.
 
-    Plane by plane, with what is not black: measured, a tenth of the time of looking along the last axis.
+    Plane by plane, which takes a tenth of the time of working along the last axis (measured).
     """
     step = _step(pixels)
     rows, columns = (slice(part.start, part.stop, step) for part in content_window(pixels))
@@ -134,7 +136,7 @@ def _sampled(
 
 
 def _step(pixels: UInt8[np.ndarray, "rows columns 3"]) -> int:
-    """Return of how many rows and columns one is looked at."""
+    """Return the sampling step in rows and columns."""
     return max(1, max(pixels.shape[:2]) // 256)
 
 
@@ -144,7 +146,7 @@ def _share_of_all(shown: Bool[np.ndarray, "r c"], pixels: UInt8[np.ndarray, "row
 
 
 def content_window(pixels: UInt8[np.ndarray, "rows columns 3"]) -> tuple[slice, slice]:
-    """Return the smallest window outside which a picture is 0, 0, 0, as around a cell cut out by a program.
+    """Return the smallest window outside which a picture is 0, 0, 0, as around a cell segmented by a program.
 
     Parameters
     ----------
@@ -154,9 +156,9 @@ def content_window(pixels: UInt8[np.ndarray, "rows columns 3"]) -> tuple[slice, 
     Returns
     -------
     tuple of slice
-        Rows and columns; empty ones of a picture that is all black.
+        Rows and columns; empty if the picture is all black.
     """
-    # Measured, the maximum of bytes takes a twentieth of the time of comparing each.
+    # The maximum of bytes takes a twentieth of the time of comparing each (measured).
     rows = np.flatnonzero(pixels.reshape(len(pixels), -1).max(axis=1))
     if not rows.size:
         return slice(0, 0), slice(0, 0)
@@ -166,7 +168,7 @@ def content_window(pixels: UInt8[np.ndarray, "rows columns 3"]) -> tuple[slice, 
 
 
 def framing_of(views: Sequence[View]) -> Framing:
-    """Put together how the pictures of a set show their cells.
+    """Summarise how the pictures of a set frame their cells.
 
     Parameters
     ----------

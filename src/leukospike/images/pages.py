@@ -1,4 +1,4 @@
-"""How many pages a file has: one image is one page, as the file does not say which one shows the cell."""
+"""Number of pages of a file; only one is allowed, since a file does not say which page shows the cell."""
 
 import math
 import re
@@ -21,10 +21,10 @@ _OME_PIXELS = re.compile(r"<(?:\w+:)?Pixels\b([^>]*)>")
 
 
 def check_pages(image: Image.Image) -> None:
-    """Refuse stacks and animations."""
+    """Raise an error for stacks and animations."""
     pages = 1
     if isinstance(image, TiffImageFile):
-        # The pages of a TIFF are a chain, and to count them takes time that grows with the square of their number.
+        # The pages of a TIFF form a chain, and counting them takes time that grows with the square of their number.
         pages = "several" if getattr(image, "is_animated", False) else _stated_planes(image)
     elif getattr(image, "is_animated", False):
         pages = getattr(image, "n_frames", "several")
@@ -34,7 +34,7 @@ def check_pages(image: Image.Image) -> None:
 
 
 def _stated_planes(image: TiffImageFile) -> int:
-    """Count the planes that a TIFF of one directory tells of: the others lie behind the first, or in other files."""
+    """Count the planes that a TIFF with one directory states; others follow the first or are in other files."""
     tags = image.tag_v2
     note = str(tags.get(IMAGEDESCRIPTION, ""))
     counts = [int(numbers(tags.get(_IMAGE_DEPTH, 1))[0]), len(numbers(tags.get(_PLANES_OF_METAMORPH, 1)))]
@@ -53,5 +53,5 @@ def _stated_planes(image: TiffImageFile) -> int:
         )
     if image.tag_v2.get(PHOTOMETRIC_INTERPRETATION) in GREYS:
         alpha = numbers(tags.get(EXTRASAMPLES, 0))[0] in (PREMULTIPLIED, ALPHA)
-        counts.append(samples - alpha)  # of several greys Pillow reads the first alone
+        counts.append(samples - alpha)  # of several greys Pillow reads only the first
     return max(1, *counts)

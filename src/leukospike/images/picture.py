@@ -1,4 +1,4 @@
-"""One decoded image: its pixels, what is known of its origin, and what was done to read it."""
+"""One decoded image: its pixels, its origin, and notes on how it was read."""
 
 import hashlib
 from dataclasses import dataclass
@@ -10,16 +10,16 @@ from PIL import Image
 
 
 class Note(StrEnum):
-    """What was done to read a picture, beyond what its format asks for."""
+    """What was done to read a picture, beyond what its format requires."""
 
     EMPTY_ALPHA = "empty_alpha"
-    """Its alpha channel hides every pixel; it was left out, as there is a picture under it."""
+    """Its alpha channel hides every pixel and was ignored, since there is a picture under it."""
     BITS_8_IN_16 = "8_bits_in_16"
-    """Its 16-bit channels hold no value above 255, which was taken as their full range."""
+    """Its 16-bit channels hold no value above 255, which was treated as their full range."""
     BITS_10_IN_16 = "10_bits_in_16"
     """The same for 1023."""
     BITS_12_IN_16 = "12_bits_in_16"
-    """The same for 4095, as a camera of 12 bits leaves it."""
+    """The same for 4095, as from a 12-bit camera."""
     BITS_14_IN_16 = "14_bits_in_16"
     """The same for 16383."""
 
@@ -33,21 +33,21 @@ class Picture:
     format: str
     """As found in the content: BMP, PNG, JPEG, TIFF or WebP."""
     bit_depth: int
-    """Bits per channel that the picture uses: 8 or 16 as the file stores, but 8, 10, 12 or 14 where 16 bits hold no
-    more, as `notes` then say."""
+    """Bits per channel that the picture uses: 8 or 16 as stored, or 8, 10, 12 or 14 if 16-bit channels use no more;
+    `notes` then says so."""
     generated: bool
-    """Whether it was drawn by ``leukospike smears`` and shows nobody's blood."""
+    """Whether it was drawn by ``leukospike smears`` and shows no real blood."""
     um_per_px: float | None = None
-    """Side of a pixel on the glass, micrometres, as the file states it; None if it states none, or one outside
+    """Side of a pixel on the glass, micrometres, as stated in the file; None if it states none, or one outside
     `PLAUSIBLE_UM_PER_PX`, such as a screen's 72 dots per inch."""
     stored_size: tuple[int, int] | None = None
-    """Rows and columns of the upright picture in the file, which `pixels` have unless they were read reduced."""
+    """Rows and columns of the upright picture in the file; those of `pixels` unless it was read at reduced size."""
     notes: tuple[Note, ...] = ()
     """What was done to read it, if anything."""
 
 
 def luma(pixels: UInt8[np.ndarray, "rows columns 3"]) -> Float[np.ndarray, "rows columns"]:
-    """Grey value of each pixel by ITU-R 601: 0.299 R + 0.587 G + 0.114 B, rounded as Pillow's mode ``L`` rounds.
+    """Return the grey value of each pixel by ITU-R 601: 0.299 R + 0.587 G + 0.114 B, rounded as in Pillow's mode ``L``.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def luma(pixels: UInt8[np.ndarray, "rows columns 3"]) -> Float[np.ndarray, "rows
 
 
 def pixel_digest(pixels: UInt8[np.ndarray, "rows columns 3"]) -> str:
-    """SHA-256 over size and RGB values: equal exactly for equal pixels, whatever file they came from.
+    """Return the SHA-256 of size and RGB values: equal exactly for equal pixels, whatever file they came from.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
-"""Any microscope image to RGB pixels, or one line that says why not.
+"""Read any microscope image as RGB pixels, or give the reason in one line.
 
-An image is what its first bytes say, and only five formats are ever opened. Its size is known before a pixel is
-decoded. What a camera or a program may have stored (16 bit, grey, palette, CMYK, transparency, a turned picture) ends
-as the same upright 8-bit RGB, so nothing later in the pipeline has to ask.
+The format is determined by the first bytes, and only five formats are ever opened. The size is known before any pixel
+is decoded. Whatever a camera or program has stored (16 bit, grey, palette, CMYK, transparency, a rotated picture), the
+result is upright 8-bit RGB, so later steps need no case distinctions.
 """
 
 import math
@@ -30,7 +30,7 @@ MAX_PIXELS = 64_000_000
 """Largest image decoded; a whole field is 5 million pixels, and 64 million take 192 MB as RGB."""
 
 MIN_SIDE = 16
-"""Fewest rows and columns; nothing smaller shows a cell."""
+"""Minimum number of rows and columns; nothing smaller shows a cell."""
 
 _LYING = (5, 6, 7, 8)  # EXIF orientations that swap rows and columns
 
@@ -38,26 +38,26 @@ _LYING = (5, 6, 7, 8)  # EXIF orientations that swap rows and columns
 def read_image(path: str | Path, *, at_least: int | None = None) -> Picture:
     """Decode one image to upright 8-bit RGB.
 
-    Sixteen-bit channels keep their high byte: the full range 0-65535 is taken, so that the same picture gives the same
-    pixels whether stored as grey or as colour, and an 8-bit picture widened to 16 bits comes back exactly. But where
-    no value of any colour reaches beyond 8, 10, 12 or 14 bits, that range is taken and noted: such files come from
-    cameras of so many bits, and of the full range they would fill the darkest part alone. Ink (CMYK, white as zero) is
-    exempt, as low values are bright there; so is a picture of 14 bits that states its 16.
+    Sixteen-bit channels keep their high byte. The full range 0-65535 is used, so that the same picture gives the same
+    pixels whether stored as grey or as colour, and an 8-bit picture widened to 16 bits is restored exactly. If no value
+    of any colour needs more than 8, 10, 12 or 14 bits, however, that range is used and noted: such files come from
+    cameras of that bit depth, and would fill only the darkest part of the full range. Ink (CMYK, white as zero) is
+    exempt, since low values are bright there; so is a 14-bit picture that states 16 bits.
 
     Grey becomes three equal channels. Transparent pixels are laid over white, the empty background of a bright-field
-    smear; an alpha channel that would hide every pixel is left out and noted if there is a picture under it. CMYK is
-    converted without a colour profile; embedded profiles are not applied. An EXIF or TIFF orientation is applied. Of
-    the pictures in a camera's multi-picture JPEG the first, full-size one is read.
+    smear. An alpha channel that would hide every pixel is ignored, with a note, if there is a picture under it. CMYK is
+    converted without a colour profile; embedded profiles are not applied. An EXIF or TIFF orientation is applied. From
+    a camera's multi-picture JPEG the first, full-size picture is read.
 
     The function keeps no state and may be called from many threads.
 
     Parameters
     ----------
     path : str or Path
-        A file whose name ends in one of `IMAGE_SUFFIXES` and whose content is of that format.
+        A file whose name ends in one of `IMAGE_SUFFIXES` and whose content has that format.
     at_least : int, optional
-        Where a reduced picture will do: a JPEG may then come with its sides divided by 2, 4 or 8, which is several
-        times faster, as long as the longer is no shorter than this, pixels.
+        Shortest acceptable longer side, pixels, if a reduced picture is sufficient. A JPEG may then be read with its
+        sides divided by 2, 4 or 8, which is several times faster.
 
     Returns
     -------
@@ -67,15 +67,15 @@ def read_image(path: str | Path, *, at_least: int | None = None) -> Picture:
     Raises
     ------
     ImageError
-        If the file is missing, unreadable, empty, truncated or damaged, not an image, of another format than its name
-        says or of one that is not read, of more than `MAX_PIXELS` pixels or under `MIN_SIDE` rows or columns, of
-        several pages or planes, of tiles far larger than itself or of more than `MAX_SCANS` scans, of a codec, byte
-        order or layout that is not read, of numbers other than unsigned ones of up to 16 bits, or hidden by its alpha
-        channel with nothing under it. The message is the reason alone, without the path.
+        If the file is missing, unreadable, empty, truncated or damaged; if it is not an image, its format is not
+        supported or does not match its name; if it has more than `MAX_PIXELS` pixels, fewer than `MIN_SIDE` rows or
+        columns, several pages or planes, tiles far larger than itself, more than `MAX_SCANS` scans, an unsupported
+        codec, byte order or layout, or values other than unsigned integers of up to 16 bits; or if its alpha channel
+        hides it with nothing under it. The message is only the reason, without the path.
     """
     path = Path(path)
     try:
-        if path.is_fifo():  # opening it would wait for its other end for ever
+        if path.is_fifo():  # opening it would wait for its other end forever
             msg = "image must be a file"
             raise ImageError(msg, got="a pipe", advice="Leave it out.")
         refuse_foreign(path.suffix)
@@ -83,7 +83,7 @@ def read_image(path: str | Path, *, at_least: int | None = None) -> Picture:
             kind = format_of(file, path.suffix)
             return _decode(file, kind, at_least)
     except OSError as error:
-        # Only opening and reading arrive here: what Pillow raises about the content is translated in _decode.
+        # Only errors of opening and reading arrive here; what Pillow raises about the content is translated in _decode.
         msg = "file must be readable"
         raise ImageError(
             msg,
@@ -93,7 +93,7 @@ def read_image(path: str | Path, *, at_least: int | None = None) -> Picture:
 
 
 def _decode(file: BinaryIO, kind: str, at_least: int | None) -> Picture:
-    """Decode content known to begin like `kind`."""
+    """Decode content that begins like `kind`."""
     try:
         image = open_header(file, kind)
         _check_size(image)
@@ -116,7 +116,7 @@ def _decode(file: BinaryIO, kind: str, at_least: int | None) -> Picture:
         # Damaged content makes Pillow's readers fail in a dozen ways (SyntaxError, struct.error, zlib.error,
         # OverflowError, ...); for the user they are one.
         detail = " ".join(str(error).split())[:120] or type(error).__name__
-        if detail.startswith("Unsupported"):  # as Pillow says of forms of BMP
+        if detail.startswith("Unsupported"):  # Pillow's words for variants of BMP
             rule, got = f"content must be {kind} in a supported form", f"another form ({detail})"
             raise ImageError(rule, got=got, advice="Save it as PNG.") from error
         rule, got = f"content must be a complete {kind} image", f"a truncated or damaged one ({detail})"
@@ -137,19 +137,19 @@ def _decode(file: BinaryIO, kind: str, at_least: int | None) -> Picture:
 
 
 def _decoded(file: BinaryIO, image: ImageFile) -> Decoded | HighBytes:
-    """Decode an opened file to an upright picture of 8 bits per channel, or nearly."""
+    """Decode an opened file to an upright picture of 8 bits per channel, or to its high bytes."""
     if isinstance(image, TiffImageFile) and in_planes(image):
         return decode_planes(file, image)
     if stored_bits(image) == 16:
         return decode_sixteen(image)
-    # Pillow would divide by alpha here, which no colour under an alpha of 0 survives.
+    # Pillow would divide by alpha here, which destroys colours under an alpha of 0.
     premultiplied = isinstance(image, TiffImageFile) and swap_raw_modes(image, undivided)
     eight_bits = upright(image)
     return Decoded(Whole(eight_bits, "RGBa" if premultiplied else eight_bits.mode), 8)
 
 
 def _check_size(image: Image.Image) -> None:
-    """Refuse before decoding what is too large to hold or too small to show a cell."""
+    """Raise an error before decoding if the image is too large for memory or too small to show a cell."""
     size = f"{image.width} x {image.height}"
     if image.width * image.height > MAX_PIXELS:
         msg = f"image must have at most {MAX_PIXELS:,} pixels"

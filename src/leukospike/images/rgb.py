@@ -1,4 +1,4 @@
-"""Any picture of 8 bits per channel to RGB, over white."""
+"""Convert any picture of 8 bits per channel to RGB, over white."""
 
 import numpy as np
 from jaxtyping import UInt8
@@ -12,7 +12,7 @@ _MODES = frozenset({"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGB
 
 
 def to_rgb(picture: EightBits) -> tuple[UInt8[np.ndarray, "rows columns 3"], tuple[Note, ...]]:
-    """Turn a picture of any mode that is read into RGB, over white."""
+    """Convert a picture of any supported mode to RGB, over white."""
     first = picture.band(slice(0, 1))
     if first.mode not in _MODES:
         msg = "image must be 8- or 16-bit grey or colour"
@@ -33,19 +33,19 @@ def to_rgb(picture: EightBits) -> tuple[UInt8[np.ndarray, "rows columns 3"], tup
 
 
 def _hides_all(picture: EightBits) -> bool:
-    """Tell whether alpha is 0 everywhere."""
+    """Return whether alpha is 0 everywhere."""
     return not any(_rgba(picture.band(rows)).getchannel("A").getextrema()[1] for rows in bands_of(picture.shape))
 
 
 def _is_one_colour_under(picture: EightBits) -> bool:
-    """Tell whether a picture without its alpha channel is of one colour."""
+    """Return whether a picture without its alpha channel has a single colour."""
     first = _under(picture.band(slice(0, 1)))[0, 0]
     return all((_under(picture.band(rows)) == first).all() for rows in bands_of(picture.shape))
 
 
 def _under(band: Image.Image) -> UInt8[np.ndarray, "rows columns 3"]:
-    """Leave out alpha, as programs that know of none leave it empty."""
-    if band.mode == "La":  # under a premultiplied alpha colours are as they are stored
+    """Return a band without alpha, which programs that do not support it leave empty."""
+    if band.mode == "La":  # under a premultiplied alpha the colours are used as stored
         return np.repeat(np.asarray(band)[:, :, :1], 3, axis=2)
     return np.asarray(band if band.mode == "RGBa" else _rgba(band))[:, :, :3]
 

@@ -1,7 +1,7 @@
-"""Pictures of 16 bits per channel to 8 bits, by the range that their values use.
+"""Convert pictures of 16 bits per channel to 8 bits, by the range that their values use.
 
-Pillow decodes colours of 16 bits to their high bytes. These alone tell nearly always that the whole range is used, and
-are then the picture. Otherwise the file is decoded a second time for the low bytes.
+Pillow decodes 16-bit colours to their high bytes. Nearly always these already show that the whole range is used, and
+they are then the picture. Otherwise the file is decoded a second time for the low bytes.
 """
 
 import sys
@@ -36,7 +36,7 @@ _GREY_MODES = frozenset({"I;16", "I;16B", "I;16L", "I;16N"})
 """Modes of Pillow that hold all 16 bits."""
 
 _GREY_ALPHA = "LA;16B"
-"""Raw mode of a PNG that Pillow would make RGBA."""
+"""Raw mode of a PNG that Pillow would convert to RGBA."""
 
 _OTHER_BYTE = {"16B": "16L", "16L": "16B", "16N": "16B" if sys.byteorder == "little" else "16L"}
 
@@ -51,7 +51,7 @@ class _Samples(ABC):
 
     @property
     def room(self) -> UInt8[np.ndarray, "rows columns 3"] | None:
-        """As that of `EightBits`."""
+        """As for `EightBits`."""
         return None
 
     @abstractmethod
@@ -61,7 +61,7 @@ class _Samples(ABC):
 
 @dataclass(frozen=True)
 class _Grey(_Samples):
-    """Grey as Pillow holds it, and with alpha if one value is transparent."""
+    """Grey as held by Pillow, with alpha if one value is transparent."""
 
     image: Image.Image
     transparent: int | None
@@ -77,7 +77,7 @@ class _Grey(_Samples):
 
 @dataclass(frozen=True)
 class _GreyAndAlpha(_Samples):
-    """Grey and alpha of which Pillow was told that their bytes are red, green, blue and alpha."""
+    """Grey and alpha, whose bytes Pillow treats as red, green, blue and alpha."""
 
     image: Image.Image
 
@@ -91,7 +91,7 @@ class _GreyAndAlpha(_Samples):
 
 @dataclass(frozen=True)
 class _Colours(_Samples):
-    """Colours in two halves: their high bytes, and a picture of their low ones."""
+    """Colours in two halves: their high bytes, and a picture of their low bytes."""
 
     high: "HighBytes"
     low: Image.Image
@@ -114,13 +114,13 @@ class _Colours(_Samples):
 
 @dataclass(frozen=True)
 class _Narrowed(EightBits):
-    """A picture of 16 bits as one of 8."""
+    """A 16-bit picture presented as an 8-bit one."""
 
     source: _Samples
     mode: str
     depth: Depth
     in_ink: bool
-    """Whether 0 is white: Pillow turns such a picture round itself, but none of 16 bits."""
+    """Whether 0 is white; Pillow inverts such pictures itself, except those of 16 bits."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -140,16 +140,16 @@ class _Narrowed(EightBits):
 
 @dataclass(frozen=True)
 class HighBytes:
-    """A picture of colours of which the low bytes are needed too."""
+    """A colour picture whose low bytes are needed too."""
 
     mode: str
     colours: UInt8[np.ndarray, "rows columns 3"]
     fourth: UInt8[np.ndarray, "rows columns"] | None
-    """Alpha, or what else follows on three colours."""
+    """Alpha, or any other channel after the three colours."""
     transparent: tuple[int, ...] | None
-    """The colour that is, if the file names one."""
+    """The transparent colour, if the file names one."""
     claimed: int | None
-    """How many bits the file says that it has."""
+    """Number of bits that the file states."""
 
 
 def n_colours(mode: str) -> int:
@@ -158,24 +158,24 @@ def n_colours(mode: str) -> int:
 
 
 def decode_sixteen(image: ImageFile) -> Decoded | HighBytes:
-    """Decode an opened file of 16 bits per channel, not in planes, as far as one decoding goes."""
+    """Decode an opened file of 16 bits per channel, not in planes, as far as a single pass allows."""
     claimed, transparent = claimed_bits(image), image.info.get("transparency")
     if image.mode in _GREY_MODES:
-        # Not convert("L"): Pillow clips there, and every bright pixel would end as 255.
+        # Not convert("L"), which clips: every bright pixel would become 255.
         in_ink = isinstance(image, TiffImageFile) and image.tag_v2.get(PHOTOMETRIC_INTERPRETATION) == WHITE_IS_ZERO
         mode = "L" if transparent is None else "LA"
         return _narrowed(_Grey(upright(image), transparent), mode, claimed, in_ink=in_ink)
     if isinstance(image, PngImageFile) and image.tile[0].args == _GREY_ALPHA:
-        swap_raw_modes(image, lambda _: "RGBA")  # all four bytes, of which Pillow would leave out two
+        swap_raw_modes(image, lambda _: "RGBA")  # keeps all four bytes; Pillow would drop two
         return _narrowed(_GreyAndAlpha(upright(image)), "LA", claimed, in_ink=False)
-    # Pillow would divide by alpha here, which no colour under an alpha of 0 survives.
+    # Pillow would divide by alpha here, which destroys colours under an alpha of 0.
     premultiplied = isinstance(image, TiffImageFile) and swap_raw_modes(image, undivided)
     _decode(image)
     mode = "RGBa" if premultiplied else upright(image).mode
     whole = Decoded(Whole(upright(image), mode), 16)
     if mode == "CMYK":
         return whole
-    # Nearly always the low bytes would change nothing. A colour that is transparent is compared with both.
+    # Nearly always the low bytes would change nothing. A transparent colour is compared using both bytes.
     tops = (int(np.asarray(cut_out(image, rows))[:, :, :3].max()) for rows in bands_of(whole.picture.shape))
     if transparent is None and not all(may_be_narrow(top) for top in tops):
         return whole
@@ -183,7 +183,7 @@ def decode_sixteen(image: ImageFile) -> Decoded | HighBytes:
 
 
 def with_low_bytes(file: BinaryIO, kind: str, high: HighBytes) -> Decoded:
-    """Decode a file again for the bytes that Pillow leaves out."""
+    """Decode a file again for the bytes that Pillow drops."""
     image = open_header(file, kind)
     swap_raw_modes(image, lambda raw: undivided(raw)[:-3] + _OTHER_BYTE[raw[-3:]])
     _decode(image)
@@ -192,13 +192,13 @@ def with_low_bytes(file: BinaryIO, kind: str, high: HighBytes) -> Decoded:
 
 
 def _decode(image: ImageFile) -> None:
-    """Decode what is better not decoded in one go; the rest follows when it is needed."""
+    """Decode large TIFFs in groups of strips; anything else is decoded when it is needed."""
     if isinstance(image, TiffImageFile) and image.fp is not None:
         decode_strips(image.fp, image)
 
 
 def _narrowed(source: _Samples, mode: str, claimed: int | None, *, in_ink: bool) -> Decoded:
-    """Find the range of a picture, and take it for 8 bits; of ink a small one is a bright picture."""
+    """Find the range of a picture and map it to 8 bits; ink always has the full range, as low values are bright."""
     depth = FULL
     if not in_ink:
         used = ValueRange()
@@ -211,7 +211,7 @@ def _narrowed(source: _Samples, mode: str, claimed: int | None, *, in_ink: bool)
 
 
 def _high_bytes(image: Image.Image, mode: str, transparent: tuple[int, ...] | None, claimed: int | None) -> HighBytes:
-    """Copy a picture of high bytes out of Pillow, so that its memory can be given back."""
+    """Copy a picture of high bytes out of Pillow, so that its memory can be released."""
     shape = image.height, image.width
     colours = np.empty((*shape, 3), np.uint8)
     fourth = np.empty(shape, np.uint8) if len(image.getbands()) > 3 else None
@@ -226,6 +226,6 @@ def _high_bytes(image: Image.Image, mode: str, transparent: tuple[int, ...] | No
 def _with_alpha(
     samples: UInt16[np.ndarray, "rows columns colours"], transparent: int | tuple[int, ...]
 ) -> UInt16[np.ndarray, "rows columns channels"]:
-    """Add an alpha channel that hides one colour, of which Pillow would compare the low bytes alone."""
+    """Add an alpha channel that hides one colour; Pillow would compare only its low bytes."""
     opaque = (samples != np.array(transparent, np.uint16)).any(axis=2, keepdims=True)
     return np.concatenate([samples, opaque * np.uint16(65535)], axis=2)

@@ -1,4 +1,4 @@
-"""What a TIFF's directory says of how its pixels are stored, and which of these forms are read."""
+"""How a TIFF stores its pixels, according to its directory, and which of these layouts are supported."""
 
 import io
 import struct
@@ -21,11 +21,11 @@ from PIL.TiffImagePlugin import (
 
 from leukospike.errors import ImageError
 
-_SMALL_TILE = 2048**2  # pixels up to which a tile may be larger than its image
+_SMALL_TILE = 2048**2  # tiles of up to this many pixels may be larger than their image
 
-_TIFF_BYTES = {1: 1, 3: 2, 4: 4, 6: 1, 8: 2, 9: 4, 13: 4, 16: 8, 17: 8, 18: 8}  # of one number of each whole type
-_MAX_ENTRIES = 4096  # of a directory; real ones have some twenty
-_MAX_NUMBERS = 64  # read of one tag: more than any picture has channels
+_TIFF_BYTES = {1: 1, 3: 2, 4: 4, 6: 1, 8: 2, 9: 4, 13: 4, 16: 8, 17: 8, 18: 8}  # bytes per number of each integer type
+_MAX_ENTRIES = 4096  # of a directory; real ones have about twenty
+_MAX_NUMBERS = 64  # numbers read per tag; no picture has more channels
 _LAYOUT_TAGS = frozenset(
     {
         BITSPERSAMPLE,
@@ -39,8 +39,8 @@ _LAYOUT_TAGS = frozenset(
         TILEWIDTH,
     }
 )
-_CODECS = frozenset({1, 2, 3, 4, 5, 6, 7, 8, 32773, 32946})  # that any libtiff decodes
-_OPTIONAL_CODECS = {34925: "lzma", 50000: "zstd"}  # as Pillow calls those that a libtiff may lack
+_CODECS = frozenset({1, 2, 3, 4, 5, 6, 7, 8, 32773, 32946})  # decoded by any libtiff
+_OPTIONAL_CODECS = {34925: "lzma", 50000: "zstd"}  # Pillow's names of codecs that a libtiff may lack
 _CODEC_NAMES = {
     9: "JBIG",
     10: "JBIG",
@@ -81,20 +81,21 @@ _COLOURS = {
     34892: "raw camera",
 }
 WHITE_IS_ZERO = 0
-"""Photometric interpretation of a grey picture in ink."""
+"""Photometric interpretation of a grey picture in ink, where 0 is white."""
 GREYS = (WHITE_IS_ZERO, 1)
 """Both photometric interpretations of a grey picture."""
 SEPARATE_PLANES = 2
 """Planar configuration in which each channel is stored on its own."""
 PREMULTIPLIED, ALPHA = 1, 2
-"""Kinds of extra sample: alpha that the colours are multiplied by, and alpha that they are not."""
+"""Kinds of extra sample: alpha that the colours have been multiplied by, and alpha that they have not."""
 
 
 def tiff_layout(file: BinaryIO) -> dict[int, tuple[int, ...]]:
-    """Read what a TIFF's first directory says of how its pixels are stored.
+    """Read from a TIFF's first directory how its pixels are stored.
 
-    From the directory itself: Pillow opens no file that it cannot decode, libtiff, which decodes, takes the first of
-    two equal tags and Pillow the last, so both are given, and libtiff knows types that Pillow passes over.
+    The directory is parsed here for three reasons. Pillow does not open files that it cannot decode. Of two equal tags
+    libtiff, which decodes, uses the first and Pillow the last, so both are returned. And libtiff supports types that
+    Pillow ignores.
     """
     size = file.seek(0, io.SEEK_END)
     file.seek(0)
@@ -105,7 +106,7 @@ def tiff_layout(file: BinaryIO) -> dict[int, tuple[int, ...]]:
         msg = "content must be TIFF or little-endian BigTIFF"
         raise ImageError(
             msg,
-            got="BigTIFF of big-endian byte order",
+            got="big-endian BigTIFF",
             advice="Save it as PNG.",
         )
     field = 8 if large else 4
@@ -116,12 +117,12 @@ def tiff_layout(file: BinaryIO) -> dict[int, tuple[int, ...]]:
     file.seek(min(number(head[8:16] if large else head[4:8]), size))
     entries = number(file.read(8 if large else 2))
     if not 0 < entries <= _MAX_ENTRIES:
-        msg = f"a directory of {entries} entries"
+        msg = f"a directory with {entries} entries"
         raise ValueError(msg)
     entry = struct.Struct(("<" if order == "little" else ">") + ("HHQ8s" if large else "HHI4s"))
     directory = file.read(entries * entry.size)
     if len(directory) < entries * entry.size:
-        msg = "a directory cut short"
+        msg = "a truncated directory"
         raise ValueError(msg)
     tags: dict[int, tuple[int, ...]] = {}
     for tag, kind, count, value in entry.iter_unpack(directory):
@@ -138,7 +139,7 @@ def tiff_layout(file: BinaryIO) -> dict[int, tuple[int, ...]]:
 
 
 def check_layout(tags: dict[int, tuple[int, ...]]) -> None:
-    """Refuse codecs and numbers that are not read, by their names."""
+    """Raise an error that names any unsupported codec or number type."""
     for codec in tags.get(COMPRESSION, ()):
         if codec not in _CODECS and not (codec in _OPTIONAL_CODECS and _can_decode(_OPTIONAL_CODECS[codec])):
             msg = "TIFF must be uncompressed or compressed with LZW, Deflate, PackBits, CCITT or JPEG"
@@ -163,7 +164,7 @@ def check_layout(tags: dict[int, tuple[int, ...]]) -> None:
 
 @cache
 def _can_decode(codec: str) -> bool:
-    """Try whether the libtiff that came with Pillow was built with a codec; there is no other way to ask it."""
+    """Return whether Pillow's libtiff was built with a codec, by trying it; there is no other way to find out."""
     try:
         Image.new("RGB", (16, 16)).save(io.BytesIO(), "TIFF", compression=codec)
     except (OSError, RuntimeError):
@@ -172,7 +173,7 @@ def _can_decode(codec: str) -> bool:
 
 
 def described(tags: dict[int, tuple[int, ...]]) -> str:
-    """Put into words how a TIFF stores a pixel."""
+    """Describe how a TIFF stores a pixel."""
     photometric = tags.get(PHOTOMETRIC_INTERPRETATION, (0,))[-1]
     samples = tags.get(SAMPLESPERPIXEL, (1,))[-1]
     bits = " + ".join(map(str, dict.fromkeys(tags.get(BITSPERSAMPLE, (1,)))))
@@ -181,14 +182,14 @@ def described(tags: dict[int, tuple[int, ...]]) -> str:
 
 
 def colour_name(photometric: int) -> str:
-    """Put a photometric interpretation into words."""
+    """Return the name of a photometric interpretation."""
     return _COLOURS.get(photometric, f"photometric {photometric}")
 
 
 def check_tiles(image: TiffImageFile, tags: dict[int, tuple[int, ...]]) -> None:
-    """Refuse tiles far larger than the image: each is decoded whole. Strips are cut to the image by libtiff."""
+    """Raise an error for tiles far larger than the image: each is decoded whole, while libtiff trims strips."""
     columns, rows = (max(tags.get(side, (0,)), default=0) for side in (TILEWIDTH, TILELENGTH))
-    # Sides of tiles are multiples of 16: one that holds the image can have up to twice its pixels.
+    # Sides of tiles are multiples of 16, so a tile that holds the image can have up to twice its pixels.
     if columns * rows > max(2 * image.width * image.height, _SMALL_TILE):
         msg = "image must have tiles no larger than about its own size"
         raise ImageError(
@@ -199,5 +200,5 @@ def check_tiles(image: TiffImageFile, tags: dict[int, tuple[int, ...]]) -> None:
 
 
 def numbers(value: object) -> tuple[Any, ...]:
-    """Return the numbers of a tag, of which Pillow leaves a single one bare."""
+    """Return the numbers of a tag as a tuple; Pillow returns a single number bare."""
     return value if isinstance(value, tuple) else (value,)

@@ -1,6 +1,6 @@
-"""TIFFs that store each channel on its own, which Pillow reads wrongly or not at all in many forms.
+"""TIFFs that store each channel separately, many of which Pillow reads wrongly or not at all.
 
-Each plane is made a grey TIFF by itself, of its blocks as they are stored, and decoded one after the other.
+Each plane becomes a grey TIFF of its own, made of the blocks as stored; the planes are decoded one after another.
 """
 
 import io
@@ -39,7 +39,7 @@ from leukospike.images.bands import Decoded, EightBits, as_image, bands_of, cut_
 from leukospike.images.bit_depth import FULL, ValueRange, claimed_bits
 from leukospike.images.tiff_layout import ALPHA, PREMULTIPLIED, SEPARATE_PLANES, WHITE_IS_ZERO, colour_name, numbers
 
-# Mode of the picture that separate planes of each colour space make, without alpha, under it, and multiplied by it.
+# Picture mode for separate planes of each colour space: without alpha, with alpha, and multiplied by alpha.
 _MODES_OF_PLANES = {0: ("L", "LA", "La"), 1: ("L", "LA", "La"), 2: ("RGB", "RGBA", "RGBa"), 5: ("CMYK",)}
 
 _TAGS_OF_PLANES = (
@@ -52,14 +52,14 @@ _TAGS_OF_PLANES = (
     TILEWIDTH,
     TILELENGTH,
     JPEGTABLES,
-)  # that each has of the whole
+)  # that each plane takes from the whole
 
 _CHUNK_BYTES = 2**20
 
 
 @dataclass(frozen=True)
 class _Planes(EightBits):
-    """Channels of 8 bits, each an array of its own."""
+    """8-bit channels, each in a separate array."""
 
     mode: str
     planes: list[UInt8[np.ndarray, "rows columns"]]
@@ -74,7 +74,7 @@ class _Planes(EightBits):
 
 
 def in_planes(image: Image.Image) -> bool:
-    """Tell whether a file is a TIFF of separate planes."""
+    """Return whether a file is a TIFF with separate planes."""
     if not isinstance(image, TiffImageFile):
         return False
     samples = numbers(image.tag_v2.get(SAMPLESPERPIXEL, 1))[0]
@@ -82,12 +82,12 @@ def in_planes(image: Image.Image) -> bool:
 
 
 def decode_planes(file: BinaryIO, image: TiffImageFile) -> Decoded:
-    """Decode an opened TIFF of separate planes."""
+    """Decode an opened TIFF with separate planes."""
     tags = image.tag_v2
     photometric = int(tags.get(PHOTOMETRIC_INTERPRETATION, 0))
     bits = set(numbers(tags.get(BITSPERSAMPLE, 1)))
     if photometric not in _MODES_OF_PLANES or bits not in ({8}, {16}):
-        msg = "TIFF in separate planes must be grey, RGB or CMYK of 8 or 16 bits"
+        msg = "TIFF with separate planes must be grey, RGB or CMYK of 8 or 16 bits"
         raise ImageError(
             msg,
             got=f"{colour_name(photometric)} of {' + '.join(map(str, bits))}",
@@ -98,7 +98,7 @@ def decode_planes(file: BinaryIO, image: TiffImageFile) -> Decoded:
     if bits == {8}:
         planes = [_narrowed(plane, 8, in_ink=in_ink and n < colours) for n, plane in _decoded(file, image, mode)]
         return Decoded(_Planes(mode, planes), 8)
-    # Nearly always all bits are used: the high ones are kept, and only otherwise all planes are decoded again.
+    # Nearly always all bits are used, and the high ones are kept; otherwise all planes are decoded again.
     used, planes = ValueRange(), []
     for n, plane in _decoded(file, image, mode):
         for rows in bands_of((plane.height, plane.width)):
@@ -116,7 +116,7 @@ def decode_planes(file: BinaryIO, image: TiffImageFile) -> Decoded:
 
 
 def _mode_of(image: TiffImageFile, photometric: int) -> tuple[str, int]:
-    """Return the mode that the planes make together, and how many of them are colours."""
+    """Return the picture mode of the planes together, and how many of them are colours."""
     tags, modes = image.tag_v2, _MODES_OF_PLANES[photometric]
     samples, colours = int(numbers(tags[SAMPLESPERPIXEL])[0]), len(modes[0])
     extra = numbers(tags.get(EXTRASAMPLES, (ALPHA,)))[0] if samples > colours else 0
@@ -124,12 +124,12 @@ def _mode_of(image: TiffImageFile, photometric: int) -> tuple[str, int]:
 
 
 def _samples(plane: Image.Image, rows: slice) -> np.ndarray:
-    """Return some rows of a plane, in its own number of bits."""
+    """Return some rows of a plane with its own number of bits."""
     return np.asarray(cut_out(plane, rows))
 
 
 def _narrowed(plane: Image.Image, bits: int, *, in_ink: bool) -> UInt8[np.ndarray, "rows columns"]:
-    """Return the highest 8 of the bits that are used; of ink, which is dark where it is high, the opposite."""
+    """Return the highest 8 of the used bits, inverted for ink, which is dark where its values are high."""
     narrow = np.empty((plane.height, plane.width), np.uint8)
     for rows in bands_of((plane.height, plane.width)):
         np.right_shift(_samples(plane, rows), bits - 8, out=narrow[rows], casting="unsafe")
@@ -139,7 +139,7 @@ def _narrowed(plane: Image.Image, bits: int, *, in_ink: bool) -> UInt8[np.ndarra
 
 
 def _decoded(file: BinaryIO, image: TiffImageFile, mode: str) -> Iterator[tuple[int, Image.Image]]:
-    """Decode the planes that a mode needs, one after the other."""
+    """Decode the planes that a mode needs, one after another."""
     tags = image.tag_v2
     samples = int(numbers(tags[SAMPLESPERPIXEL])[0])
     at, lengths = (TILEOFFSETS, TILEBYTECOUNTS) if TILEOFFSETS in tags else (STRIPOFFSETS, STRIPBYTECOUNTS)
@@ -159,13 +159,13 @@ def _decoded(file: BinaryIO, image: TiffImageFile, mode: str) -> Iterator[tuple[
     for n in range(len(mode)):
         own = blocks[n * count : (n + 1) * count]
         if sum(length for _, length in own) < whole:
-            msg = "a plane cut short"  # behind which Pillow would read on
+            msg = "a truncated plane"  # Pillow would read beyond its end
             raise ValueError(msg)
         with io.BytesIO() as content:
             write_tiff(content, tags.prefix, shared, (at, lengths), file, own)
             plane = upright(TiffImageFile(content))
         yield n, plane
-        del plane  # or it would be held while the next one is decoded, as by whoever it was given to
+        del plane  # frees it before the next one is decoded; callers do the same
 
 
 def write_tiff(
@@ -176,7 +176,7 @@ def write_tiff(
     file: IO[bytes],
     blocks: list[tuple[int, int]],
 ) -> None:
-    """Put together a TIFF of one directory: head, blocks, what does not fit into the directory, directory."""
+    """Write a TIFF with one directory: header, blocks, values that do not fit into the directory, directory."""
     order = "<" if prefix == b"II" else ">"
     into.write(bytes(8))
     starts: list[int] = []
@@ -200,12 +200,12 @@ def write_tiff(
 
 
 def _copy(file: IO[bytes], offset: int, length: int, into: io.BytesIO) -> None:
-    """Copy a block piece by piece, so that it is in memory once."""
+    """Copy a block piece by piece, so that it is in memory only once."""
     file.seek(offset)
     while length > 0:
         piece = file.read(min(length, _CHUNK_BYTES))
         if not piece:
-            msg = "a plane cut short"
+            msg = "a truncated plane"
             raise ValueError(msg)
         into.write(piece)
         length -= len(piece)

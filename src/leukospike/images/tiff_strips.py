@@ -1,7 +1,7 @@
-"""Large TIFFs of many strips, decoded some strips at a time.
+"""Large TIFFs of many strips, decoded a few strips at a time.
 
-libtiff maps the whole file into memory, which then counts beside the picture: of 64 million pixels of 16 bits with
-alpha, 400 MB. Here a group of strips is made a TIFF by itself, decoded, and put into its place.
+libtiff maps the whole file into memory, in addition to the picture: 400 MB for 64 million pixels of 16 bits with alpha.
+Here each group of strips becomes a TIFF of its own, is decoded, and is pasted into the picture.
 """
 
 import io
@@ -40,32 +40,32 @@ _TAGS = (
     ROWSPERSTRIP,
     PREDICTOR,
     EXTRASAMPLES,
-)  # that each group has of the whole
+)  # that each group takes from the whole
 
 _OF_ONE_STRIP_EACH = frozenset({5, 8, 32773, 32946, 50000})
-"""Compressions that know nothing of other strips: LZW, Deflate (two numbers), PackBits, Zstandard."""
+"""Compressions in which strips are independent: LZW, Deflate (two numbers), PackBits, Zstandard."""
 
 _GROUP_BYTES = 2**24
-"""Of stored strips; smaller files are decoded whole."""
+"""Maximum size of a group of stored strips; files up to this size are decoded whole."""
 
 
 def decode_strips(file: IO[bytes], image: TiffImageFile) -> None:
-    """Decode an opened TIFF in groups of strips, if it is large and can be; else leave it to be decoded whole.
+    """Decode an opened TIFF in groups of strips if it is large and allows it; otherwise leave it to be decoded whole.
 
-    The samples are taken as `image.tile` says. Orientation is left to be applied.
+    Samples are interpreted as `image.tile` says. The orientation is not applied.
     """
     tags, args = image.tag_v2, image.tile[0].args
     compression = int(tags.get(COMPRESSION, 1))
     if compression not in _OF_ONE_STRIP_EACH or TILEOFFSETS in tags or not isinstance(args, tuple):
         return
     strips = list(zip(numbers(tags[STRIPOFFSETS]), numbers(tags[STRIPBYTECOUNTS]), strict=True))
-    columns, n_rows = int(tags[IMAGEWIDTH]), int(tags[IMAGELENGTH])  # before the picture is turned
+    columns, n_rows = int(tags[IMAGEWIDTH]), int(tags[IMAGELENGTH])  # before the orientation is applied
     height = int(tags.get(ROWSPERSTRIP, n_rows))
     stored = sum(length for _, length in strips)
     if stored <= _GROUP_BYTES or len(strips) != -(-n_rows // height):
         return
     if stored > file.seek(0, io.SEEK_END):
-        msg = "strips cut short"
+        msg = "truncated strips"
         raise ValueError(msg)
     shared: dict[int, tuple[int, ...] | bytes] = {tag: numbers(tags[tag]) for tag in _TAGS if tag in tags}
     whole = Image.new(image.mode, (columns, n_rows))
@@ -83,7 +83,7 @@ def decode_strips(file: IO[bytes], image: TiffImageFile) -> None:
 
 
 def _groups(strips: list[tuple[int, int]]) -> Iterator[tuple[int, list[tuple[int, int]]]]:
-    """Yield the number of the first strip of each group, and the group."""
+    """Yield the index of the first strip of each group, and the group."""
     first, group, size = 0, list[tuple[int, int]](), 0
     for number, strip in enumerate(strips):
         if group and size + strip[1] > _GROUP_BYTES:

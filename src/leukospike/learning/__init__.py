@@ -1,1 +1,1 @@
-"""What all trainings share: running means of weights, and what is noted of each epoch."""
+"""Parts shared by all trainings: running means of weights, random numbers, and the record of each epoch."""

@@ -9,14 +9,14 @@ Weights = tuple[Tensor, ...] | list[Tensor]
 
 
 def running_mean(longest: float) -> Callable[[Weights, Weights, Tensor | int], None]:
-    """Return what moves running means on, for `torch.optim.swa_utils.AveragedModel`'s `multi_avg_fn`.
+    """Return a function that updates running means, for `torch.optim.swa_utils.AveragedModel`'s `multi_avg_fn`.
 
-    The first weights, which are drawn, are soon forgotten: after n steps a mean keeps (1 + n) / (10 + n) of itself.
+    The random initial weights are soon forgotten: after n steps a mean keeps (1 + n) / (10 + n) of itself.
 
     Parameters
     ----------
     longest : float
-        Share of itself that a mean keeps at the most, below 1.
+        Largest share of itself that a mean keeps, below 1.
 
     Examples
     --------

@@ -1,6 +1,6 @@
-"""Chance of one's own: first weights and dropout from a given generator, where torch's layers know the global one only.
+"""Initial weights and dropout from a given generator, where torch's layers use only the global one.
 
-The global generator is shared by all threads: two trainings that seed it and draw from it disturb each other.
+All threads share the global generator: two trainings that seed it and draw from it would disturb each other.
 """
 
 from collections.abc import Callable
@@ -15,16 +15,16 @@ _IN_PLACE = {Tensor.bernoulli_, Tensor.normal_, Tensor.uniform_}
 
 
 class drawing_from(TorchFunctionMode):  # noqa: N801 - reads as what it does: with drawing_from(generator)
-    """Within the block, in this thread alone, layers draw first weights and dropout from a generator.
+    """Context in which layers draw initial weights and dropout from a given generator, in this thread only.
 
-    The numbers are those that the global generator would give if it were in the same state. Covered are
-    `torch.nn.init`, which layers take their first weights from, dropout of single values, and what is drawn in place
-    (`bernoulli_`, `normal_`, `uniform_`).
+    The numbers are those that the global generator would give in the same state. This covers `torch.nn.init`, from
+    which layers take their initial weights, dropout of single values, and in-place sampling (`bernoulli_`, `normal_`,
+    `uniform_`).
 
     Parameters
     ----------
     generator : torch.Generator
-        On the device of what is drawn.
+        On the device of the tensors that are drawn.
 
     Examples
     --------
@@ -46,7 +46,7 @@ class drawing_from(TorchFunctionMode):  # noqa: N801 - reads as what it does: wi
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> object:
-        """Call a function of torch, with the generator where it draws."""
+        """Call a torch function, with the generator if it draws."""
         named = kwargs or {}
         if func is functional.dropout:
             return _dropout(*args, **named, generator=self._generator)
@@ -63,7 +63,7 @@ def _dropout(
     *,
     generator: Generator,
 ) -> Tensor:
-    """Compute what torch's dropout computes on a CPU, number by number."""
+    """Compute exactly what torch's dropout computes on a CPU."""
     if not training or p == 0:
         return input
     kept = torch.empty_like(input).bernoulli_(1 - p, generator=generator)
@@ -73,5 +73,5 @@ def _dropout(
 
 
 def undrawn() -> drawing_from:
-    """Return a block in which layers may be made whose weights are read from a file; nothing is drawn that counts."""
+    """Return a context for making layers whose weights are then read from a file; nothing drawn in it matters."""
     return drawing_from(Generator())

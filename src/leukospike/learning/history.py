@@ -1,11 +1,11 @@
-"""What is noted of a training, epoch by epoch."""
+"""The record of a training, epoch by epoch."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """What one epoch did; validation figures are None where there are no validation cells or one class only."""
+    """Figures of one epoch; those of validation are None without validation cells or with only one class."""
 
     epoch: int
     train_loss: float

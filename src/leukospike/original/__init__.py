@@ -1,1 +1,1 @@
-"""The published system, step by step: spikes to maps, components, the network of 31 layers, its training."""
+"""The published system, step by step: maps from spikes, components, the 31-layer network and its training."""

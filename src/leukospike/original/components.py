@@ -1,4 +1,4 @@
-"""PCA: what the network sees are images rebuilt from their first components."""
+"""PCA: the network sees images rebuilt from their first components."""
 
 from dataclasses import dataclass
 
@@ -10,12 +10,12 @@ from leukospike.errors import ConfigError, DataError
 
 @dataclass(frozen=True)
 class FittedComponents:
-    """A basis fitted to training images; it can be applied to any image and changes with none."""
+    """A basis fitted to training images; applying it to other images does not change it."""
 
     mean: Float[np.ndarray, " pixels"]
     """Mean training image, flattened, float32."""
     basis: Float[np.ndarray, "components pixels"]
-    """Orthonormal rows, float32, the one with the largest variance first."""
+    """Orthonormal rows, float32, with the largest variance first."""
     explained_variance_ratio: Float[np.ndarray, " components"]
     """Share of the training images' variance along each row of `basis`, 0 to 1."""
 
@@ -24,7 +24,7 @@ class FittedComponents:
         return (images.reshape(len(images), -1) - self.mean) @ self.basis.T
 
     def reconstruct(self, coordinates: Float[np.ndarray, "n components"]) -> Float[np.ndarray, "n rows columns"]:
-        """Return the square images that have these coordinates, float32."""
+        """Return the square images with these coordinates, float32."""
         side = round(len(self.mean) ** 0.5)
         return (coordinates @ self.basis + self.mean).reshape(-1, side, side)
 
@@ -35,11 +35,11 @@ def fit_components(images: Float[np.ndarray, "n rows columns"], *, n_components:
     Parameters
     ----------
     images : ndarray of shape (n, rows, columns), float32
-        Normalised training images. **Overwritten** by the fit, since a second copy of 10,661 images would be 0.4 GB.
+        Normalised training images. **Overwritten** by the fit, since a second copy of 10,661 images would take 0.4 GB.
     n_components : int
         At most n and at most rows * columns. The original uses 500 for C-NMC and 1,200 for ALL-IDB.
     seed : int
-        Of the random projection.
+        Seed of the random projection.
 
     Returns
     -------
@@ -50,7 +50,7 @@ def fit_components(images: Float[np.ndarray, "n rows columns"], *, n_components:
     ConfigError
         If there are fewer images or pixels than components.
     DataError
-        If the images do not differ, so that there is no variance to explain.
+        If the images do not differ, which leaves no variance to explain.
 
     References
     ----------
@@ -63,13 +63,13 @@ def fit_components(images: Float[np.ndarray, "n rows columns"], *, n_components:
         raise ConfigError(
             msg, where="fit_components", got=n_components, advice="Request fewer components or use more images."
         )
-    if all(np.array_equal(image, flat[0]) for image in flat):  # ends at the second image, as a rule
-        msg = "images must differ in their spikes"
+    if all(np.array_equal(image, flat[0]) for image in flat):  # usually ends at the second image
+        msg = "the spike maps of the images must differ"
         raise DataError(
             msg,
             where="fit_components",
             got=f"no variation among {len(flat)}",
-            advice="Check that they show one cell each, uncut and in focus.",
+            advice="Check that each image shows one whole cell in focus.",
         )
     from sklearn.decomposition import PCA  # slow to load, and only fitting needs it
 

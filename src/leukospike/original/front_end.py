@@ -1,4 +1,4 @@
-"""The original's front end: what its network sees of a picture."""
+"""The original's front end: the input that its network receives from a picture."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from leukospike.original.preprocessing import Augmentation, spike_map
 
 @dataclass(frozen=True)
 class SpikeFrontEnd:
-    """The original's: the map of first spikes, blurred and resized; float32, 0 to 1."""
+    """The original's front end: the map of first spikes, blurred and resized; float32, 0 to 1."""
 
     size: int
     """Side of the maps, pixels."""
@@ -30,11 +30,11 @@ class SpikeFrontEnd:
         return {"size": self.size, "window": self.window}
 
     def see(self, picture: Picture) -> Float[np.ndarray, "rows columns"]:
-        """Take a picture through the spikes."""
+        """Compute the spike map of a picture."""
         return spike_map(luma(picture.pixels), size=self.size, window=self.window)
 
     def changed(
         self, seen: Float[np.ndarray, "n rows columns"], augmentation: Augmentation
     ) -> Float[np.ndarray, "n rows columns"]:
-        """Mirror, turn, zoom and shift maps."""
+        """Flip, rotate, zoom and shift maps."""
         return augmentation.apply(torch.from_numpy(seen)).numpy()

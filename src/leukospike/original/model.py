@@ -1,4 +1,4 @@
-"""Everything that one fold fitted, in one file: normalisation, components and network, without pickle."""
+"""Everything fitted in one fold, in one file without pickle: normalisation, components and network."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,31 +18,31 @@ from leukospike.storage.weights import read_weights, write_weights, wrong_part
 
 _FORMAT = "leukospike-model-1"
 _BATCH = 128
-_LONGEST_SHOWN_PX = 4096  # each cell of a field is drawn in a square of this side at the most
+_LONGEST_SHOWN_PX = 4096  # largest side of the square in which a cell of a field is drawn
 _LARGEST_SHARE = 1.1  # a cell that fills its picture measures a little over 1
 
 
 @dataclass(frozen=True)
 class FittedModel:
-    """From spike maps to probabilities, with everything that had to be fitted for it."""
+    """From spike maps to probabilities, with all the fitted parts this needs."""
 
     image_size: int
     """Side of the spike maps, pixels."""
     blur_window: int
-    """Side of the blur's kernel that they were made with, pixels."""
+    """Side of the blur's kernel used for the maps, pixels."""
     hidden_units: int | None
     normalisation: Normalisation
     components: FittedComponents
     network: ResidualNetwork
     framing: Framing | None = None
-    """How the training images show their cells; None in weights of version 0.1.0, which did not keep it."""
+    """How the training images frame their cells; None in weights of version 0.1.0, which did not store it."""
 
     def coordinates(self, maps: Float[np.ndarray, "n rows columns"]) -> Float[np.ndarray, "n components"]:
-        """Normalise spike maps and project them on the components."""
+        """Normalise spike maps and project them onto the components."""
         return self.components.project(self.normalisation.apply(maps))
 
     def reconstructions(self, maps: Float[np.ndarray, "n rows columns"]) -> Float[np.ndarray, "n rows columns"]:
-        """Return what the network sees of spike maps, in their own units of 0 to 1 before normalisation."""
+        """Return what the network sees of spike maps, in their units of 0 to 1 before normalisation."""
         seen = self.components.reconstruct(self.coordinates(maps))
         return seen * np.float32(self.normalisation.std) + np.float32(self.normalisation.mean)
 
@@ -52,7 +52,7 @@ class FittedModel:
         Parameters
         ----------
         maps : ndarray of shape (n, image_size, image_size), float32
-            Blurred first waves, as `preprocessing.spike_map` makes them.
+            Blurred first waves, as returned by `preprocessing.spike_map`.
 
         Returns
         -------
@@ -64,7 +64,7 @@ class FittedModel:
 def network_probabilities(
     network: ResidualNetwork, components: FittedComponents, coordinates: Float[np.ndarray, "n components"]
 ) -> Float[np.ndarray, " n"]:
-    """Rebuild images from their coordinates, batch by batch, and ask the network for their probabilities."""
+    """Rebuild images from their coordinates, batch by batch, and return the network's probabilities."""
     device = next(network.parameters()).device
     network.eval()
     answers = [np.zeros(0, np.float32)]
@@ -76,7 +76,7 @@ def network_probabilities(
 
 
 def save_model(model: FittedModel, path: Path) -> None:
-    """Write a model to `path`, whole or not at all; a safetensors file whose header holds the settings as JSON."""
+    """Write a model to `path` atomically, as a safetensors file whose header holds the settings as JSON."""
     tensors = {f"network.{name}": tensor for name, tensor in model.network.state_dict().items()}
     tensors["components.mean"] = torch.from_numpy(model.components.mean)
     tensors["components.basis"] = torch.from_numpy(model.components.basis)
@@ -94,7 +94,7 @@ def save_model(model: FittedModel, path: Path) -> None:
 
 
 def load_model(path: Path) -> FittedModel:
-    """Read a model that `save_model` wrote.
+    """Load a model that `save_model` wrote.
 
     Parameters
     ----------
@@ -109,8 +109,8 @@ def load_model(path: Path) -> FittedModel:
     Raises
     ------
     WeightsError
-        If the file is missing, not safetensors, of another program, incomplete, or holds a value that is not float32,
-        not finite or impossible.
+        If the file is missing, not safetensors, from another program, incomplete, or contains a value that is not
+        float32, not finite or impossible.
     """
     where = "load_model"
     stored = read_weights(
@@ -148,7 +148,7 @@ def load_model(path: Path) -> FittedModel:
 
 
 def _check_settings(settings: dict[str, Any]) -> None:
-    """Refuse settings of a wrong kind, some of which would pass for numbers until the first image."""
+    """Raise an error for settings of the wrong type, some of which would pass as numbers until the first image."""
     whole, number = (int,), (int, float)
     kinds = {"image_size": whole, "blur_window": whole, "mean": number, "std": number}
     if settings["hidden_units"] is not None:
@@ -160,7 +160,7 @@ def _check_settings(settings: dict[str, Any]) -> None:
 
 
 def _check_kinds(settings: dict[str, Any], kinds: dict[str, tuple[type, ...]]) -> None:
-    """Refuse a setting of another type; a bool is no int here."""
+    """Raise an error for a setting of another type; a bool is not an int here."""
     for name, types in kinds.items():
         if type(settings[name]) not in types:
             msg = f"{name} of {settings[name]}"
@@ -168,7 +168,7 @@ def _check_kinds(settings: dict[str, Any], kinds: dict[str, tuple[type, ...]]) -
 
 
 def _check_fitted(model: FittedModel) -> None:
-    """Refuse parts that do not fit each other, which would fail with the first image or give nonsense."""
+    """Raise an error for parts that do not fit each other, which would fail at the first image or give nonsense."""
     mean, basis, pixels = model.components.mean, model.components.basis, model.image_size**2
     if mean.shape != (pixels,) or basis.ndim != 2 or basis.shape[1] != pixels:
         msg = f"components of shape {basis.shape} for {pixels} pixels"
@@ -179,7 +179,7 @@ def _check_fitted(model: FittedModel) -> None:
     if model.blur_window not in BLUR_KERNELS:
         msg = f"a blur window of {model.blur_window}"
         raise ValueError(msg)
-    # Of maps from 0 to 1; JSON may hold whole numbers that no float can.
+    # Maps are from 0 to 1; JSON may contain whole numbers that no float can hold.
     if not (0 <= model.normalisation.mean <= 1 and 0 < model.normalisation.std <= 1):
         msg = f"a standard deviation of {model.normalisation.std} about a mean of {model.normalisation.mean}"
         raise ValueError(msg)
@@ -193,7 +193,7 @@ def _check_fitted(model: FittedModel) -> None:
 
 
 def _plausible(framing: Framing) -> bool:
-    """Tell whether pictures can show their cells so."""
+    """Return whether pictures can frame their cells like this."""
     finest, coarsest = PLAUSIBLE_UM_PER_PX
     return (
         MIN_SIDE <= framing.side_px <= _LONGEST_SHOWN_PX

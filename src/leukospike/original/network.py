@@ -13,18 +13,18 @@ STAGES = (((32, 32, 64), 1), ((64, 64, 128), 2), ((64, 64, 256), 2))
 
 
 class ResidualBlock(nn.Module):
-    """Convolutions 1x1, 3x3, 1x1 added to a shortcut; the stride sits on the first 1x1 and on the projection.
+    """Convolutions 1x1, 3x3 and 1x1 added to a shortcut; the first 1x1 and the projection have the stride.
 
-    Batch norm follows every convolution, ReLU all but the last before the addition, and the addition. The convolutions
-    have no bias, which batch norm would take out again.
+    Batch norm follows every convolution. ReLU follows every convolution except the last before the addition, and the
+    addition itself. The convolutions have no bias, which batch norm would cancel.
 
     Parameters
     ----------
     in_channels : int
     channels : tuple of three int
     stride : int or None
-        None: an identity block, whose shortcut is its input. A number: a convolutional block, whose shortcut is a 1x1
-        projection with that stride.
+        None makes an identity block, whose shortcut is its input. A number makes a convolutional block, whose shortcut
+        is a 1x1 projection with that stride.
     """
 
     def __init__(self, in_channels: int, channels: tuple[int, int, int], *, stride: int | None) -> None:
@@ -52,11 +52,11 @@ class ResidualBlock(nn.Module):
 
 
 class ResidualNetwork(nn.Module):
-    """The 31-layer network: images to the logits of (normal, leukemic).
+    """The 31-layer network, which maps images to the logits of (normal, leukemic).
 
-    Zero-padding 3, convolution 7x7/2 with 64 channels, max-pool 3/2; three stages, each one convolutional and two
-    identity blocks; average-pool 2; linear. 31 convolutions, Glorot-uniform initial weights. Softmax is left to the
-    loss and to `probabilities`.
+    Zero-padding 3, convolution 7x7/2 with 64 channels, max-pool 3/2; three stages of one convolutional and two identity
+    blocks each; average-pool 2; linear. There are 31 convolutions, with Glorot-uniform initial weights. Softmax is left
+    to the loss and to `probabilities`.
 
     Parameters
     ----------
@@ -65,9 +65,9 @@ class ResidualNetwork(nn.Module):
     in_channels : int
         1 (the original) or 3.
     hidden_units : int or None
-        Width of a hidden ReLU layer before the output: one published variant has 1,200 (ALL-IDB) or 500 (C-NMC).
+        Width of a hidden ReLU layer before the output; one published variant has 1,200 (ALL-IDB) or 500 (C-NMC).
     generator : torch.Generator or None
-        Source of the initial weights; None takes torch's global one.
+        Source of the initial weights; torch's global generator if None.
 
     Raises
     ------
@@ -96,7 +96,7 @@ class ResidualNetwork(nn.Module):
         if in_channels not in (1, 3):
             msg = "in_channels must be 1 or 3"
             raise ConfigError(msg, where="ResidualNetwork", got=in_channels, advice="Use grey or RGB images.")
-        with undrawn():  # torch's own first weights are replaced
+        with undrawn():  # torch's own initial weights are replaced
             self.stem = nn.Sequential(
                 nn.Conv2d(in_channels, 64, 7, stride=2, padding=3, bias=False),
                 nn.BatchNorm2d(64),
@@ -123,7 +123,7 @@ class ResidualNetwork(nn.Module):
                 nn.init.xavier_uniform_(module.weight, generator=generator)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
-        # Channels last is faster on a CPU (make bench: by a third and more) and what tensor cores want on a GPU.
+        # Channels last is faster on a CPU (by a third or more in make bench) and suits the tensor cores of a GPU.
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     def forward(self, images: Float[Tensor, "batch channels rows columns"]) -> Float[Tensor, "batch 2"]:
@@ -132,5 +132,5 @@ class ResidualNetwork(nn.Module):
         return self.head(self.stages(self.stem(images)))
 
     def probabilities(self, images: Float[Tensor, "batch channels rows columns"]) -> Float[Tensor, " batch"]:
-        """Return the probability that each cell is leukemic, 0 to 1: softmax over the two logits."""
+        """Return the probability that each cell is leukemic, 0 to 1: the softmax of the two logits."""
         return self(images).softmax(dim=1)[:, 1]

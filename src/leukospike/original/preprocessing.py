@@ -1,4 +1,4 @@
-"""Blur, size, normalisation and augmentation, as the original system has them between the spikes and the PCA."""
+"""Blur, resizing, normalisation and augmentation, the original system's steps between the spikes and the PCA."""
 
 from dataclasses import dataclass
 
@@ -16,20 +16,20 @@ BLUR_KERNELS = {
     7: (8, 28, 56, 72, 56, 28, 8),
     9: (4, 13, 30, 51, 60, 51, 30, 13, 4),
 }
-"""OpenCV's Gaussian kernels of these sizes, in 256ths: what its default width means for them."""
+"""OpenCV's Gaussian kernels of these sizes, in 256ths, with its default widths."""
 
 
 def blur(maps: Float[Tensor, "batch rows columns"], *, window: int) -> Float[Tensor, "batch rows columns"]:
     """Smooth away single spikes ("noise") with a Gaussian.
 
-    Kernel and border (mirrored, without the last pixel) are OpenCV's defaults, since the original used that library.
+    Kernel and border (mirrored, without the last pixel) are the defaults of OpenCV, which the original used.
 
     Parameters
     ----------
     maps : Tensor of shape (batch, rows, columns), float32
         At least window // 2 + 1 rows and columns.
     window : int
-        Side of the kernel, pixels: 5, 7 or 9. The original uses 9, and tried 5.
+        Side of the kernel, pixels: 5, 7 or 9. The original uses 9 and also tried 5.
 
     Returns
     -------
@@ -50,7 +50,7 @@ def blur(maps: Float[Tensor, "batch rows columns"], *, window: int) -> Float[Ten
 
 
 def resize(maps: Float[Tensor, "batch rows columns"], *, size: int) -> Float[Tensor, "batch {size} {size}"]:
-    """Scale maps to a square of `size` pixels, antialiased bilinear; the original's 224 (ALL-IDB) or 100 (C-NMC)."""
+    """Resize maps to squares of `size` pixels, antialiased bilinear; the original uses 224 (ALL-IDB) or 100 (C-NMC)."""
     square = (size, size)
     return functional.interpolate(
         maps.unsqueeze(1), square, mode="bilinear", align_corners=False, antialias=True
@@ -58,7 +58,7 @@ def resize(maps: Float[Tensor, "batch rows columns"], *, size: int) -> Float[Ten
 
 
 def spike_map(grey: Float[np.ndarray, "rows columns"], *, size: int, window: int) -> Float[np.ndarray, "{size} {size}"]:
-    """Take one grey image through the spike front end: first wave, blur, size.
+    """Compute the spike map of one grey image: first wave, blur, resizing.
 
     Parameters
     ----------
@@ -71,8 +71,8 @@ def spike_map(grey: Float[np.ndarray, "rows columns"], *, size: int, window: int
     Returns
     -------
     ndarray of shape (size, size), float32, 0 to 1
-        The original normalises before it changes the size; since the z-score is one affine map for all pixels, doing
-        so afterwards gives the same image, and the small maps can be kept.
+        The original normalises before resizing. Since the z-score is one affine map for all pixels, normalising
+        afterwards gives the same image, and the small maps can be kept.
     """
     wave = first_wave(torch.from_numpy(grey)[None, None])
     return resize(blur(wave.float(), window=window), size=size)[0].numpy()
@@ -92,9 +92,9 @@ class Normalisation:
         Raises
         ------
         DataError
-            If all pixels are equal, so that nothing can be divided by their spread.
+            If all pixels are equal, so that their standard deviation is 0.
         """
-        # In float64, image by image: a float32 sum over 10^8 pixels loses digits, a float64 copy needs memory.
+        # In float64, image by image: a float32 sum over 10^8 pixels loses digits, and a float64 copy needs memory.
         sums = np.array([(image.sum(dtype=np.float64), np.square(image, dtype=np.float64).sum()) for image in maps])
         mean, square = sums.sum(axis=0) / maps.size
         std = float(np.sqrt(max(square - mean**2, 0.0)))
@@ -112,20 +112,20 @@ class Normalisation:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Random changes for each of n images: drawn by `draw` and carried out by `apply`, so that they can be repeated."""
+    """Random changes for each of n images, drawn by `draw` and carried out by `apply`, so that they can be repeated."""
 
     flip: Bool[Tensor, " n"]
-    """Mirror left and right."""
+    """Whether to mirror left and right."""
     shift: Float[Tensor, "n 2"]
-    """Shift along columns and rows, share of the width and height, at most 0.1 either way."""
+    """Shift along columns and rows, as a share of the width and height, at most 0.1 either way."""
     zoom: Float[Tensor, " n"]
-    """Scale, 0.8 to 1.2."""
+    """Scale factor, 0.8 to 1.2."""
     rotation_deg: Float[Tensor, " n"]
     """Rotation, degrees, at most 30 either way."""
 
     @classmethod
     def draw(cls, n: int, *, generator: torch.Generator) -> "Augmentation":
-        """Draw uniformly within the original's limits, from `generator` alone."""
+        """Draw uniformly within the original's limits, using only `generator`."""
 
         def uniform(low: float, high: float, *shape: int) -> Tensor:
             return low + (high - low) * torch.rand(*shape, generator=generator)
@@ -142,7 +142,7 @@ class Augmentation:
         return Augmentation(self.flip[places], self.shift[places], self.zoom[places], self.rotation_deg[places])
 
     def apply(self, maps: Float[Tensor, "n rows columns"]) -> Float[Tensor, "n rows columns"]:
-        """Flip, then rotate and zoom about the centre and shift; beyond the border its pixels are repeated."""
+        """Flip, then rotate and zoom about the centre, and shift; pixels of the border are repeated beyond it."""
         from kornia.geometry.transform import get_affine_matrix2d, warp_affine
 
         rows, columns = maps.shape[-2:]

@@ -1,4 +1,4 @@
-"""Fit one network on one fold: Adam, cross-entropy, a learning rate that falls when validation stops improving."""
+"""Fit one network on one fold with Adam, cross-entropy, and a learning rate that falls when validation stalls."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -23,25 +23,25 @@ from leukospike.storage.checkpoints import read_checkpoint, write_checkpoint
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """How a network is trained; the defaults are the original's."""
+    """How a network is trained; the defaults are those of the original."""
 
     epochs: int = 10
     """Passes over the training images."""
     batch_size: int = 32
     learning_rate: float = 1e-3
-    """Adam's, at the start."""
+    """Initial learning rate of Adam."""
     hidden_units: int | None = None
-    """Width of the hidden layer of one published variant; None: no such layer."""
+    """Width of the hidden layer of one published variant; None for no such layer."""
     seed: int = 0
-    """Of the initial weights and of the order of the images."""
+    """Seed of the initial weights and of the order of the images."""
 
     def __post_init__(self) -> None:
-        """Refuse impossible values."""
+        """Raise an error for impossible values."""
         for name, low in (("epochs", 1), ("batch_size", 2), ("learning_rate", 1e-12), ("hidden_units", 1), ("seed", 0)):
             value = getattr(self, name)
             if value is not None and not value >= low:
                 rule = f"{name} must be at least {low:g}"
-                raise ConfigError(rule, where="TrainingConfig", got=value, advice="Change it.")
+                raise ConfigError(rule, where="TrainingConfig", got=value, advice="Use a larger value.")
 
 
 PLATEAU_EPOCHS = 5
@@ -51,7 +51,7 @@ SMALLEST_LEARNING_RATE = 1e-6
 
 @dataclass(frozen=True)
 class ProjectedCells:
-    """Cells as coordinates in a basis of principal components: 500 numbers in place of 10,000 pixels."""
+    """Cells as coordinates in a basis of principal components: 500 numbers instead of 10,000 pixels."""
 
     coordinates: Float[np.ndarray, "n components"]
     labels: Int[np.ndarray, " n"]
@@ -60,7 +60,7 @@ class ProjectedCells:
 
 @dataclass(frozen=True)
 class Training:
-    """A trained network and how it came about."""
+    """A trained network and the history of its training."""
 
     network: ResidualNetwork
     history: tuple[EpochRecord, ...]
@@ -81,28 +81,28 @@ def train_network(
     Parameters
     ----------
     train, validation : ProjectedCells
-        The weights follow `train`; the learning rate is multiplied by 0.3 after 5 epochs without a better accuracy on
-        `validation`, not below 1e-6. With no validation cells it stays.
+        The weights are fitted to `train`. The learning rate is multiplied by 0.3 after 5 epochs without a better
+        accuracy on `validation`, down to 1e-6; without validation cells it is constant.
     components : FittedComponents
         Rebuilds the square images, batch by batch.
     config : TrainingConfig
     checkpoint : Path or None
-        Where the state is kept after each epoch (safetensors). If the file exists, training goes on from it and ends
-        with the same weights as without the interruption.
+        File in which the state is kept after each epoch (safetensors). If it exists, training continues from it and
+        ends with the same weights as without the interruption.
     progress : Progress
         Called after each batch.
     device : torch.device or None
-        Where to train; None: on a GPU where there is one.
+        Device to train on; None for a GPU if there is one.
 
     Returns
     -------
     Training
-        With the weights after the last epoch, as the original has it.
+        With the weights after the last epoch, as in the original.
 
     Raises
     ------
     WeightsError
-        If the loss is no longer finite, or `checkpoint` does not fit this training.
+        If the loss is no longer finite, or `checkpoint` does not belong to this training.
     """
     if device is None:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -113,7 +113,7 @@ def train_network(
         progress("train", len(state.history) * n_batches + batch, config.epochs * n_batches)
 
     while (epoch := len(state.history)) < config.epochs:
-        # By seed and epoch alone, so that a resumed run sees the same order.
+        # From seed and epoch alone, so that a resumed run has the same order.
         order = np.random.default_rng((config.seed, epoch)).permutation(len(train.labels))
         loss, accuracy = _learn(state, _batches(train, components, order, config.batch_size, device), told)
         if not np.isfinite(loss):
@@ -132,7 +132,7 @@ def train_network(
 
 @dataclass(frozen=True)
 class _State:
-    """What a training changes, and what it goes on from after an interruption."""
+    """The state that a training changes, and resumes from after an interruption."""
 
     network: ResidualNetwork
     adam: torch.optim.Adam
@@ -154,7 +154,7 @@ class _State:
             adam,
             mode="max",
             factor=PLATEAU_FACTOR,
-            patience=PLATEAU_EPOCHS - 1,  # of these torch takes no notice; it acts after one more
+            patience=PLATEAU_EPOCHS - 1,  # torch ignores this many epochs and acts after one more
             min_lr=SMALLEST_LEARNING_RATE,
         )
         if checkpoint is None or not checkpoint.exists():
@@ -187,7 +187,7 @@ class _State:
 
 
 class _Validation(NamedTuple):
-    """Figures on the validation cells; None where there are none, or one class only."""
+    """Figures on the validation cells; None if there are no cells, or only one class."""
 
     loss: float | None
     accuracy: float | None
@@ -197,7 +197,7 @@ class _Validation(NamedTuple):
 def _batches(
     cells: ProjectedCells, components: FittedComponents, order: np.ndarray, size: int, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield rebuilt images with their labels, batch by batch, in a given order."""
+    """Yield rebuilt images with their labels, batch by batch, in the given order."""
     for first in range(0, len(order), size):
         places = order[first : first + size]
         images = components.reconstruct(cells.coordinates[places])
@@ -205,7 +205,7 @@ def _batches(
 
 
 def _learn(state: _State, batches: Iterator[tuple[Tensor, Tensor]], told: Callable[[int], None]) -> tuple[float, float]:
-    """Move the weights by each batch in turn; return the mean loss and the accuracy while they moved."""
+    """Update the weights with each batch in turn; return the mean loss and the accuracy during the updates."""
     state.network.train()
     total, right, n = 0.0, 0, 0
     for number, (images, labels) in enumerate(batches, start=1):
@@ -223,7 +223,7 @@ def _learn(state: _State, batches: Iterator[tuple[Tensor, Tensor]], told: Callab
 
 @torch.inference_mode()
 def _validate(network: ResidualNetwork, batches: Iterator[tuple[Tensor, Tensor]]) -> _Validation:
-    """Measure the network on cells that it does not learn from."""
+    """Evaluate the network on cells that it does not learn from."""
     network.eval()
     total, right = 0.0, 0
     probabilities: list[Tensor] = []
@@ -243,5 +243,5 @@ def _validate(network: ResidualNetwork, batches: Iterator[tuple[Tensor, Tensor]]
 
 
 def _share(right: int, n: int) -> float:
-    """Return a share as a float32 has it, which is what histories have always held."""
+    """Return a share rounded to float32, as histories have always stored it."""
     return float(np.float32(right) / np.float32(n))

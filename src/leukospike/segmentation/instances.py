@@ -1,4 +1,4 @@
-"""A class for each pixel to cells as instances: components found, parted into cells, debris dropped."""
+"""From the class of each pixel to cells as instances: find components, split them into cells, drop debris."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -32,15 +32,16 @@ REST, CYTOPLASM, NUCLEUS = 0, 1, 2
 """The classes of a class map."""
 
 MIN_RED_CELLS = 0.75
-"""Least area of a white cell, in areas of a red cell: no white cell is smaller than a red one, platelets mostly are.
+"""Least area of a white cell, relative to a red cell: no white cell is smaller than a red cell, most platelets are.
 
-A quarter less, since the red cells' size is an estimate. Looked at on pbc: of 40 platelets, 21 had more than half the
-area of a red cell and 9 more than this, or no red cell beside them; of 285 nucleated cells one has less, of bccd none.
+This is a quarter below the red cell's area, since that is an estimate. In pbc, 21 of 40 platelets had more than half
+the area of a red cell, and 9 had more than this limit, or no red cell beside them; of 285 nucleated cells one had less,
+in bccd none.
 """
 
-_MIN_OF_LARGEST = 0.1  # without red cells to compare with: least area, in areas of the largest cell of the image
-_MIN_OF_IMAGE = 0.0005  # ... and in areas of the image, so that a lone speck is no cell
-_MIN_OF_WHOLE_AT_BORDER = 0.25  # a cell that the border cuts may be so much smaller
+_MIN_OF_LARGEST = 0.1  # without red cells to compare with: least area, relative to the largest cell of the image
+_MIN_OF_IMAGE = 0.0005  # ... and relative to the image, so that a lone speck is not a cell
+_MIN_OF_WHOLE_AT_BORDER = 0.25  # a cell cut off at the border may be smaller by this factor
 _MIN_NUCLEUS = 0.08  # least share of nucleus in a cell
 _LARGEST_RED_CELLS = 3.5  # diameter of a large monocyte, 25 micrometres, in red cells of 7.2
 _BLOCK = 4  # pixels; components are looked for on blocks of this side first
@@ -71,7 +72,7 @@ class Instances:
     labels : ndarray of shape (rows, columns), int32
         Number of the cell at each pixel, 0 outside.
     boxes : tuple of Box
-        Of cell 1, 2, ...
+        Boxes of cells 1, 2, ...
     """
 
     labels: Int[np.ndarray, "rows columns"]
@@ -88,16 +89,16 @@ class Instances:
 
 
 def find_cells(class_map: ClassMap, *, red_cell_px: float | None = None) -> Instances:
-    """Part the foreground of a class map into cells.
+    """Split the foreground of a class map into cells.
 
-    Pixels of cytoplasm and nucleus that touch, corners included, are one component, holes filled. A component falls
-    into cells by its nuclei and the necks of its outline, see `part_by_nuclei`: lobes of one nucleus stay in one cell,
-    while cells that touch come apart, and cytoplasm too far from any nucleus, or behind a narrow neck, is left out.
-    A cell in the hole of another stays a cell of its own.
+    Pixels of cytoplasm and nucleus that touch, including at corners, form one component, with holes filled. A component
+    is split into cells by its nuclei and the necks of its outline, see `part_by_nuclei`: lobes of one nucleus stay in
+    one cell, touching cells are separated, and cytoplasm too far from any nucleus, or behind a narrow neck, is left
+    out. A cell in the hole of another stays a separate cell.
 
-    Debris and platelets are dropped by size: under three quarters of a red cell's area where `red_cell_px` says how
-    large that is, else under a tenth of the largest cell or 0.0005 of the image. A cell at the border may be a quarter
-    of that. What has hardly any nucleus is no white cell and dropped too.
+    Debris and platelets are dropped by size: below three quarters of a red cell's area if `red_cell_px` is given,
+    otherwise below a tenth of the largest cell or 0.0005 of the image. A cell at the border may be a quarter of that.
+    Objects with hardly any nucleus are not white cells and are dropped too.
 
     Parameters
     ----------
@@ -109,8 +110,7 @@ def find_cells(class_map: ClassMap, *, red_cell_px: float | None = None) -> Inst
     Returns
     -------
     Instances
-        Without cells if there are none. Each box is the smallest around the pixels of its cell's number, and each cell
-        has some.
+        Empty if there are no cells. Each box is the smallest around the pixels of its cell, and each cell has pixels.
     """
     found: list[_Part] = []
     largest_px = None if red_cell_px is None else _LARGEST_RED_CELLS * red_cell_px
@@ -136,17 +136,17 @@ class _Component(NamedTuple):
 
 
 class _Part(NamedTuple):
-    """One candidate: its region within its box, holes not filled, so that no two share a pixel."""
+    """One candidate: its region within its box, with holes not filled, so that no two share a pixel."""
 
     box: Box
     region: Region
 
 
 def _components(class_map: ClassMap) -> list[_Component]:
-    """Yield each connected component.
+    """Return all connected components.
 
-    Labelling 5 million pixels is slow, and most are empty: blocks are labelled first, then pixels where blocks hold
-    some. Pixels that touch lie in blocks that touch, so the result is that of labelling all pixels.
+    Labelling 5 million pixels is slow, and most are empty: blocks are labelled first, then the pixels of non-empty
+    blocks. Pixels that touch lie in blocks that touch, so the result equals that of labelling all pixels.
     """
     blocks, _ = connected(_any_in_block(class_map), corners=True)
     result: list[_Component] = []
@@ -156,7 +156,7 @@ def _components(class_map: ClassMap) -> list[_Component]:
         own = (blocks[rows, columns] == number).repeat(_BLOCK, axis=0).repeat(_BLOCK, axis=1)
         own = inside & own[: inside.shape[0], : inside.shape[1]]
         pixels, n_pieces = connected(own, corners=True)
-        # Measured, a tenth of the time.
+        # A tenth of the time (measured).
         windows = [window_of(own)] if n_pieces == 1 else ndimage.find_objects(pixels)
         for index, window in enumerate(windows, start=1):
             result.append(_Component(top + window[0].start, left + window[1].start, pixels[window] == index))
@@ -164,15 +164,15 @@ def _components(class_map: ClassMap) -> list[_Component]:
 
 
 def _any_in_block(class_map: ClassMap) -> Bool[np.ndarray, "block_rows block_columns"]:
-    """Tell of each block of 4 x 4 pixels whether any is foreground."""
+    """Return for each block of 4 x 4 pixels whether any pixel is foreground."""
     rows, columns = class_map.shape
     padded = np.pad(class_map, ((0, -rows % _BLOCK), (0, -columns % _BLOCK)))
     stacked = padded[0::_BLOCK] | padded[1::_BLOCK] | padded[2::_BLOCK] | padded[3::_BLOCK]
-    return np.ascontiguousarray(stacked).view(np.uint32) > 0  # four neighbours in a row, seen as one number
+    return np.ascontiguousarray(stacked).view(np.uint32) > 0  # four neighbours in a row, read as one number
 
 
 def _trimmed(region: Region, top: int, left: int) -> list[_Part]:
-    """Cut the box down to the part; none if the part lost all its pixels to finer neighbours."""
+    """Shrink the box to the part; return no part if it lost all its pixels to finer neighbours."""
     rows, columns = inside = window_of(region)
     if not rows.stop:
         return []
@@ -195,13 +195,13 @@ def _drawn(parts: list[_Part], shape: tuple[int, ...]) -> Labels:
 
 
 def touches_border(box: Box, shape: tuple[int, int]) -> bool:
-    """Tell whether a box reaches the first or last row or column of an image of `shape` (rows, columns)."""
+    """Return whether a box reaches the first or last row or column of an image of `shape` (rows, columns)."""
     bottom, right = box.top + box.height, box.left + box.width
     return box.top == 0 or box.left == 0 or bottom == shape[0] or right == shape[1]
 
 
 def _without_debris(parts: list[_Part], labels: Labels, class_map: ClassMap, red_cell_px: float | None) -> list[_Part]:
-    """Keep what is large enough and has a nucleus, as it is drawn."""
+    """Keep the parts that are large enough and have a nucleus, as drawn in `labels`."""
     nucleated: list[tuple[_Part, int]] = []
     for number, part in enumerate(parts, start=1):
         own = labels[part.box.window] == number

@@ -1,9 +1,9 @@
 """Illumination of an image, estimated from the image itself, and its correction to even white light.
 
-A bright-field image is light times transmittance: of an empty place it shows the light alone. Few blocks of a smear
-have no empty place, and cells only ever take light away, so the light is the smooth surface under which the brightest
-of almost all blocks lie. It is fitted robustly, block by block, as a polynomial of the logarithm, each colour by
-itself; what the microscope does not light (an eyepiece's surround, a frame) is left out.
+A bright-field image is light times transmittance: an empty place shows only the light. Few blocks of a smear have no
+empty place, and cells only absorb light, so the light is the smooth surface just above the brightest places of almost
+all blocks. It is fitted robustly, block by block, as a polynomial of the logarithm, for each colour separately.
+Regions that the microscope does not light (an eyepiece's surround, a frame) are ignored.
 """
 
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ from scipy import ndimage
 from leukospike.images.framing import is_cut_out
 
 EMPTY = 235
-"""Grey level of an empty place after correction, in each colour; what is a little brighter is not clipped."""
+"""Grey level of an empty place after correction, in each colour; slightly brighter places are not clipped."""
 
 DEGREE = 4
-"""Of the polynomial: a fall-off towards the rim is of the second, the condenser's rings of the fourth."""
+"""Degree of the polynomial: a fall-off towards the rim is of the second degree, a condenser's rings of the fourth."""
 
 _SIDE = 256  # longest side of the copy on which light is measured, pixels
 _BLOCK = 8  # side of a block there
@@ -46,14 +46,14 @@ class Light:
     shape: tuple[int, int]
     """Rows and columns of the image."""
     coefficients: Float[np.ndarray, "3 terms terms"]
-    """Of the natural logarithm of red, green and blue, grey levels: the power of the row, then of the column, which
-    both run from -1 to 1 over the image."""
+    """Coefficients of the natural logarithm of red, green and blue, in grey levels, by the power of the row, then of
+    the column, which both run from -1 to 1 over the image."""
     lit: Bool[np.ndarray, "small_rows small_columns"]
-    """Where a slide is seen, on a copy of at most 256 pixels a side: False on a surround or a frame."""
+    """Where the slide is visible, on a copy of at most 256 pixels a side: False on a surround or a frame."""
     is_known: bool = True
-    """False where no empty place is seen: then nothing is corrected."""
+    """False if no empty place is visible; nothing is corrected then."""
     cut_out: bool = False
-    """Whether the image is of a cell cut out on black, of whose light nothing is seen."""
+    """Whether the image is a cell cut out on black, which does not show its light."""
 
     @classmethod
     def unknown(cls, shape: tuple[int, int], *, cut_out: bool = False) -> "Light":
@@ -64,26 +64,26 @@ class Light:
 
     @property
     def colour(self) -> tuple[float, float, float]:
-        """Median red, green and blue of the light over what is lit, 0-255."""
+        """Median red, green and blue of the light over the lit part, 0-255."""
         red, green, blue = (float(np.median(plane[self.lit])) for plane in self._on_copy())
         return red, green, blue
 
     @property
     def unevenness(self) -> float:
-        """Brightest over darkest light of what is lit, its 99th over its 1st percentile in green; 1 if even."""
+        """Brightest over darkest light of the lit part, as 99th over 1st percentile in green; 1 if even."""
         low, high = np.percentile(self._on_copy()[1][self.lit], [1, 99])
         return float(high / low)
 
     @property
     def tint_range(self) -> float:
-        """How much the colour of the light changes over what is lit: range of red over green, as a ratio; 1 if not."""
+        """Change of the light's colour over the lit part: range of red over green, as a ratio; 1 if constant."""
         red, green, _ = self._on_copy()
         low, high = np.percentile((red / green)[self.lit], [1, 99])
         return float(high / low)
 
     @property
     def lit_share(self) -> float:
-        """Share of the image in which a slide is seen, 0-1."""
+        """Share of the image in which the slide is visible, 0-1."""
         return float(self.lit.mean())
 
     def levels(
@@ -94,7 +94,7 @@ class Light:
         Parameters
         ----------
         rows, columns : ndarray of shape (rows,) and (columns,)
-            Places, in pixels of the image; 0 is the centre of the first.
+            Positions, in pixels of the image; 0 is the centre of the first.
 
         Returns
         -------
@@ -109,7 +109,7 @@ class Light:
     def correct(
         self, pixels: UInt8[np.ndarray, "rows columns 3"], *, top: float = 0, left: float = 0, step: float = 1
     ) -> UInt8[np.ndarray, "rows columns 3"]:
-        """Show the image, or a part of it at any scale, as even white light would: empty places become `EMPTY`.
+        """Correct the image, or a part of it at any scale, to even white light: empty places become `EMPTY`.
 
         Parameters
         ----------
@@ -132,7 +132,7 @@ class Light:
             for first, length in zip((top, left), pixels.shape[:2], strict=True)
         )
         corrected = np.empty_like(pixels)
-        # The surface is smooth: measured, looked up on every eighth pixel and stretched it takes a tenth of the time.
+        # The surface is smooth: evaluated at every eighth pixel and interpolated, it takes a tenth of the time.
         for band, level in enumerate(_stretched_gain(self, rows, columns)):
             plane = pixels[:, :, band] * level
             plane += 0.5
@@ -159,7 +159,7 @@ def estimate_light(pixels: UInt8[np.ndarray, "rows columns 3"]) -> Light:
     Returns
     -------
     Light
-        A neutral one if too little is lit.
+        Neutral if too little is lit.
     """
     rows, columns = pixels.shape[:2]
     if is_cut_out(pixels):
@@ -174,7 +174,7 @@ def estimate_light(pixels: UInt8[np.ndarray, "rows columns 3"]) -> Light:
 
 
 def _lit(small: UInt8[np.ndarray, "rows columns 3"]) -> Bool[np.ndarray, "rows columns"]:
-    """Return where a slide is seen: neither a dark surround nor a frame of one colour."""
+    """Return where the slide is visible: neither a dark surround nor a frame of one colour."""
     luma = small.astype(np.float32).mean(axis=2)
     lit = np.ones(luma.shape, bool)
     dark = luma < _DARK_SURROUND * np.percentile(luma, 90)
@@ -192,7 +192,7 @@ def _lit(small: UInt8[np.ndarray, "rows columns 3"]) -> Bool[np.ndarray, "rows c
 def _framed(small: UInt8[np.ndarray, "rows columns 3"]) -> Bool[np.ndarray, "rows columns"]:
     """Return where there is a frame: rows and columns at the border of one colour that the rest does not have.
 
-    A background that the camera shows without a speck, as where it is clipped, is of one colour, too.
+    A background without any variation, for example a clipped one, is also of one colour.
     """
     framed = np.zeros(small.shape[:2], bool)
     sides: list[tuple[slice, slice]] = []
@@ -215,7 +215,7 @@ def _framed(small: UInt8[np.ndarray, "rows columns 3"]) -> Bool[np.ndarray, "row
 def _empty_places(
     small: UInt8[np.ndarray, "rows columns 3"], lit: Bool[np.ndarray, "rows columns"]
 ) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n 2"]]:
-    """Return, of each block that is lit, the mean of its brightest pixels, and its middle from -1 to 1."""
+    """Return the mean of the brightest pixels of each lit block, and its centre from -1 to 1."""
     block = max(2, min(_BLOCK, min(lit.shape) // 8))
     rows, columns = (length // block for length in lit.shape)
     whole = np.s_[: rows * block, : columns * block]
@@ -233,7 +233,7 @@ def _empty_places(
 
 
 def _fitted(samples: Float[np.ndarray, "n 3"], places: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "3 terms terms"]:
-    """Fit the surface under which the samples lie, one degree after the other."""
+    """Fit the surface just above the samples, one degree after another."""
     logs = np.log(np.maximum(samples, _FAINTEST))
     down, along = _powers(places[:, 0]), _powers(places[:, 1])
     design = np.stack([down[:, i] * along[:, j] for i, j in _TERMS], axis=1)
@@ -257,7 +257,7 @@ def _fitted(samples: Float[np.ndarray, "n 3"], places: Float[np.ndarray, "n 2"])
 
 
 def _weights(residuals: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-    """Trust blocks near the surface or a little above it: those far below show cells, far above a scale bar."""
+    """Weight blocks near the surface or slightly above it; those far below show cells, far above a scale bar."""
     above = residuals[residuals > 0]
     spread = 1.48 * float(np.median(above)) if above.size else 0.0
     spread = min(max(spread, _TOLERANCE[0]), _TOLERANCE[1])
@@ -267,14 +267,14 @@ def _weights(residuals: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
 
 
 def _powers(places: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n powers"]:
-    """Return the powers 0 to `DEGREE` of places from -1 to 1."""
+    """Return the powers 0 to `DEGREE` of positions from -1 to 1."""
     return np.power(places[:, None], np.arange(DEGREE + 1)[None, :])
 
 
 def _stretched_gain(
     light: Light, rows: Float[np.ndarray, " rows"], columns: Float[np.ndarray, " columns"]
 ) -> Float[np.ndarray, "3 rows columns"]:
-    """Return what to multiply each pixel by, looked up on a coarse grid and stretched where there are many pixels."""
+    """Return the factor for each pixel, computed on a coarse grid and interpolated if there are many pixels."""
     if rows.size * columns.size < 200_000:
         return EMPTY / np.maximum(light.levels(rows, columns), _FAINTEST)
     grids = [np.linspace(places[0], places[-1], max(2, places.size // 8)) for places in (rows, columns)]

@@ -1,12 +1,12 @@
-r"""How much an image is like a stained smear: a logistic regression on measures of its colours and forms.
+r"""How much an image resembles a stained smear: a logistic regression on measures of its colours and shapes.
 
-With :math:`z_i` the `i`-th measure less its centre over its spread on smears, within -3 and 3, the likeness is
+With :math:`z_i` the `i`-th measure minus its centre, over its spread on smears, clipped to -3 to 3, the likeness is
 
 .. math:: 1 / (1 + \exp(b + \sum_i u_i z_i + v_i z_i^2))
 
-The squares are there since a picture can be strange both ways: too plain or too restless. Centres, spreads, `u`, `v`
-and `b` are in `likeness.json`; `research.segmentation.fit_quality` makes it from real smears of seven laboratories
-and from drawn pictures of many kinds.
+The squares are needed because a picture can be unusual in both directions: too plain or too restless. Centres, spreads,
+`u`, `v` and `b` are in `likeness.json`, which `research.segmentation.fit_quality` computes from real smears of seven
+laboratories and from drawn pictures of many kinds.
 """
 
 import json
@@ -24,25 +24,26 @@ from leukospike.images.framing import BLACK, CUT_OUT, content_window
 from leukospike.segmentation.sharpness import Edges, reduced, reduced_usable, step_of
 
 MIN_LIKENESS = 0.5
-"""Below, not a smear."""
+"""Images with a lower likeness are not a smear."""
 
 FITTED = "likeness.json"
-"""Name of the file with what was fitted."""
+"""Name of the file with the fitted values."""
 
-_SIDE = 192  # longest side of the copy on which all but edges is measured, pixels: averages out a camera's noise
-_PLAIN = 0.04  # optical density up to which a place is empty
-_MOST = 0.02  # optical density by which green may fall short of the most absorbed and still count as it
+_SIDE = 192  # longest side of the copy on which all but edges is measured, pixels; averages out camera noise
+_PLAIN = 0.04  # largest optical density of an empty place
+_MOST = 0.02  # optical density by which green may fall short of the most absorbed colour and still count as such
 _LEAST_ABSORBED = 0.001
-_FURTHEST = 3.0  # spreads from the centre, from which a measure says no more
-_LEAST_PIXELS = 20  # of the copy; fewer tell nothing
+_FURTHEST = 3.0  # measures are clipped to this many spreads from the centre
+_LEAST_PIXELS = 20  # of the copy; fewer show nothing
 _NEIGHBOURS = 400  # pixels in a row that are compared with their neighbours
 
 
 class Measures(NamedTuple):
-    """What the likeness rests on; slopes and spreads as natural logarithms, since they range over decades.
+    """Measures behind the likeness; slopes and spreads are natural logarithms, since they range over decades.
 
-    Absorbance is the optical density relative to the background, which is the median colour of what is brighter in
-    green than Otsu's threshold; the cells are the rest. A cell cut out on black is all cell, its background white.
+    Absorbance is the optical density relative to the background, the median colour of the pixels brighter in green than
+    Otsu's threshold; the other pixels are the cells. An image of a cell cut out on black is all cell, with a white
+    background.
     """
 
     contrast: float
@@ -50,17 +51,17 @@ class Measures(NamedTuple):
     density: float
     """Mean absorbance of the cells, logarithm."""
     stain: float
-    """By how much the cells absorb green more than red and blue, over their absorbance."""
+    """Excess of the cells' absorbance in green over red and blue, relative to their absorbance."""
     stained: float
-    """Share of the cells' pixels that absorb green most, within 0.02, as eosin and azure both do."""
+    """Share of the cells' pixels that absorb green most, within 0.02, as with both eosin and azure."""
     stain_spread: float
-    """Mean deviation of `stain` from one stain's, over the absorbance, logarithm."""
+    """Mean deviation of `stain` from that of a single stain, over the absorbance, logarithm."""
     dark_stain: float
     """As `stain`, in the darkest tenth of the cells: nuclei."""
     dark_red_over_blue: float
-    """By how much the darkest tenth absorbs red more than blue, over its absorbance.
+    """Excess of the absorbance in red over blue in the darkest tenth, relative to its absorbance.
 
-    Of all cells it is not looked at: red cells are pink in one laboratory and grey-blue in another.
+    It is not measured on all cells, since red cells are pink in one laboratory and grey-blue in another.
     """
     plain: float
     """Share that absorbs nothing: empty glass."""
@@ -77,7 +78,7 @@ class Measures(NamedTuple):
     coarseness: float
     """Mean slope after smoothing over the mean slope."""
     equal: float
-    """Share of the cells' pixels that equal their neighbour in the image itself, as in a drawing."""
+    """Share of the cells' pixels that equal their neighbour in the image itself; high in a drawing."""
     edge_slope: float
     """`Edges.slope`, logarithm."""
     edge_restlessness: float
@@ -102,7 +103,7 @@ NEED_BACKGROUND = frozenset(
         "flat_light",
     )
 )
-"""Measures that say nothing of a cell cut out on black, whose sharpest edge is the cut; there they count as usual."""
+"""Measures that say nothing about a cell cut out on black, whose sharpest edge is the cut; they are neutral there."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ class Likeness:
         ----------
         measures : Measures
         cut_out : bool
-            Whether they are of a cell cut out on black.
+            Whether the measures are of a cell cut out on black.
 
         Returns
         -------
@@ -139,7 +140,7 @@ def standardised(
     spread: Float[np.ndarray, " measures"],
     cut_out: Bool[np.ndarray, " images"],
 ) -> Float[np.ndarray, "images measures"]:
-    """Bring measures to a common scale, 0 where usual or where they say nothing, and within -3 to 3.
+    """Standardise measures to a common scale from -3 to 3, with 0 for usual values and for measures that say nothing.
 
     Parameters
     ----------
@@ -161,7 +162,7 @@ def standardised(
 
 @cache
 def shipped_likeness() -> Likeness:
-    """Read what was fitted.
+    """Load the fitted regression.
 
     Returns
     -------
@@ -170,7 +171,7 @@ def shipped_likeness() -> Likeness:
     Raises
     ------
     ValueError
-        If the file is of other measures.
+        If the file holds other measures.
     """
     fitted = json.loads((resources.files("leukospike.segmentation") / FITTED).read_text(encoding="utf-8"))
     if tuple(fitted["measures"]) != Measures._fields:
@@ -182,25 +183,25 @@ def shipped_likeness() -> Likeness:
 
 @dataclass(frozen=True)
 class Measured:
-    """What is measured of one image."""
+    """The measures of one image."""
 
     measures: Measures
     cut_out: bool
-    """Whether it is of a cell cut out on black."""
+    """Whether the image is a cell cut out on black."""
 
 
 def likeness_of(found: Measured | None) -> float:
-    """Tell how much an image is like a stained smear, by what ships.
+    """Return how much an image resembles a stained smear, by the regression that ships with the package.
 
     Parameters
     ----------
     found : Measured, or None
-        As `measured` gives it.
+        From `measured`.
 
     Returns
     -------
     float
-        0-1; 0 where hardly anything is usable.
+        0-1; 0 if hardly anything is usable.
     """
     return 0.0 if found is None else shipped_likeness().of(found.measures, cut_out=found.cut_out)
 
@@ -216,16 +217,16 @@ def measured(
     Parameters
     ----------
     pixels : ndarray of shape (rows, columns, 3)
-        RGB, uint8, 0-255, best as even white light shows them.
+        RGB, uint8, 0-255, preferably corrected to even white light.
     edges : Edges
-        As `edges_of` gives them for the same.
+        From `edges_of`, for the same pixels.
     usable : ndarray of shape (rows, columns), optional
-        Where a slide is seen; everywhere if not given.
+        Where the slide is visible; everywhere by default.
 
     Returns
     -------
     Measured, or None
-        None where hardly anything is usable.
+        None if hardly anything is usable.
     """
     step = step_of(pixels, _SIDE)
     copy = reduced(pixels, step)
@@ -287,13 +288,13 @@ def measured(
 
 
 def _is_lit(pixels: UInt8[np.ndarray, "rows columns 3"]) -> Bool[np.ndarray, "rows columns"]:
-    """Tell which pixels are not black."""
-    # Measured, a tenth of the time of the largest along the last axis.
+    """Return which pixels are not black."""
+    # A tenth of the time of a maximum along the last axis (measured).
     return np.maximum(np.maximum(pixels[:, :, 0], pixels[:, :, 1]), pixels[:, :, 2]) > BLACK
 
 
 def _log(value: float) -> float:
-    """Return the natural logarithm of what may be 0."""
+    """Return the natural logarithm of a value that may be 0."""
     return float(np.log(value + 1e-3))
 
 
@@ -318,7 +319,7 @@ def _colour(
 
 
 def _smoothed_slope(green: Float[np.ndarray, "height width"], inside: Bool[np.ndarray, "height width"]) -> float:
-    """Return the mean slope per pixel after smoothing over five, where it is usable, down and along."""
+    """Return the mean slope per pixel, down and along, of the usable part after smoothing over five pixels."""
     smooth = ndimage.uniform_filter(green, 5)[::2, ::2]
     kept = inside[::2, ::2]
     slopes = [abs(np.diff(smooth, axis=0))[kept[1:]], abs(np.diff(smooth, axis=1))[kept[:, 1:]]]
@@ -326,7 +327,7 @@ def _smoothed_slope(green: Float[np.ndarray, "height width"], inside: Bool[np.nd
 
 
 def _equal(green: UInt8[np.ndarray, "rows columns"], threshold: float) -> float:
-    """Return the share of the cells' pixels that equal their left neighbour, in some rows; 1 if there are none."""
+    """Return the share of the cells' pixels that equal their left neighbour, in sampled rows; 1 if there are none."""
     rows = green[:: max(1, len(green) // _NEIGHBOURS * 2)]
     ours = (rows[:, 1:] <= threshold) & (rows[:, 1:] > BLACK)
     n_ours = np.count_nonzero(ours)

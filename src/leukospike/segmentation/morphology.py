@@ -1,4 +1,4 @@
-"""What is measured on each cell."""
+"""Measures of each cell."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -42,9 +42,9 @@ class CellMeasures:
     area_px: int
     """Nucleus and cytoplasm, pixels."""
     area_um2: float
-    """The same in square micrometres; missing where the size of a pixel is not known."""
+    """The same in square micrometres; missing if the pixel size is unknown."""
     diameter_um: float
-    """Of the disc of that area, micrometres; missing likewise."""
+    """Diameter of a disc of that area, micrometres; missing likewise."""
     nucleus_area_px: int
     """Nucleus, pixels."""
     nc_ratio: float
@@ -54,32 +54,33 @@ class CellMeasures:
     nucleus_red: float
     """Mean red of the nucleus, 0-255; missing without nucleus."""
     nucleus_green: float
-    """The same of green."""
+    """The same for green."""
     nucleus_blue: float
-    """The same of blue."""
+    """The same for blue."""
     cytoplasm_red: float
     """Mean red of the cytoplasm, 0-255; missing without cytoplasm."""
     cytoplasm_green: float
-    """The same of green."""
+    """The same for green."""
     cytoplasm_blue: float
-    """The same of blue."""
+    """The same for blue."""
     nucleus_density: float
-    """Mean optical density of the nucleus: -log10 of intensity / 255, mean over pixels and channels."""
+    """Mean optical density of the nucleus: -log10 of intensity / 255, averaged over pixels and channels."""
     cytoplasm_density: float
-    """The same of the cytoplasm."""
+    """The same for the cytoplasm."""
     border: bool
-    """Whether the image's border touches the cell and may cut it: then area, ratio and circularity are of a part."""
+    """Whether the cell touches the image's border and may be cut off; if so, area, ratio and circularity are of the
+    visible part."""
     confidence: float = float("nan")
-    """How likely the object is a white cell, 0-1; missing where the segmenter does not tell."""
+    """Probability that the object is a white cell, 0-1; missing if the segmenter does not estimate it."""
 
 
 CELL_COLUMNS = ("image", *CellMeasures.__dataclass_fields__)
 """Columns of the table of cells."""
 
-_LEVEL = 0.5  # of the blurred region, at which its contour lies
+_LEVEL = 0.5  # of the blurred region at its contour
 _DENSITIES = ("nucleus_density", "cytoplasm_density")
 _COLOURS = tuple(f"{part}_{colour}" for part in ("nucleus", "cytoplasm") for colour in ("red", "green", "blue"))
-# Finer than masks can tell: one pixel more or less around a cell of 100 across is 0.04 of its area.
+# Finer than masks can resolve: one pixel more or less around a cell 100 pixels across is 0.04 of its area.
 _DECIMALS = dict.fromkeys(("nc_ratio", "circularity", "confidence", *_DENSITIES), 4) | dict.fromkeys(
     ("row", "column", "area_um2", "diameter_um", *_COLOURS), 2
 )
@@ -100,13 +101,13 @@ def measure_cells(
     pixels : ndarray of shape (rows, columns, 3)
         RGB, uint8, 0-255.
     class_map : ndarray of shape (rows, columns)
-        uint8: 0 rest, 1 cytoplasm, 2 nucleus. Rest inside a cell, such as a vacuole, counts as cytoplasm.
+        uint8: 0 rest, 1 cytoplasm, 2 nucleus. Rest within a cell, such as a vacuole, counts as cytoplasm.
     instances : Instances
         The cells of `class_map`.
     um_per_px : float, optional
-        Side of a pixel, micrometres, positive. Without it area and diameter in micrometres are not-a-number.
+        Side of a pixel, micrometres, positive. Without it, area and diameter in micrometres are not-a-number.
     confidences : sequence of float, optional
-        How likely each object is a white cell, 0-1; not-a-number if not given.
+        Probability that each object is a white cell, 0-1; not-a-number if not given.
 
     Returns
     -------
@@ -123,14 +124,14 @@ def measure_cells(
 
 
 def cell_table(image: str, cells: Sequence[CellMeasures]) -> pd.DataFrame:
-    """Lay cells out as a table with the columns `CELL_COLUMNS`, one row a cell, also where there are none.
+    """Return cells as a table with the columns `CELL_COLUMNS`, one row per cell; without cells it is empty.
 
-    Measures are rounded: to four decimals what is 0-1 or a density, to two what has a unit.
+    Measures from 0 to 1 and densities are rounded to four decimals, measures with a unit to two.
 
     Parameters
     ----------
     image : str
-        Name of the image, the same in each row.
+        Name of the image, repeated in each row.
     cells : sequence of CellMeasures
 
     Returns
@@ -143,15 +144,15 @@ def cell_table(image: str, cells: Sequence[CellMeasures]) -> pd.DataFrame:
 
 
 def cell_row(cell: CellMeasures) -> dict[str, Any]:
-    """Return the measures of a cell as its row of the table, rounded, without the image."""
+    """Return the rounded measures of a cell as a row of the table, without the image."""
     return {name: round(value, _DECIMALS[name]) if name in _DECIMALS else value for name, value in vars(cell).items()}
 
 
 def circularity(region: Region) -> float:
-    r"""Compare a shape with the disc of its perimeter: :math:`4 \pi A / P^2`, at most 1.
+    r"""Return the circularity of a shape, :math:`4 \pi A / P^2`, at most 1.
 
-    The perimeter is that of the contour at one half [1]_ of the region after a Gaussian blur of 1 pixel; a count of
-    the pixels along the edge would depend on how the shape is turned. Holes do not count.
+    The perimeter is the length of the contour at one half [1]_ after a Gaussian blur of 1 pixel; counting pixels along
+    the edge would depend on the orientation of the shape. Holes do not count.
 
     Parameters
     ----------
@@ -179,14 +180,14 @@ def circularity(region: Region) -> float:
 
 
 def contour_length(smooth: Float[np.ndarray, "rows columns"], high: Region) -> float:
-    """Return the length of all contours at one half, square by square, without joining them to lines.
+    """Return the length of all contours at one half, square by square, without joining them into lines.
 
     Parameters
     ----------
     smooth : ndarray of shape (rows, columns)
         Below one half at the border.
     high : ndarray of shape (rows, columns), bool
-        Where it is above.
+        Where `smooth` is above one half.
 
     Returns
     -------
@@ -209,7 +210,7 @@ def contour_length(smooth: Float[np.ndarray, "rows columns"], high: Region) -> f
         crossing(*ends) for ends in ((0, 1), (0, 2), (1, 3), (2, 3))
     )
     saddle = top & left & right & bottom
-    # A line joins the two sides that it cuts.
+    # A line connects the two sides that it crosses.
     from_row, from_column = (
         np.where(top, 0, np.where(left, at_left, 1)),
         np.where(top, at_top, np.where(left, 0, at_bottom)),
@@ -230,9 +231,9 @@ def contour_length(smooth: Float[np.ndarray, "rows columns"], high: Region) -> f
 
 
 def _bounded_by_one_line(high: Region) -> bool:
-    """Tell whether a region that does not reach the border is one piece, joined by sides of pixels, without a hole."""
+    """Return whether a region that does not reach the border is one 4-connected piece without holes."""
     down, along = high[1:] & high[:-1], high[:, 1:] & high[:, :-1]
-    # Pieces less holes, by Euler: pixels less neighbours and more squares.
+    # Pieces minus holes, by Euler: pixels minus pairs of neighbours plus squares.
     n_pixels, n_down, n_along, n_squares = (
         int(np.count_nonzero(part)) for part in (high, down, along, down[:, 1:] & down[:, :-1])
     )
@@ -284,8 +285,8 @@ _DENSITY = -np.log10(np.maximum(np.arange(256), 1) / 255)  # 0 counts as 1: blac
 def _stains(
     pixels: UInt8[np.ndarray, "height width 3"], region: Region, nucleus: Region
 ) -> list[tuple[Float[np.ndarray, "3"], float]]:
-    """Return mean colour and mean optical density of cytoplasm and of nucleus, not-a-number of what is empty."""
-    # From the counts of each value: measured, a tenth of the time of three values a pixel; and of all parts at once.
+    """Return mean colour and mean optical density of cytoplasm and nucleus; not-a-number for an empty part."""
+    # From the counts of each value, for all parts at once: a tenth of the time of three values per pixel (measured).
     first = 256 * (region.astype(np.int64) + nucleus)
     channels = pixels.transpose(2, 0, 1)
     counts = np.stack([np.bincount((first + plane).ravel(), minlength=768).reshape(3, 256) for plane in channels])
@@ -300,7 +301,7 @@ def _stains(
 
 
 def cell_mask(class_map: UInt8[np.ndarray, "rows columns"], instances: Instances) -> UInt8[np.ndarray, "rows columns"]:
-    """Draw the cells as the mask that is written: what was dropped as debris is gone, holes are cytoplasm.
+    """Return the cells as the mask that is written, without debris and with holes as cytoplasm.
 
     Parameters
     ----------

@@ -22,7 +22,7 @@ def overlay(
 ) -> UInt8[np.ndarray, "rows columns 3"]:
     """Draw the outline and number of each cell, and the outline of its nucleus, over the image.
 
-    A cell that the border cuts has another colour and a broken outline, so that the two differ without colour too.
+    A cell cut off at the border has another colour and a dashed outline, so that the two also differ without colour.
 
     Parameters
     ----------

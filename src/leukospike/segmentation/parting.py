@@ -1,4 +1,4 @@
-"""One component to its parts: red cells by the necks of their outline, white cells by their nuclei too."""
+"""Split components into cells: red cells at the necks of their outline, white cells also by their nuclei."""
 
 from collections.abc import Callable
 from typing import NamedTuple, cast
@@ -12,45 +12,46 @@ from skimage.segmentation import watershed
 
 from leukospike.segmentation.regions import Labels, Region, connected, depth_inside, fill_holes
 
-_WORKING_SIDE = 80  # a component is parted at the scale where its area is the square of this ...
-_MOST_SIDE = 400  # ... or, where cells are many and so small there, at most the square of this
-_NUCLEUS_DEPTH = 6  # pixels at that scale that the middle of a nucleus lies from its edge, or the scale is finer
-_NECK = 0.85  # parts of an outline stay one where they join in more than so much of the width of the narrower
-_MIN_PART = 0.15  # least area of such a part, in areas of its larger neighbour
-_MIN_LOBE = 0.03  # least area of a lobe, in areas of the largest: what is smaller is a speck
-_TOWARDS_MIDDLE = 1.0  # how much the depth counts beside the distance to the nucleus where regions of lobes meet
-_OPEN = 0.03  # widths of necks that differ by much less are the same
-_SOLID = 0.96  # share of its convex hull that a component fills, from which on there is nothing to part or cut
-_REACH = 2.2  # farthest cytoplasm, in radii of the disc of the nucleus' area; of 260 drawn cells 2.13
-_LEAST_NUCLEUS = 0.24  # share of nucleus in all but one in a hundred of those cells: more cytoplasm may be another's
-_TAIL = 0.4  # half the width of a neck behind which cytoplasm is another cell's, in those of the cell
-_RIM = 0.3  # cytoplasm no farther than this, in those radii, is the cell's whatever its shape
-_MIN_CUT = 0.05  # least share of a cell that is cut off as a tail: corners and bays are its own
+_WORKING_SIDE = 80  # a component is split at the scale where its area is the square of this ...
+_MOST_SIDE = 400  # ... or, for many cells, which are small at that scale, at most the square of this
+_NUCLEUS_DEPTH = 6  # least depth of a nucleus at that scale, pixels; otherwise a finer scale is used
+_NECK = 0.85  # parts stay together if their neck is wider than this share of the width of the narrower part
+_MIN_PART = 0.15  # least area of such a part, relative to its larger neighbour
+_MIN_LOBE = 0.03  # least area of a lobe, relative to the largest; anything smaller is a speck
+_TOWARDS_MIDDLE = 1.0  # weight of the depth against the distance to the nucleus where regions of lobes meet
+_OPEN = 0.03  # widths of necks that differ by much less are treated as equal
+_SOLID = 0.96  # share of its convex hull from which a component is considered solid, with nothing to split or cut
+_REACH = 2.2  # farthest cytoplasm, in radii of a disc of the nucleus' area; 2.13 in 260 drawn cells
+_LEAST_NUCLEUS = 0.24  # share of nucleus in all but 1 % of those cells; more cytoplasm may belong to another cell
+_TAIL = 0.4  # half width of a neck behind which cytoplasm is another cell's, relative to the cell's half width
+_RIM = 0.3  # cytoplasm within this distance, in the same radii, belongs to the cell whatever its shape
+_MIN_CUT = 0.05  # least share of a cell that is cut off as a tail; smaller corners and bays are kept
 
 EVIDENCE = ("neck", "bridge", "dent", "disc", "nucleus_share")
-"""What is measured on two neighbouring parts.
+"""Measures of two neighbouring parts.
 
-How wide the neck is in which they join, and the bridge of their nuclei, in widths of the narrower, near 1 spread out;
-how much less of its convex hull the joint nucleus fills than either; the area of the largest disc in the component
-whose middle is in a part, in areas of that part, more than 1 where it reaches into the other, and the lesser of both;
-and how much of the joint cell is nucleus.
+`neck` and `bridge`: the width of the neck between the parts, and of the bridge between their nuclei, relative to the
+narrower, on a scale that is stretched near 1. `dent`: how much less of its convex hull the joint nucleus fills than
+either. `disc`: the area of the largest disc within the component that is centred in a part, relative to the area of
+that part; the smaller of the two values, more than 1 if the disc reaches into the other part. `nucleus_share`: the
+share of nucleus in the joint cell.
 """
 
 SAME_CELL = (1.34, 0.82, -2.96, 1.85, -7.43)
 """Weights of `EVIDENCE` in the log-odds of two parts being one cell.
 
-From `research.segmentation.fit_parting`: a logistic regression on neighbouring lobes of drawn cells and of cells that
-the segmenter finds, of one cell or of two to eight that were laid beside each other. Each image counts as much, and one
-cell twice as much as several, since most cells stand alone. A wide neck and bridge and a disc around both parts speak
-for one cell; a dent between the nuclei, and much nucleus in both parts, as in blasts, for two.
+From `research.segmentation.fit_parting`: a logistic regression on neighbouring lobes of drawn cells and of cells found
+by the segmenter, from one cell or from two to eight cells placed side by side. All images have the same weight, and one
+cell has twice the weight of several, since most cells stand alone. A wide neck, a wide bridge and a disc around both
+parts indicate one cell; a dent between the nuclei, and much nucleus in both parts, as in blasts, indicate two.
 """
 
 SAME_CELL_BIAS = -1.62
-"""Log-odds where all evidence is 0."""
+"""Log-odds if all evidence is 0."""
 
 
 class Part(NamedTuple):
-    """One or more lobes of nuclei with the cytoplasm that is theirs, in pixels of the working scale."""
+    """One or more lobes of nuclei with their cytoplasm, in pixels of the working scale."""
 
     width: float
     """Greatest depth inside the component."""
@@ -67,20 +68,20 @@ class Contact(NamedTuple):
     """How two parts touch."""
 
     neck: float
-    """Greatest depth inside the component at which one can pass between them."""
+    """Greatest depth inside the component along a path between them."""
     bridge: float
-    """The same inside the nucleus, 0 where the nuclei do not touch."""
+    """The same inside the nucleus; 0 if the nuclei do not touch."""
 
 
 class Lobes(NamedTuple):
-    """A component at its working scale, in a region for each lobe of a nucleus."""
+    """A component at its working scale, divided into a region for each lobe of a nucleus."""
 
     step: int
-    """Of so many rows and columns, one is looked at."""
+    """Sampling step in rows and columns."""
     nucleus: Region
-    """All nuclei there, specks included."""
+    """All nuclei at that scale, including specks."""
     basins: Labels
-    """Number of the lobe to which each pixel belongs, 0 outside."""
+    """Number of the lobe that each pixel belongs to, 0 outside."""
     away: Float[np.ndarray, "rows columns"]
     """Distance to the nearest lobe."""
     parts: dict[int, Part]
@@ -90,42 +91,42 @@ class Lobes(NamedTuple):
 
 
 Sureness = Callable[[tuple[int, int], Part, Part, Contact], float]
-"""How sure it is that two parts, given with their numbers, are one cell: below 0 they are not."""
+"""Function that returns how certain it is that two parts, given with their numbers, are one cell: below 0 not."""
 
 
 def part_by_nuclei(component: Region, nucleus: Region, *, largest_px: float | None = None) -> tuple[Labels, int]:
-    """Part one component into white cells by its nuclei.
+    """Split one component into white cells by its nuclei.
 
-    Nuclei fall into lobes by a watershed on the distance to their edge [1]_, and each pixel of the component goes to
-    the lobe that a second watershed, on the distance to the nuclei less the depth, floods it from: the nearest, but
-    regions meet in the necks of the outline. Neighbours join, the surest pair first, while a logistic regression on
-    `evidence` finds them one cell, and the disc of their area is not larger than a white cell can be.
+    Nuclei are divided into lobes by a watershed on the distance to their edge [1]_. A second watershed, on the distance
+    to the nuclei minus the depth, assigns each pixel of the component to a lobe: usually the nearest, but regions meet
+    at the necks of the outline. Neighbours are joined, the most certain pair first, as long as a logistic regression on
+    `evidence` considers them one cell and a disc of their area is no larger than a white cell can be.
 
-    Cytoplasm too far from its nucleus, or behind a neck much narrower than the cell, is none of the cell's: a red cell
-    or a stain beside it.
+    Cytoplasm too far from its nucleus, or behind a neck much narrower than the cell, does not belong to the cell: it is
+    a red cell or stain beside it.
 
     Parameters
     ----------
     component : ndarray of shape (rows, columns), bool
         Connected, within its box.
     nucleus : ndarray of shape (rows, columns), bool
-        Its nuclei.
+        The nuclei of the component.
     largest_px : float, optional
-        Diameter of the largest white cell that can be, pixels.
+        Diameter of the largest possible white cell, pixels.
 
     Returns
     -------
     labels : ndarray of shape (rows, columns), int32
-        1 to `n_cells`, 0 outside and where the component is no cell's.
+        1 to `n_cells`; 0 outside, and where the component belongs to no cell.
     n_cells : int
-        0 without nucleus.
+        0 without a nucleus.
 
     References
     ----------
     .. [1] F. Meyer, Topographic distance and watershed lines, Signal Processing 38 (1994),
        doi 10.1016/0165-1684(94)90060-4.
     """
-    # Most cells are plain, which is told in a fraction of the time.
+    # Most cells are plain, which can be determined in a fraction of the time.
     if is_plain_cell(component, nucleus, largest_px=largest_px):
         return component.astype(np.int32), 1
     lobes = lobes_of(component, nucleus)
@@ -140,31 +141,31 @@ def part_by_nuclei(component: Region, nucleus: Region, *, largest_px: float | No
 
 
 def _working_step(component: Region) -> int:
-    """Choose of how many rows and columns one is looked at."""
+    """Return the sampling step in rows and columns."""
     return max(1, round(float(np.sqrt(np.count_nonzero(component))) / _WORKING_SIDE))
 
 
 def _sampled(
     component: Region, nucleus: Region, step: int
 ) -> tuple[Bool[np.ndarray, "rows columns"], Bool[np.ndarray, "rows columns"]]:
-    """Look at one of `step` rows and columns, holes filled."""
+    """Sample every `step`-th row and column, with holes filled."""
     coarse = fill_holes(at_step(component, step))
     return coarse, at_step(nucleus, step) & coarse
 
 
 def at_step(image: np.ndarray, step: int) -> np.ndarray:
-    """Look at one of `step` rows and columns, in the middle of those that it stands for."""
+    """Sample every `step`-th row and column, in the middle of the rows and columns that it represents."""
     return image[step // 2 :: step, step // 2 :: step]
 
 
 def _smooth_depth(region: Region) -> Float[np.ndarray, "rows columns"]:
-    """Return the depth inside a region, smoothed since a rough outline gives many small maxima."""
-    # The image's border is an edge like any other: a cell cut in half has its widest place there either way.
+    """Return the depth inside a region, smoothed because a rough outline causes many small maxima."""
+    # The image's border is treated as an edge: a cell cut in half is widest there either way.
     return ndimage.gaussian_filter(depth_inside(np.pad(region, 1))[1:-1, 1:-1], 1.0)
 
 
 def is_plain_cell(component: Region, nucleus: Region, *, largest_px: float | None = None) -> bool:
-    """Tell a component that fills its convex hull and lies close to its nucleus, whatever its size."""
+    """Return whether a component fills its convex hull and lies close to its nucleus, whatever its size."""
     step = _working_step(component)
     coarse, coarse_nucleus = _sampled(component, nucleus, step)
     largest = None if largest_px is None else largest_px / step
@@ -179,7 +180,7 @@ def is_plain_cell(component: Region, nucleus: Region, *, largest_px: float | Non
 
 
 def _can_be(area: float, largest: float | None) -> bool:
-    """Tell whether a white cell can have this area."""
+    """Return whether a white cell can have this area."""
     return largest is None or area <= np.pi * largest**2 / 4
 
 
@@ -187,24 +188,24 @@ def _reach(nucleus_area: int, largest: float | None) -> float:
     """Return how far cytoplasm can lie from a nucleus of this area."""
     radius = float(np.sqrt(nucleus_area / np.pi))
     room = np.inf if largest is None else largest - 2 * radius
-    # Not less than most cells have, since the size of a pixel that is given may be wrong, and cells must show it.
+    # At least the reach of most cells: a given pixel size may be wrong, which the cells must be able to show.
     return min(_REACH * radius, max(room, radius))
 
 
 def lobes_of(component: Region, nucleus: Region) -> Lobes:
-    """Part a component into the regions of its nuclei's lobes, and measure these and where they touch.
+    """Split a component into the regions of its nuclei's lobes, and measure the regions and their contacts.
 
     Parameters
     ----------
     component : ndarray of shape (rows, columns), bool
         Connected, within its box.
     nucleus : ndarray of shape (rows, columns), bool
-        Its nuclei.
+        The nuclei of the component.
 
     Returns
     -------
     Lobes
-        Without parts where there is no nucleus.
+        Without parts if there is no nucleus.
     """
     step = _working_step(component)
     coarse, inner = _sampled(component, nucleus, step)
@@ -238,7 +239,7 @@ def lobes_of(component: Region, nucleus: Region) -> Lobes:
 
 
 def _marked_lobes(nucleus: Region, depth: Float[np.ndarray, "height width"]) -> Labels:
-    """Return the lobes of nuclei numbers, but no specks."""
+    """Assign numbers to the lobes of nuclei, leaving out specks."""
     seeds, n_seeds = connected(local_maxima(depth) & nucleus, corners=True)
     if n_seeds == 1:
         return nucleus.astype(np.int32)
@@ -250,7 +251,7 @@ def _marked_lobes(nucleus: Region, depth: Float[np.ndarray, "height width"]) -> 
 
 
 def _corners(region: Region) -> Float[np.ndarray, "points 2"]:
-    """Return the corners of the first and the last pixel of each row, among which those of the convex hull are."""
+    """Return the corners of the first and last pixel of each row, which include those of the convex hull."""
     rows = np.flatnonzero(region.any(axis=1))
     first = region[rows].argmax(axis=1)
     end = region.shape[1] - region[rows, ::-1].argmax(axis=1)
@@ -260,7 +261,7 @@ def _corners(region: Region) -> Float[np.ndarray, "points 2"]:
 
 
 def _hull(points: Float[np.ndarray, "points 2"]) -> Float[np.ndarray, "corners 2"]:
-    """Return the corners of the convex hull in their order."""
+    """Return the corners of the convex hull in order."""
     return points[ConvexHull(points).vertices]
 
 
@@ -273,7 +274,7 @@ def _polygon_area(corners: Float[np.ndarray, "corners 2"]) -> float:
 def _contacts(
     basins: Labels, depth: Float[np.ndarray, "rows columns"], nucleus_depth: Float[np.ndarray, "rows columns"]
 ) -> dict[tuple[int, int], Contact]:
-    """Measure how each pair of basins that touch does."""
+    """Measure the contact of each pair of touching basins."""
     n_codes = int(basins.max()) + 1
     codes: list[np.ndarray] = []
     widths: list[np.ndarray] = []
@@ -320,7 +321,7 @@ def _together(a: Part, b: Part) -> Part:
 def joined(
     parts: dict[int, Part], contacts: dict[tuple[int, int], Contact], sureness: Sureness
 ) -> tuple[Int[np.ndarray, " numbers"], int]:
-    """Join neighbouring parts, the surest pair first, while one is as sure as 0.
+    """Join neighbouring parts, the most certain pair first, while the certainty of a pair is at least 0.
 
     Parameters
     ----------
@@ -329,12 +330,12 @@ def joined(
     contacts : dict of pair of int to Contact
         By the numbers of both parts, the lower first.
     sureness : callable
-        Gives how sure it is that two parts are one cell.
+        Returns how certain it is that two parts are one cell.
 
     Returns
     -------
     numbers : ndarray of shape (parts + 1,), int32
-        Of the cell of each part; the first is that of no part, 0.
+        Cell number of each part; the first stands for no part and is 0.
     n_cells : int
     """
     parts = dict(parts)
@@ -365,7 +366,7 @@ def joined(
 
 
 def evidence(a: Part, b: Part, contact: Contact) -> list[float]:
-    """Measure what tells whether two parts are one cell, in the order of `EVIDENCE`."""
+    """Measure the evidence for two parts being one cell, in the order of `EVIDENCE`."""
     nuclei = a.nucleus_area + b.nucleus_area
     filled = nuclei / _polygon_area(_hull(np.concatenate([a.nucleus_hull, b.nucleus_hull])))
     return [
@@ -378,12 +379,12 @@ def evidence(a: Part, b: Part, contact: Contact) -> list[float]:
 
 
 def _openness(width: float) -> float:
-    """Bring the width of a neck, a share of that of the narrower part, to a scale that tells apart those near 1."""
+    """Convert the width of a neck, relative to the narrower part, to a scale that is stretched near 1."""
     return -float(np.log(1 + _OPEN - min(1.0, width)))
 
 
 def _sureness(largest: float | None) -> Sureness:
-    """Return the log-odds of two parts being one cell, if it can be as large as that."""
+    """Return a function for the log-odds of two parts being one cell, minus infinity if that would be too large."""
 
     def sureness(_pair: tuple[int, int], a: Part, b: Part, contact: Contact) -> float:
         area = min(a.area + b.area, (a.nucleus_area + b.nucleus_area) / _LEAST_NUCLEUS)
@@ -397,7 +398,7 @@ def _sureness(largest: float | None) -> Sureness:
 def _without_tails(
     cell: Region, nucleus: Region, away: Float[np.ndarray, "height width"], largest: float | None
 ) -> Region:
-    """Leave out what lies too far from the nucleus, or in or behind a neck much narrower than the cell."""
+    """Remove what lies too far from the nucleus, or within or behind a neck much narrower than the cell."""
     nucleus_area = int(np.count_nonzero(nucleus))
     rim = _RIM * float(np.sqrt(nucleus_area / np.pi))
     if away[cell].max() <= rim:
@@ -409,7 +410,7 @@ def _without_tails(
     nucleated[0] = False
     if not nucleated.any():
         return cell
-    # Half a pixel more, since depth is counted from the middle of the pixels outside.
+    # Half a pixel more, since depth is measured from the centre of the pixels outside.
     wide = depth_inside(~nucleated[cores]) <= narrow + 0.5
     kept = cell & (wide | (away <= rim)) & (away <= _reach(nucleus_area, largest))
     pieces, n_pieces = connected(kept, corners=True)
@@ -425,8 +426,8 @@ def _at_full_size(
     component: Bool[np.ndarray, "full_rows full_columns"],
     step: int,
 ) -> Int[np.ndarray, "full_rows full_columns"]:
-    """Bring labels from the working scale to that of the component."""
-    # At the edge, rows and columns that are not looked at may reach a pixel further.
+    """Resize labels from the working scale to that of the component."""
+    # At the edge, rows and columns that are not sampled may extend a pixel further.
     coarse = np.where(inside, coarse, ndimage.maximum_filter(coarse, 3))
     rows, columns = (
         np.minimum(np.arange(length) // step, n - 1) for length, n in zip(component.shape, coarse.shape, strict=True)
@@ -435,10 +436,10 @@ def _at_full_size(
 
 
 def part_component(component: Region) -> tuple[Labels, int]:
-    """Part one component by the necks of its outline alone, as where red cells touch.
+    """Split one component only at the necks of its outline, as for touching red cells.
 
-    A component falls into parts by a watershed on the distance to its edge. Two parts join again where their neck is
-    wide, more than 0.85 of the width of the narrower, or where one is far smaller.
+    A watershed on the distance to its edge divides the component into parts. Two parts are joined again if their neck
+    is wider than 0.85 of the width of the narrower, or if one is far smaller.
 
     Parameters
     ----------
@@ -471,6 +472,6 @@ def part_component(component: Region) -> tuple[Labels, int]:
 
 
 def _width_of_neck(_pair: tuple[int, int], a: Part, b: Part, contact: Contact) -> float:
-    """Compare a neck with the narrower of two parts; a part that is far smaller is none of its own."""
+    """Compare a neck with the narrower of two parts; a far smaller part is not a separate cell."""
     is_small = min(a.area, b.area) < _MIN_PART * max(a.area, b.area)
     return contact.neck / min(a.width, b.width) - _NECK + is_small

@@ -1,12 +1,12 @@
-"""A segmenter whose every weight was learned by spike times: STDP features, and class neurons that reward has taught.
+"""A segmenter in which all weights are learned from spike times: STDP features, and class neurons taught by reward.
 
-It is the original's idea, done at each pixel. The image's colours become latencies. Features that STDP has learned see
-them at several scales, where the first spike of a window stands for the window. Class neurons, several a class, see
-the latencies of all features at their pixel; the class of the earliest of them is the pixel's (Mozafari 2018, doi
+It applies the original's idea at each pixel. The image's colours become latencies. Features learned by STDP read them
+at several scales, at which the first spike of a window stands for the window. Class neurons, several per class, read
+the latencies of all features at their pixel; the earliest one gives the pixel its class (Mozafari 2018, doi
 10.1109/TNNLS.2018.2826721).
 
-Weights are never negative, so that a spike can only hasten. What speaks against is said by a partner that spikes the
-earlier, the later the signal does: lightness beside darkness, and a partner of each feature.
+Weights are never negative, so a spike can only hasten other spikes. Evidence against a class is therefore carried by
+partners, which spike earlier the later the signal does: lightness besides darkness, and a partner of each feature.
 """
 
 from functools import cache
@@ -28,22 +28,22 @@ from leukospike.spikes import BINS, SpikingConv2d, pool_latency
 from leukospike.storage.weights import fill, write_weights
 
 CLASSES = ("rest", "cytoplasm", "nucleus")
-"""What a pixel can be, by the number that stands for it in a class map."""
+"""Classes of a pixel, in the order of their numbers in a class map."""
 
 SCALES = (1, 4, 16)
-"""Sides of the windows, pixels at working size, whose first spikes the features see."""
+"""Sides of the windows whose first spikes the features read, pixels at working size."""
 
 FEATURES = 24
-"""Features at each scale."""
+"""Number of features at each scale."""
 
 NEURONS_PER_CLASS = 20
-"""Class neurons of each class; each comes to stand for one look of it."""
+"""Number of neurons for each class; each comes to represent one appearance of it."""
 
 CHANNELS = 2 * RANK_INPUTS
-"""Latencies of a pixel: darkness and rank of red, green and blue, and the partner of each."""
+"""Number of latencies of a pixel: darkness and rank of red, green and blue, and the partner of each."""
 
 READ = 2 * FEATURES * len(SCALES)
-"""Latencies that a class neuron sees: those of all features and their partners."""
+"""Number of latencies that a class neuron reads: those of all features and their partners."""
 
 _KERNEL_PX = 3
 _FEATURE_THRESHOLD = 0.3 * CHANNELS * _KERNEL_PX**2
@@ -58,14 +58,14 @@ class PlasticSegmenter(nn.Module):
     Parameters
     ----------
     generator : torch.Generator
-        Source of the first weights, which lie about the middle of 0 to 1, where STDP changes them most.
+        Source of the initial weights, which lie around the middle of 0 to 1, where STDP changes them most.
 
     Attributes
     ----------
     features : ModuleList of SpikingConv2d
-        One for each of `SCALES`, 3 x 3 windows of the pooled map, `FEATURES` each.
+        One layer for each of `SCALES`, with `FEATURES` features on 3 x 3 windows of the pooled map.
     readout : SpikingConv2d
-        1 x 1, `NEURONS_PER_CLASS` neurons of the first class, then those of the second, then of the third.
+        1 x 1 windows; `NEURONS_PER_CLASS` neurons of the first class, then those of the second and of the third.
     """
 
     def __init__(self, *, generator: torch.Generator) -> None:
@@ -101,12 +101,12 @@ class PlasticSegmenter(nn.Module):
     def forward(
         self, latency: UInt8[Tensor, "batch channels rows columns"]
     ) -> UInt8[Tensor, "batch read rows columns"]:
-        """Return what the class neurons see of each pixel.
+        """Return the latencies that the class neurons read at each pixel.
 
         Parameters
         ----------
         latency : Tensor of shape (batch, 12, rows, columns), uint8
-            As `input_latency` gives it.
+            From `input_latency`.
 
         Returns
         -------
@@ -123,9 +123,9 @@ class PlasticSegmenter(nn.Module):
         return torch.cat([features, BINS - 1 - features.clamp(max=BINS - 1)], dim=1)
 
     def winners(self, read: UInt8[Tensor, "batch read rows columns"]) -> UInt8[Tensor, "batch rows columns"]:
-        """Return the class whose neuron spikes first at each pixel; where none does, 0.
+        """Return the class whose neuron spikes first at each pixel, or 0 if none does.
 
-        Among neurons that spike together the one of the highest potential wins, then the lowest number.
+        Among neurons that spike together the one of highest potential wins, then the lowest number.
         """
         spikes = self.readout(read)
         earliest = spikes.latency.amin(dim=1, keepdim=True)
@@ -134,7 +134,7 @@ class PlasticSegmenter(nn.Module):
 
 
 def input_latency(pixels: UInt8[np.ndarray, "rows columns 3"]) -> UInt8[Tensor, "1 channels rows columns"]:
-    """Code an image at working size in `BINS` spike times.
+    """Encode an image at working size in `BINS` spike times.
 
     Parameters
     ----------
@@ -144,21 +144,21 @@ def input_latency(pixels: UInt8[np.ndarray, "rows columns 3"]) -> UInt8[Tensor, 
     Returns
     -------
     Tensor of shape (1, 12, rows, columns), uint8
-        0 (first) to 14, 15 silent: the six channels of `rank_spikes`, the higher the earlier, then the partner of
-        each, the lower the earlier.
+        0 (first) to 14, 15 silent: the six channels of `rank_spikes`, where higher values spike earlier, then the
+        partner of each, where lower values spike earlier.
     """
     steps = np.rint(rank_spikes(pixels) * BINS).astype(np.uint8)
     return torch.from_numpy(np.concatenate([BINS - steps, steps]))[None]
 
 
 def seen_at(latency: UInt8[Tensor, "batch channels rows columns"], scale: int) -> UInt8[Tensor, "batch channels r c"]:
-    """Return what features of one scale see: the first spike of each window, and a window's copy beyond each border.
+    """Return the input of the features of one scale: each window's first spike, with border windows repeated.
 
     Parameters
     ----------
     latency : Tensor of shape (batch, channels, rows, columns), uint8
     scale : int
-        Side of the windows, pixels; those at the last row and column may reach beyond the map.
+        Side of the windows, pixels; those at the last row and column may extend beyond the map.
 
     Returns
     -------
@@ -178,7 +178,7 @@ def read_classes(
     _light: Light,
     _pixel_size: PixelSize | None = None,
 ) -> Reading:
-    """Return the class of every pixel of an image; in the light that it was taken in, as this segmenter learned.
+    """Return the class of every pixel of an image, without correcting its light, as in this segmenter's training.
 
     Parameters
     ----------
@@ -189,14 +189,14 @@ def read_classes(
     Returns
     -------
     Reading
-        Without red cells and evidence: this segmenter knows white cells alone, at sizes of its own.
+        Without red cells and evidence: this segmenter only finds white cells, and at its own sizes.
     """
     found = network.winners(network(input_latency(at_working_size(pixels))))[0].numpy()
     return Reading(resized_classes(found, pixels.shape[0], pixels.shape[1]))
 
 
 def resized_classes(classes: UInt8[np.ndarray, "_ _"], rows: int, columns: int) -> UInt8[np.ndarray, "rows columns"]:
-    """Bring a map of classes to another size: the class that most of a pixel's place is of, the lower among equals."""
+    """Resize a map of classes; each pixel gets the class that covers most of its area, among equals the lower."""
     if classes.shape == (rows, columns):
         return classes
     how = Image.Resampling.BOX if rows < classes.shape[0] else Image.Resampling.BILINEAR
@@ -213,13 +213,13 @@ def save_plastic(network: PlasticSegmenter, path: Path) -> None:
 
 
 def load_plastic(path: Path) -> PlasticSegmenter:
-    """Read a network that `save_plastic` wrote.
+    """Load a network that `save_plastic` wrote.
 
     Raises
     ------
     WeightsError
-        If the file is missing, not safetensors, of another form or other settings, incomplete, or holds a value that
-        is not float32 or outside of 0 to 1.
+        If the file is missing, not safetensors, of another format or other settings, incomplete, or contains a value
+        that is not float32 or outside 0 to 1.
     """
     where = "load_plastic"
     network = PlasticSegmenter(generator=torch.Generator().manual_seed(0))
@@ -234,6 +234,6 @@ def load_plastic(path: Path) -> PlasticSegmenter:
 
 @cache
 def default_plastic() -> PlasticSegmenter:
-    """Return the network with the weights of the package."""
+    """Return the network with the weights shipped in the package."""
     with resources.as_file(resources.files("leukospike") / "segmentation" / "segmenter_stdp.safetensors") as path:
         return load_plastic(path)

@@ -1,9 +1,9 @@
 """Quality flags of an image, with the measured values and advice.
 
-Cells are looked for whatever is said here, but in an image that is blank, which can hold none. Whether an image is a
-smear at all is told by `likeness`, which is fitted; each threshold here stands between what was measured on real smears
-(BCCD, Tecom, CellaVision, PBC, Raabin, Chula and C-NMC's cells on black, also a quarter brighter or darker, at gamma
-0.7 to 1.4, hue turned by 10 degrees, blurred a little, and at half and double size) and on the same images spoiled.
+Cells are segmented whatever the flags say, except in a blank image, which has none. Whether an image is a smear at all
+is decided by the fitted `likeness`. Each threshold here lies between the values measured on real smears (BCCD, Tecom,
+CellaVision, PBC, Raabin, Chula and C-NMC's cells on black, also a quarter brighter or darker, at gamma 0.7 to 1.4, with
+the hue turned by 10 degrees, slightly blurred, and at half and double size) and those on the same images degraded.
 """
 
 from dataclasses import dataclass
@@ -20,42 +20,45 @@ from leukospike.segmentation.likeness import MIN_LIKENESS, likeness_of, measured
 from leukospike.segmentation.sharpness import Edges, but_black, edges_of, percentiles, reduced, reduced_usable, step_of
 
 _SIDE = 256  # longest side of the copy on which colours are measured, pixels
-_SPOT = 5  # pixels of the copy: side of the least spot that a cell could be
+_SPOT = 5  # side of the smallest spot that a cell could be, pixels of the copy
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 MIN_CONTRAST = 0.1
-"""Below, blank: no cell is so faint. Real: 0.22 and more; an empty, unevenly lit field: 0.09."""
+"""Lower contrast means blank: no cell is so faint. Real smears: 0.22 and more; an empty, unevenly lit field: 0.09."""
 MIN_LIGHT, MIN_LIGHT_CUT_OUT = 60.0, 20.0
-"""Below, underexposed, grey levels. Real: 124 and 45 or more, a quarter darker 93 and 34."""
+"""Lower values mean underexposed, grey levels. Real smears: 124 and 45 or more, a quarter darker 93 and 34."""
 MAX_DARKEST, WHITE = 200.0, 235.0
-"""Overexposed above the first, where the light is above the second, grey levels: what should be nuclei is nearly white.
-Real, in so much light: up to 153, a quarter brighter 189."""
+"""Overexposed: darkest value above the first in light above the second, grey levels, so that even nuclei would be
+nearly white. Real smears in that much light: up to 153, a quarter brighter 189."""
 MAX_DARKEST_CLIPPED, MAX_CLIPPED = 125.0, 0.5
-"""Above the first, overexposed too where more than the second is clipped: even nuclei are pale. Real: 111."""
+"""Also overexposed: darkest value above the first with more than the second share clipped, so that even nuclei are
+pale. Real smears: 111."""
 DARK_BACKGROUND, MIN_BACKGROUND, MAX_GREEN = 0.35, 0.5, 0.05
-"""Inverted: a background darker than the first, or darker than the second with more green than the third, of what looks
-like a smear as a negative. Real: 0.41 and more, and as negatives they look like none. Inverted: up to 0.49, and 0.07 or
-more green where above 0.35."""
+"""Inverted: a background darker than the first, or darker than the second with more green than the third, in an image
+whose negative looks like a smear. Real smears: 0.41 and more, and their negatives do not look like smears. Inverted: up
+to 0.49, and 0.07 or more green where above 0.35."""
 MIN_COLOUR = 10.0
-"""Below, not a smear but grey, grey levels. Real: 23 and more."""
+"""Lower values mean grey and not a smear, grey levels. Real smears: 23 and more."""
 MIN_STAINED = 0.3
-"""Below, a cell cut out on black is none. Real: 1. A photograph of a retina: 0.02."""
+"""A cell cut out on black with a lower value is not a cell. Real cells: 1. A photograph of a retina: 0.02."""
 MAX_RESTLESSNESS = 0.37
-"""Above, and where it is not blur, not a smear but noise of some grain. Real: up to 0.36, all but Chula's up to 0.26;
-noise: median 0.38."""
+"""Higher values, unless caused by blur, mean noise and not a smear. Real smears: up to 0.36, all but Chula's up to
+0.26; noise: median 0.38."""
 MAX_ONE_WAY = 0.27
-"""Above, out of focus: moved, or stripes. Real: up to 0.23; moved by a fourteenth of a field's width: median 0.31."""
+"""Higher values mean out of focus: motion blur, or stripes. Real smears: up to 0.23; moved by a fourteenth of a field's
+width: median 0.31."""
 MIN_RED_OVER_BLUE, CLIPPED = -0.5, 253
-"""Below the first, not a smear: red and blue are swapped. Real: -0.45 and more, but -0.65 where the light's red is
-clipped; from the second on it cannot be told. Swapped: median -1.20 in BCCD, -0.62 in PBC, -0.18 in Tecom."""
+"""Values below the first mean not a smear, but swapped red and blue. Real smears: -0.45 and more, but -0.65 where the
+red of the light is clipped; from the second value on nothing can be concluded. Swapped: median -1.20 in BCCD, -0.62 in
+PBC, -0.18 in Tecom."""
 MAX_EDGE_OF_CELL, MAX_RESTLESS_EDGE = 0.2, 0.04
-"""Above either, the second for the width times the restlessness, out of focus: blur widens edges and leaves nothing
-plain between them. Blurred by 12 of BCCD's pixels: median 0.23 and 0.058; by 7: 0.17 and 0.042, as the one worst of 977
-real images."""
+"""Higher values of either mean out of focus; the second is for the width times the restlessness. Blur widens edges and
+leaves nothing plain between them. Blurred by 12 of BCCD's pixels: median 0.23 and 0.058; by 7: 0.17 and 0.042, like the
+worst of 977 real images."""
 MIN_CELL = 0.055
-"""Below, of the longest side, the largest component is a speck and tells no scale."""
+"""If the largest component is below this share of the longest side, it is a speck and does not show the scale."""
 MAX_EDGE_OF_IMAGE = 0.12
-"""Above, out of focus, where no cell tells the scale. Real: up to 0.08."""
+"""Higher values mean out of focus if no cell shows the scale. Real smears: up to 0.08."""
 
 
 class Quality(StrEnum):
@@ -87,7 +90,7 @@ class Advice:
     """Limit of the value."""
 
     def __str__(self) -> str:
-        """Format it for one cell of a table."""
+        """Format the advice for one cell of a table."""
         if np.isinf(self.value):
             return f"{self.quality} ({self.measure}: there is no edge)"
         bound = "at most" if self.value > self.limit else "at least"
@@ -96,18 +99,18 @@ class Advice:
 
 @dataclass(frozen=True)
 class Appearance:
-    """What is measured on a small copy of an image to tell its exposure."""
+    """Measures of exposure, taken on a small copy of an image."""
 
     contrast: float
-    """How much darker than the brightest the darkest spot is that a cell could fill, 0-1."""
+    """How much darker the darkest spot that could be a cell is than the brightest, 0-1."""
     darkest: float
     """1st percentile of luma, 0-255."""
     brightest: float
     """99th percentile of luma, 0-255."""
     background: float
-    """Where the median luma lies between the two, 0-1: near 1 if most is bright, as on a smear."""
+    """Position of the median luma between the two, 0-1: near 1 if most of the image is bright, as on a smear."""
     cut_out: bool
-    """Whether a fifth or more is black, as around a cell cut out by a program."""
+    """Whether a fifth or more of the image is black, as around a cell segmented by a program."""
     white: float
     """Share of pixels in which each channel is 250 or more."""
     green: float
@@ -115,12 +118,12 @@ class Appearance:
     colour: float
     """99th percentile of the range over red, green and blue, 0-255."""
     background_colour: tuple[float, ...]
-    """Red, green and blue, 0-255: the median of what is brighter in green than Otsu's threshold, or white around a cell
-    cut out."""
+    """Red, green and blue, 0-255: the median of the pixels brighter in green than Otsu's threshold, or white around a
+    cut-out cell."""
 
     @property
     def has_dark_background(self) -> bool:
-        """Whether most is dark and the cells are bright, as in a negative, and not black around a cell cut out."""
+        """Whether the background is dark and cells bright, as in a negative, and not black around a cut-out cell."""
         is_dark = self.background < MIN_BACKGROUND and self.green > MAX_GREEN
         return not self.cut_out and (is_dark or self.background < DARK_BACKGROUND)
 
@@ -137,21 +140,21 @@ def quality_of(
     Parameters
     ----------
     pixels : ndarray of shape (rows, columns, 3)
-        RGB, uint8, 0-255; best as even white light shows it.
+        RGB, uint8, 0-255, preferably corrected to even white light.
     class_map : ndarray of shape (rows, columns), optional
-        uint8: 0 rest, 1 cytoplasm, 2 nucleus. Edges are held against the size of the largest cell in it; without it,
-        or where it shows but a speck, against the size of the image, which only tells severe blur. The colour of its
-        nuclei tells whether red and blue are swapped.
+        uint8: 0 rest, 1 cytoplasm, 2 nucleus. Edges are compared with the size of the largest cell in it; without it,
+        or if it shows only a speck, with the size of the image, which only reveals severe blur. The colour of its
+        nuclei shows whether red and blue are swapped.
     usable : ndarray of shape (rows, columns), optional
-        Where a slide is seen; what is outside is not looked at. Everywhere if not given.
+        Where the slide is visible; the rest is ignored. Everywhere by default.
     light : tuple of three float, optional
-        Red, green and blue of the light before it was evened out, 0-255, by which exposure is judged. If not given,
-        the pixels are as they were taken, and their own brightest tell it.
+        Red, green and blue of the light before correction, 0-255, by which exposure is judged. By default the pixels
+        are assumed to be uncorrected, and exposure is judged by the brightest of them.
 
     Returns
     -------
     tuple of Advice
-        In the order of `Quality`, one of each at most; blank alone where there is nothing else to measure.
+        In the order of `Quality`, at most one of each; blank stands alone, as nothing else can be measured.
     """
     if usable is not None and usable.all():
         usable = None
@@ -182,21 +185,21 @@ def appearance_of(
     pixels : ndarray of shape (rows, columns, 3)
         RGB, uint8, 0-255.
     usable : ndarray of shape (rows, columns), optional
-        Where to look; everywhere if not given.
+        Part of the image to measure; all of it by default.
 
     Returns
     -------
     Appearance
-        Of contrast 0 where nothing is usable.
+        With contrast 0 if nothing is usable.
     """
     step = step_of(pixels, _SIDE)
     copy = reduced(but_black(pixels, step) if usable is None else pixels, step)
     n_pixels = -(-pixels.shape[0] // step) * -(-pixels.shape[1] // step)
     n_black = n_pixels - copy.shape[0] * copy.shape[1]
     small = copy.astype(np.float32)
-    # Plane by plane: measured, the largest of three neighbours takes NumPy thirty times as long.
+    # Plane by plane: in NumPy a maximum over three adjacent values takes thirty times as long (measured).
     red, green, blue = np.ascontiguousarray(small.transpose(2, 0, 1))
-    # No product of matrices: NumPy splits one of this size over threads, which then wait for those of other images.
+    # Not a matrix product: NumPy splits one of this size over threads, which then wait for those of other images.
     luma = _LUMA[0] * red + _LUMA[1] * green + _LUMA[2] * blue
     spots = ndimage.uniform_filter(luma, _SPOT)
     if usable is not None:
@@ -253,7 +256,7 @@ def _strangeness(
     usable: Bool[np.ndarray, "rows columns"] | None,
     light: tuple[float, ...],
 ) -> Advice | None:
-    """Tell whether it looks like no smear, or like the negative of one."""
+    """Return advice if an image does not look like a smear, or looks like the negative of one."""
     found = measured(pixels, edges, usable=usable)
     likeness = likeness_of(found)
     if seen.has_dark_background:
@@ -270,7 +273,7 @@ def _strangeness(
         return Advice(Quality.NOT_A_SMEAR, "share stained", found.measures.stained, MIN_STAINED)
     if edges.restlessness > MAX_RESTLESSNESS:
         return Advice(Quality.NOT_A_SMEAR, "restlessness", edges.restlessness, MAX_RESTLESSNESS)
-    # The image's own background, since light that was evened out has one colour again.
+    # The image's own background is used, since corrected light has one colour.
     if class_map is not None and light[0] < CLIPPED:
         red_over_blue = _red_over_blue(pixels, class_map, seen.background_colour)
         if red_over_blue < MIN_RED_OVER_BLUE:
@@ -279,7 +282,7 @@ def _strangeness(
 
 
 def _exposure(seen: Appearance, light: tuple[float, float, float] | None) -> Advice | None:
-    """Tell whether there was too much light or too little."""
+    """Return advice if there was too much or too little light."""
     level = seen.brightest if light is None else float(_LUMA @ np.array(light, dtype=np.float32))
     least = MIN_LIGHT_CUT_OUT if seen.cut_out else MIN_LIGHT
     if level < least:
@@ -292,7 +295,7 @@ def _exposure(seen: Appearance, light: tuple[float, float, float] | None) -> Adv
 
 
 def _blur(edges: Edges, side_px: int, cell_px: float) -> Advice | None:
-    """Tell whether edges are wide for the image, or for its largest cell, or steep one way only."""
+    """Return advice if edges are wide for the image or its largest cell, or steep in one direction only."""
     measured = [
         ("slopes of one direction", edges.one_way, MAX_ONE_WAY),
         ("edge width of the longest side", edges.width_px / side_px, MAX_EDGE_OF_IMAGE),
@@ -310,7 +313,7 @@ def _blur(edges: Edges, side_px: int, cell_px: float) -> Advice | None:
 
 
 def _red_over_blue(pixels: UInt8[np.ndarray, "rows columns 3"], class_map: ClassMap, light: tuple[float, ...]) -> float:
-    """Return by how much the nuclei absorb red more than blue, over their mean absorbance; 0 without nuclei."""
+    """Return the nuclei's excess absorbance in red over blue, relative to their mean absorbance; 0 without nuclei."""
     step = max(1, max(class_map.shape) // _SIDE)
     nuclei = pixels[::step, ::step][class_map[::step, ::step] == NUCLEUS]
     if not nuclei.size:
@@ -320,7 +323,7 @@ def _red_over_blue(pixels: UInt8[np.ndarray, "rows columns 3"], class_map: Class
 
 
 def _largest_diameter_px(class_map: ClassMap) -> float:
-    """Return the diameter of the disc as large as the largest component."""
+    """Return the diameter of a disc with the area of the largest component."""
     step = max(1, max(class_map.shape) // _SIDE)
     cells = class_map[::step, ::step] > 0
     labels, n_components = connected(cells[window_of(cells)])

@@ -1,4 +1,4 @@
-"""How large red cells are in a region that a network calls red: whole ones, and those that lie in clumps."""
+"""Size of red cells in the region that a network classifies as red: of whole cells, and of cells in clumps."""
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -8,32 +8,32 @@ from leukospike.segmentation.parting import part_component
 from leukospike.segmentation.regions import Labels, Region, connected, depth_inside, fill_holes
 
 MIN_RED_CELLS_SEEN = 3
-"""Fewer whole round red cells of one size give no estimate."""
+"""Minimum number of whole, round red cells of one size for an estimate."""
 
 SAME_SIZE = 0.2
-"""Red cells of one field differ from their median by so much at most."""
+"""Largest relative difference of the red cells of one field from their median."""
 
 LEAST_AGREEING = 0.5
-"""Share of the round cells that must be of one size: red cells that contradict each other tell nothing."""
+"""Share of the round cells that must be of one size: red cells that contradict each other show nothing."""
 
 _MIN_AREA = 60  # pixels: 9 across, below which a disc and a speck look the same
 _MAX_ELONGATION = 1.4
 _MIN_ELLIPSE = 0.94  # area over the area of the ellipse of the same second moments; 1 for ellipses, less with dents
-_MOST_PARTED = 12  # clumps of red cells that are parted, where too few lie alone
-_ABOUT, _LEAST_DEPTH = 5, 2  # pixels at half the size: side of what a middle is the deepest of, and its depth
+_MOST_PARTED = 12  # maximum number of clumps of red cells that are split if too few cells lie alone
+_ABOUT, _LEAST_DEPTH = 5, 2  # pixels at half the size: side of the window that a middle is the deepest in, least depth
 
 
 def same_size(diameters: Float[np.ndarray, " cells"]) -> Float[np.ndarray, " group"]:
-    """Return the diameters within a fifth of one of them, of the choice that covers the largest area.
+    """Return the diameters within a fifth of one of them, for the choice that covers the largest area.
 
-    None where these are less than half of the area: such cells contradict each other.
+    The result is empty if these cover less than half of the area: such cells contradict each other.
     """
     group, share = largest_group(diameters)
     return group if share >= LEAST_AGREEING else group[:0]
 
 
 def largest_group(diameters: Float[np.ndarray, " cells"]) -> tuple[Float[np.ndarray, " group"], float]:
-    """Return the diameters within a fifth of one of them, of the choice that covers the largest area, and its share."""
+    """Return the diameters within a fifth of one of them, for the choice that covers most area, and its share."""
     if not len(diameters):
         return diameters, 0.0
     ordered = np.sort(diameters)
@@ -46,10 +46,10 @@ def largest_group(diameters: Float[np.ndarray, " cells"]) -> tuple[Float[np.ndar
 
 
 def round_diameters(red: Region) -> Float[np.ndarray, " cells"]:
-    """Return the diameters of whole, round regions, of the discs as large as they are.
+    """Return the diameters of whole, round regions, as those of discs of the same area.
 
-    Clumps are parted only where fewer than `MIN_RED_CELLS_SEEN` cells lie alone: measured, parted cells are told too
-    small, and the median error over generated fields is greater with them.
+    Clumps are split only if fewer than `MIN_RED_CELLS_SEEN` cells lie alone. Measured on generated fields, split cells
+    come out too small, and the median error is larger with them.
 
     Parameters
     ----------
@@ -76,17 +76,17 @@ def round_diameters(red: Region) -> Float[np.ndarray, " cells"]:
         clump = np.pad(pieces[rows, columns] == number + 1, 1)
         parts, n_parts = part_component(clump)
         if n_parts > 1:
-            # A part at the image's border is cut by it; the margin that was put around the clump is not.
+            # A part at the image's border is cut off there, but not at the margin that was put around the clump.
             at = (rows.start == 0, rows.stop == red.shape[0], columns.start == 0, columns.stop == red.shape[1])
             parted.append(_round_pieces(parts, n_parts, margin=1, at_border=at))
     return np.concatenate(parted)
 
 
 def widths_in_clumps(red: Region) -> Float[np.ndarray, " places"]:
-    """Return twice the depth of the places that lie deepest about: the widths of cells, also where they touch.
+    """Return twice the depth at local maxima of the depth: the widths of cells, including touching ones.
 
-    Holes stay, since gaps between cells of a clump are holes, too: measured on clumps of two laboratories, the spread
-    of the widths is half of what it is with holes filled.
+    Holes are kept, since gaps between the cells of a clump are holes, too. Measured on clumps of two laboratories, the
+    spread of the widths is half of that with holes filled.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ def widths_in_clumps(red: Region) -> Float[np.ndarray, " places"]:
 
 
 def usual_width(red: Region) -> float:
-    """Return the width of the regions that half of the area is narrower than: about a diameter, where none is whole.
+    """Return the median width of the regions by area: roughly a diameter if no cell is whole.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ def usual_width(red: Region) -> float:
     Returns
     -------
     float
-        Pixels; 0 of an empty region.
+        Pixels; 0 for an empty region.
     """
     pieces, n_pieces = connected(fill_holes(red[::2, ::2]))
     if not n_pieces:
@@ -134,18 +134,18 @@ def _round_pieces(
     margin: int = 0,
     at_border: tuple[bool, bool, bool, bool] = (True, True, True, True),
 ) -> Float[np.ndarray, " cells"]:
-    """Return the diameters of the labelled pieces that no border cuts and that are as large as their ellipse."""
+    """Return the diameters of the labelled pieces that are not cut off at a border and fill their ellipse."""
     row, first, end, labels = _runs(pieces)
 
     def summed(values: np.ndarray) -> Float[np.ndarray, " pieces"]:
         return np.bincount(labels, weights=values, minlength=n_pieces + 1)[1:]
 
-    # Each run of pixels along a row in one step: sums of numbers and of squares that follow each other.
+    # Each run of pixels along a row in one step, by sums of consecutive numbers and of their squares.
     length, middle = end - first, (first + end - 1) / 2
     area = np.maximum(summed(length), 1)
     from_row = row - (summed(length * row) / area)[labels - 1]
     from_column = middle - (summed(length * middle) / area)[labels - 1]
-    # Each pixel is a square, whose own second moment is a twelfth.
+    # Each pixel is a square with a second moment of one twelfth.
     down2 = summed(length * from_row**2) / area + 1 / 12
     along2 = summed(length * (from_column**2 + (length**2 - 1) / 12)) / area + 1 / 12
     both = summed(length * from_row * from_column) / area
@@ -170,7 +170,7 @@ def _round_pieces(
 
 
 def _runs(pieces: Labels) -> tuple[Int[np.ndarray, " runs"], ...]:
-    """Return row, first column, end and label of each run of pixels of one label along a row."""
+    """Return the row, first column, end and label of each run of pixels with one label along a row."""
     padded = np.pad(pieces, ((0, 0), (1, 1)))
     changes = padded[:, 1:] != padded[:, :-1]
     begins, ends = changes & (padded[:, 1:] > 0), changes & (padded[:, :-1] > 0)

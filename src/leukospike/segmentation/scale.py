@@ -28,9 +28,9 @@ PLAUSIBLE_CELL_UM = (4.0, 40.0)
 monocytes, 25, so that values outside mean a wrong pixel size."""
 
 
-_OTHER_LENS = 1.4  # three red cells, each off by a fifth at most, are off by less; common lenses differ by more
-_LEAST_IMAGES = 3  # whose differences tell how sure their agreement is
-_MEDIAN_ERROR = 1.2533  # standard error of a median, in that of a mean
+_OTHER_LENS = 1.4  # three red cells, each off by at most a fifth, are off by less; common lenses differ by more
+_LEAST_IMAGES = 3  # minimum number of images whose differences show how certain their agreement is
+_MEDIAN_ERROR = 1.2533  # standard error of a median relative to that of a mean
 _95 = 1.96
 
 
@@ -48,7 +48,7 @@ class PixelSize:
     """Number of red cells behind the estimate."""
 
     def __post_init__(self) -> None:
-        """Refuse invalid sizes."""
+        """Raise an error for invalid sizes."""
         if not (np.isfinite(self.um_per_px) and self.um_per_px > 0):
             msg = "um_per_px must be positive"
             raise ConfigError(
@@ -67,7 +67,7 @@ class PixelSize:
         if um_per_px is None:
             return None
         low, high = PLAUSIBLE_UM_PER_PX
-        # `type` and not `isinstance`: True is an int, and no size.
+        # `type` and not `isinstance`: True is an int, but not a size.
         if type(um_per_px) not in {int, float} and not isinstance(um_per_px, np.floating):
             msg = "`pixel_size` must be a number of micrometres"
             raise ConfigError(msg, where=where, got=repr(um_per_px), advice="Pass the size of one pixel, such as 0.1.")
@@ -84,7 +84,7 @@ class PixelSize:
 
 
 def contradicts(size: PixelSize, areas_px: Sequence[int]) -> bool:
-    """Tell whether white cells of these areas are implausible at a pixel size.
+    """Return whether white cells of these areas are implausible at a pixel size.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ def contradicts(size: PixelSize, areas_px: Sequence[int]) -> bool:
 
 
 def disagree(red_cell_px: float, other_px: float) -> bool:
-    """Tell whether two diameters of red cells differ by more than the factor `MOST_OFF`."""
+    """Return whether two diameters of red cells differ by more than the factor `MOST_OFF`."""
     return bool(abs(np.log(red_cell_px / other_px)) > np.log(MOST_OFF))
 
 
@@ -122,12 +122,12 @@ def agreed_pixel_sizes(sizes: Sequence[PixelSize | None], frames: Sequence[tuple
     sizes : sequence of PixelSize or None
         One per image, or one per cell, which gives more weight to images with more cells.
     frames : sequence of (rows, columns)
-        Of the images, in the same order.
+        Sizes of the images, in the same order.
 
     Returns
     -------
     list of PixelSize or None
-        None if nothing is known of any image of the frame size.
+        None if nothing is known about any image of the frame size.
     """
     estimates: dict[tuple[int, int], list[PixelSize]] = {}
     for size, frame in zip(sizes, frames, strict=True):
@@ -138,7 +138,7 @@ def agreed_pixel_sizes(sizes: Sequence[PixelSize | None], frames: Sequence[tuple
 
 
 def _own_or_agreed(size: PixelSize | None, agreed: PixelSize | None) -> PixelSize | None:
-    """Return what the images of a frame agree on, unless an image knows better."""
+    """Return the size agreed for the frame, unless the image has a better one."""
     if agreed is None or size is None:
         return size or agreed
     is_estimate = size.source == "red cells"
@@ -164,7 +164,7 @@ def _agreed(estimates: Sequence[PixelSize]) -> PixelSize | None:
 
 
 def _interval_of_all(estimates: Sequence[PixelSize], median: float) -> tuple[float, float] | None:
-    """Return a 95 % interval by how images differ; of fewer than three, what holds the intervals of all."""
+    """Return a 95 % interval from differences between images; for fewer than three, the range of their intervals."""
     if len(estimates) < _LEAST_IMAGES:
         own = [size.interval for size in estimates if size.interval is not None]
         return (min(low for low, _ in own), max(high for _, high in own)) if len(own) == len(estimates) else None
@@ -184,7 +184,7 @@ def pixel_size_from_red_cells(diameters_px: Float[np.ndarray, " cells"]) -> Pixe
     Parameters
     ----------
     diameters_px : ndarray of shape (cells,)
-        Of whole, round red cells of one size, as `same_size` gives them, pixels.
+        Diameters of whole, round red cells of one size, from `same_size`, pixels.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""How steep the edges of an image are, where, and which way: tells focus, and helps to tell what the image is of."""
+"""Steepness, distribution and direction of an image's edges: measures of focus, and of what an image shows."""
 
 from typing import NamedTuple
 
@@ -9,46 +9,46 @@ from scipy import ndimage
 
 from leukospike.images.framing import BLACK, CUT_OUT, content_window
 
-_SIDE = 640  # longest side of the copy on which edges are measured, pixels; a smaller one would sharpen them
-_REACH = 3  # pixels of the copy over which its blur mixes in what is beside the usable part
-_MARGIN = 6  # blocks of a copy, more than the blur of edges reaches
-_FLAT_DARK, _FLAT_LIGHT = 0.0015, 0.0005  # slopes below which a picture is flat, of its range, per pixel of the copy
+_SIDE = 640  # longest side of the copy on which edges are measured, pixels; a smaller copy would sharpen them
+_REACH = 3  # pixels of the copy over which the blur mixes in what lies outside the usable part
+_MARGIN = 6  # blocks of a copy, more than the radius of the blur
+_FLAT_DARK, _FLAT_LIGHT = 0.0015, 0.0005  # slopes below which a picture is flat, per pixel of the copy, over its range
 
 
 class Edges(NamedTuple):
-    """How sharp an image is, how restless, and how much of it is flat."""
+    """Sharpness and restlessness of an image, and how much of it is flat."""
 
     width_px: float
-    """Of the sharpest edges, in pixels of the image itself: the range of green over its steepest slope."""
+    """Width of the sharpest edges, in pixels of the image itself: the range of green over its steepest slope."""
     slope: float
-    """The mean slope per pixel of the copy, over the range."""
+    """Mean slope per pixel of the copy, over the range."""
     restlessness: float
-    """The mean slope over the steepest, 0-1: small where edges part plain areas, 0.38 for noise of whatever grain."""
+    """Mean slope over the steepest, 0-1: small if edges separate plain areas, 0.38 for noise of any grain."""
     one_way: float
-    """How far the slopes agree in direction, 0-1: 0 around round cells, 1 for stripes."""
+    """Agreement of the slopes in direction, 0-1: 0 around round cells, 1 for stripes."""
     flat_dark: float
-    """Share without slope of what is dark but not black, 0-1; 1 if there is none."""
+    """Share without slope of the pixels that are dark but not black, 0-1; 1 if there are none."""
     flat_light: float
-    """Share without slope of the rest, 0-1; 1 if there is none."""
+    """Share without slope of the remaining pixels, 0-1; 1 if there are none."""
 
 
 def edges_of(
     pixels: UInt8[np.ndarray, "rows columns 3"], *, usable: Bool[np.ndarray, "rows columns"] | None = None
 ) -> Edges:
-    """Measure the edges in green after a Gaussian blur of 1 pixel, against noise, at no more than 640 pixels a side.
+    """Measure the edges in green at no more than 640 pixels a side, after a Gaussian blur of 1 pixel against noise.
 
     Parameters
     ----------
     pixels : ndarray of shape (rows, columns, 3)
         RGB, uint8, 0-255.
     usable : ndarray of shape (rows, columns), optional
-        Where to look; everywhere if not given.
+        Part of the image to measure; all of it by default.
 
     Returns
     -------
     Edges
-        Neither brightness nor contrast changes them. Of an image of one colour, or where nothing is usable: infinite
-        width, all flat.
+        Independent of brightness and contrast. For an image of one colour, or if nothing is usable, the width is
+        infinite and everything is flat.
     """
     step = step_of(pixels, _SIDE)
     rows, columns = (-(-side // step) for side in pixels.shape[:2])
@@ -58,7 +58,7 @@ def edges_of(
     )
     here = green[:-1, :-1]
     down, along = green[1:, :-1] - here, green[:-1, 1:] - here
-    # Measured, a third of the time of hypot, whose care for large numbers no grey level needs.
+    # A third of the time of hypot (measured), whose care for large numbers is not needed for grey levels.
     slope = np.sqrt(down * down + along * along)
     every_second = green[::2, ::2]
     level, sparse, down, along = here[::2, ::2], slope[::2, ::2], down[::2, ::2], along[::2, ::2]
@@ -84,7 +84,7 @@ def edges_of(
     mean = float(slope.sum()) / n_slopes
     is_dark = level < (low + high) / 2
     dark, light = sparse[is_dark & (level > BLACK)], sparse[~is_dark]
-    # Weighted by the slope, not its square, which one straight edge, as of a black margin, would rule.
+    # Weighted by the slope and not its square, which a single straight edge, as of a black margin, would dominate.
     turn = (down + 1j * along) ** 2 / np.maximum(sparse, 1e-6)
     return Edges(
         width_px=pixels.shape[0] / rows * (high - low) / steepest,
@@ -100,9 +100,9 @@ _NO_EDGES = Edges(float("inf"), 0.0, 0.0, 0.0, 1.0, 1.0)
 
 
 def but_black(pixels: UInt8[np.ndarray, "rows columns 3"], step: int) -> UInt8[np.ndarray, "height width 3"]:
-    """Leave out what is 0, 0, 0 around a cell cut out: in most such images, three quarters.
+    """Crop the margin that is 0, 0, 0 around a cut-out cell, in most such images three quarters.
 
-    It begins at an even number of blocks of `step` pixels, and blur leaves all black beyond it.
+    The crop begins at an even number of blocks of `step` pixels and includes everything that blur would reach.
     """
     rows, columns = (
         slice(max(window.start // step - _MARGIN, 0) // 2 * 2 * step, (window.stop // step + 1 + _MARGIN) * step)
@@ -113,10 +113,10 @@ def but_black(pixels: UInt8[np.ndarray, "rows columns 3"], step: int) -> UInt8[n
 
 
 def percentiles(values: Float[np.ndarray, "..."], shares: tuple[float, ...], *, n_zeros: int = 0) -> tuple[float, ...]:
-    """Return percentiles of values of at least 0 and so many zeros, by linear interpolation as NumPy does."""
+    """Return percentiles of non-negative values and `n_zeros` zeros, with linear interpolation as in NumPy."""
     if not n_zeros:
         return tuple(np.percentile(values, shares).tolist())
-    # In their order, zeros come first.
+    # In sorted order, zeros come first.
     places = (values.size + n_zeros - 1) * np.array(shares) / 100 - n_zeros
     lower = np.floor(places).astype(np.int64)
     both = np.stack([lower, lower + 1])
@@ -127,7 +127,7 @@ def percentiles(values: Float[np.ndarray, "..."], shares: tuple[float, ...], *, 
 
 
 def step_of(pixels: UInt8[np.ndarray, "rows columns 3"], side: int) -> int:
-    """Return the side of the blocks of which an image has at most `side` along its longest side."""
+    """Return the side of blocks such that an image has at most `side` of them along its longest side."""
     return -(-max(pixels.shape[:2]) // side)
 
 
@@ -137,5 +137,5 @@ def reduced(pixels: UInt8[np.ndarray, "..."], step: int) -> UInt8[np.ndarray, ".
 
 
 def reduced_usable(usable: Bool[np.ndarray, "rows columns"], step: int) -> Bool[np.ndarray, "height width"]:
-    """Tell of which blocks all pixels are usable."""
+    """Return which blocks consist only of usable pixels."""
     return reduced(np.where(usable, np.uint8(255), np.uint8(0)), step) == 255

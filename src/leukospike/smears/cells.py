@@ -1,4 +1,4 @@
-"""One cell: its compartments, the dye in each, and its picture."""
+"""A single cell: its compartments, the dye in each, and its picture."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -16,14 +16,14 @@ CYTOPLASM = 128
 NUCLEUS = 255
 """Grey level of nucleus in masks."""
 CROP_UM = 25.0
-"""Width of a picture of a single cell, micrometres; no cell is wider."""
+"""Width of the picture of a single cell, micrometres; no cell is wider."""
 
-_ROOM = 1.26  # reach of a cell's square over its mean radius; elongation and wobble stay within
+_ROOM = 1.26  # half the side of a cell's square over its mean radius; elongation and wobble stay within it
 _ROMANOWSKY = 0.95  # eosin per azure in chromatin, which makes it purple
 
 
 class CellKind(StrEnum):
-    """What can be drawn."""
+    """Kinds of cell that can be drawn."""
 
     LYMPHOCYTE = "lymphocyte"
     LYMPHOBLAST = "lymphoblast"
@@ -34,7 +34,7 @@ class CellKind(StrEnum):
 
 @dataclass(frozen=True)
 class Stained:
-    """A cell on a square of its own, before any light falls through it.
+    """A stained cell on its own square, before it is photographed.
 
     Attributes
     ----------
@@ -67,7 +67,7 @@ class DrawnCell:
 
 @dataclass(frozen=True, kw_only=True)
 class _Lymphoid:
-    """How cells of one lymphoid kind vary; pairs are mean and standard deviation, or lowest and highest."""
+    """How cells of one lymphoid kind vary; pairs are mean and standard deviation, or minimum and maximum."""
 
     diameter_um: tuple[float, float]  # mean, sd
     nucleus_share: tuple[float, float]  # of the cell's area: mean, sd
@@ -80,7 +80,7 @@ class _Lymphoid:
     basophilia: tuple[float, float]  # azure in the cytoplasm: lowest, highest
 
 
-# The two kinds overlap in every trait, as real cells do; no single one tells them apart.
+# The two kinds overlap in every trait, as real cells do; no single trait separates them.
 _LYMPHOCYTES = _Lymphoid(
     diameter_um=(9.9, 1.1),
     nucleus_share=(0.73, 0.07),
@@ -106,16 +106,16 @@ _LYMPHOBLASTS = _Lymphoid(
 
 
 def draw_cell(kind: CellKind, style: SubjectStyle, rng: np.random.Generator, *, size_px: int = 300) -> DrawnCell:
-    """Draw one cell in the middle of a black picture 25 micrometres wide, as C-NMC has them.
+    """Draw one cell in the middle of a black picture 25 micrometres wide, as in C-NMC.
 
     Parameters
     ----------
     kind : CellKind
-        What to draw.
+        Kind of cell.
     style : SubjectStyle
         Stain and microscope.
     rng : numpy.random.Generator
-        Source of chance.
+        Random number generator.
     size_px : int
         Rows and columns of the picture, 64 to 1024.
 
@@ -151,30 +151,30 @@ def draw_cell(kind: CellKind, style: SubjectStyle, rng: np.random.Generator, *, 
 def check_size_px(size_px: int, *, where: str) -> None:
     """Raise ConfigError unless a picture of a cell may be `size_px` wide."""
     if not 64 <= size_px <= 1024:
-        msg = "size of a cell's picture must be 64 to 1024 pixels"
+        msg = "size of a cell's picture must be from 64 to 1024 pixels"
         raise ConfigError(msg, where=where, got=size_px, advice="300 is typical.")
 
 
 def mask_of(stained: Stained) -> UInt8[np.ndarray, "rows columns"]:
-    """Return the mask of a cell: 255 nucleus, 128 cytoplasm, 0 outside, each pixel going to what covers half of it."""
+    """Return the mask of a cell: 255 nucleus, 128 cytoplasm, 0 outside, by what covers at least half of a pixel."""
     mask = np.where(stained.cell >= 0.5, np.uint8(CYTOPLASM), np.uint8(0))
     mask[(stained.nucleus >= 0.5) & (stained.cell >= 0.5)] = NUCLEUS
     return mask
 
 
 def stain_cell(kind: CellKind, rng: np.random.Generator, *, px_per_um: float, size: float) -> Stained:
-    """Lay out one cell and the dye in it.
+    """Generate one cell and the dye in it.
 
     Parameters
     ----------
     kind : CellKind
-        What to lay out.
+        Kind of cell.
     rng : numpy.random.Generator
-        Source of chance.
+        Random number generator.
     px_per_um : float
         Scale, pixels per micrometre.
     size : float
-        Factor on all lengths.
+        Factor applied to all lengths.
 
     Returns
     -------
@@ -196,7 +196,7 @@ def stain_cell(kind: CellKind, rng: np.random.Generator, *, px_per_um: float, si
 
 
 def _lymphoid(kind: _Lymphoid, rng: np.random.Generator, px_per_um: float) -> Stained:
-    """Lay out a lymphocyte or a lymphoblast: one large nucleus in a rim of blue cytoplasm."""
+    """Generate a lymphocyte or a lymphoblast: one large nucleus in a rim of blue cytoplasm."""
     radius = float(np.clip(rng.normal(*kind.diameter_um), 7.0, 16.0)) / 2
     share = float(np.clip(rng.normal(*kind.nucleus_share), 0.45, 0.93))
     nucleus_radius = radius * np.sqrt(share)
@@ -242,7 +242,7 @@ def _nucleated(
     cytoplasm: tuple[Float[np.ndarray, "rows columns"], Float[np.ndarray, "rows columns"]],
     chromatin: tuple[Float[np.ndarray, "rows columns"], Float[np.ndarray, "rows columns"]],
 ) -> Stained:
-    """Put eosin and azure where they belong, edges in proportion to what covers the pixel; there is no haemoglobin."""
+    """Place eosin and azure, in proportion to coverage at edges; there is no haemoglobin."""
     eosin, azure = (
         cell * (outer + nucleus * (inner - outer)) for outer, inner in zip(cytoplasm, chromatin, strict=True)
     )
@@ -250,12 +250,12 @@ def _nucleated(
 
 
 def _elongation(rng: np.random.Generator) -> float:
-    """Draw how far a cell is from round."""
+    """Draw the elongation of a cell."""
     return min(abs(rng.normal(0, 0.05)), 0.12)
 
 
 def _clefts(chance: float, rng: np.random.Generator) -> tuple[Cleft, ...]:
-    """Draw no notch or one or two."""
+    """Draw zero, one or two notches."""
     n_clefts = int(rng.random() < chance) * (1 + int(rng.random() < 0.25))
     return tuple(
         Cleft(angle=rng.uniform(0, 2 * np.pi), depth=rng.uniform(0.10, 0.42), width=rng.uniform(0.12, 0.32))
@@ -271,7 +271,7 @@ def _chromatin(
     clumping: float,
     rng: np.random.Generator,
 ) -> Float[np.ndarray, "rows columns"]:
-    """Draw chromatin around 1: dense clumps, paler seams between, a denser membrane, a nucleus thinner at its edge."""
+    """Draw chromatin around 1: dense clumps, paler seams, a denser membrane, and a nucleus that thins at its edge."""
     clumps = np.tanh(1.4 * texture(grid.shape, grain_um * grid.px_per_um, rng=rng) + 0.5)
     fine = texture(grid.shape, max(0.10 * grid.px_per_um, 0.6), rng=rng)
     membrane = 0.16 * np.exp(-np.square((depth_um - 0.2) / 0.22))
@@ -283,7 +283,7 @@ def _chromatin(
 def _nucleoli(
     grid: Grid, nucleus_radius: float, centre: tuple[float, float], chances: tuple[float, ...], rng: np.random.Generator
 ) -> Float[np.ndarray, "rows columns"]:
-    """Draw how far each pixel lies in a nucleolus, 0..1, below 0 in the rim of chromatin around one."""
+    """Return how far each pixel lies within a nucleolus, 0..1, negative in the rim of chromatin around it."""
     found = np.zeros(grid.shape, dtype=np.float32)
     for _ in range(rng.choice(len(chances), p=chances)):
         radius = rng.uniform(0.6, 1.15)
@@ -296,7 +296,7 @@ def _nucleoli(
 
 
 def _neutrophil(rng: np.random.Generator, px_per_um: float) -> Stained:
-    """Lay out a neutrophil: lobes on an arc joined by thin bridges, pink cytoplasm with fine granules."""
+    """Generate a neutrophil: lobes on an arc joined by thin bridges, pink cytoplasm with fine granules."""
     radius = float(np.clip(rng.normal(6.5, 0.4), 5.5, 7.5))
     grid = square_grid(_ROOM * radius, px_per_um)
     cell_depth = outline(grid, radius, rng=rng, elongation=_elongation(rng), wobble=0.03).depth_um
@@ -311,15 +311,15 @@ def _neutrophil(rng: np.random.Generator, px_per_um: float) -> Stained:
 
 
 def _lobes(grid: Grid, cell_radius: float, rng: np.random.Generator) -> Float[np.ndarray, "rows columns"]:
-    """Return the depth, micrometres, in a nucleus of two to five lobes."""
+    """Return the depth, micrometres, within a nucleus of two to five lobes."""
     n_lobes = int(rng.choice([2, 3, 4, 5], p=[0.15, 0.40, 0.33, 0.12]))
     lobe_radius = cell_radius * np.sqrt(rng.uniform(0.36, 0.46) / n_lobes)
     arc_radius = cell_radius * rng.uniform(0.46, 0.54)
-    # Never more than two thirds of a turn between the outer lobes' centres, or the arc would close to a ring.
+    # At most two thirds of a turn between the outer lobes' centres, or the arc would close into a ring.
     step = min(2 * np.arcsin(min(1.0, lobe_radius * rng.uniform(0.88, 1.02) / arc_radius)), 4.2 / (n_lobes - 1))
     angles = rng.uniform(0, 2 * np.pi) + step * np.arange(n_lobes) + rng.normal(0, 0.06, size=n_lobes)
     away = arc_radius * rng.uniform(0.85, 1.12, size=n_lobes)
-    # The arc is open to one side; its middle of mass, not its centre of curvature, sits in the middle of the cell.
+    # The arc is open to one side; its centre of mass, not its centre of curvature, lies in the middle of the cell.
     rows, columns = away * np.sin(angles), away * np.cos(angles)
     centres = [
         (float(r), float(c)) for r, c in zip(rows - 0.6 * rows.mean(), columns - 0.6 * columns.mean(), strict=True)
@@ -341,7 +341,7 @@ def _lobes(grid: Grid, cell_radius: float, rng: np.random.Generator) -> Float[np
 
 
 def _platelet(rng: np.random.Generator, px_per_um: float) -> Stained:
-    """Lay out a platelet: purple granules crowded in the middle of a pale, ragged disc; no nucleus."""
+    """Generate a platelet: purple granules crowded in the middle of a pale, ragged disc; no nucleus."""
     radius = rng.uniform(1.1, 1.8)
     grid = square_grid(1.6 * radius, px_per_um)
     line = outline(grid, radius, rng=rng, elongation=rng.uniform(0, 0.15), wobble=0.09)
@@ -354,7 +354,7 @@ def _platelet(rng: np.random.Generator, px_per_um: float) -> Stained:
 
 
 def _red_cell(rng: np.random.Generator, px_per_um: float) -> Stained:
-    """Lay out a red cell: no nucleus, haemoglobin thinner in the middle third."""
+    """Generate a red cell: no nucleus, and less haemoglobin in the middle third."""
     radius = float(np.clip(rng.normal(3.65, 0.2), 3.0, 4.3))
     grid = square_grid(_ROOM * radius, px_per_um)
     line = outline(grid, radius, rng=rng, elongation=_elongation(rng), wobble=0.022)

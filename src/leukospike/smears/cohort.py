@@ -1,4 +1,4 @@
-"""A generated data set: several subjects, their cells, and a few whole fields of each."""
+"""A generated data set: several subjects, their cells, and a few whole fields for each."""
 
 import shlex
 from collections.abc import Sequence
@@ -59,7 +59,7 @@ class SmearConfig:
     """Same seed, same pictures; a subject does not depend on how many there are."""
 
     def __post_init__(self) -> None:
-        """Refuse impossible values."""
+        """Raise an error for impossible values."""
         check_size_px(self.cell_size_px, where="SmearConfig")
         for name, lowest, reason in (
             ("n_subjects", 2, "At least one leukemic and one healthy subject are needed."),
@@ -82,7 +82,7 @@ class _Subject:
 
     @property
     def leukemic(self) -> bool:
-        """Tell which class all cells of this person are of."""
+        """Return whether this person, and so every cell, is leukemic."""
         return self.number % 2 == 0
 
     @property
@@ -91,12 +91,12 @@ class _Subject:
         return f"G{'L' if self.leukemic else 'H'}{self.number + 1:02d}"
 
     def chance(self, *what: int) -> np.random.Generator:
-        """Return a source of chance for one picture of this person, apart from all others."""
+        """Return an independent random number generator for one picture of this person."""
         return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(self.number, *what)))
 
     @property
     def style(self) -> SubjectStyle:
-        """Return stain and microscope."""
+        """Return the stain and microscope."""
         return subject_style(self.chance(0))
 
 
@@ -105,8 +105,8 @@ def generate_cohort(config: SmearConfig, out: Path, *, progress: Progress = sile
 
     ``cells/{all,hem}/<subject>/*.png``, ``manifest.csv`` (path, label, subject, generated), ``fields/images/*.png``,
     ``fields/masks/*.png`` under the same names, ``fields/boxes.csv``, and ``README.txt``, which says that this is a
-    stand-in. Each picture says within itself that it was generated, and how large its pixels are. A cohort is whole or
-    absent.
+    stand-in. The metadata of each picture state that it was generated, and its pixel size. A cohort is written
+    completely or not at all.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ def generate_cohort(config: SmearConfig, out: Path, *, progress: Progress = sile
     Raises
     ------
     RunError
-        If `out` holds something already.
+        If `out` is not empty.
     """
     subjects = [_Subject(number, config.seed) for number in range(config.n_subjects)]
     with whole_folder(out, where="generate_cohort") as part:

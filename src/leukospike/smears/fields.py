@@ -16,7 +16,7 @@ FIELD_ROWS, FIELD_COLUMNS = 480, 640
 PX_PER_UM = 8.0
 """Scale of a field, pixels per micrometre."""
 MAX_WHITE_CELLS = 4
-"""So many always find room side by side."""
+"""This many always fit side by side."""
 
 _RED_CELL_TRIES = 260
 _RED_CELL_PX = 3.65 * PX_PER_UM  # mean radius
@@ -45,16 +45,16 @@ class Box:
 
 @dataclass(frozen=True)
 class DrawnField:
-    """The picture of one field.
+    """A picture of one field.
 
     Attributes
     ----------
     pixels : ndarray of shape (480, 640, 3), uint8, 0-255, RGB
     mask : ndarray of shape (480, 640), uint8
-        Of the white cells: 255 nucleus, 128 cytoplasm, 0 all else.
+        Mask of the white cells: 255 nucleus, 128 cytoplasm, 0 all else.
     boxes : tuple of Box
-        White cells first, in the order asked for, then red cells, then platelets. A cell of which less than a
-        quarter shows has no box.
+        White cells first, in the order requested, then red cells, then platelets. A cell less than a quarter visible
+        has no box.
     """
 
     pixels: UInt8[np.ndarray, "rows columns 3"]
@@ -65,8 +65,8 @@ class DrawnField:
 def draw_field(white_cells: Sequence[CellKind], style: SubjectStyle, rng: np.random.Generator) -> DrawnField:
     """Draw a field of 60 by 80 micrometres, with white cells among red cells and a few platelets.
 
-    White cells lie whole in the field and apart from each other. Red cells touch and overlap a little, and where they
-    do, their absorbances add.
+    White cells lie entirely within the field and apart from each other. Red cells touch and overlap slightly; their
+    absorbances add up where they do.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def draw_field(white_cells: Sequence[CellKind], style: SubjectStyle, rng: np.ran
     style : SubjectStyle
         Stain and microscope.
     rng : numpy.random.Generator
-        Source of chance.
+        Random number generator.
 
     Returns
     -------
@@ -84,7 +84,7 @@ def draw_field(white_cells: Sequence[CellKind], style: SubjectStyle, rng: np.ran
     Raises
     ------
     ConfigError
-        If there are none or too many white cells, or one of another kind.
+        If there are no white cells, too many, or one of another kind.
     """
     _check_white_cells(white_cells)
     canvas = _Canvas()
@@ -114,7 +114,7 @@ class _Canvas:
         self._free = np.ones(shape, dtype=np.float32)  # share of each pixel that no white cell covers
 
     def put_white(self, stained: Stained, place: tuple[int, int]) -> None:
-        """Add a white cell that lies whole in the field and off all others."""
+        """Add a white cell that lies entirely within the field and apart from all others."""
         here, there = _overlap(stained.cell.shape, place)
         self.absorbers[:, *here] += stained.absorbers[:, *there]
         self._free[here] *= 1 - stained.cell[there]
@@ -123,7 +123,7 @@ class _Canvas:
         self._add_box("WBC", mask > 0, here, n_whole=int(np.count_nonzero(mask)))
 
     def put_under(self, stained: Stained, place: tuple[int, int], label: Label) -> None:
-        """Add a cell that white cells hide and others shine through."""
+        """Add a cell that white cells hide; other cells show through it."""
         here, there = _overlap(stained.cell.shape, place)
         free = self._free[here]
         self.absorbers[:, *here] += stained.absorbers[:, *there] * free
@@ -131,7 +131,7 @@ class _Canvas:
         self._add_box(label, visible, here, n_whole=int(np.count_nonzero(stained.cell >= 0.5)))
 
     def _add_box(self, label: Label, visible: np.ndarray, here: tuple[slice, slice], *, n_whole: int) -> None:
-        """Note the box of what is visible, if that is at least a quarter of the cell."""
+        """Record the box of the visible part, if that is at least a quarter of the cell."""
         if 4 * np.count_nonzero(visible) < n_whole:
             return
         rows, columns = np.nonzero(visible)
@@ -148,7 +148,7 @@ class _Canvas:
 
 
 def _overlap(shape: tuple[int, ...], place: tuple[int, int]) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """Return the part of the field that a square around `place` covers, and the part of the square that is in it."""
+    """Return the part of the field covered by a square around `place`, and the part of the square inside the field."""
     top, left = place[0] - shape[0] // 2, place[1] - shape[1] // 2
     first_row, last_row = (min(max(edge, 0), FIELD_ROWS) for edge in (top, top + shape[0]))
     first_column, last_column = (min(max(edge, 0), FIELD_COLUMNS) for edge in (left, left + shape[1]))
@@ -165,7 +165,7 @@ def _radius_px(stained: Stained) -> int:
 
 
 def _places_apart(radii: Sequence[int], rng: np.random.Generator) -> list[tuple[int, int]]:
-    """Draw places until the circles lie in the field and off each other; four of the largest fit, so this ends."""
+    """Draw places until the circles lie in the field and apart; four of the largest fit, so this terminates."""
     while True:
         places = [
             (int(rng.integers(radius, FIELD_ROWS - radius)), int(rng.integers(radius, FIELD_COLUMNS - radius)))
@@ -187,7 +187,7 @@ def _red_cell_places(
     for _ in range(n_tries):
         row = int(rng.integers(-margin, FIELD_ROWS + margin))
         column = int(rng.integers(-margin, FIELD_COLUMNS + margin))
-        # Below 1 cells overlap; a fixed value would make the field look like a lattice.
+        # Below 1, cells overlap; a fixed value would make the field look like a lattice.
         closeness = rng.uniform(0.75, 1.15)
         clear_of_reds = all(np.hypot(row - r, column - c) > 2 * spacing_px * closeness for r, c in reds)
         clear_of_whites = all(np.hypot(row - r, column - c) > w + 0.9 * spacing_px for r, c, w in whites)
@@ -197,7 +197,7 @@ def _red_cell_places(
 
 
 def _check_white_cells(white_cells: Sequence[CellKind]) -> None:
-    """Raise ConfigError unless a field can hold these."""
+    """Raise ConfigError unless a field can hold these cells."""
     if not 1 <= len(white_cells) <= MAX_WHITE_CELLS:
         msg = f"white_cells must list 1 to {MAX_WHITE_CELLS} cells"
         raise ConfigError(msg, where="draw_field", got=len(white_cells), advice="Draw more fields for more cells.")

@@ -1,4 +1,4 @@
-"""Stain and microscope: from amounts of dye to the picture a camera takes of them."""
+"""Stain and microscope: from amounts of dye to a camera picture."""
 
 from dataclasses import dataclass
 
@@ -18,16 +18,16 @@ _FIELD_HALF_UM = 40.0
 
 @dataclass(frozen=True, kw_only=True)
 class SubjectStyle:
-    """What all pictures of one subject share: one slide, one staining, one microscope.
+    """Properties shared by all pictures of one subject: slide, staining and microscope.
 
     Attributes
     ----------
     eosin, azure : tuple of three float
-        Absorbance in red, green and blue of one unit of dye, strength of the staining included.
+        Absorbance of one unit of dye in red, green and blue, including the strength of the staining.
     haze : float
         Units of each dye left on the glass and plasma.
     light : tuple of three float
-        Brightness of empty glass in the centre of the field in red, green and blue, 0..1.
+        Brightness of empty glass at the centre of the field in red, green and blue, 0..1.
     tilt : tuple of two float
         Change of brightness from the centre to the lower and to the right edge, as a share.
     vignette : float
@@ -35,9 +35,9 @@ class SubjectStyle:
     blur_um : float
         Standard deviation of the point spread, micrometres: resolution and focus.
     noise : float
-        Standard deviation of the camera's noise at full brightness, grey levels of 255.
+        Standard deviation of the camera's noise at full brightness, in grey levels of 255.
     size : float
-        Factor on all lengths of cells: how thinly the smear was spread.
+        Factor applied to all lengths of cells, for how thinly the smear was spread.
     """
 
     eosin: tuple[float, float, float]
@@ -54,13 +54,13 @@ class SubjectStyle:
 def subject_style(rng: np.random.Generator) -> SubjectStyle:
     """Draw the style of one subject.
 
-    Subjects differ more from each other in colour than leukemic from healthy ones do, as slides of several days and
-    laboratories do.
+    In colour, subjects differ more from each other than leukemic ones differ from healthy ones, as do slides from
+    different days and laboratories.
 
     Parameters
     ----------
     rng : numpy.random.Generator
-        Source of chance.
+        Random number generator.
 
     Returns
     -------
@@ -90,24 +90,25 @@ def photograph(
     centre_um: tuple[float, float],
     rng: np.random.Generator,
 ) -> UInt8[np.ndarray, "rows columns 3"]:
-    r"""Take a picture of stained material.
+    r"""Photograph stained material.
 
-    By the law of Beer and Lambert each colour passes :math:`I = I_0 \, 10^{-\sum_i c_i \varepsilon_i}` for amounts
-    :math:`c_i` of eosin, azure and haemoglobin with absorbances :math:`\varepsilon_i`; then comes the blur of the
-    lens, then noise that grows as the root of the light.
+    By the Beer-Lambert law the light transmitted in each colour is
+    :math:`I = I_0 \, 10^{-\sum_i c_i \varepsilon_i}` for amounts :math:`c_i` of eosin, azure and haemoglobin with
+    absorbances :math:`\varepsilon_i`. The lens then blurs the image, and the camera adds noise proportional to the
+    square root of the light.
 
     Parameters
     ----------
     absorbers : ndarray of shape (3, rows, columns)
-        Amounts of eosin, azure and haemoglobin, 0 and up.
+        Amounts of eosin, azure and haemoglobin, at least 0.
     style : SubjectStyle
         Stain and microscope.
     px_per_um : float
         Scale, pixels per micrometre.
     centre_um : tuple of float
-        Row and column of the picture's centre from the centre of the field of view, micrometres.
+        Row and column of the picture's centre relative to the centre of the field of view, micrometres.
     rng : numpy.random.Generator
-        Source of the noise.
+        Random number generator for the noise.
 
     Returns
     -------
@@ -132,12 +133,12 @@ def photograph(
 
 
 def _absorbance(mean: tuple[float, float, float], rng: np.random.Generator) -> tuple[float, float, float]:
-    """Draw one dye's absorbance: its strength varies by about a sixth, its hue by about a twentieth per colour."""
+    """Draw one dye's absorbance; its strength varies by about a sixth, its hue by about a twentieth per colour."""
     strength = np.exp(rng.normal(0, 0.16))
     return _three(np.asarray(mean) * strength * np.exp(rng.normal(0, 0.055, size=3)))
 
 
 def _three(values: Float[np.ndarray, " colours"]) -> tuple[float, float, float]:
-    """Return three plain numbers."""
+    """Return three Python floats."""
     red, green, blue = values.tolist()
     return red, green, blue

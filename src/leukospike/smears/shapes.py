@@ -1,4 +1,4 @@
-"""Outlines and textures, the geometry under every drawn cell; lengths are micrometres."""
+"""Outlines and textures, the geometry of every drawn cell; lengths are in micrometres."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ _ANGLES = 1024  # steps of an outline's table; at 10 µm radius one step is 0.06
 
 @dataclass(frozen=True)
 class Grid:
-    """Centres of the pixels of a square picture, as distances from its centre.
+    """Pixel centres of a square picture, as offsets from its centre.
 
     Attributes
     ----------
@@ -34,14 +34,14 @@ class Grid:
 
 @dataclass(frozen=True)
 class Outline:
-    """A closed line around a centre, seen from every pixel.
+    """A closed line around a centre, evaluated at every pixel.
 
     Attributes
     ----------
     depth_um : ndarray of shape (rows, columns), float32
-        Distance to the line, positive inside. Exact for a circle, first order in the slope otherwise.
+        Distance to the line, positive inside; exact for a circle, otherwise to first order in the slope.
     fraction : ndarray of shape (rows, columns), float32
-        Distance from the centre over the line's radius in that direction: 0 centre, 1 line.
+        Distance from the centre over the line's radius in that direction: 0 at the centre, 1 on the line.
     """
 
     depth_um: Float[np.ndarray, "rows columns"]
@@ -57,7 +57,7 @@ class Cleft:
     angle : float
         Direction from the centre, radians.
     depth : float
-        Share of the radius that is missing at the notch, 0..1.
+        Share of the radius missing at the notch, 0..1.
     width : float
         Standard deviation of the notch's angular profile, radians.
     """
@@ -68,7 +68,7 @@ class Cleft:
 
 
 def square_grid(half_um: float, px_per_um: float) -> Grid:
-    """Make the smallest grid with a pixel at its centre that reaches `half_um` to every side."""
+    """Return the smallest grid with a pixel at its centre that extends `half_um` to every side."""
     half_px = int(np.ceil(half_um * px_per_um))
     steps = np.arange(-half_px, half_px + 1, dtype=np.float32) / np.float32(px_per_um)
     rows_um, columns_um = np.meshgrid(steps, steps, indexing="ij")
@@ -85,27 +85,27 @@ def outline(
     wobble: float = 0.0,
     clefts: tuple[Cleft, ...] = (),
 ) -> Outline:
-    r"""Draw a closed line that is nearly a circle.
+    r"""Draw a closed, nearly circular line.
 
     In polar coordinates around the centre the line is
     :math:`r(\theta) = r_0 \, (1 + e \cos 2(\theta - \theta_0) + \sum_{k=3}^{8} w_k \cos(k\theta + \varphi_k))`
-    with random phases and :math:`w_k` falling as :math:`k^{-3/2}`, less the clefts. The depth divides the radial
-    distance by :math:`\sqrt{1 + (r'/r)^2}`, so that edges are equally sharp on slopes.
+    with random phases and :math:`w_k` falling as :math:`k^{-3/2}`, minus the clefts. The depth is the radial distance
+    divided by :math:`\sqrt{1 + (r'/r)^2}`, so that edges are equally sharp on slopes.
 
     Parameters
     ----------
     grid : Grid
-        Where it is drawn.
+        Grid to draw on.
     radius_um : float
         Mean radius :math:`r_0`, micrometres.
     rng : numpy.random.Generator
-        Chance of phases and amplitudes.
+        Random number generator for phases and amplitudes.
     centre_um : tuple of float
         Row and column of the centre, micrometres.
     elongation : float
-        :math:`e`; 0 gives no long axis.
+        :math:`e`; 0 for no long axis.
     wobble : float
-        Root mean square of the other harmonics, as a share of the radius; 0 gives a circle.
+        Root mean square of the other harmonics, as a share of the radius; 0 for a circle.
     clefts : tuple of Cleft
         Notches.
 
@@ -143,7 +143,7 @@ def coverage(depth_um: Float[np.ndarray, "rows columns"], px_per_um: float) -> F
 def segment_depth(
     grid: Grid, start_um: tuple[float, float], end_um: tuple[float, float], half_width_um: float
 ) -> Float[np.ndarray, "rows columns"]:
-    """Return the depth, micrometres, inside a straight band with round ends: the bridge between two nuclear lobes."""
+    """Return the depth, micrometres, inside a straight band with round ends, the bridge between two nuclear lobes."""
     rows, columns = grid.rows_um - np.float32(start_um[0]), grid.columns_um - np.float32(start_um[1])
     along = np.asarray(end_um, dtype=np.float32) - np.asarray(start_um, dtype=np.float32)
     reached = np.clip((rows * along[0] + columns * along[1]) / np.dot(along, along), 0, 1)
@@ -151,19 +151,19 @@ def segment_depth(
 
 
 def texture(shape: tuple[int, int], scale_px: float, *, rng: np.random.Generator) -> Float[np.ndarray, "rows columns"]:
-    r"""Draw smooth noise of mean 0 and standard deviation near 1.
+    r"""Draw smooth noise with mean 0 and standard deviation near 1.
 
-    White noise through a Gaussian of standard deviation :math:`s` pixels has variance
-    :math:`1/(4 \pi s^2)`, which is divided out where the Gaussian is wide enough for that to hold.
+    White noise filtered by a Gaussian of standard deviation :math:`s` pixels has variance
+    :math:`1/(4 \pi s^2)`, which is divided out if the Gaussian is wide enough for this to hold.
 
     Parameters
     ----------
     shape : tuple of int
         Rows and columns.
     scale_px : float
-        Standard deviation of the Gaussian, pixels; grains come out about four times as wide.
+        Standard deviation of the Gaussian, pixels; grains become about four times as wide.
     rng : numpy.random.Generator
-        Source of the noise.
+        Random number generator for the noise.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Spiking vision: an image becomes first-spike latencies, one byte a pixel, and layers of neurons that spike once."""
+"""Spiking vision: images become first-spike latencies, one byte per pixel, for layers of neurons that spike once."""
 
 from leukospike.spikes.colour import opponent_channels, optical_density, stain_channels
 from leukospike.spikes.convolution import SpikingConv2d

@@ -1,4 +1,4 @@
-"""Colour: opponent channels as the retina has them, and how much stain the light went through."""
+"""Colour: opponent channels, as in the retina, and the amount of stain that the light passed through."""
 
 from collections.abc import Sequence
 from math import isfinite
@@ -13,14 +13,14 @@ from leukospike.spikes.maps import check_colour, check_unit_range
 STAINS = ((0.07, 0.74, 0.38), (0.86, 0.56, 0.14))
 """Absorbance in red, green and blue of the two dyes of a Romanowsky stain: eosin Y, and azure B with methylene blue."""
 
-# What a camera of 256 levels cannot tell from no light.
+# A camera with 256 levels cannot distinguish less from no light.
 _DARKEST = 1 / 255
 
 
 def opponent_channels(images: Float[Tensor, "batch 3 rows columns"]) -> Float[Tensor, "batch 4 rows columns"]:
-    """Return red against green, green against red, blue against yellow, yellow against blue: the positive part of each.
+    """Return red minus green, green minus red, blue minus yellow and yellow minus blue, with negative values set to 0.
 
-    Yellow is the mean of red and green. Grey, whatever its level, gives nothing.
+    Yellow is the mean of red and green. Any grey gives 0 in all four channels.
 
     Parameters
     ----------
@@ -34,11 +34,11 @@ def opponent_channels(images: Float[Tensor, "batch 3 rows columns"]) -> Float[Te
     Raises
     ------
     ImageError
-        If the images are not a tensor of RGB ones, or a value is outside 0..1 or not finite.
+        If `images` is not a tensor of RGB images, or a value is outside 0..1 or not finite.
 
     References
     ----------
-    .. [1] Hering's opponent colours; in the form of Itti, Koch and Niebur, IEEE TPAMI 20(11):1254-1259, 1998,
+    .. [1] Hering's opponent colours, in the form of Itti, Koch and Niebur, IEEE TPAMI 20(11):1254-1259, 1998,
        doi 10.1109/34.730558, without its division by the intensity.
 
     Examples
@@ -60,7 +60,7 @@ def optical_density(images: Float[Tensor, "batch 3 rows columns"]) -> Float[Tens
     Parameters
     ----------
     images : Tensor of shape (batch, 3, rows, columns), float
-        RGB, 0 to 1, where 1 is the light of empty glass; less than 1/255 counts as that.
+        RGB, 0 to 1, where 1 is the light of empty glass; values below 1/255 count as 1/255.
 
     Returns
     -------
@@ -69,7 +69,7 @@ def optical_density(images: Float[Tensor, "batch 3 rows columns"]) -> Float[Tens
     Raises
     ------
     ImageError
-        If the images are not a tensor of RGB ones, or a value is outside 0..1 or not finite.
+        If `images` is not a tensor of RGB images, or a value is outside 0..1 or not finite.
     """
     check_colour(images, "optical_density")
     check_unit_range(images, "optical_density")
@@ -79,7 +79,7 @@ def optical_density(images: Float[Tensor, "batch 3 rows columns"]) -> Float[Tens
 def stain_channels(
     images: Float[Tensor, "batch 3 rows columns"], stains: Sequence[Sequence[float]] = STAINS
 ) -> Float[Tensor, "batch stains rows columns"]:
-    """Tell the amounts of the stains apart: least squares on the optical density, nothing where that is negative.
+    """Separate the stains by least squares on the optical density; negative amounts are set to 0.
 
     Parameters
     ----------
@@ -96,9 +96,9 @@ def stain_channels(
     Raises
     ------
     ConfigError
-        If the stains are not one to three different colours of three finite numbers.
+        If `stains` is not one to three different colours, each of three finite numbers.
     ImageError
-        If the images are not a tensor of RGB ones, or a value is outside 0..1 or not finite.
+        If `images` is not a tensor of RGB images, or a value is outside 0..1 or not finite.
 
     References
     ----------
@@ -119,9 +119,9 @@ def stain_channels(
     absorbance = torch.tensor([list(stain) for stain in stains] if are_colours else [], dtype=torch.float64)
     if absorbance.ndim != 2 or torch.linalg.matrix_rank(absorbance) < len(absorbance):
         msg = "stains must be one to three different colours of three finite numbers"
-        raise ConfigError(msg, where="stain_channels", got=list(stains), advice="Leave it out for eosin and azure.")
+        raise ConfigError(msg, where="stain_channels", got=list(stains), advice="Omit it to use eosin and azure.")
     unmix = torch.linalg.pinv(absorbance.T).to(images)
     red, green, blue = (band[:, None] for band in optical_density(images).unbind(dim=1))
-    # Sum by sum: a product of matrices may round an image in a batch otherwise than alone, as some processors do.
+    # Sum by sum: on some processors a matrix product rounds an image in a batch differently from the image alone.
     of_red, of_green, of_blue = (share.view(1, -1, 1, 1) for share in unmix.unbind(dim=1))
     return (of_red * red + of_green * green + of_blue * blue).relu_()

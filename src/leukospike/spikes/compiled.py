@@ -1,8 +1,8 @@
-"""Integrate and fire on a CPU, compiled by numba: input spikes in their order, each added once.
+"""Integrate and fire on a CPU, compiled by numba: input spikes are added in order, each once.
 
-A neuron's window is read time step by time step, and only as far as its last feature's first spike. The weights of the
-spikes of a step, all features side by side, are added up eight spikes at a time. Nothing is held but the result, and
-for a band of rows the spikes in their order.
+A window is read time step by time step, and only until its last feature has spiked. The weights of a step's spikes are
+added eight spikes at a time, for all features side by side. Only the result is kept in memory and, for one band of
+rows, the sorted spikes.
 """
 
 import math
@@ -19,10 +19,10 @@ from jaxtyping import Float32, UInt8
 from numba import njit  # the extra `fast`
 from torch import Tensor
 
-# At most so many rows are worked on at a time: measured, fewer sort too many rows twice, more leave the cache.
+# Maximum number of rows processed at a time. Measured: fewer sort too many rows twice, more do not fit the cache.
 _BAND_ROWS = 32
 
-# A cache line of potentials.
+# One cache line of potentials.
 _BLOCK_COLUMNS = 16
 
 
@@ -35,22 +35,22 @@ def integrate_and_fire(
     padding: int,
     with_potential: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Return what `convolution.integrate_and_fire` does; the potential is empty if not asked for."""
+    """Return what `convolution.integrate_and_fire` returns; the potential is empty if not requested."""
     batch, channels, rows, columns = latency.shape
     features, _, kernel_rows, kernel_columns = weight.shape
     shape = (batch, features, rows + 2 * padding - kernel_rows + 1, columns + 2 * padding - kernel_columns + 1)
-    # Made by NumPy, which asks for large pages: measured, the potentials are written in half the time.
+    # Allocated by NumPy, which requests large pages: measured, the potentials are written in half the time.
     first = np.empty(shape, np.uint8)
     potential = np.empty(shape if with_potential else (batch, 0, 0, 0), np.float32)
-    # A row for each place in the window and channel, one of zeros to fill up with, and whole vectors of features. Made
-    # by torch, which begins it at a vector's border, but filled by one thread: torch's own would go on to wait busily
-    # for more work for milliseconds, on the cores that ours need.
+    # One row for each window position and channel, one row of zeros as filler, and features padded to whole vectors.
+    # Allocated by torch, which aligns it to a vector, but filled by one thread: torch's own threads would then spin for
+    # milliseconds waiting for work, on the cores that ours need.
     padded_features = -(-features // 8) * 8
     table = torch.empty(kernel_rows * kernel_columns * channels + 1, padded_features, dtype=torch.float64).numpy()
     only_rises = _lay_out(weight.detach().contiguous().numpy(), table)
     inputs = latency.contiguous().numpy()
 
-    # As many bands as keep all threads busy to the end.
+    # Enough bands to keep all threads busy to the end.
     threads = torch.get_num_threads()
     bands = threads * math.ceil(shape[2] / (threads * _BAND_ROWS))
     height = math.ceil(shape[2] / bands)
@@ -77,7 +77,7 @@ def integrate_and_fire(
 
 
 def _share(work: Callable[[tuple[int, int]], None], tasks: Iterable[tuple[int, int]], threads: int) -> None:
-    """Do the tasks in this thread and the pool's, each taking the next one; wait for none that comes too late."""
+    """Share the tasks between this thread and the pool's; each takes the next one, and late threads are cancelled."""
     waiting = iter(list(tasks))
 
     def some() -> None:
@@ -93,15 +93,15 @@ def _share(work: Callable[[tuple[int, int]], None], tasks: Iterable[tuple[int, i
 
 @cache
 def _pool(_process: int, threads: int) -> ThreadPoolExecutor:
-    """Keep a pool for each process, as threads do not live on in a fork: measured, to start one takes 0.1 ms."""
+    """Keep one pool per process, since threads do not survive a fork; starting one takes 0.1 ms (measured)."""
     return ThreadPoolExecutor(threads)
 
 
-# Reordered as below; the sum's rounding decides about its exponent alone.
+# Additions may be reordered, as below; the sum's rounding affects only its exponent.
 @njit(cache=True, nogil=True, fastmath={"reassoc"})
 @no_type_check
 def _lay_out(weight, table):
-    """Write the weights on their grid, as `convolution.on_a_grid` has them; tell whether none is negative."""
+    """Write the weights rounded as by `convolution.on_a_grid`; return whether none is negative."""
     features, channels, rows, columns = weight.shape
     largest, negative = 0.0, 0
     for values in weight.reshape(features, -1):
@@ -127,10 +127,10 @@ def _lay_out(weight, table):
 @njit(cache=True, nogil=True)
 @no_type_check
 def _sort_spikes(latency, bins, above, below):
-    """Sort the spikes of some rows by row, time, column; give the borders, and column * channels + channel."""
+    """Sort the spikes of some rows by row, time and column; return the borders and column * channels + channel."""
     channels, _, columns = latency.shape
     rows = max(below - above, 0)
-    # Counted two columns on, a column's start moves to its end as it fills, which is the next one's start.
+    # Counts are stored two columns further on: as a column fills, its start moves to its end, the next column's start.
     starts = np.zeros((rows, bins, columns + 2), np.int32)
     for row in range(rows):
         for channel in range(channels):
@@ -155,7 +155,7 @@ def _sort_spikes(latency, bins, above, below):
     return starts, spikes
 
 
-# Additions may be reordered, so that they are made in vectors: every order gives the same (see `on_a_grid`).
+# Additions may be reordered so that they can be vectorised: every order gives the same sum (see `on_a_grid`).
 @njit(cache=True, nogil=True, fastmath={"reassoc", "nsz"})
 @no_type_check
 def _integrate_band(
@@ -172,14 +172,14 @@ def _integrate_band(
     first,
     potential,
 ):
-    """Work out the output rows from top to bottom of one image."""
+    """Compute the output rows of one image from `top` to `bottom`."""
     channels, rows, columns = latency.shape
     features, _, width = first.shape
     above, below = max(top - padding, 0), min(bottom - 1 - padding + kernel_rows, rows)
     starts, spikes = _sort_spikes(latency, bins, above, below)
     rising = np.empty(table.shape[1])
     places = np.empty(kernel_rows * kernel_columns * channels + 8, np.int32)
-    # Some columns are kept with their features side by side, then written feature by feature.
+    # A block of columns is kept with its features side by side, then written feature by feature.
     block_first = np.empty((_BLOCK_COLUMNS, features), np.uint8)
     block_potential = np.empty((_BLOCK_COLUMNS, features), np.float32)
     for row in range(top, bottom):
@@ -204,7 +204,7 @@ def _integrate_band(
                     if count == 0:
                         continue
                     places[count : count + 8] = len(table) - 1
-                    # Up to eight rows of the table at a time: a load each, and one store for all.
+                    # Up to eight rows of the table at a time: one load for each, and one store for all.
                     done = 0
                     while done < count:
                         a, b = table[places[done]], table[places[done + 1]]
@@ -224,12 +224,12 @@ def _integrate_band(
                             for k in range(len(rising)):
                                 reached += rising[k] > threshold
                             if reached == waiting:
-                                break  # the rest of the step changes potentials alone
+                                break  # the rest of the step changes only potentials
                     for k in range(features):
                         if rising[k] > threshold:
                             its_first[k] = time
                             its_potential[k] = rising[k]
-                            rising[k] = -np.inf  # who has fired does not again
+                            rising[k] = -np.inf  # a neuron fires once
                             waiting -= 1
                     if waiting == 0:
                         break

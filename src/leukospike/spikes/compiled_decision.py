@@ -1,4 +1,4 @@
-"""The first neuron to spike, on a CPU, compiled by numba: input spikes in order, until a neuron fires."""
+"""The first neuron to spike, on a CPU, compiled by numba: input spikes are added in order until a neuron fires."""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import no_type_check
@@ -18,11 +18,11 @@ def first_to_spike(
     bins: int,
     padding: int,
 ) -> tuple[Int64[Tensor, "batch 3"], UInt8[Tensor, " batch"]]:
-    """Return feature, row, column and time of each image's first spike, as `decision.decide` does."""
+    """Return the feature, row, column and time of each image's first spike, as `decision.decide` does."""
     batch, _, rows, columns = latency.shape
     features, _, kernel_rows, kernel_columns = weight.shape
     shape = (rows + 2 * padding - kernel_rows + 1, columns + 2 * padding - kernel_columns + 1, features)
-    # Features side by side, and columns mirrored: what a spike adds to a row of potentials is one run of numbers.
+    # Features side by side and columns mirrored, so that a spike adds one contiguous run to a row of potentials.
     table = np.ascontiguousarray(weight.flip(3).permute(1, 2, 3, 0).numpy(), np.float64)
     inputs = latency.contiguous().numpy()
     winners, times = np.empty((batch, 3), np.int64), np.empty(batch, np.uint8)
@@ -44,7 +44,7 @@ def first_to_spike(
 @njit(cache=True, nogil=True)
 @no_type_check
 def _first(latency, table, threshold, bins, padding, potential, winner):
-    """Add up spikes until a potential is above the threshold; write who it is, and give the time."""
+    """Add up spikes until a potential is above the threshold; write its neuron to `winner` and return the time."""
     channels, rows, columns = latency.shape
     _, kernel_rows, kernel_columns, features = table.shape
     height, width, _ = potential.shape
@@ -89,7 +89,7 @@ def _first(latency, table, threshold, bins, padding, potential, winner):
 @njit(cache=True, nogil=True)
 @no_type_check
 def _any_above(potential, threshold):
-    """Tell whether anybody fires."""
+    """Return whether any neuron fires."""
     above = False
     for value in potential.flat:
         above |= value > threshold
@@ -99,7 +99,7 @@ def _any_above(potential, threshold):
 @njit(cache=True, nogil=True)
 @no_type_check
 def _strongest(potential, threshold, winner):
-    """Write who fires with the highest potential, the lowest (feature, row, column) among equals; tell if anybody."""
+    """Write the firing neuron of highest potential, among equals the lowest index; return whether there is one."""
     height, width, features = potential.shape
     highest = -np.inf
     for feature in range(features):
@@ -107,7 +107,7 @@ def _strongest(potential, threshold, winner):
             for column in range(width):
                 value = potential[row, column, feature]
                 fires = value != 0 if threshold == np.inf else value > threshold
-                # Rounded, as `Spikes.potential` is: who is equal there is equal here.
+                # Rounded like `Spikes.potential`, so that ties there are ties here.
                 if fires and np.float32(value) > highest:
                     highest = np.float32(value)
                     winner[:] = feature, row, column

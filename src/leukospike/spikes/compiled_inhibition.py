@@ -15,7 +15,7 @@ def lateral_inhibition(
     padded: Float32[Tensor, "batch channels padded_rows padded_columns"],
     factors: Sequence[float],
 ) -> Float32[Tensor, "batch channels rows columns"]:
-    """Return what `inhibition.lateral_inhibition` does, to the last bit, from maps and the same with zeros around."""
+    """Return what `inhibition.lateral_inhibition` does, to the last bit; `padded` holds the maps with zeros around."""
     reach = len(factors)
     distance = np.abs(np.arange(-reach, reach + 1))
     by_distance = np.array([0, *factors], np.float32)
@@ -30,7 +30,7 @@ def lateral_inhibition(
 @njit(cache=True, nogil=True)
 @no_type_check
 def _inhibit(strength, around, table, inhibited):
-    """Work out one map."""
+    """Compute one map."""
     rows, columns = strength.shape
     window = len(table)
     gain = np.empty(columns, np.float32)
@@ -62,7 +62,7 @@ def pointwise_inhibition(
 @njit(cache=True, nogil=True)
 @no_type_check
 def _keep_first(latency, potential, bins, kept, strength):
-    """Work out one image."""
+    """Compute one image."""
     channels, rows, columns = latency.shape
     for row in range(rows):
         for column in range(columns):

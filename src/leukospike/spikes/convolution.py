@@ -16,33 +16,33 @@ from leukospike.spikes.waves import Spikes
 
 
 class SpikingConv2d(nn.Module):
-    r"""Integrate-and-fire neurons that share weights as a convolution does, and spike at most once.
+    r"""Integrate-and-fire neurons that share weights like a convolution and spike at most once.
 
-    At time t the potential of a neuron is the sum of the weights of all inputs of its window that have spiked at or
-    before t; it fires at the first t at which that is above the threshold. Weights may be negative: the potential may
-    then fall again, and the first crossing counts. Without a threshold (None: infinite, as the last layer of
-    Mozafari 2018 has it) neurons wait for the last time step and spike there if their potential is not 0.
+    At time t the potential of a neuron is the sum of the weights of all inputs in its window that have spiked at or
+    before t. The neuron fires at the first t at which its potential is above the threshold. With negative weights the
+    potential may fall again; the first crossing counts. Without a threshold (None, that is, infinite, as in the last
+    layer of Mozafari 2018) neurons wait for the last time step and spike then if their potential is not 0.
 
-    Potentials are exact sums, in float64, of the weights rounded to 2**-52 of the largest possible potential, so no
-    order of additions decides who fires: a CPU, a GPU, and the compiled way give the same bits. `potential` is then
-    rounded to float32.
+    Weights are rounded to 2**-52 of the largest possible potential, and potentials are their exact sums in float64. The
+    order of additions therefore never decides which neuron fires: a CPU, a GPU and the compiled code give the same
+    bits. `potential` is then rounded to float32.
 
     Parameters
     ----------
     in_channels, out_channels : int
-        Number of input and of output features.
+        Number of input and output features.
     kernel_size : int or (int, int)
-        Side of the window, or rows and columns, pixels.
+        Side of the window, or its rows and columns, pixels.
     threshold : float or None
-        What the potential must exceed; None for infinite.
+        Value that the potential must exceed; None for infinite.
     bins : int
         Number of time steps, 1 to 255.
     padding : int
-        Silent inputs around the map, pixels; below the kernel's side.
+        Width of the border of silent inputs around the map, pixels; less than the kernel's side.
     weight_mean, weight_std : float
-        Of the normal distribution that the initial weights are drawn from.
+        Mean and standard deviation of the normal distribution that the initial weights are drawn from.
     generator : torch.Generator or None
-        Source of the initial weights; torch's global one if None.
+        Source of the initial weights; torch's global generator if None.
 
     Attributes
     ----------
@@ -52,8 +52,8 @@ class SpikingConv2d(nn.Module):
     Raises
     ------
     ConfigError
-        If a size is not a positive whole number, `padding` is not below the kernel's, `bins` is not one from 1 to 255,
-        `threshold` is negative or not finite, or the weights' distribution is impossible.
+        If a size is not a positive whole number, `padding` is not less than the kernel's side, `bins` is not a whole
+        number from 1 to 255, `threshold` is negative or not finite, or the weights' distribution is impossible.
 
     References
     ----------
@@ -87,8 +87,8 @@ class SpikingConv2d(nn.Module):
         super().__init__()
         sides = kernel_size if isinstance(kernel_size, Sequence) else (kernel_size, kernel_size)
         if len(sides) != 2:
-            msg = "kernel_size must be a side, or rows and columns"
-            raise ConfigError(msg, where="SpikingConv2d", got=kernel_size, advice="Count in pixels.")
+            msg = "kernel_size must be one number, or rows and columns"
+            raise ConfigError(msg, where="SpikingConv2d", got=kernel_size, advice="Use a number of pixels.")
         for name, value, least in (
             ("in_channels", in_channels, 1),
             ("out_channels", out_channels, 1),
@@ -96,22 +96,24 @@ class SpikingConv2d(nn.Module):
             ("kernel_size", sides[1], 1),
             ("padding", padding, 0),
         ):
-            check_count(value, "SpikingConv2d", name, least=least, advice="Count in pixels or features.")
+            check_count(value, "SpikingConv2d", name, least=least, advice="Use a number of pixels or features.")
         if padding >= min(sides):
             msg = f"padding must be below the kernel's side ({min(sides)})"
-            raise ConfigError(msg, where="SpikingConv2d", got=padding, advice="Lower it: a window must see the map.")
+            raise ConfigError(
+                msg, where="SpikingConv2d", got=padding, advice="Lower it: each window must overlap the map."
+            )
         if threshold is not None and not 0 <= threshold < torch.inf:
             msg = "threshold must be at least 0 and finite, or None"
             raise ConfigError(
                 msg,
                 where="SpikingConv2d",
                 got=threshold,
-                advice="Give None for neurons that wait for the last time step.",
+                advice="Pass None for neurons that wait for the last time step.",
             )
         if not (isfinite(weight_mean) and 0 <= weight_std < torch.inf):
             msg = "weight_mean must be finite, and weight_std finite and at least 0"
             got = f"{weight_mean} and {weight_std}"
-            raise ConfigError(msg, where="SpikingConv2d", got=got, advice="Leave them out for the original's.")
+            raise ConfigError(msg, where="SpikingConv2d", got=got, advice="Omit them to use the original's values.")
         check_bins(bins, "SpikingConv2d")
         self.threshold = threshold
         self.bins = bins
@@ -125,7 +127,7 @@ class SpikingConv2d(nn.Module):
         Parameters
         ----------
         latency : Tensor of shape (batch, in_channels, rows, columns), uint8
-            0 to bins - 1; bins (and above) is silent.
+            0 to bins - 1; values of bins and above are silent.
 
         Returns
         -------
@@ -135,19 +137,19 @@ class SpikingConv2d(nn.Module):
         Raises
         ------
         ImageError
-            If `latency` is not a tensor of such a shape and type, the channels are not `in_channels`, or the padded map
+            If `latency` is not a tensor of this shape and type, its channels are not `in_channels`, or the padded map
             is smaller than the window.
         """
         first, potential = self._first_spikes(latency, with_potential=True)
         return Spikes(first, potential, self.bins)
 
     def latency(self, latency: UInt8[Tensor, "batch channels rows columns"]) -> UInt8[Tensor, "batch out_channels r c"]:
-        """Return each neuron's spike time as `forward` does, without the potential: a fifth of the memory.
+        """Return each neuron's spike time as `forward` does, without the potential, in a fifth of the memory.
 
         Parameters
         ----------
         latency : Tensor of shape (batch, in_channels, rows, columns), uint8
-            0 to bins - 1; bins (and above) is silent.
+            0 to bins - 1; values of bins and above are silent.
 
         Returns
         -------
@@ -157,15 +159,15 @@ class SpikingConv2d(nn.Module):
         Raises
         ------
         ImageError
-            If `latency` is not a tensor of such a shape and type, the channels are not `in_channels`, or the padded map
+            If `latency` is not a tensor of this shape and type, its channels are not `in_channels`, or the padded map
             is smaller than the window.
         """
         return self._first_spikes(latency, with_potential=False)[0]
 
     def _first_spikes(self, latency: Tensor, *, with_potential: bool) -> tuple[Tensor, Tensor]:
-        """Choose the way: compiled on a CPU where numba is installed, plain otherwise; the results are the same."""
+        """Use compiled code on a CPU where numba is installed, and PyTorch otherwise; the results are the same."""
         self.check_input(latency)
-        weight = self.weight.float()  # of a model in another precision, too
+        weight = self.weight.float()  # the model may be in another precision
         if latency.device.type == "cpu" and (compiled := compiled_twin("compiled")):
             return compiled.integrate_and_fire(
                 latency,
@@ -180,7 +182,7 @@ class SpikingConv2d(nn.Module):
         )
 
     def check_input(self, latency: Tensor) -> None:
-        """Refuse maps that do not fit the weights."""
+        """Raise an error unless the maps fit the weights."""
         check_latency(latency, "SpikingConv2d")
         channels, *sides = self.weight.shape[1:]
         if latency.shape[1] != channels:
@@ -189,16 +191,16 @@ class SpikingConv2d(nn.Module):
                 msg,
                 where="SpikingConv2d",
                 got=latency.shape[1],
-                advice="Give the layer the map that its in_channels was set for.",
+                advice="Pass a map with as many channels as the layer's in_channels.",
             )
         padded = [side + 2 * self.padding for side in latency.shape[-2:]]
         if padded[0] < sides[0] or padded[1] < sides[1]:
-            msg = f"latency must be at least {sides[0]} x {sides[1]} with its padding"
+            msg = f"latency must be at least {sides[0]} x {sides[1]}, padding included"
             raise ImageError(
                 msg,
                 where="SpikingConv2d",
                 got=f"{padded[0]} x {padded[1]}",
-                advice="Take a smaller kernel or more padding.",
+                advice="Use a smaller kernel or more padding.",
             )
 
 
@@ -210,7 +212,7 @@ def integrate_and_fire(
     bins: int,
     padding: int,
 ) -> tuple[UInt8[Tensor, "batch out_channels r c"], Float32[Tensor, "batch out_channels r c"]]:
-    """Return latency and potential in plain PyTorch, on any device: what the fast way is tested against."""
+    """Return latency and potential in plain PyTorch, on any device; the compiled code is tested against this."""
     padded = pad(latency, (padding,) * 4, value=bins)
     sides = [have - need + 1 for have, need in zip(padded.shape[-2:], weight.shape[-2:], strict=True)]
     shape = (len(latency), len(weight), *sides)
@@ -234,10 +236,10 @@ def integrate_and_fire(
 def on_a_grid(
     weight: Float32[Tensor, "out_channels channels kernel_rows kernel_columns"],
 ) -> Float32[Tensor, "out_channels channels kernel_rows kernel_columns"]:
-    """Round weights to multiples of 2**-52 of the largest possible potential: all their sums are then exact.
+    """Round weights to multiples of 2**-52 of the largest possible potential, so that all their sums are exact.
 
-    No order of additions, and so no device and no way of computing, changes a potential or who fires. The rounding is
-    that which a sum in float64 has anyway; float32 weights of usual size are on the grid already.
+    Potentials, and which neurons fire, then depend neither on the order of additions nor on the device. The rounding is
+    that of any sum in float64; float32 weights of usual size are on the grid already.
     """
     largest = weight.abs().sum(dim=(1, 2, 3), dtype=torch.float64).amax()
     per_unit = torch.ldexp(torch.ones_like(largest), 52 - torch.frexp(largest).exponent)

@@ -1,4 +1,4 @@
-"""C2 of Mozafari 2018: the first neuron to spike, found without working out the rest of the map."""
+"""C2 of Mozafari 2018: the first neuron to spike, found without computing the rest of the map."""
 
 from dataclasses import dataclass
 
@@ -23,10 +23,10 @@ class Decisions:
 
 
 def decide(layer: SpikingConv2d, latency: UInt8[Tensor, "batch channels rows columns"]) -> Decisions:
-    """Find who spikes first: the earliest, then the highest potential, then the lowest (feature, row, column).
+    """Find the neuron that spikes first; ties go to the highest potential, then to the lowest (feature, row, column).
 
-    The same as ``k_winners(layer(latency), 1)``. On a CPU with numba the spikes of an image are added up time step by
-    time step, and only until the first neuron fires.
+    The result equals that of ``k_winners(layer(latency), 1)``. On a CPU with numba the spikes of an image are added
+    time step by time step, and only until the first neuron fires.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def decide(layer: SpikingConv2d, latency: UInt8[Tensor, "batch channels rows col
 
 
 def decide_by_map(layer: SpikingConv2d, latency: UInt8[Tensor, "batch channels rows columns"]) -> Decisions:
-    """Find who spikes first from the whole map, on any device: the definition that `decide` is tested against."""
+    """Find the neuron that spikes first from the whole map, on any device; `decide` is tested against this."""
     spikes = layer(latency)
     winners = k_winners(spikes, 1)
     times = winner_times(spikes.latency, winners)

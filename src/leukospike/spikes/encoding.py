@@ -1,7 +1,7 @@
-"""From intensity to first-spike latency, by rank or by value, and the original's whole way from a grey image.
+"""From intensity to first-spike latency, by rank or by value, and the original's full encoding of a grey image.
 
-What the original simulator keeps as a wave of T x C x H x W numbers is held here as one byte a pixel: when it spikes.
-`latency_map` has a second one: which orientation does.
+Where the original simulator keeps a wave of T x C x H x W numbers, one byte per pixel is kept here: the spike time.
+`latency_map` returns a second byte: the orientation that spikes.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,16 +20,16 @@ from leukospike.spikes.maps import check_grey, check_pixels, check_responses, ch
 from leukospike.spikes.ties import original_order
 
 BINS = 15
-"""Spike times of the original: 0 is the strongest fifteenth of the responses."""
+"""Number of spike times of the original; at time 0 the strongest fifteenth of the responses spike."""
 
 SILENT = 15
 """Latency of a pixel that never spikes."""
 
 MOST_BINS = 255
-"""Latencies are one byte, and one value must be left for silence."""
+"""Latencies are one byte, and one value is reserved for silence."""
 
-# Strips of about so many pixels, whose responses stay in a cache: measured, a whole field in one piece takes
-# four times the time and ten times the memory, and smaller strips lose to the cost of each call.
+# Pixels per strip, chosen so that the responses of a strip stay in the cache. Measured: a whole field in one piece
+# takes four times as long and ten times the memory; with smaller strips the cost of each call dominates.
 _STRIP_PIXELS = 2**17
 
 
@@ -40,27 +40,27 @@ class LatencyMap:
     latency: UInt8[Tensor, "batch rows columns"]
     """0 (first) to 14; 15 is silent."""
     winner: UInt8[Tensor, "batch rows columns"]
-    """Orientation that survives the inhibition, 0 to 3; without meaning where `latency` is 15."""
+    """Orientation that survives the inhibition, 0 to 3; meaningless where `latency` is 15."""
 
 
 def latency_map(images: Float[Tensor, "batch 1 rows columns"]) -> LatencyMap:
     """Return the first-spike latency of every pixel of each image.
 
-    Gabor responses, then at each pixel only the strongest orientation survives (the lower index among equals), then
-    all n non-zero responses of an image are sorted, strongest first, and dealt out to 15 bins of n // 15: the bin is
-    the spike time. The n mod 15 left over never spike.
+    Gabor responses are computed, and at each pixel only the strongest orientation survives (among equals the lower
+    index). The n non-zero responses of an image are then sorted, strongest first, and divided into 15 bins of n // 15;
+    the bin is the spike time. The n mod 15 left over never spike.
 
-    Equal responses on both sides of a bin's border are dealt out as the original simulator does, whose order is that of
-    an unstable sort over (orientation, row, column); it is repeated, for the images that need it (see `spikes.ties`).
-    An image with fewer than 15 responses is silent, and so is a blank one, whatever its grey. A flat part of an image
-    that is not blank is silent only where it is black: the kernels sum to 0 only to rounding, and what is left, 1e-7 of
-    the grey value, counts as a response, as in the original.
+    Equal responses on both sides of a bin's border are assigned as in the original simulator, in the order of an
+    unstable sort over (orientation, row, column). That sort is repeated for the images that need it (see
+    `spikes.ties`). An image with fewer than 15 responses is silent, and so is a blank one, whatever its grey. A flat
+    part of an image that is not blank is silent only where it is black: the kernels sum to 0 only up to rounding, and
+    the remainder, 1e-7 of the grey value, counts as a response, as in the original.
 
     Parameters
     ----------
     images : Tensor of shape (batch, 1, rows, columns)
-        Grey values, 0 to 1; computed in float32 whatever the precision they come in. Each image is encoded by itself:
-        a batch gives what its images give one by one.
+        Grey values, 0 to 1; computed in float32 whatever their precision. Each image is encoded by itself, so a batch
+        gives the same result as its images one by one.
 
     Returns
     -------
@@ -70,7 +70,7 @@ def latency_map(images: Float[Tensor, "batch 1 rows columns"]) -> LatencyMap:
     Raises
     ------
     ImageError
-        If the images are not a tensor of grey ones, one is smaller than 5 x 5, or a value is outside 0..1 or not
+        If `images` is not a tensor of grey images, one is smaller than 5 x 5, or a value is outside 0..1 or not
         finite.
 
     References
@@ -100,7 +100,7 @@ def latency_map(images: Float[Tensor, "batch 1 rows columns"]) -> LatencyMap:
 
 
 def first_wave(images: Float[Tensor, "batch 1 rows columns"]) -> UInt8[Tensor, "batch r c"]:
-    """Return the pixels that spike first: where `latency_map` has latency 0, without sorting the rest.
+    """Return the pixels that spike first, those of latency 0 in `latency_map`, without sorting the rest.
 
     Parameters
     ----------
@@ -110,12 +110,12 @@ def first_wave(images: Float[Tensor, "batch 1 rows columns"]) -> UInt8[Tensor, "
     Returns
     -------
     Tensor of shape (batch, rows - 4, columns - 4), uint8, 0 or 1
-        The original's "segmentation": the strongest fifteenth of the edges. A blank image gives no spike.
+        The original's "segmentation": the strongest fifteenth of the edges. A blank image has no spike.
 
     Raises
     ------
     ImageError
-        If the images are not a tensor of grey ones, one is smaller than 5 x 5, or a value is outside 0..1 or not
+        If `images` is not a tensor of grey images, one is smaller than 5 x 5, or a value is outside 0..1 or not
         finite.
     """
     images = _checked(images, "first_wave")
@@ -129,19 +129,19 @@ def first_wave(images: Float[Tensor, "batch 1 rows columns"]) -> UInt8[Tensor, "
 def rank_order_latency(
     intensity: Float[Tensor, "batch channels rows columns"], bins: int = BINS
 ) -> UInt8[Tensor, "batch channels rows columns"]:
-    """Let responses spike in the order of their strength: rank-order coding.
+    """Return spike times by rank-order coding: stronger responses spike earlier.
 
-    All n non-zero responses of an image, of every channel, are sorted, strongest first, and dealt out to the bins,
-    n // bins each: the bin is the spike time. The n mod bins left over never spike, and with fewer responses than bins
-    none does. What changes no order, as brightness, contrast and gamma do, changes no latency.
+    The n non-zero responses of an image, over all channels, are sorted, strongest first, and divided into bins of
+    n // bins; the bin is the spike time. The n mod bins left over never spike, and with fewer responses than bins none
+    does. Changes that preserve the order, such as brightness, contrast and gamma, change no latency.
 
-    Equal responses on both sides of a bin's border are dealt out in the order of the original simulator: that of an
+    Equal responses on both sides of a bin's border are assigned in the order of the original simulator, that of an
     unstable sort over (channel, row, column).
 
     Parameters
     ----------
     intensity : Tensor of shape (batch, channels, rows, columns), float
-        Not negative, finite; 0 is no response. Each image is encoded by itself.
+        Finite and not negative; 0 means no response. Each image is encoded by itself.
     bins : int
         Number of time steps, 1 to 255.
 
@@ -155,7 +155,7 @@ def rank_order_latency(
     ConfigError
         If `bins` is not a whole number from 1 to 255.
     ImageError
-        If `intensity` is not a tensor of such a shape, or a response is negative or not finite.
+        If `intensity` is not a tensor of this shape, or a response is negative or not finite.
 
     References
     ----------
@@ -172,7 +172,7 @@ def rank_order_latency(
     per_bin = torch.count_nonzero(values, dim=1) // bins
 
     def places_in_order(index: int, borders: list[int]) -> Tensor:
-        # On the CPU whatever the device: there the order among equals is that of the C++ library's introsort.
+        # Always on the CPU, where the order among equals is that of the C++ library's introsort.
         return values[index].cpu().sort(descending=True).indices[: borders[-1]]
 
     return _dealt_out(values, per_bin, bins, places_in_order).view_as(intensity)
@@ -181,15 +181,15 @@ def rank_order_latency(
 def value_latency(
     intensity: Float[Tensor, "batch channels rows columns"], bins: int = BINS
 ) -> UInt8[Tensor, "batch channels rows columns"]:
-    r"""Let responses spike by their strength: the time falls linearly from the image's strongest response to 0.
+    r"""Return spike times that fall linearly with the response: 0 for the image's strongest.
 
-    :math:`\lfloor (1 - x / x_\mathrm{max}) \, T \rfloor` for T time steps. Responses of 0 are silent. Unlike ranks,
-    these times tell how much stronger one response is than another.
+    The time is :math:`\lfloor (1 - x / x_\mathrm{max}) \, T \rfloor` for T time steps. Responses of 0 are silent.
+    Unlike ranks, these times show how much stronger one response is than another.
 
     Parameters
     ----------
     intensity : Tensor of shape (batch, channels, rows, columns), float
-        Not negative, finite; 0 is no response. Each image is encoded by itself.
+        Finite and not negative; 0 means no response. Each image is encoded by itself.
     bins : int
         Number of time steps, 1 to 255.
 
@@ -203,7 +203,7 @@ def value_latency(
     ConfigError
         If `bins` is not a whole number from 1 to 255.
     ImageError
-        If `intensity` is not a tensor of such a shape, or a response is negative or not finite.
+        If `intensity` is not a tensor of this shape, or a response is negative or not finite.
 
     Examples
     --------
@@ -213,16 +213,16 @@ def value_latency(
     """
     values = _checked_intensity(intensity, bins, "value_latency").double()
     strongest = values.flatten(1).amax(dim=1).view(-1, 1, 1, 1)
-    # A whole number of steps must not fall to the one before by rounding, so the division comes last.
+    # Rounding must not turn a whole number of steps into the one before, so the division comes last.
     time = ((strongest - values) * bins / strongest).floor().clamp(max=bins - 1)
     return torch.where(values > 0, time, bins).to(torch.uint8)
 
 
 def check_bins(bins: int, where: str) -> None:
-    """Refuse a number of time steps that a byte cannot hold."""
+    """Raise an error unless a byte can hold this number of time steps."""
     if not 1 <= check_whole(bins, where, "bins") <= MOST_BINS:
         msg = f"bins must be from 1 to {MOST_BINS}"
-        raise ConfigError(msg, where=where, got=bins, advice="Choose fewer time steps; 15 is the original's.")
+        raise ConfigError(msg, where=where, got=bins, advice="Use fewer time steps; the original has 15.")
 
 
 def _first_wave_of(image: Float[Tensor, "1 1 rows columns"]) -> UInt8[Tensor, "1 r c"]:
@@ -232,7 +232,7 @@ def _first_wave_of(image: Float[Tensor, "1 1 rows columns"]) -> UInt8[Tensor, "1
     if count == 0 or bool(_blank(image)):
         return torch.zeros_like(strength, dtype=torch.uint8)
     wave = (strength >= _largest(strength.flatten(), count)).view(torch.uint8)
-    if int(torch.count_nonzero(wave)) > count:  # equals at the border
+    if int(torch.count_nonzero(wave)) > count:  # ties at the border
         strength, winner = _inhibited(image)
         order = original_order(strength[0].cpu().numpy(), winner[0].cpu().numpy(), [count])
         wave.zero_().view(-1)[torch.from_numpy(order).to(wave.device)] = 1
@@ -240,13 +240,13 @@ def _first_wave_of(image: Float[Tensor, "1 1 rows columns"]) -> UInt8[Tensor, "1
 
 
 def _checked(images: Float[Tensor, "batch 1 rows columns"], where: str) -> Float[Tensor, "batch 1 rows columns"]:
-    """Refuse images that the encoding has no answer for; give the others as bare float32."""
+    """Raise an error for images that cannot be encoded; return the others as detached float32."""
     check_grey(images, where)
     rows, columns = images.shape[-2:]
     smallest = 2 * RADIUS_PX + 1
     if rows < smallest or columns < smallest:
         msg = f"images must be at least {smallest} x {smallest} pixels"
-        raise ImageError(msg, where=where, got=f"{rows} x {columns}", advice="Leave out smaller ones.")
+        raise ImageError(msg, where=where, got=f"{rows} x {columns}", advice="Leave out smaller images.")
     images = images.detach().float()
     check_unit_range(images, where)
     return images
@@ -255,22 +255,22 @@ def _checked(images: Float[Tensor, "batch 1 rows columns"], where: str) -> Float
 def _checked_intensity(
     intensity: Float[Tensor, "batch channels rows columns"], bins: int, where: str
 ) -> Float[Tensor, "batch channels rows columns"]:
-    """Refuse what the encodings have no answer for; give the responses without their history."""
+    """Raise an error for responses that cannot be encoded; return the others detached."""
     check_bins(bins, where)
     check_responses(intensity, where)
     check_pixels(intensity, where, "intensity")
-    # NumPy, which sorts them, does not know bfloat16.
+    # NumPy, which sorts them, does not support bfloat16.
     return intensity.detach().float() if intensity.dtype == torch.bfloat16 else intensity.detach()
 
 
 def _blank(images: Float[Tensor, "batch 1 rows columns"]) -> Bool[Tensor, " batch"]:
-    """Tell which images are of one grey all over: what is left of their responses is rounding."""
+    """Return which images have one grey throughout; their responses are only rounding errors."""
     values = images.flatten(1)
     return values.amin(dim=1) == values.amax(dim=1)
 
 
 def _strongest(images: Float[Tensor, "batch 1 rows columns"]) -> Float[Tensor, "batch r c"]:
-    """Keep, at each pixel, only the strongest orientation's response."""
+    """Keep only the strongest orientation's response at each pixel."""
     rows, columns = (side - 2 * RADIUS_PX for side in images.shape[-2:])
     strength = images.new_empty((len(images), rows, columns))
     for part, responses in _responses_in_strips(images):
@@ -281,12 +281,12 @@ def _strongest(images: Float[Tensor, "batch 1 rows columns"]) -> Float[Tensor, "
 def _inhibited(
     images: Float[Tensor, "batch 1 rows columns"],
 ) -> tuple[Float[Tensor, "batch r c"], UInt8[Tensor, "batch r c"]]:
-    """Keep, at each pixel, only the strongest orientation: its response and its index."""
+    """Keep only the strongest orientation at each pixel: its response and its index."""
     rows, columns = (side - 2 * RADIUS_PX for side in images.shape[-2:])
     strength = images.new_empty((len(images), rows, columns))
     winner = torch.empty_like(strength, dtype=torch.uint8)
     for part, responses in _responses_in_strips(images):
-        # A knock-out of pairs, in bits: measured, four times as fast as a maximum that returns 64-bit indices.
+        # Compared pair by pair, in bits: measured, four times as fast as a maximum that returns 64-bit indices.
         pairs = responses.unflatten(2, (2, 2))
         upper_of_pair = pairs[:, :, :, 1] > pairs[:, :, :, 0]
         best_of_pair = torch.maximum(pairs[:, :, :, 0], pairs[:, :, :, 1])
@@ -298,9 +298,9 @@ def _inhibited(
 
 
 def _responses_in_strips(images: Tensor) -> Iterator[tuple[tuple[slice, slice], Tensor]]:
-    """Return the responses, by rows at once, of strips of rows that together are the whole, and what part each is."""
+    """Yield the responses of strips of rows, several rows at once, each with the part of the images that it covers."""
     count, _, rows, columns = images.shape
-    # On a CPU as many images at a time as fill a strip; on a GPU all.
+    # On a CPU as many images at a time as fill a strip; on a GPU all images.
     group = max(_STRIP_PIXELS // (rows * columns), 1) if images.device.type == "cpu" else max(count, 1)
     height = ROWS_AT_ONCE * max(_STRIP_PIXELS // columns // ROWS_AT_ONCE, 1)
     rows -= 2 * RADIUS_PX
@@ -311,7 +311,7 @@ def _responses_in_strips(images: Tensor) -> Iterator[tuple[tuple[slice, slice], 
 
 
 def _weave(by_rows: Shaped[Tensor, "batch at_once some_r c"], into: Shaped[Tensor, "batch r c"]) -> None:
-    """Bring rows together that were worked out at once."""
+    """Interleave rows that were computed at once."""
     at_once = by_rows.shape[1]
     for row in range(at_once):
         own = into[:, row::at_once]
@@ -319,18 +319,18 @@ def _weave(by_rows: Shaped[Tensor, "batch at_once some_r c"], into: Shaped[Tenso
 
 
 def _sorted(values: Float[Tensor, "batch n"]) -> Float[Tensor, "batch n"]:
-    """Sort each row; NumPy's vectorised sort of bare values is ten times as fast as torch's on a CPU (measured)."""
+    """Sort each row; on a CPU NumPy's vectorised sort is ten times as fast as torch's (measured)."""
     if values.device.type == "cpu":
         return torch.from_numpy(np.sort(values.numpy(), axis=1))
     return values.sort(dim=1).values
 
 
 def _largest(values: Float[Tensor, " n"], k: int) -> Tensor:
-    """Return the k-th largest value, none of which is negative, by selection in place of a sort."""
+    """Return the k-th largest of non-negative values by selection instead of sorting."""
     if values.device.type != "cpu":
         return values.topk(k, sorted=False).values.min()
-    # By the upper 16 bits first, which are in the order of the values: NumPy's selection takes 30 times as long where
-    # half of the values are zero (measured).
+    # Narrowed down by the upper 16 bits first, which have the order of the values: NumPy's selection alone takes 30
+    # times as long where half of the values are zero (measured).
     parts = [values[first : first + _STRIP_PIXELS].numpy() for first in range(0, len(values), _STRIP_PIXELS)]
     counts = np.zeros(2**15, np.int64)
     for part in parts:
@@ -347,7 +347,8 @@ def _count_above(values: Float[Tensor, "batch n"], borders: Float[Tensor, "batch
     if values.device.type != "cpu":
         below_or_equal = torch.searchsorted(borders.flip(1), values, right=True, out_int32=True)
         return (borders.shape[1] - below_or_equal).to(torch.uint8)
-    # All comparisons, in NumPy: measured, ten times as fast as a binary search, and five times as torch's comparisons.
+    # Comparing with each border in NumPy is ten times as fast as a binary search, and five times as fast as comparing
+    # in torch (measured).
     count = np.zeros(values.shape, np.uint8)
     for row, its_values, its_borders in zip(count, values.numpy(), borders.numpy(), strict=True):
         for border in its_borders:
@@ -361,10 +362,10 @@ def _dealt_out(
     bins: int,
     places_in_order: Callable[[int, list[int]], Tensor],
 ) -> UInt8[Tensor, "batch n"]:
-    """Deal out each image's strongest responses to the bins, `per_bin` each; equals at a border in the order given.
+    """Divide each image's strongest responses into bins of `per_bin`, with ties at a border in the order given.
 
-    `places_in_order` takes an image's index and the ranks of the borders, and gives the places up to the last border,
-    the strongest first; between two borders their order does not matter.
+    `places_in_order` takes an image's index and the ranks of the borders, and returns the places up to the last border,
+    strongest first; between two borders the order does not matter.
     """
     ranked = _sorted(values)
     ends = (torch.arange(1, bins + 1, device=values.device) * per_bin[:, None]).clamp(min=1)
@@ -382,7 +383,7 @@ def _dealt_out(
         latency[index][places.to(values.device).long()] = times.repeat_interleave(count)
 
     indices = tied.nonzero().flatten().tolist()
-    if len(indices) == 1 or torch.get_num_threads() == 1:  # or each would wait for a thread to start
+    if len(indices) == 1 or torch.get_num_threads() == 1:  # starting threads would not pay
         for index in indices:
             deal_out(index)
     else:

@@ -1,4 +1,4 @@
-"""The compiled twin of a step, where there is one: with numba, and a place where it may keep what it compiles."""
+"""Compiled versions of a step, available where numba is installed and has a place to cache what it compiles."""
 
 from importlib import import_module
 from importlib.util import find_spec
@@ -6,9 +6,9 @@ from typing import Any
 
 
 def compiled_twin(name: str) -> Any | None:  # noqa: ANN401 - a module, whose functions the caller knows
-    """Return a module of compiled functions, or None where the plain way, which gives the same, must do.
+    """Return a module of compiled functions, or None if there is none; plain PyTorch then gives the same results.
 
-    Imported here alone: numba takes half a second, which not every command needs.
+    Numba is imported only here, since it takes half a second and not every command needs it.
     """
     if find_spec("numba") is None:
         return None
@@ -17,4 +17,4 @@ def compiled_twin(name: str) -> Any | None:  # noqa: ANN401 - a module, whose fu
     except RuntimeError as error:
         if "cannot cache" not in str(error):
             raise
-        return None  # a read-only installation and no writable home; to compile anew in each process takes a minute
+        return None  # a read-only installation without a writable home; compiling in each process takes a minute

@@ -1,4 +1,4 @@
-"""S1: oriented edges, by Gabor kernels; by default those of the original system."""
+"""S1: oriented edges from Gabor kernels, by default those of the original system."""
 
 import math
 from collections.abc import Sequence
@@ -16,19 +16,20 @@ ORIENTATIONS_DEG = (67.5, 112.5, 157.5, 202.5)
 """The four orientations, degrees."""
 
 RADIUS_PX = 2
-"""The original's "window 4" has radius 4 // 2, and so 5 x 5 pixels."""
+"""The original's "window 4" has radius 4 // 2 and therefore 5 x 5 pixels."""
 
 ROWS_AT_ONCE = 4 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 2
-"""Rows that a convolution takes in a step: as many as fill a vector, of sixteen numbers or of eight."""
+"""Rows computed per convolution step: as many as fill a vector of sixteen or eight numbers."""
 
 _WINDOW = 4
 
 
 def gabor_kernel(orientation_deg: float, *, window: int = _WINDOW) -> Float[Tensor, "rows columns"]:
-    r"""Return one Gabor kernel, with mean 0 and maximum 1.
+    r"""Return one Gabor kernel with mean 0 and maximum 1.
 
-    :math:`\exp(-(u^2 + \gamma^2 v^2) / 2 \sigma^2) \cos(2 \pi u / \lambda)` on the pixel grid, where :math:`u` runs
-    across the preferred edge, :math:`\lambda` is half the window, :math:`\sigma = 0.8 \lambda`, :math:`\gamma = 0.3`.
+    The kernel is :math:`\exp(-(u^2 + \gamma^2 v^2) / 2 \sigma^2) \cos(2 \pi u / \lambda)` on the pixel grid, where
+    :math:`u` runs across the preferred edge, :math:`\lambda` is half the window, :math:`\sigma = 0.8 \lambda` and
+    :math:`\gamma = 0.3`.
     The mean is subtracted, then the kernel is divided by its maximum.
 
     Parameters
@@ -36,7 +37,7 @@ def gabor_kernel(orientation_deg: float, *, window: int = _WINDOW) -> Float[Tens
     orientation_deg : float
         Direction of :math:`u`, degrees from the row axis (down) towards the column axis (right).
     window : int
-        What the wavelength is half of, pixels, at least 2; the kernel reaches ``window // 2`` to each side.
+        Twice the wavelength, pixels, at least 2; the kernel extends ``window // 2`` pixels to each side.
 
     Returns
     -------
@@ -45,7 +46,7 @@ def gabor_kernel(orientation_deg: float, *, window: int = _WINDOW) -> Float[Tens
     Raises
     ------
     ConfigError
-        If `window` is not a whole number from 2, or the angle not finite.
+        If `window` is not a whole number of at least 2, or the angle is not finite.
 
     References
     ----------
@@ -58,10 +59,10 @@ def gabor_kernel(orientation_deg: float, *, window: int = _WINDOW) -> Float[Tens
     >>> float(kernel.max()), abs(float(kernel.mean())) < 1e-7
     (1.0, True)
     """
-    check_count(window, "gabor_kernel", "window", least=2, advice="The original's is 4, Mozafari's network has 5.")
+    check_count(window, "gabor_kernel", "window", least=2, advice="The original uses 4, Mozafari's network 5.")
     if not math.isfinite(orientation_deg):
         msg = "orientation_deg must be finite"
-        raise ConfigError(msg, where="gabor_kernel", got=orientation_deg, advice="Give degrees, as 67.5.")
+        raise ConfigError(msg, where="gabor_kernel", got=orientation_deg, advice="Use degrees, such as 67.5.")
     wavelength = window * 2 / 4
     sigma, gamma = 0.8 * wavelength, 0.3
     radius = window // 2
@@ -84,7 +85,7 @@ def gabor_bank(
     Parameters
     ----------
     window : int
-        As for `gabor_kernel`; 4 is the original's, 5 that of Mozafari's network.
+        As for `gabor_kernel`; 4 in the original, 5 in Mozafari's network.
     orientations_deg : sequence of float
         Degrees, as for `gabor_kernel`.
 
@@ -104,7 +105,7 @@ def gabor_bank(
     """
     if len(orientations_deg) == 0:
         msg = "orientations_deg must name at least one angle"
-        raise ConfigError(msg, where="gabor_bank", got="none", advice="Leave it out for all four.")
+        raise ConfigError(msg, where="gabor_bank", got="none", advice="Omit it to use all four.")
     return torch.stack([gabor_kernel(degrees, window=window) for degrees in orientations_deg]).unsqueeze(1)
 
 
@@ -127,9 +128,9 @@ def edge_responses(
     Raises
     ------
     ConfigError
-        If the bank is no stack of finite kernels.
+        If `bank` is not a stack of finite kernels.
     ImageError
-        If the images are not a tensor of grey ones, or one is smaller than the kernels.
+        If `images` is not a tensor of grey images, or one is smaller than the kernels.
     """
     check_grey(images, "edge_responses")
     if bank is None:
@@ -139,12 +140,12 @@ def edge_responses(
     (rows, columns), (height, width) = images.shape[-2:], bank.shape[-2:]
     if rows < height or columns < width:
         msg = f"images must be at least {height} x {width} pixels"
-        raise ImageError(msg, where="edge_responses", got=f"{rows} x {columns}", advice="Leave out smaller ones.")
+        raise ImageError(msg, where="edge_responses", got=f"{rows} x {columns}", advice="Leave out smaller images.")
     return _correlate(images.detach(), bank)
 
 
 def check_bank(bank: object, where: str, name: str = "bank") -> None:
-    """Refuse kernels that are none for grey images."""
+    """Raise an error unless these are finite kernels for grey images."""
     advice = "Use gabor_bank or difference_of_gaussians_bank."
     if not isinstance(bank, Tensor) or bank.ndim != 4 or bank.shape[1] != 1 or bank.numel() == 0:
         msg = f"{name} must be (kernels, 1, row, column)"
@@ -157,23 +158,23 @@ def check_bank(bank: object, where: str, name: str = "bank") -> None:
 def edge_responses_by_rows(
     images: Float[Tensor, "batch 1 rows columns"], *, at_once: int = ROWS_AT_ONCE
 ) -> Float[Tensor, "batch {at_once} orientations some_r c"]:
-    """Return the same responses, several rows at once: two to four times as fast on a CPU, to the same last bit.
+    """Return the same responses to the last bit, several rows at once: two to four times as fast on a CPU.
 
-    A processor's vector unit works out eight or sixteen channels of a convolution at a time, and there are only four
-    kernels. So each is there several times, for a row and for those below, and the convolution takes as many rows in a
-    step. The rows of zeros that this adds to a kernel change no sum.
+    A processor's vector unit computes eight or sixteen channels of a convolution at a time, but there are only four
+    kernels. Each kernel is therefore repeated, once for a row and once for each row below it, and the convolution takes
+    that many rows in a step. The rows of zeros that this adds to a kernel change no sum.
 
     Parameters
     ----------
     images : Tensor of shape (batch, 1, rows, columns), float32
     at_once : int
-        Rows in a step, at least 1.
+        Rows per step, at least 1.
 
     Returns
     -------
     Tensor of shape (batch, at_once, 4, some_r, columns - 4), float32, not negative
         With 2 rows at once, index 0 of the second axis holds rows 0, 2, 4, ... and index 1 rows 1, 3, 5, ... of
-        `edge_responses`. Where the number of rows is no multiple, the last ones stand for rows that are not there.
+        `edge_responses`. If the number of rows is not a multiple, the last ones are padding.
     """
     missing = -(images.shape[-2] - 2 * RADIUS_PX) % at_once
     if missing:
@@ -195,6 +196,6 @@ def _correlate(
     stride: tuple[int, int] = (1, 1),
 ) -> Float[Tensor, "batch channels r c"]:
     """Take the absolute value of the valid cross-correlation."""
-    # TF32 would round the products of a GPU to 10 bits, and ranks are decided further down than that.
+    # On a GPU, TF32 would round products to 10 bits, but ranks depend on finer differences.
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         return conv2d(images, kernels.to(images), stride=stride).abs_()

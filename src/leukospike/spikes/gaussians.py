@@ -1,4 +1,4 @@
-"""Retina: spots brighter (ON) or darker (OFF) than what is around them, by differences of Gaussians."""
+"""Retina: spots brighter (ON) or darker (OFF) than their surround, from differences of Gaussians."""
 
 from collections.abc import Sequence
 from math import inf
@@ -16,7 +16,7 @@ SCALES_PX = ((3 / 9, 6 / 9), (7 / 9, 14 / 9), (13 / 9, 26 / 9))
 """Standard deviations of centre and surround, pixels: the three scales of Mozafari's deep network."""
 
 RADIUS_PX = 6
-"""Reach of the largest of them."""
+"""Radius of the kernels of the largest scale."""
 
 
 def difference_of_gaussians_bank(
@@ -24,16 +24,17 @@ def difference_of_gaussians_bank(
 ) -> Float[Tensor, "kernels 1 rows columns"]:
     r"""Return an ON and an OFF kernel for each scale as convolution weights.
 
-    :math:`G_c - G_s`, each :math:`\exp(-(r^2 + c^2) / 2 \sigma^2) / 2 \pi \sigma^2`; the mean is subtracted, then
-    the kernel is divided by its maximum, as the Gabor kernels are. Where the centre is narrower than the surround,
-    this is ON; the other way round OFF. ON and OFF of the first scale come first, then those of the next.
+    A kernel is :math:`G_c - G_s`, each :math:`\exp(-(r^2 + c^2) / 2 \sigma^2) / 2 \pi \sigma^2`; the mean is
+    subtracted, then the kernel is divided by its maximum, as for Gabor kernels. With the centre narrower than the
+    surround the kernel is ON; the other way round it is OFF. ON and OFF of the first scale come first, then those of
+    the next.
 
     Parameters
     ----------
     radius_px : int
-        Reach of each kernel, pixels, at least 1.
+        Radius of each kernel, pixels, at least 1.
     scales_px : sequence of (float, float)
-        Standard deviations of the ON kernel's centre and surround, pixels, the first the smaller.
+        Standard deviations of the ON kernel's centre and surround, pixels, the smaller first.
 
     Returns
     -------
@@ -42,8 +43,8 @@ def difference_of_gaussians_bank(
     Raises
     ------
     ConfigError
-        If the radius is not a whole number from 1, there is no scale, or one is not a positive centre and a wider,
-        finite surround.
+        If the radius is not a whole number of at least 1, there is no scale, or a scale is not a positive centre and a
+        wider, finite surround.
 
     References
     ----------
@@ -57,12 +58,12 @@ def difference_of_gaussians_bank(
     (torch.Size([6, 1, 13, 13]), True, True)
     """
     where = "difference_of_gaussians_bank"
-    check_count(radius_px, where, "radius_px", least=1, advice="Take twice the surround's.")
-    # Their squares are needed, too.
+    check_count(radius_px, where, "radius_px", least=1, advice="Use twice the surround's standard deviation.")
+    # Their squares must be finite, too.
     possible = (len(pair) == 2 and 0 < pair[0] < pair[1] and pair[1] * pair[1] < inf for pair in scales_px)
     if len(scales_px) == 0 or not all(possible):
         msg = "scales_px must be pairs of a positive centre and a wider, finite surround"
-        raise ConfigError(msg, where=where, got=list(scales_px), advice="OFF kernels come by themselves.")
+        raise ConfigError(msg, where=where, got=list(scales_px), advice="OFF kernels are added.")
     steps = torch.arange(-radius_px, radius_px + 1, dtype=torch.float64)
     squared = steps[:, None] ** 2 + steps**2
     kernels: list[Tensor] = []
@@ -74,21 +75,21 @@ def difference_of_gaussians_bank(
     bank = torch.stack(kernels).unsqueeze(1).float()
     if not bool(bank.isfinite().all()):
         msg = "scales_px must make kernels that differ from pixel to pixel"
-        raise ConfigError(msg, where=where, got=list(scales_px), advice="Take scales of about a pixel to the radius.")
+        raise ConfigError(msg, where=where, got=list(scales_px), advice="Use scales from about a pixel to the radius.")
     return bank
 
 
 def spot_responses(
     images: Float[Tensor, "batch 1 rows columns"], bank: Float[Tensor, "kernels 1 height width"]
 ) -> Float[Tensor, "batch kernels rows columns"]:
-    """Return each kernel's response at each pixel, nothing where it is negative: the other sign has its own channel.
+    """Return each kernel's response at each pixel, with negative ones set to 0: the other sign has its own channel.
 
     Parameters
     ----------
     images : Tensor of shape (batch, 1, rows, columns), float
-        Continued beyond their border by their outermost pixels, so that the border itself is no edge.
+        Extended beyond their border by repeating the outermost pixels, so that the border itself is not an edge.
     bank : Tensor of shape (kernels, 1, height, width), float32
-        From `difference_of_gaussians_bank`; odd sides.
+        From `difference_of_gaussians_bank`; sides must be odd.
 
     Returns
     -------
@@ -97,9 +98,9 @@ def spot_responses(
     Raises
     ------
     ConfigError
-        If the bank is no stack of finite kernels, or a side is even.
+        If `bank` is not a stack of finite kernels, or a side is even.
     ImageError
-        If the images are not a tensor of grey ones, or have no pixel.
+        If `images` is not a tensor of grey images, or the images have no pixels.
     """
     check_grey(images, "spot_responses")
     check_pixels(images, "spot_responses", "images")
@@ -111,6 +112,6 @@ def spot_responses(
         raise ConfigError(msg, where="spot_responses", got=f"{height} x {width}", advice=advice)
     down, right = height // 2, width // 2
     continued = pad(images, (right, right, down, down), mode="replicate")
-    # TF32 would round the products of a GPU to 10 bits, and ranks are decided further down than that.
+    # On a GPU, TF32 would round products to 10 bits, but ranks depend on finer differences.
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         return conv2d(continued, bank.to(images)).relu_()

@@ -1,4 +1,4 @@
-"""Inhibition: among features at one position, among neighbours by strength, and of whole features."""
+"""Inhibition: between features at one position, between neighbours by strength, and of whole features."""
 
 from collections.abc import Sequence
 from math import isfinite
@@ -14,11 +14,11 @@ from leukospike.spikes.maps import check_pixels, check_responses, described
 from leukospike.spikes.waves import Spikes, check_spikes
 
 FACTORS = (0.15, 0.12, 0.10, 0.07, 0.05)
-"""What a weaker neighbour adds to a response, by its distance of 1 to 5 pixels (Mozafari 2018)."""
+"""Factor that each weaker neighbour adds to a response, by distance from 1 to 5 pixels (Mozafari 2018)."""
 
 
 def pointwise_inhibition(spikes: Spikes) -> Spikes:
-    """Let one feature survive at each position: the earliest, then the highest potential, then the lowest index.
+    """Keep one feature at each position: the earliest, then the highest potential, then the lowest index.
 
     Parameters
     ----------
@@ -28,12 +28,12 @@ def pointwise_inhibition(spikes: Spikes) -> Spikes:
     Returns
     -------
     Spikes
-        Of the same shape; all others are silent, with potential 0.
+        Of the same shape; all other neurons are silent, with potential 0.
 
     Raises
     ------
     ImageError
-        If `spikes` is not `Spikes`, or there is no neuron.
+        If `spikes` is not `Spikes`, or there are no neurons.
 
     Examples
     --------
@@ -60,18 +60,18 @@ def pointwise_inhibition(spikes: Spikes) -> Spikes:
 def lateral_inhibition(
     intensity: Float[Tensor, "batch channels rows columns"], factors: Sequence[float] = FACTORS
 ) -> Float[Tensor, "batch channels rows columns"]:
-    r"""Raise each response above its weaker neighbours in the same channel, so that it spikes earlier than they do.
+    r"""Raise each response by its weaker neighbours in the same channel, so that it spikes earlier than they do.
 
-    :math:`x (1 + \sum_d f_d n_d)`, where :math:`n_d` neighbours at distance :math:`d` (the larger of rows and columns)
-    are weaker than :math:`x`; outside of the map all are 0. What counts after it is the order of the responses, so
-    this inhibits the neighbours as much as dividing theirs would.
+    A response becomes :math:`x (1 + \sum_d f_d n_d)`, where :math:`n_d` neighbours at distance :math:`d` (the larger of
+    rows and columns) are weaker than :math:`x`; outside the map all are 0. Only the order of the responses matters
+    afterwards, so this inhibits the neighbours as much as dividing their responses would.
 
     Parameters
     ----------
     intensity : Tensor of shape (batch, channels, rows, columns), float
         Not negative.
     factors : sequence of float
-        :math:`f_1, f_2, \ldots`; as many as pixels of reach.
+        :math:`f_1, f_2, \ldots`, one for each pixel of distance.
 
     Returns
     -------
@@ -82,7 +82,7 @@ def lateral_inhibition(
     ConfigError
         If a factor is not finite.
     ImageError
-        If `intensity` is not a tensor of such a shape and type, has no pixel, or a response is negative or not finite.
+        If `intensity` is not a tensor of this shape and type, has no pixels, or a response is negative or not finite.
 
     References
     ----------
@@ -99,7 +99,7 @@ def lateral_inhibition(
     check_pixels(intensity, "lateral_inhibition", "intensity")
     if not all(isfinite(factor) for factor in factors):
         msg = "factors must be finite"
-        raise ConfigError(msg, where="lateral_inhibition", got=list(factors), advice="Leave them out for Mozafari's.")
+        raise ConfigError(msg, where="lateral_inhibition", got=list(factors), advice="Omit them to use Mozafari's.")
     intensity = intensity.detach()
     reach = len(factors)
     rows, columns = intensity.shape[-2:]
@@ -108,13 +108,13 @@ def lateral_inhibition(
     if on_cpu and (compiled := compiled_twin("compiled_inhibition")):
         return compiled.lateral_inhibition(intensity.contiguous(), padded, factors)
     gain, stronger = torch.zeros_like(intensity), torch.empty_like(intensity)
-    # One after the other, row by row: in float32 the order of a sum decides its last bit, and the golden has this one.
+    # In a fixed order, row by row: in float32 the order of a sum decides its last bit, and the golden test pins it.
     for down in range(-reach, reach + 1):
         for right in range(-reach, reach + 1):
             distance = max(abs(down), abs(right))
             if distance:
                 neighbour = padded[..., reach + down :, reach + right :][..., :rows, :columns]
-                # Compared into numbers, not into Booleans: measured, five times as fast to add.
+                # Compared into numbers instead of Booleans: measured, five times as fast to add.
                 gain.add_(torch.gt(intensity, neighbour, out=stronger), alpha=factors[distance - 1])
     return intensity + intensity * gain
 
@@ -127,7 +127,7 @@ def feature_inhibition(spikes: Spikes, inhibited: Bool[Tensor, " channels"]) -> 
     spikes : Spikes
         Of shape (batch, channels, rows, columns).
     inhibited : Tensor of shape (channels,), bool
-        True for those to silence, as feature dropout does.
+        True for features to silence, as in feature dropout.
 
     Returns
     -------
@@ -137,7 +137,7 @@ def feature_inhibition(spikes: Spikes, inhibited: Bool[Tensor, " channels"]) -> 
     Raises
     ------
     ConfigError
-        If there are not as many entries as channels, or they are no Booleans.
+        If the entries are not Booleans, or not one for each channel.
     ImageError
         If `spikes` is not `Spikes`.
     """
@@ -149,7 +149,7 @@ def feature_inhibition(spikes: Spikes, inhibited: Bool[Tensor, " channels"]) -> 
 
 
 def _check_inhibited(inhibited: object, channels: int) -> None:
-    """Refuse what does not tell of each channel whether to silence it."""
+    """Raise an error unless there is one Boolean for each channel."""
     if not isinstance(inhibited, Tensor) or inhibited.dtype != torch.bool or inhibited.ndim != 1:
         msg = "inhibited must be one row of Booleans"
         advice = "Compare the numbers first: inhibited > 0."
@@ -157,5 +157,5 @@ def _check_inhibited(inhibited: object, channels: int) -> None:
     if len(inhibited) != channels:
         msg = f"inhibited must have one entry for each of {channels} channels"
         raise ConfigError(
-            msg, where="feature_inhibition", got=len(inhibited), advice="Give a Boolean for every feature."
+            msg, where="feature_inhibition", got=len(inhibited), advice="Pass one Boolean for each feature."
         )

@@ -1,6 +1,6 @@
-"""The network of Mozafari 2018, ready to use: oriented edges, then features that learn from reward; the first decides.
+"""The network of Mozafari 2018, ready to use: oriented edges, then features learned from reward; the first one decides.
 
-It follows scikit-learn, so that it can be cross-validated and searched over as any other classifier.
+It follows scikit-learn's conventions and can be cross-validated and tuned like any other classifier.
 """
 
 from collections.abc import Callable, Iterator
@@ -25,68 +25,69 @@ from leukospike.spikes.plasticity import Reinforcement, RewardRates, kept_featur
 from leukospike.spikes.pooling import pool_intensity
 from leukospike.spikes.waves import Spikes
 
-# Images that are worked on at a time. On a CPU (measured) more leave the cache, and each takes longer.
+# Images processed at a time. Measured on a CPU: more do not fit the cache, and each image takes longer.
 _CPU_BATCH, _GPU_BATCH = 1, 64
 _ORIGINAL_RATES = RewardRates()
 
 
 @dataclass(frozen=True)
 class EpochResult:
-    """How the images of one epoch were answered while the network learned from them."""
+    """Answers to the images of one epoch while the network learned from them."""
 
     epoch: int
     """Counted from 1."""
     right: int
     wrong: int
     silent: int
-    """Images at which no feature spiked; nothing is learned from them."""
+    """Images for which no feature spiked; nothing is learned from them."""
 
 
 class MozafariClassifier(ClassifierMixin, BaseEstimator):
-    r"""Tell images apart by which feature spikes first, with features learned from reward and punishment.
+    r"""Classify images by the feature that spikes first; features are learned from reward and punishment.
 
-    S1: 4 orientations of Gabor edges. C1: the strongest response of each `pool_px` window; lateral inhibition;
-    rank-order latency; one orientation a position. S2: `features_per_class` integrate-and-fire features for each class.
-    C2: the first S2 neuron to spike, over the whole map, decides for its feature's class; among equally early ones the
-    highest potential. Where it is right its synapses learn by STDP, where it is wrong by the reverse; rates follow the
-    shares of right and wrong answers of the epoch before (the first epoch has the full rates), and each feature sits
+    S1: Gabor edges of 4 orientations. C1: the strongest response of each `pool_px` window; lateral inhibition;
+    rank-order latency; one orientation per position. S2: `features_per_class` integrate-and-fire features for each
+    class. C2: the first S2 neuron to spike, over the whole map, decides for its feature's class; ties go to the highest
+    potential. If the decision is right, its synapses learn by STDP; if it is wrong, by the reverse. Rates follow the
+    shares of right and wrong answers of the previous epoch (the first epoch has the full rates), and each feature sits
     out an epoch with probability `dropout`.
 
-    Images are learned from one after another, in an order drawn for each epoch, as in [1]_; nothing depends on how they
-    are grouped for computing. One departure: an image at which no feature reaches the threshold is answered in
-    `predict` by the neuron that comes nearest to it, where [1]_ has no answer; `first_spikes` tells which these are.
+    Images are learned one after another, in an order drawn for each epoch, as in [1]_; how they are grouped for
+    computing changes nothing. There is one departure: if no feature reaches the threshold, `predict` answers with the
+    neuron that comes nearest to it, where [1]_ gives no answer. `first_spikes` shows which images these are.
 
     Parameters
     ----------
     features_per_class : int
-        S2 features of each class.
+        Number of S2 features for each class.
     kernel_px : int
         Side of an S2 window, in positions of C1.
     threshold : float or None
-        What an S2 potential must exceed to spike. None waits for all input, and the highest potential decides.
+        Value that an S2 potential must exceed to spike. With None all input is awaited, and the highest potential
+        decides.
     pool_px, pool_stride_px : int
         Window and step of C1, pixels.
     bins : int
-        Time steps of the latency coding.
+        Number of time steps of the latency coding.
     epochs : int
         Passes over the images in `fit`.
     dropout : float
-        Probability that a feature is left out of an epoch, from 0 to below 1.
+        Probability that a feature is left out of an epoch, at least 0 and below 1.
     rates : RewardRates
         Rates of reward and punishment before they adapt.
     device : str
-        Where to compute, in torch's words.
+        Device to compute on, as torch names it.
     random_state : int
-        Seed of the initial weights, of each epoch's order and of what it leaves out.
+        Seed of the initial weights, and of each epoch's order and dropout.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
         Labels, sorted.
     layer_ : SpikingConv2d
-        S2; features of class k are at k * features_per_class and the next ones.
+        S2; the features of class k begin at k * features_per_class.
     history_ : list of EpochResult
-        Every epoch so far.
+        All epochs so far.
 
     References
     ----------
@@ -135,28 +136,29 @@ class MozafariClassifier(ClassifierMixin, BaseEstimator):
     def fit(
         self, X: ArrayLike, y: ArrayLike, *, on_epoch: Callable[[EpochResult], None] | None = None
     ) -> "MozafariClassifier":
-        """Learn from labelled images, from new weights.
+        """Learn from labelled images, starting from new weights.
 
         Parameters
         ----------
         X : array of shape (n, rows, columns) or (n, 1, rows, columns), float
             Grey images, 0 to 1.
         y : array of shape (n,)
-            A label for each: text, integers or Booleans, of two classes or more.
+            One label per image: text, integers or Booleans, of at least two classes.
         on_epoch : callable, optional
             Called after each epoch with its `EpochResult`.
 
         Returns
         -------
         MozafariClassifier
-            Itself.
+            The fitted classifier.
 
         Raises
         ------
         ImageError
-            If the images are of another shape, too small for the windows, outside 0..1, not finite, or one is blank.
+            If the images have another shape, are too small for the windows, outside 0..1 or not finite, or one is
+            blank.
         DataError
-            If the labels are not one for each image, or of one class only.
+            If there is not one label per image, or there is only one class.
         ConfigError
             If a setting is impossible.
         """
@@ -174,19 +176,19 @@ class MozafariClassifier(ClassifierMixin, BaseEstimator):
         *,
         on_epoch: Callable[[EpochResult], None] | None = None,
     ) -> "MozafariClassifier":
-        """Learn for one more epoch from where the network is: `epochs` such calls are `fit`.
+        """Learn for one more epoch from the current weights; `epochs` such calls equal `fit`.
 
         Parameters
         ----------
         X, y, on_epoch
             As for `fit`.
         classes : array of shape (n_classes,), optional
-            All labels there will be, where the first call does not show them all.
+            All labels, if the first call does not contain every one.
 
         Returns
         -------
         MozafariClassifier
-            Itself.
+            The fitted classifier.
 
         Raises
         ------
@@ -198,12 +200,12 @@ class MozafariClassifier(ClassifierMixin, BaseEstimator):
             self._begin(np.unique(labels if classes is None else _checked_labels(classes)))
         unknown = np.setdiff1d(labels, self.classes_)
         if len(unknown):
-            msg = f"y must hold labels of {self.classes_.tolist()}"
+            msg = f"y must hold only labels from {self.classes_.tolist()}"
             raise DataError(
                 msg,
                 where="MozafariClassifier",
                 got=unknown[:1].tolist(),
-                advice="Name all classes in the first call of partial_fit.",
+                advice="Pass all classes to the first call of partial_fit.",
             )
         self._learn(inputs, labels, on_epoch)
         return self
@@ -219,7 +221,7 @@ class MozafariClassifier(ClassifierMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n,), of the labels' type
-            Where nothing spikes, the class of the neuron that comes nearest to the threshold.
+            If nothing spikes, the class of the neuron that comes nearest to the threshold.
 
         Raises
         ------
@@ -238,7 +240,7 @@ class MozafariClassifier(ClassifierMixin, BaseEstimator):
         return self.classes_[np.concatenate(decided) // self.features_per_class]
 
     def first_spikes(self, X: ArrayLike) -> np.ndarray:
-        """Return the neuron that spikes first at each image.
+        """Return the neuron that spikes first for each image.
 
         Parameters
         ----------
@@ -248,7 +250,7 @@ class MozafariClassifier(ClassifierMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n, 3), int64
-            Feature, row and column on the map of S2; -1 where nothing spikes.
+            Feature, row and column on the map of S2; -1 if nothing spikes.
 
         Raises
         ------
@@ -263,7 +265,7 @@ class MozafariClassifier(ClassifierMixin, BaseEstimator):
         return np.concatenate([np.zeros((0, 3), np.int64), *found])
 
     def encode(self, X: ArrayLike) -> Tensor:
-        """Return the latencies that S2 sees of images.
+        """Return the latencies that S2 receives.
 
         Parameters
         ----------
@@ -273,7 +275,7 @@ class MozafariClassifier(ClassifierMixin, BaseEstimator):
         Returns
         -------
         Tensor of shape (n, 4, r, c), uint8
-            C1's spikes: 0 to bins - 1; bins is silent.
+            Spikes of C1: 0 to bins - 1; bins is silent.
 
         Raises
         ------
@@ -283,7 +285,7 @@ class MozafariClassifier(ClassifierMixin, BaseEstimator):
         return torch.cat(list(self._encoded_batches(X, "encode")))
 
     def __sklearn_tags__(self) -> Tags:
-        """Tell scikit-learn that images are no tables."""
+        """Tell scikit-learn that images are not tables."""
         tags = super().__sklearn_tags__()
         tags.input_tags.two_d_array = False
         tags.input_tags.three_d_array = True
@@ -293,14 +295,14 @@ class MozafariClassifier(ClassifierMixin, BaseEstimator):
         """Draw new weights for these classes."""
         if len(classes) < 2:
             msg = "y must hold at least two classes"
-            raise DataError(msg, where="MozafariClassifier", got=classes.tolist(), advice="Give images of both.")
+            raise DataError(msg, where="MozafariClassifier", got=classes.tolist(), advice="Pass images of each class.")
         for name, least in (("features_per_class", 1), ("epochs", 1), ("random_state", 0)):
             check_count(getattr(self, name), "MozafariClassifier", name, least=least, advice="Raise it.")
         self.classes_ = classes
         self.history_: list[EpochResult] = []
         self.layer_ = SpikingConv2d(
             len(ORIENTATIONS_DEG),
-            # A search over parameters sets NumPy's integers, which are no int.
+            # A parameter search sets NumPy's integers, which are not int.
             len(classes) * int(self.features_per_class),
             int(self.kernel_px),
             threshold=self.threshold,
@@ -310,12 +312,12 @@ class MozafariClassifier(ClassifierMixin, BaseEstimator):
         self.layer_.weight.clamp_(0, 1)  # where learning keeps them
 
     def _checked_pair(self, X: ArrayLike, y: ArrayLike) -> tuple[Tensor, np.ndarray]:
-        """Encode images, and refuse labels that are not theirs."""
+        """Encode images, and raise an error unless there is one label for each."""
         labels = _checked_labels(y)
         inputs = self.encode(X)
         if len(labels) != len(inputs):
             msg = f"y must hold a label for each of {len(inputs)} images"
-            raise DataError(msg, where="MozafariClassifier", got=len(labels), advice="Give as many labels as images.")
+            raise DataError(msg, where="MozafariClassifier", got=len(labels), advice="Pass as many labels as images.")
         return inputs, labels
 
     def _learn(self, inputs: Tensor, labels: np.ndarray, on_epoch: Callable[[EpochResult], None] | None) -> None:
@@ -325,13 +327,13 @@ class MozafariClassifier(ClassifierMixin, BaseEstimator):
         if self.history_:
             last = self.history_[-1]
             rates = rates.adapted(right=last.right, wrong=last.wrong, total=last.right + last.wrong + last.silent)
-        # An epoch's chance hangs on its number alone, so that training can go on from a file.
+        # An epoch's random numbers depend only on its number, so that training can resume from a file.
         seed = np.random.SeedSequence([self.random_state, epoch]).generate_state(1, np.uint64)[0]
         generator = Generator().manual_seed(int(seed) >> 1)
         kept = kept_features(len(self.layer_.weight), dropout=self.dropout, generator=generator).nonzero().flatten()
         order = torch.randperm(len(inputs), generator=generator).tolist()
         right = wrong = 0
-        if len(kept):  # or nothing spikes
+        if len(kept):  # otherwise nothing spikes
             right, wrong = self._show(inputs[order], np.searchsorted(self.classes_, labels)[order], kept, rates)
         result = EpochResult(epoch, right, wrong, len(inputs) - right - wrong)
         self.history_.append(result)
@@ -339,7 +341,7 @@ class MozafariClassifier(ClassifierMixin, BaseEstimator):
             on_epoch(result)
 
     def _show(self, inputs: Tensor, classes: np.ndarray, kept: Tensor, rates: RewardRates) -> tuple[int, int]:
-        """Let the features that are kept learn from images in their order; count right and wrong answers."""
+        """Train the kept features on images in order; count right and wrong answers."""
         layer = _layer_like(self.layer_, self.layer_.weight[kept.to(self.device)], threshold=self.threshold)
         class_of = (kept // self.features_per_class).tolist()
         answers = dict.fromkeys(Reinforcement, 0)
@@ -367,7 +369,7 @@ class MozafariClassifier(ClassifierMixin, BaseEstimator):
             strength = lateral_inhibition(responses)
             latency = rank_order_latency(strength, bins=self.bins)
             inputs = pointwise_inhibition(Spikes(latency, strength, self.bins)).latency
-            # Of an image of one grey only rounding is left, which would spike as anything else does.
+            # An image of one grey leaves only rounding errors, which would spike like anything else.
             blank = (inputs == self.bins).flatten(1).all(dim=1) | _uniform(batch)
             if bool(blank.any()):
                 msg = f"MozafariClassifier.{where}: images must have edges"
@@ -377,24 +379,24 @@ class MozafariClassifier(ClassifierMixin, BaseEstimator):
             yield inputs
 
     def _checked_images(self, X: ArrayLike, where: str) -> Tensor:
-        """Return images as (n, 1, rows, columns), and refuse what is none, and windows that are none."""
+        """Return images as (n, 1, rows, columns); raise an error for anything else, and for impossible windows."""
         for name in ("kernel_px", "pool_px", "pool_stride_px"):
-            check_count(getattr(self, name), "MozafariClassifier", name, least=1, advice="Count in pixels.")
+            check_count(getattr(self, name), "MozafariClassifier", name, least=1, advice="Use a number of pixels.")
         try:
             torch.empty(0, device=self.device)
         except (AssertionError, RuntimeError) as error:
-            msg = "device must be one that torch finds here"
-            raise ConfigError(msg, where="MozafariClassifier", got=self.device, advice="Give cpu or cuda.") from error
+            msg = "device must be available to torch on this machine"
+            raise ConfigError(msg, where="MozafariClassifier", got=self.device, advice="Use cpu or cuda.") from error
         try:
             images = torch.from_numpy(np.ascontiguousarray(X, dtype=np.float32))
         except (TypeError, ValueError) as error:
             msg = f"MozafariClassifier.{where}: X must be an array of numbers"
-            raise ImageError(msg, got=error, advice="Give images of one size.") from error
+            raise ImageError(msg, got=error, advice="Use images of one size.") from error
         if images.ndim == 3:
             images = images[:, None]
         if images.ndim != 4 or images.shape[1] != 1:
             msg = f"MozafariClassifier.{where}: X must be (n, rows, columns) or (n, 1, rows, columns)"
-            raise ImageError(msg, got=tuple(np.shape(X)), advice="Give grey images.")
+            raise ImageError(msg, got=tuple(np.shape(X)), advice="Convert the images to grey.")
         padding = self.pool_px // 2
         smallest = 2 * RADIUS_PX + self.pool_px - 2 * padding + self.pool_stride_px * (self.kernel_px - 1)
         if min(images.shape[2:]) < smallest:
@@ -419,13 +421,13 @@ def _edges(images: Tensor) -> Tensor:
 
 
 def _uniform(images: Tensor) -> Tensor:
-    """Tell which images are of one grey all over."""
+    """Return which images have one grey throughout."""
     values = images.flatten(1)
     return values.amin(dim=1) == values.amax(dim=1)
 
 
 def _layer_like(layer: SpikingConv2d, weight: Tensor, *, threshold: float | None) -> SpikingConv2d:
-    """Make a layer of other features, or of another threshold, with weights of its own."""
+    """Make a layer with other features or another threshold, and with weights of its own."""
     features, channels, height, width = weight.shape
     other = SpikingConv2d(
         channels, features, (height, width), threshold=threshold, bins=layer.bins, generator=Generator().manual_seed(0)
@@ -435,10 +437,10 @@ def _layer_like(layer: SpikingConv2d, weight: Tensor, *, threshold: float | None
 
 
 def _checked_labels(y: ArrayLike) -> np.ndarray:
-    """Return labels as a vector, and refuse what is none."""
+    """Return labels as a vector; raise an error for anything else."""
     try:
         labels = np.asarray(y)
-    except ValueError:  # rows of several lengths
+    except ValueError:  # rows of different lengths
         labels = np.asarray(y, dtype=object)
     if labels.ndim != 1 or labels.dtype.kind not in "biuU":
         msg = "y must be a vector of text, integers or Booleans"
@@ -446,6 +448,6 @@ def _checked_labels(y: ArrayLike) -> np.ndarray:
             msg,
             where="MozafariClassifier",
             got=f"{labels.dtype} of shape {labels.shape}",
-            advice="Give one label an image.",
+            advice="Pass one label per image.",
         )
     return labels

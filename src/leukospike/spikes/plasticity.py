@@ -1,6 +1,6 @@
-"""Learning by spike times: STDP, and STDP that reward and punishment steer (Mozafari 2018).
+"""Learning from spike times: STDP, and STDP modulated by reward and punishment (Mozafari 2018).
 
-Whether a synapse's input spiked no later than its neuron is one comparison of latencies; no wave is ever built.
+A single comparison of latencies shows whether a synapse's input spiked no later than its neuron; no wave is built.
 """
 
 from collections.abc import Sequence
@@ -29,15 +29,15 @@ class StdpRates:
     """For all others: their input spiked later, or never."""
 
     def __post_init__(self) -> None:
-        """Refuse rates of which no weight can come."""
+        """Raise an error unless both rates are finite."""
         if not (isfinite(self.causal) and isfinite(self.acausal)):
             msg = "causal and acausal must be finite"
             got = f"{self.causal} and {self.acausal}"
-            raise ConfigError(msg, where="StdpRates", got=got, advice="Leave them out for the original's.")
+            raise ConfigError(msg, where="StdpRates", got=got, advice="Omit them to use the original's rates.")
 
 
 class Reinforcement(IntEnum):
-    """What follows on a decision."""
+    """What follows a decision."""
 
     PUNISHMENT = -1
     NOTHING = 0
@@ -52,17 +52,17 @@ class RewardRates:
     punishment: StdpRates = field(default_factory=lambda: StdpRates(causal=-0.004, acausal=0.0005))
 
     def adapted(self, *, right: int, wrong: int, total: int) -> "RewardRates":
-        r"""Learn less from what is common: scale reward by the share of wrong answers, punishment by the right ones'.
+        r"""Scale reward by the share of wrong answers, and punishment by the share of right ones.
 
-        :math:`a_r \gets a_r N_{miss} / N` and :math:`a_p \gets a_p N_{hit} / N`, so that a network which is
-        mostly right is not trained further on what it knows [1]_.
+        :math:`a_r \gets a_r N_{miss} / N` and :math:`a_p \gets a_p N_{hit} / N`. The network thus learns less from what
+        is common: one that is mostly right is not trained further on what it knows [1]_.
 
         Parameters
         ----------
         right, wrong : int
             Answers of the last epoch, at least 0.
         total : int
-            Images shown in it, at least 1; more than `right + wrong` where some got no answer.
+            Images shown in it, at least 1; more than `right + wrong` if some got no answer.
 
         Returns
         -------
@@ -71,7 +71,7 @@ class RewardRates:
         Raises
         ------
         ConfigError
-            If the answers are negative or more than the images.
+            If a count of answers is negative, or there are more answers than images.
 
         References
         ----------
@@ -94,11 +94,11 @@ class RewardRates:
         )
 
     def of(self, reinforcement: int) -> StdpRates | None:
-        """Return the rates that follow on a decision: a value of `Reinforcement`; None where nothing is learned."""
+        """Return the rates for a value of `Reinforcement`, or None if nothing is learned."""
         known = not isinstance(reinforcement, bool) and reinforcement in tuple(Reinforcement)
-        if not known:  # False may mean wrong, or nothing
+        if not known:  # False might mean wrong or nothing
             msg = "reinforcement must be 1, -1 or 0"
-            advice = "Give a value of Reinforcement: REWARD, PUNISHMENT or NOTHING."
+            advice = "Use a value of Reinforcement: REWARD, PUNISHMENT or NOTHING."
             raise ConfigError(msg, where="RewardRates.of", got=reinforcement, advice=advice)
         if reinforcement == Reinforcement.NOTHING:
             return None
@@ -114,27 +114,27 @@ def stdp(
     rates: StdpRates,
     padding: int = 0,
 ) -> Float[Tensor, "features channels height width"]:
-    r"""Change the synapses of the winning neurons by spike-timing-dependent plasticity.
+    r"""Update the synapses of the winning neurons by spike-timing-dependent plasticity.
 
-    A winner's feature gets :math:`\Delta w = a\,w(1 - w)` with the rate `causal` where the input spiked no later than
-    the winner, `acausal` where it spiked later or never, and is then kept within 0..1. Weights are shared, so the
-    feature changes for the whole map.
+    A winner's feature changes by :math:`\Delta w = a\,w(1 - w)`, with the rate `causal` where the input spiked no later
+    than the winner and `acausal` where it spiked later or never; the weights are then clipped to 0..1. Weights are
+    shared, so the feature changes for the whole map.
 
-    The winners are applied one after another, image by image and within an image in their order, each to the weights
-    that the one before has left. So the result for a batch is, to the last bit, that of its images one by one with the
-    same winners, however they are divided into batches. Only who wins depends on the batch: winners that were
-    found together were found with the weights before the batch.
+    Winners are applied one after another, image by image and in order within an image, each to the weights left by the
+    one before. For the same winners, the result for a batch equals that of its images one by one to the last bit,
+    however they are divided into batches. Only the choice of winners depends on the batch: winners found together were
+    found with the weights from before the batch.
 
     Parameters
     ----------
     weight : Tensor of shape (features, channels, height, width), float32, 0 to 1
         Before the step; not modified.
     latency : Tensor of shape (batch, channels, rows, columns), uint8
-        When the inputs spike; the largest value of the coding stands for never.
+        When the inputs spike; the largest value of the coding means never.
     winners : Tensor of shape (batch, k, 3), int64
-        Feature, row and column of each winner, as `k_winners` gives them; -1 where there is none.
+        Feature, row and column of each winner, as returned by `k_winners`; -1 where there is none.
     times : Tensor of shape (batch, k), uint8
-        When each winner spikes, as `winner_times` gives it; without meaning where there is none.
+        When each winner spikes, as returned by `winner_times`; meaningless where there is no winner.
     rates : StdpRates
         Both rates.
     padding : int
@@ -147,10 +147,10 @@ def stdp(
     Raises
     ------
     ConfigError
-        If weights, winners or times are none, do not fit each other, or a winner lies outside of the map that these
+        If weights, winners or times are invalid or do not fit each other, or a winner lies outside the map that these
         weights make of these inputs.
     ImageError
-        If `latency` is not a tensor of such a shape and type, or its channels are not those of the weights.
+        If `latency` is not a tensor of this shape and type, or its channels are not those of the weights.
 
     References
     ----------
@@ -180,9 +180,9 @@ def reward_modulated_stdp(
     rates: RewardRates | None = None,
     padding: int = 0,
 ) -> Float[Tensor, "features channels height width"]:
-    """Change the synapses of the neurons that decided, by what followed on each decision.
+    """Update the synapses of the neurons that decided, with reward or punishment for each decision.
 
-    `stdp` with the rates of reward or punishment, image by image; with the same care about batches.
+    This is `stdp` with the rates of reward or punishment, image by image; what is said there of batches holds here too.
 
     Parameters
     ----------
@@ -191,7 +191,7 @@ def reward_modulated_stdp(
     reinforcement : sequence of int, of length batch
         Values of `Reinforcement`: 1 where the decision was right, -1 where it was wrong, 0 to learn nothing.
     rates : RewardRates, optional
-        Rates of reward and punishment; those of the original if left out.
+        Rates of reward and punishment; those of the original by default.
 
     Returns
     -------
@@ -200,7 +200,7 @@ def reward_modulated_stdp(
     Raises
     ------
     ConfigError
-        As for `stdp`, or if `reinforcement` is of another length.
+        As for `stdp`, or if `reinforcement` has another length.
     ImageError
         As for `stdp`.
 
@@ -212,8 +212,8 @@ def reward_modulated_stdp(
     where = "reward_modulated_stdp"
     check_latency(latency, where)
     if len(reinforcement) != len(latency):
-        msg = f"reinforcement must hold one value an image ({len(latency)})"
-        raise ConfigError(msg, where=where, got=len(reinforcement), advice="Give 0 for an image without an answer.")
+        msg = f"reinforcement must hold one value per image ({len(latency)})"
+        raise ConfigError(msg, where=where, got=len(reinforcement), advice="Use 0 for an image without an answer.")
     chosen = rates or RewardRates()
     return _applied(where, weight, latency, winners, times, [chosen.of(value) for value in reinforcement], padding)
 
@@ -221,7 +221,7 @@ def reward_modulated_stdp(
 def winner_times(
     spikes: UInt8[Tensor, "batch features r c"], winners: Int64[Tensor, "batch k 3"]
 ) -> UInt8[Tensor, "batch k"]:
-    """Look up when the winners spike.
+    """Return when the winners spike.
 
     Parameters
     ----------
@@ -233,14 +233,14 @@ def winner_times(
     Returns
     -------
     Tensor of shape (batch, k), uint8
-        Without meaning where there is no winner.
+        Meaningless where there is no winner.
 
     Raises
     ------
     ConfigError
-        If `winners` are none of so many images, or one lies outside of the map.
+        If `winners` does not belong to this number of images, or a winner lies outside the map.
     ImageError
-        If `spikes` is not a tensor of such a shape and type.
+        If `spikes` is not a tensor of this shape and type.
     """
     check_latency(spikes, "winner_times", "spikes")
     _check_winners("winner_times", winners, len(spikes))
@@ -251,37 +251,39 @@ def winner_times(
     if bool(outside.any()):
         msg = f"winners must lie on a map of {(features, rows, columns)}"
         got = winners[outside.any(dim=2)][0].tolist()
-        raise ConfigError(msg, where="winner_times", got=got, advice="Give what k_winners found on this map.")
+        raise ConfigError(
+            msg, where="winner_times", got=got, advice="Pass the winners that k_winners found on this map."
+        )
     feature, row, column = winners.clamp(min=0).unbind(dim=2)
     return spikes.flatten(1).gather(1, (feature * rows + row) * columns + column)
 
 
 def kept_features(n_features: int, *, dropout: float, generator: torch.Generator) -> Bool[Tensor, " n_features"]:
-    """Draw which features take part in an epoch: each is left out with the same probability.
+    """Draw which features take part in an epoch; each is left out with the same probability.
 
     Parameters
     ----------
     n_features : int
-        How many there are.
+        Number of features.
     dropout : float
-        Probability of being left out, from 0 to below 1.
+        Probability of being left out, at least 0 and below 1.
     generator : torch.Generator
-        Source of chance, on the CPU.
+        Random number generator on the CPU.
 
     Returns
     -------
     Tensor of shape (n_features,), bool
-        True where a feature takes part. All may be left out, and then nothing spikes in that epoch.
+        True if a feature takes part. All may be left out; nothing spikes in that epoch then.
 
     Raises
     ------
     ConfigError
-        If `n_features` is not a whole number from 0, or `dropout` is outside its range.
+        If `n_features` is not a whole number of at least 0, or `dropout` is outside its range.
     """
-    check_count(n_features, "kept_features", "n_features", least=0, advice="Count the features of the layer.")
+    check_count(n_features, "kept_features", "n_features", least=0, advice="Use the number of features of the layer.")
     if not 0 <= dropout < 1:
-        msg = "dropout must be from 0 to below 1"
-        raise ConfigError(msg, where="kept_features", got=dropout, advice="Give 0 to leave out none.")
+        msg = "dropout must be at least 0 and below 1"
+        raise ConfigError(msg, where="kept_features", got=dropout, advice="Use 0 to keep all features.")
     return torch.rand(n_features, generator=generator) >= dropout
 
 
@@ -291,12 +293,12 @@ def _scaled(rates: StdpRates, factor: float) -> StdpRates:
 
 
 def _check_synapses(where: str, weight: Tensor, latency: Tensor, winners: Tensor, times: Tensor, padding: int) -> None:
-    """Refuse maps and winners that are not those of these weights."""
+    """Raise an error unless maps and winners fit these weights."""
     check_weight(weight, where)
     if latency.shape[1] != weight.shape[1]:
         msg = f"latency must have {weight.shape[1]} channels"
-        raise ImageError(msg, where=where, got=latency.shape[1], advice="Give the map that the layer has seen.")
-    check_count(padding, where, "padding", least=0, advice="Give the padding of the layer.")
+        raise ImageError(msg, where=where, got=latency.shape[1], advice="Pass the map that the layer was given.")
+    check_count(padding, where, "padding", least=0, advice="Pass the padding of the layer.")
     _check_winners(where, winners, len(latency))
     if not _is_whole(times) or times.shape != winners.shape[:2]:
         msg = f"times must be whole numbers, one for each winner, {tuple(winners.shape[:2])}"
@@ -304,14 +306,14 @@ def _check_synapses(where: str, weight: Tensor, latency: Tensor, winners: Tensor
 
 
 def _check_winners(where: str, winners: Tensor, batch: int) -> None:
-    """Refuse what are no winners of so many images."""
+    """Raise an error unless these are winners of this number of images."""
     if not _is_whole(winners) or winners.ndim != 3 or len(winners) != batch or winners.shape[2] != 3:
         msg = f"winners must be whole numbers of shape ({batch}, k, 3)"
-        raise ConfigError(msg, where=where, got=described(winners), advice="Give what k_winners found.")
+        raise ConfigError(msg, where=where, got=described(winners), advice="Pass the winners that k_winners found.")
 
 
 def _is_whole(numbers: object) -> bool:
-    """Tell whether this is a tensor of whole numbers."""
+    """Return whether this is a tensor of whole numbers."""
     is_tensor = isinstance(numbers, Tensor)
     return is_tensor and not (numbers.is_floating_point() or numbers.is_complex() or numbers.dtype == torch.bool)
 
@@ -342,7 +344,10 @@ def _applied(
             if any(not 0 <= place < end for place, end in zip(winner, places, strict=True)):
                 msg = f"winners must lie on a map of {places}"
                 raise ConfigError(
-                    msg, where=where, got=winner, advice="Give what k_winners found with these weights on these inputs."
+                    msg,
+                    where=where,
+                    got=winner,
+                    advice="Pass the winners that k_winners found with these weights on these inputs.",
                 )
             in_window = inputs[:, row : row + height, column : column + width]
             rate = torch.where(in_window <= time, its_rates.causal, its_rates.acausal)

@@ -1,4 +1,4 @@
-"""Pictures of spikes and of learned features, as matplotlib figures, which are not displayed here."""
+"""Plots of spikes and of learned features, as matplotlib figures; they are returned, not displayed."""
 
 import math
 
@@ -28,39 +28,40 @@ def reconstruct_features(
     *,
     stride: int,
 ) -> Float[Tensor, "features r c"]:
-    """Draw what each feature looks for, in pixels: the kernels that it has weights for, added up at their places.
+    """Reconstruct what each feature detects, in pixels, as the sum of its kernels at their positions.
 
     Parameters
     ----------
     weight : Tensor of shape (features, channels, height, width), float32
-        What was learned.
+        Learned weights.
     kernels : Tensor of shape (channels, 1, rows, columns), float32, optional
-        What each input channel stands for; the Gabor kernels of `gabor_bank` if left out.
+        Kernel of each input channel; by default the Gabor kernels of `gabor_bank`.
     stride : int
-        Pixels between neighbouring positions of the map that the weights are on: the pooling's stride.
+        Pixels between neighbouring positions of the map that the weights apply to: the pooling's stride.
 
     Returns
     -------
     Tensor of shape (features, (height - 1) * stride + rows, (width - 1) * stride + columns), float32
-        Light is positive, as in the kernels; a channel's mean over the feature does not count, since uniform weights
-        look for nothing.
+        Light is positive, as in the kernels. A channel's mean over the feature is subtracted, since uniform weights
+        detect nothing.
 
     Raises
     ------
     ConfigError
-        If weights or kernels are none, there is not one kernel a channel, or `stride` is not a positive whole number.
+        If weights or kernels are invalid, there is not one kernel per channel, or `stride` is not a positive whole
+        number.
     """
     where = "reconstruct_features"
     check_weight(weight, where)
     kernels = gabor_bank() if kernels is None else kernels
     check_bank(kernels, where, "kernels")
     if len(kernels) != weight.shape[1] or check_whole(stride, where, "stride") < 1:
-        msg = f"kernels must be one for each of {weight.shape[1]} channels and stride at least 1"
+        msg = f"there must be one kernel for each of {weight.shape[1]} channels, and stride must be at least 1"
         raise ConfigError(
             msg,
             where=where,
             got=f"{len(kernels)} and {stride}",
-            advice="Give the kernels of the layer below.",
+            advice="Pass the kernels of the layer below.",
         )
     weight = weight.detach()
     uneven = weight - weight.mean(dim=(2, 3), keepdim=True)
@@ -74,30 +75,30 @@ def plot_features(
     stride: int,
     columns: int = 10,
 ) -> Figure:
-    """Show what each feature looks for, side by side.
+    """Plot what each feature detects, side by side.
 
     Parameters
     ----------
     weight, kernels, stride
         As for `reconstruct_features`.
     columns : int
-        Features in a row, at least 1.
+        Features per row, at least 1.
 
     Returns
     -------
     Figure
-        One panel a feature, titled with its index; grey is nothing, and each panel has a scale of its own.
+        One panel per feature, titled with its index; grey is 0, and each panel has its own scale.
 
     Raises
     ------
     ConfigError
-        As for `reconstruct_features`, or if there is no feature or no column.
+        As for `reconstruct_features`, or if there are no features or no columns.
     """
     check_weight(weight, "plot_features")
     if check_whole(columns, "plot_features", "columns") < 1 or len(weight) == 0:
         msg = "columns and features must be at least 1"
         raise ConfigError(
-            msg, where="plot_features", got=f"{columns} and {len(weight)}", advice="Choose features to show."
+            msg, where="plot_features", got=f"{columns} and {len(weight)}", advice="Select features to show."
         )
     images = reconstruct_features(weight, kernels, stride=stride).cpu().numpy()
     columns = min(columns, len(images))
@@ -112,7 +113,7 @@ def plot_features(
 
 
 def plot_latency(latency: UInt8[Tensor, "channels rows columns"], *, bins: int = BINS) -> Figure:
-    """Show when each position of one image spikes: the earliest of its channels, and each channel.
+    """Plot when each position of one image spikes: the earliest spike over the channels, and each channel.
 
     Parameters
     ----------
@@ -124,14 +125,14 @@ def plot_latency(latency: UInt8[Tensor, "channels rows columns"], *, bins: int =
     Returns
     -------
     Figure
-        Dark is early, nearly white is silent. With one channel there is one panel.
+        Dark is early, nearly white is silent. A single channel has a single panel.
 
     Raises
     ------
     ConfigError
-        If `bins` is not a whole number from 1 to 255, or there is no channel.
+        If `bins` is not a whole number from 1 to 255, or there are no channels.
     ImageError
-        If `latency` is not a tensor of such a shape and type.
+        If `latency` is not a tensor of this shape and type.
     """
     check_bins(bins, "plot_latency")
     channels = _some_channels(latency, "plot_latency")
@@ -154,7 +155,7 @@ def plot_latency(latency: UInt8[Tensor, "channels rows columns"], *, bins: int =
 
 
 def plot_raster(latency: UInt8[Tensor, "channels rows columns"], *, bins: int = BINS) -> Figure:
-    """Show every neuron's spike over time: a dot at its time step and its number, coloured by channel.
+    """Plot every neuron's spike over time, as a dot at its time step and number, coloured by channel.
 
     Parameters
     ----------
@@ -166,14 +167,14 @@ def plot_raster(latency: UInt8[Tensor, "channels rows columns"], *, bins: int = 
     Returns
     -------
     Figure
-        Neurons are numbered channel by channel and row by row; below, how many spike at each time step.
+        Neurons are numbered channel by channel and row by row; a second panel counts the spikes of each time step.
 
     Raises
     ------
     ConfigError
-        If `bins` is not a whole number from 1 to 255, or there is no channel.
+        If `bins` is not a whole number from 1 to 255, or there are no channels.
     ImageError
-        If `latency` is not a tensor of such a shape and type.
+        If `latency` is not a tensor of this shape and type.
     """
     check_bins(bins, "plot_raster")
     channels = _some_channels(latency, "plot_raster")
@@ -195,17 +196,17 @@ def plot_raster(latency: UInt8[Tensor, "channels rows columns"], *, bins: int = 
 
 
 def _some_channels(latency: Tensor, where: str) -> np.ndarray:
-    """Return the maps as an array, and refuse none."""
+    """Return the maps as an array; raise an error if they are empty."""
     check_latency(latency, where, axes=("channel", "row", "column"))
     if latency.numel() == 0:
-        msg = "latency must hold a neuron"
-        raise ConfigError(msg, where=where, got=f"shape {tuple(latency.shape)}", advice="Give the map of one image.")
+        msg = "latency must have at least one neuron"
+        raise ConfigError(msg, where=where, got=f"shape {tuple(latency.shape)}", advice="Pass the map of one image.")
     return latency.cpu().numpy()
 
 
 def _figure(columns: int, rows: int) -> Figure:
-    """Make an empty figure with room for so many panels."""
-    # Not through pyplot, which would keep it.
+    """Make an empty figure with room for this many panels."""
+    # Not through pyplot, which would keep a reference.
     figure = Figure(figsize=(_PANEL_INCHES * columns + 1, _PANEL_INCHES * rows + 0.4), layout="constrained")
     FigureCanvasAgg(figure)
     return figure

@@ -28,7 +28,7 @@ def save_layer(layer: SpikingConv2d, path: str | Path) -> None:
     Parameters
     ----------
     layer : SpikingConv2d
-        On any device; weights are written as float32, as the layer computes with them.
+        On any device; weights are written as float32, which the layer computes with.
     path : str or Path
         A `.safetensors` file; an existing one is replaced.
     """
@@ -37,7 +37,7 @@ def save_layer(layer: SpikingConv2d, path: str | Path) -> None:
 
 
 def load_layer(path: str | Path) -> SpikingConv2d:
-    """Read a layer that `save_layer` wrote.
+    """Load a layer that `save_layer` wrote.
 
     Parameters
     ----------
@@ -52,11 +52,15 @@ def load_layer(path: str | Path) -> SpikingConv2d:
     Raises
     ------
     WeightsError
-        If the file is missing, not safetensors, of another form, incomplete, or holds a value that is not finite.
+        If the file is missing, not safetensors, of another format, incomplete, or contains a value that is not finite.
     """
     where, path = "load_layer", Path(path)
     stored = read_weights(
-        path, form=_LAYER_FORMAT, where=where, give="Give what save_layer wrote.", use="Use what save_layer wrote."
+        path,
+        form=_LAYER_FORMAT,
+        where=where,
+        give="Pass a file written by save_layer.",
+        use="Use a file written by save_layer.",
     )
     try:
         settings = stored.settings
@@ -66,7 +70,7 @@ def load_layer(path: str | Path) -> SpikingConv2d:
 
 
 def save_mozafari(model: MozafariClassifier, path: str | Path) -> None:
-    """Write a fitted classifier to `path`, whole or not at all: what it needs to predict, and to learn on.
+    """Write a fitted classifier to `path` atomically, with everything needed to predict and to go on learning.
 
     Parameters
     ----------
@@ -83,7 +87,7 @@ def save_mozafari(model: MozafariClassifier, path: str | Path) -> None:
     if not hasattr(model, "layer_"):
         msg = "model must be fitted"
         raise ConfigError(msg, where="save_mozafari", got="one without weights", advice="Call fit first.")
-    # A search over parameters sets them to NumPy's numbers, which JSON does not know.
+    # A parameter search sets NumPy's numbers, which JSON cannot store.
     parameters = {
         name: value.item() if isinstance(value, np.generic) else value for name, value in model.get_params().items()
     }
@@ -97,7 +101,7 @@ def save_mozafari(model: MozafariClassifier, path: str | Path) -> None:
 
 
 def load_mozafari(path: str | Path) -> MozafariClassifier:
-    """Read a classifier that `save_mozafari` wrote; `partial_fit` goes on as if it had never been away.
+    """Load a classifier that `save_mozafari` wrote; `partial_fit` continues as if there had been no interruption.
 
     Parameters
     ----------
@@ -112,15 +116,15 @@ def load_mozafari(path: str | Path) -> MozafariClassifier:
     Raises
     ------
     WeightsError
-        If the file is missing, not safetensors, of another form, incomplete, or holds a value that is not finite.
+        If the file is missing, not safetensors, of another format, incomplete, or contains a value that is not finite.
     """
     where, path = "load_mozafari", Path(path)
     stored = read_weights(
         path,
         form=_CLASSIFIER_FORMAT,
         where=where,
-        give="Give what save_mozafari wrote.",
-        use="Use what save_mozafari wrote.",
+        give="Pass a file written by save_mozafari.",
+        use="Use a file written by save_mozafari.",
     )
     try:
         return _classifier(stored.settings, stored.tensors["weight"])
@@ -131,12 +135,12 @@ def load_mozafari(path: str | Path) -> MozafariClassifier:
 def export_nir(layer: SpikingConv2d, path: str | Path, *, input_size: tuple[int, int]) -> None:
     r"""Write a layer as a graph of the Neuromorphic Intermediate Representation [1]_.
 
-    Input, `Conv2d`, `IF`, output. NIR's neurons may spike many times, so what a neuron falls back to is set to less
-    than its inputs can ever make up for, and it spikes once, as here: the first spikes come at the same times. Input
-    spikes are events of unit charge.
+    The graph consists of input, `Conv2d`, `IF` and output. NIR's neurons may spike many times. The reset potential is
+    therefore set so low that the inputs can never make up for it: each neuron spikes once, as here, and the first
+    spikes come at the same times. Input spikes are events of unit charge.
 
-    What is not in the file, since NIR has no words for it: latency coding, inhibition between neurons, and the decision
-    by the first spike. They are left to whoever sends the spikes in and reads them out.
+    NIR cannot express latency coding, inhibition between neurons or the decision by the first spike, so the file does
+    not contain them. The program that sends the input spikes and reads the output must provide them.
 
     Parameters
     ----------
@@ -145,13 +149,13 @@ def export_nir(layer: SpikingConv2d, path: str | Path, *, input_size: tuple[int,
     path : str or Path
         A `.nir` file (HDF5); an existing one is replaced.
     input_size : (int, int)
-        Rows and columns of the layer's input, which NIR wants to know.
+        Rows and columns of the layer's input, which NIR requires.
 
     Raises
     ------
     ExportError
-        If the package `nir` is missing, the layer has no threshold, its window is not square, or the input is not rows
-        and columns, or smaller than the window.
+        If the package `nir` is missing, the layer has no threshold, its window is not square, or `input_size` is not
+        rows and columns, or is smaller than the window.
     ConfigError
         If a side of the input is not a whole number.
 
@@ -172,14 +176,14 @@ def export_nir(layer: SpikingConv2d, path: str | Path, *, input_size: tuple[int,
             msg,
             where=where,
             got="None",
-            advice="NIR has no neurons that wait for the last time step: give the layer a threshold.",
+            advice="Set a threshold for the layer: NIR has no neurons that wait for the last time step.",
         )
     weight = layer.weight.detach().cpu().numpy()
     features, channels, height, width = weight.shape
     if height != width:
-        # nir 1.0.8 works out the output of a Conv2d as if its window were square.
+        # nir 1.0.8 computes the output of a Conv2d as if its window were square.
         msg = "the window must be square"
-        raise ExportError(msg, where=where, got=f"{height} x {width}", advice="Fill it up with weights of 0.")
+        raise ExportError(msg, where=where, got=f"{height} x {width}", advice="Pad it with weights of 0.")
     size = [check_whole(side, where, "input_size") + 2 * layer.padding - height + 1 for side in input_size]
     if len(size) != 2 or min(size) < 1:
         msg = f"input_size must be at least {height - 2 * layer.padding} x {height - 2 * layer.padding}"
@@ -187,10 +191,10 @@ def export_nir(layer: SpikingConv2d, path: str | Path, *, input_size: tuple[int,
             msg,
             where=where,
             got=" x ".join(str(side) for side in input_size),
-            advice="Give the size of the maps that the layer sees.",
+            advice="Pass the size of the layer's input maps.",
         )
     shape = (features, *size)
-    # After a spike at most all positive weights are still to come, and together they must not reach 0 again.
+    # After a spike at most all positive weights can follow, and together they must not reach 0 again.
     spent = -np.clip(weight, 0, None).sum(axis=(1, 2, 3), dtype=np.float64)
     nodes: dict[str, nir.NIRNode] = {
         "input": nir.Input(input_type={"input": np.array([channels, *input_size])}),
@@ -235,7 +239,7 @@ def _layer(weight: Tensor, threshold: float | None, bins: int, padding: int) -> 
 
 
 def _classifier(settings: dict[str, Any], weight: Tensor) -> MozafariClassifier:
-    """Build a classifier from what its file says, and refuse parts that do not fit each other."""
+    """Build a classifier from its file's settings and weights; raise an error if they do not fit each other."""
     parameters, rates = settings["parameters"], settings["parameters"]["rates"]
     model = MozafariClassifier(
         **parameters

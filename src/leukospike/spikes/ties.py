@@ -1,9 +1,9 @@
-"""Who goes first among equal responses: the order in which the original simulator's sort happens to leave them.
+"""The order of equal responses: that in which the original simulator's sort happens to leave them.
 
-That is the order of introsort [1]_, as the C++ library behind torch's sort on a CPU has it: ranges are cut in two
-around the median of three values until 16 are left, and those are sorted by insertion. Equal values are thereby moved
-about, and where they end is decided by every value of the image. So the sort is repeated, but for what cannot matter: a
-range without a border between spike times is left as it is.
+It is the order of introsort [1]_ in the C++ library behind torch's sort on a CPU: ranges are split around the median of
+three values until 16 values are left, and these are sorted by insertion. Equal values are moved in the process, and
+where they end up depends on every value of the image. The sort is therefore repeated here, except where it cannot
+matter: a range without a border between spike times is left as it is.
 
 References
 ----------
@@ -18,25 +18,25 @@ import torch
 from jaxtyping import Float, Integer, UInt8
 
 _SMALL = 16
-"""Ranges of so many values or fewer are sorted by insertion, which keeps equals in order."""
+"""Ranges of this many values or fewer are sorted by insertion, which keeps the order of equal values."""
 
-# Of so many values the places to be swapped are held at a time.
+# Number of values for which the places to be swapped are held at a time.
 _BLOCK = 2**16
 
 
 def original_order(
     strength: Float[np.ndarray, "rows columns"], winner: UInt8[np.ndarray, "rows columns"], borders: Sequence[int]
 ) -> Integer[np.ndarray, " first"]:
-    """Return the pixels that come before the last border, those between two borders together, in no order of their own.
+    """Return the pixels before the last border, grouped by borders; within a group the order is arbitrary.
 
     Parameters
     ----------
     strength : ndarray of shape (rows, columns), float32, not negative
         Response of the surviving orientation.
     winner : ndarray of shape (rows, columns), uint8, 0 to 3
-        That orientation. The original sorts all four, those that did not survive as zeros.
+        That orientation. The original sorts all four; those that did not survive count as zeros.
     borders : sequence of int
-        Ranks, ascending and each once, at most as many as there are non-zero responses.
+        Ranks, strictly ascending, at most as many as there are non-zero responses.
 
     Returns
     -------
@@ -56,7 +56,7 @@ def original_order(
 
 
 def _settled(values: Float[np.ndarray, " n"], order: Integer[np.ndarray, " n"], borders: Sequence[int]) -> bool:
-    """Sort both arrays in place as far as the borders need it; False if introsort would turn to another sort."""
+    """Sort both arrays in place as far as the borders need it; return False if introsort would switch to heapsort."""
     ranges = [(0, len(values), 2 * (len(values).bit_length() - 1), list(borders))]
     while ranges:
         first, last, cuts_left, inside = ranges.pop()
@@ -66,7 +66,7 @@ def _settled(values: Float[np.ndarray, " n"], order: Integer[np.ndarray, " n"], 
             by_strength = np.argsort(-values[first:last], kind="stable")
             order[first:last] = order[first:last][by_strength]
             continue
-        if cuts_left == 0:  # many bad cuts in a row: introsort gives up cutting, and so do we
+        if cuts_left == 0:  # after many bad cuts introsort gives up cutting, and so does this
             return False
         cut = _cut(values, order, first, last)
         ranges.append((first, cut, cuts_left - 1, [border for border in inside if border < cut]))
@@ -75,7 +75,7 @@ def _settled(values: Float[np.ndarray, " n"], order: Integer[np.ndarray, " n"], 
 
 
 def _cut(values: Float[np.ndarray, " n"], order: Integer[np.ndarray, " n"], first: int, last: int) -> int:
-    """Bring the stronger values of a range before the weaker ones, and give the place where these begin.
+    """Move the stronger values of a range before the weaker ones, and return the place where the weaker ones begin.
 
     From the left, values that are not above the pivot, and from the right, values that are not below it, are swapped in
     pairs until left and right meet. The pairs of a block are swapped at once: no place is in two pairs.
@@ -83,7 +83,7 @@ def _cut(values: Float[np.ndarray, " n"], order: Integer[np.ndarray, " n"], firs
     _median_to_front(values, order, first, last)
     pivot = values[first]
     left = right = np.empty(0, np.intp)
-    left_end, right_end = first + 1, last  # looked through up to, and down to
+    left_end, right_end = first + 1, last  # searched up to, and down to
     met = last
     while True:
         while not len(left) and left_end < met:
@@ -94,7 +94,7 @@ def _cut(values: Float[np.ndarray, " n"], order: Integer[np.ndarray, " n"], firs
         while not len(right) and right_end > first + 1:
             end, right_end = right_end, max(right_end - _BLOCK, first + 1)
             right = right_end + np.flatnonzero(values[right_end:end] >= pivot)[::-1]
-        # Where the right runs out, what stops it is the last value that was swapped to the left.
+        # If the search from the right runs out, it is stopped by the last value that was swapped to the left.
         pairs = min(len(left), len(right))
         swaps = int(np.count_nonzero(left[:pairs] < right[:pairs]))
         here, there = left[:swaps], right[:swaps]
@@ -110,7 +110,7 @@ def _median_to_front(values: Float[np.ndarray, " n"], order: Integer[np.ndarray,
     """Swap the median of the second, middle and last value of a range with its first."""
     second, middle, end = first + 1, first + (last - first) // 2, last - 1
     a, b, c = values[second], values[middle], values[end]
-    if a > b:  # noqa: SIM108 - one line of it would be a riddle
+    if a > b:  # noqa: SIM108 - unreadable in one line
         median = middle if b > c else end if a > c else second
     else:
         median = second if a > c else end if b > c else middle

@@ -23,7 +23,7 @@ class Spikes:
     """Number of time steps."""
 
     def __post_init__(self) -> None:
-        """Refuse what are no latencies, and potentials that are not theirs."""
+        """Raise an error unless latencies and potentials are valid and belong together."""
         check_latency(self.latency, "Spikes")
         check_bins(self.bins, "Spikes")
         potential = check_maps(self.potential, "Spikes", "potential")
@@ -31,32 +31,32 @@ class Spikes:
         if self.potential.shape != self.latency.shape:
             msg = f"potential must have the shape of latency, {tuple(self.latency.shape)}"
             got = tuple(self.potential.shape)
-            raise ImageError(msg, where="Spikes", got=got, advice="Give one potential for each neuron.")
+            raise ImageError(msg, where="Spikes", got=got, advice="Pass one potential for each neuron.")
 
 
 def check_spikes(spikes: object, where: str) -> None:
-    """Refuse latencies alone, and anything else that is not `Spikes`."""
+    """Raise an error for bare latencies, and for anything else that is not `Spikes`."""
     if not isinstance(spikes, Spikes):
         msg = "spikes must be Spikes"
         raise ImageError(
             msg,
             where=where,
             got=type(spikes).__name__,
-            advice="Give what a layer returns, or Spikes(latency, potential, bins).",
+            advice="Pass the output of a layer, or Spikes(latency, potential, bins).",
         )
 
 
 def to_wave(
     latency: UInt8[Tensor, "batch channels rows columns"], bins: int = BINS
 ) -> Float32[Tensor, "batch bins channels rows columns"]:
-    """Return, for each time step, which neurons have spiked so far, as simulators on dense waves hold it.
+    """Return which neurons have spiked by each time step, as in simulators of dense waves.
 
-    For plotting and for moving from such a simulator; 4 * `bins` times the memory of `latency`.
+    For plotting, and for moving from such a simulator. The wave takes 4 * `bins` times the memory of `latency`.
 
     Parameters
     ----------
     latency : Tensor of shape (batch, channels, rows, columns), uint8
-        0 to `bins` - 1, or `bins` for silent.
+        0 to `bins` - 1; `bins` is silent.
     bins : int
         Number of time steps, 1 to 255.
 
@@ -69,7 +69,7 @@ def to_wave(
     ConfigError
         If `bins` is not a whole number from 1 to 255.
     ImageError
-        If `latency` is not a tensor of such a shape and type.
+        If `latency` is not a tensor of this shape and type.
 
     Examples
     --------
@@ -89,14 +89,14 @@ def to_wave(
 def from_wave(
     wave: Float[Tensor, "batch bins channels rows columns"],
 ) -> UInt8[Tensor, "batch channels rows columns"]:
-    """Return the latencies of a cumulative wave: `bins` less the number of time steps at which a neuron has spiked.
+    """Return the latencies of a cumulative wave: `bins` minus the number of time steps at which a neuron has spiked.
 
-    A wave of potentials at the spikes, 0 before, is taken as well: what is not 0 has spiked.
+    A wave that holds the potential from the spike on, and 0 before, works as well: a neuron that is not 0 has spiked.
 
     Parameters
     ----------
     wave : Tensor of shape (batch, bins, channels, rows, columns), any float type
-        Who has spiked once is not 0 until the end.
+        A neuron that has spiked stays non-zero to the end.
 
     Returns
     -------
@@ -105,9 +105,9 @@ def from_wave(
     Raises
     ------
     ImageError
-        If `wave` is not a tensor of such a shape, holds NaN, or a neuron that has spiked is 0 again later.
+        If `wave` is not a tensor of this shape, contains NaN, or a neuron that has spiked is 0 again later.
     ConfigError
-        If there are no time steps, or more than 255.
+        If there are no time steps or more than 255.
 
     Examples
     --------
@@ -119,8 +119,8 @@ def from_wave(
     bins = wave.shape[1]
     check_bins(bins, "from_wave")
     if bool(wave.isnan().any()):
-        msg = "wave must hold numbers"
-        raise ImageError(msg, where="from_wave", got="NaN", advice="Check what made it.")
+        msg = "wave must not contain NaN"
+        raise ImageError(msg, where="from_wave", got="NaN", advice="Check the step that made it.")
     spiked = wave != 0
     if bool((spiked[:, :-1] & ~spiked[:, 1:]).any()):
         msg = "wave must stay above 0 once a neuron has spiked"

@@ -1,4 +1,4 @@
-"""Winner take all: the first neurons to spike, one a feature, that learn or decide."""
+"""Winner-take-all: the first neurons to spike, one per feature, which learn or decide."""
 
 import torch
 from jaxtyping import Int64
@@ -9,29 +9,29 @@ from leukospike.spikes.waves import Spikes, check_spikes
 
 
 def k_winners(spikes: Spikes, k: int, radius: int = 0) -> Int64[Tensor, "batch k 3"]:
-    """Choose up to k neurons of each image, one after the other, each silencing its feature and its neighbourhood.
+    """Select up to k neurons of each image one after another; each silences its feature and its neighbourhood.
 
-    The earliest wins, then the highest potential, then the lowest (feature, row, column). After a win its feature is
-    out, and so are all features at the positions at most `radius` rows and columns away.
+    The earliest neuron wins, then the one of highest potential, then the lowest (feature, row, column). After a win
+    its feature is silenced, and so are all features at positions at most `radius` rows and columns away.
 
     Parameters
     ----------
     spikes : Spikes
         Of shape (batch, channels, rows, columns).
     k : int
-        At most so many winners an image, at least 1.
+        Maximum number of winners per image, at least 1.
     radius : int
-        Reach of a winner's inhibition, pixels; 0 is its own position.
+        Radius of a winner's inhibition, pixels; 0 is its own position.
 
     Returns
     -------
     Tensor of shape (batch, k, 3), int64
-        Feature, row, column, in the order of winning; -1 if no neuron is left.
+        Feature, row and column in the order of winning; -1 if no neuron is left.
 
     Raises
     ------
     ConfigError
-        If `k` is not a whole number from 1, or `radius` not one from 0.
+        If `k` is not a whole number of at least 1, or `radius` not one of at least 0.
     ImageError
         If `spikes` is not `Spikes`.
 
@@ -45,8 +45,8 @@ def k_winners(spikes: Spikes, k: int, radius: int = 0) -> Int64[Tensor, "batch k
              [ 1,  0,  0],
              [-1, -1, -1]]])
     """
-    check_count(k, "k_winners", "k", least=1, advice="Ask for one winner or more.")
-    check_count(radius, "k_winners", "radius", least=0, advice="Take 0 to inhibit the winner's position alone.")
+    check_count(k, "k_winners", "k", least=1, advice="Request at least one winner.")
+    check_count(radius, "k_winners", "radius", least=0, advice="Use 0 to inhibit only the winner's position.")
     check_spikes(spikes, "k_winners")
     latency = spikes.latency.clone()
     batch, channels, rows, columns = latency.shape
