@@ -152,7 +152,7 @@ def test_classes_of_other_names_are_mapped(cohort: Path, leukospike: Command, tm
     (data / "hem").rename(data / "gesund")
     plain = leukospike("audit", data, "--out", tmp_path / "plain")
     assert (plain.status, json.loads((tmp_path / "plain" / "audit.json").read_text())["data"]["subjects"]) == (0, 2)
-    assert "The folders gesund, krank are treated as subjects. If they are classes" in plain.error
+    assert "The folders gesund, krank are treated as subjects, not as classes." in plain.error
     names = ("--positive", "krank", "--negative", "gesund")
     assert leukospike("audit", data, *names, "--out", tmp_path / "mapped").status == 0
     assert json.loads((tmp_path / "mapped" / "audit.json").read_text())["data"]["subjects"] == 4

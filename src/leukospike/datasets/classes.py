@@ -152,4 +152,7 @@ def accepted_words() -> str:
     normal, leukemic = (
         ", ".join(sorted(word for word in names if not word.isdigit())) for names in (NORMAL_NAMES, LEUKEMIC_NAMES)
     )
-    return f"Accepted names are {normal} (normal) and {leukemic} (leukemic); `positive` and `negative` map others."
+    return (
+        f"Accepted names of class folders are {normal} (normal) and {leukemic} (leukemic); `positive` and `negative`"
+        " map others."
+    )

@@ -65,8 +65,8 @@ def read_class_folders(root: Path, classes: ClassNames) -> DataSet:
             f"{root} must hold one normal and one leukemic class folder (such as hem and all)",
             where="read_dataset",
             got=", ".join(labels),
-            advice="Name the classes in a manifest.csv with the columns path,label,subject, or with `positive` and"
-            f" `negative`. {accepted_words()}",
+            advice="Name the classes in a manifest.csv with the columns path,label,subject, or by their folders."
+            f" {accepted_words()}",
         )
     listing = list_images(*folders, outside=root)
     records = [
@@ -265,8 +265,8 @@ def about_names(names: Sequence[str], *, have_folders: bool) -> Notice | None:
     has_number = any(char.isdigit() for name in names for char in name)
     if len(names) not in _FEW_FOLDERS or (has_number and not have_folders):
         return None
-    text = f"The folders {', '.join(names)} are treated as subjects. If they are classes, name them with `positive` and"
-    return Notice("classes_or_subjects", f"{text} `negative`. {accepted_words()}", Severity.WARNING)
+    text = f"The folders {', '.join(names)} are treated as subjects, not as classes. {accepted_words()}"
+    return Notice("classes_or_subjects", text, Severity.WARNING)
 
 
 def require_used(classes: ClassNames, paths: Sequence[Path]) -> None:
