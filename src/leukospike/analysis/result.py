@@ -174,9 +174,17 @@ def load_analysis(folder: str | Path) -> Analysis:
 
     Examples
     --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
     >>> import leukospike as ls
-    >>> analysis = ls.load_analysis("analysis")  # doctest: +SKIP
-    >>> analysis.subjects[["subject", "counted", "posterior"]]  # doctest: +SKIP
+    >>> from leukospike.smears import SmearConfig, generate_cohort
+    >>> with TemporaryDirectory() as folder:
+    ...     config = SmearConfig(n_subjects=2, cells_per_subject=1, fields_per_subject=0)
+    ...     cohort = generate_cohort(config, Path(folder) / "cohort")
+    ...     _ = ls.analyze(cohort, out=Path(folder) / "analysis")
+    ...     analysis = ls.load_analysis(Path(folder) / "analysis")
+    >>> len(analysis.cells)
+    2
     """
     path = Path(folder)
     summary = read_summary(path)

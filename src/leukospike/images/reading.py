@@ -72,6 +72,18 @@ def read_image(path: str | Path, *, at_least: int | None = None) -> Picture:
         columns, several pages or planes, tiles far larger than itself, more than `MAX_SCANS` scans, an unsupported
         codec, byte order or layout, or values other than unsigned integers of up to 16 bits; or if its alpha channel
         hides it with nothing under it. The message is only the reason, without the path.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import leukospike as ls
+    >>> from leukospike.smears import SmearConfig, generate_cohort
+    >>> config = SmearConfig(n_subjects=2, cells_per_subject=1, fields_per_subject=0, cell_size_px=100)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = next(generate_cohort(config, Path(folder) / "cohort").rglob("*.png"))
+    ...     picture = ls.read_image(file)
+    >>> picture.pixels.shape, picture.format
+    ((100, 100, 3), 'PNG')
     """
     path = Path(path)
     try:
