@@ -165,12 +165,12 @@ def _least_read(scale: float, pixels: UInt8[np.ndarray, "rows columns 3"], most_
 
 
 def _is_near(looked_at: float, scale: float, pixels: UInt8[np.ndarray, "rows columns 3"], most_px: int) -> bool:
-    """Tell whether a look is as good as one at the scale found."""
+    """Return whether a look is as good as one at the scale found."""
     return _least_read(scale, pixels, most_px) / _NEAR <= looked_at <= scale * _NEAR
 
 
 def _is_whole(look: Look, pixels: UInt8[np.ndarray, "rows columns 3"]) -> bool:
-    """Tell whether a look shows all of an image."""
+    """Return whether a look shows all of an image."""
     return look.even.shape[:2] == tuple(max(int(length * look.scale + 0.5), 1) for length in pixels.shape[:2])
 
 
@@ -277,7 +277,7 @@ def _windows_around(white: Bool[np.ndarray, "r c"]) -> list[tuple[slice, slice]]
 
 
 def _any_in_eight(white: Bool[np.ndarray, "r c"]) -> Bool[np.ndarray, "block_rows block_columns"]:
-    """Tell of each block of 8 x 8 whether any is true."""
+    """Return for each block of 8 x 8 whether any value is true."""
     padded = np.pad(white, ((0, -white.shape[0] % 8), (0, -white.shape[1] % 8)))
     rows, columns = (length // 8 for length in padded.shape)
     return np.asarray(padded.reshape(rows, 8, columns, 8).any(axis=(1, 3)))

@@ -75,7 +75,7 @@ class _Shown:
 
 
 def _shown(centre: float, half: float, window: float, n_pixels: int, side: int) -> _Shown:
-    """Take what the window and the field have in common."""
+    """Return the intersection of window and field."""
     start = centre - window / 2
     first, last = max(0.0, start, centre - half), min(float(n_pixels), start + window, centre + half)
     before = min(round((first - start) / window * side), side - 1)

@@ -135,7 +135,7 @@ class Look:
         return low <= float(np.median(self.red_px)) <= high and _area(self.red_px, self.shares) >= _ENOUGH_SHARE
 
     def fits(self, scale: float) -> bool:
-        """Tell whether enough whole red cells say that a scale is about the working one."""
+        """Return whether enough whole red cells say that a scale is about the working one."""
         if len(self.red_px) < _LEAST_TOLD:
             return False
         return not disagree(float(np.median(self.red_cells)), WORKING_RED_CELL_PX / scale)

@@ -22,13 +22,13 @@ def connected(region: Region, *, corners: bool = False) -> tuple[Labels, int]:
 
 
 def _is_chain(region: Region) -> bool:
-    """Tell whether a region is one run of pixels a row, each touching the next; False for an empty one."""
+    """Return whether a region is one run of pixels a row, each touching the next; False for an empty one."""
     n_touching = np.count_nonzero((region[1:] & region[:-1]).any(axis=1))
     return _has_one_run_a_row(region) and bool(n_touching == np.count_nonzero(region.any(axis=1)) - 1)
 
 
 def _has_one_run_a_row(region: Region) -> bool:
-    """Tell whether no row has a gap between its pixels."""
+    """Return whether no row has a gap between its pixels."""
     n_runs = np.count_nonzero(region) - np.count_nonzero(region[:, 1:] & region[:, :-1])
     return bool(n_runs == np.count_nonzero(region.any(axis=1)))
 

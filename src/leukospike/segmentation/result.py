@@ -237,14 +237,14 @@ def red_cell_px(reading: Reading, size: PixelSize | None) -> float | None:
 
 
 def _is_contradicted(reading: Reading, size: PixelSize) -> bool:
-    """Tell whether an image was read at the scale of its red cells in spite of a size that is given or stored."""
+    """Return whether an image was read at the scale of its red cells in spite of a size that is given or stored."""
     if size.source == "red cells" or reading.scale_from is not ScaleFrom.RED_CELLS:
         return False
     return disagree(size.red_cell_px, WORKING_RED_CELL_PX / reading.scale)
 
 
 def _quality_of(pixels: UInt8[np.ndarray, "rows columns 3"], light: Light, classes: ClassMap) -> tuple[Advice, ...]:
-    """Tell the quality of an image on a small copy in even light."""
+    """Return the quality of an image, judged on a small copy in even light."""
     step = -(-max(pixels.shape[:2]) // _QUALITY_PX)
     small = np.asarray(Image.fromarray(pixels).reduce(step)) if step > 1 else pixels
     coarse = classes[::step, ::step]
@@ -289,7 +289,7 @@ def _doubts(reading: Reading, instances: Instances, size: PixelSize | None, clas
 
 
 def _cells_contradict(size: PixelSize, classes: ClassMap, instances: Instances) -> bool:
-    """Tell whether white cells cannot be, by a size that is given or stored."""
+    """Return whether white cells cannot be, by a size that is given or stored."""
     return size.source != "red cells" and contradicts(size, _areas(classes, instances))
 
 

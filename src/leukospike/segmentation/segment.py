@@ -67,7 +67,7 @@ def segment(
 
 
 def _checked(image: object) -> UInt8[np.ndarray, "rows columns 3"]:
-    """Refuse what is no picture as `read_image` returns it."""
+    """Raise an error unless this is a picture as returned by `read_image`."""
     if not isinstance(image, np.ndarray) or isinstance(image, np.ma.MaskedArray):
         got = type(image).__name__
     elif image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or min(image.shape[:2]) < MIN_SIDE:
