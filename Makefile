@@ -22,7 +22,8 @@ demo: setup
 	$(BIN)/leukospike demo
 
 test: setup
-	$(BIN)/python -m pytest
+	@# By file, so that what the tests of one file share is made once.
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 check: setup
 	$(BIN)/ruff check .

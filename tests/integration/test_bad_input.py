@@ -188,7 +188,7 @@ def test_name_too_long_for_more_is_named(leukospike, tmp_path: Path):
         (["reproduce", "all", "--data", "DATA", "--out", "OUT"], "'all' is not one of 'c-nmc', 'all-idb'"),
         (["reproduce", "c-nmc", "--out", "OUT"], "Please add --data NAME, a folder or CSV manifest of the images"),
         (["reproduce", "c-nmc", "--data", "DATA", "--out", "OUT", "--protocol", "fair"], "'--protocol'.*'fair' is not"),
-        (["reproduce", "c-nmc", "--data", "DATA", "--out", "OUT", "--epochs", "ten"], "'--epochs'.* integer"),
+        (["reproduce", "c-nmc", "--data", "DATA", "--out", "OUT", "--epochs", "ten"], "--epochs must be a whole number, got "),
         (["reproduce", "c-nmc", "--data", "DATA", "--out", "OUT", "--epochs", "0"], "epochs must be a whole.*, got 0"),
         (["reproduce", "c-nmc", "--data", "DATA", "--out", "OUT", "--seed", "-1"], "seed must be .*, got -1"),
         (
@@ -223,7 +223,7 @@ def test_name_too_long_for_more_is_named(leukospike, tmp_path: Path):
             "'smear' is not one of 'auto', 'cell'",
         ),
         (["analyze", "-x.png", "--model", "m", "--out", "OUT"], "No such option: -x"),
-        (["smears", "--subjects", "1", "--out", "OUT"], "n_subjects must be at least 2, got 1"),
+        (["smears", "--subjects", "1", "--out", "OUT"], "--subjects must be at least 2, got 1"),
         (["smears", "--seed", "-1", "--out", "OUT"], "'--seed'"),
         (["demo", "--seed", str(2**32), "--out", "OUT"], "seed must .*, got 4294967296"),
         (["train", "--data", "", "--out", "OUT"], "The value of an argument is empty"),
@@ -479,7 +479,7 @@ def _rewrite(weights: Path, *, poison: bool = False, **header: object) -> None:
         (lambda run: (run / "weights/fold_0.safetensors").write_bytes(b""), "must be a readable safetensors file"),
         (lambda run: (run / "metrics.json").unlink(), "must be the folder of a finished run"),
         (lambda run: shutil.rmtree(run / "weights"), "must be the folder of a finished run"),
-        (shutil.rmtree, "weights must be a file"),
+        (shutil.rmtree, "--model must exist, got "),
     ],
 )
 def test_model_that_cannot_be_used_is_one_line(

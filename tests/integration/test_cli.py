@@ -727,7 +727,7 @@ def test_leaks_are_measured_with_another_backbone(leukospike, single_cells: Path
     ("options", "reason"),
     [
         (("--backbone", "resnet18"), "backbone must be paper, appearance, convolutional, or timm: and a name"),
-        (("--backbone", "timm:no_such_network"), "backbone: timm"),
+        (("--backbone", "timm:no_such_network"), "timm:no_such_network"),
         (("--pretrained",), "pretrained must be used with a backbone of timm:, got it with paper"),
         (("--groups", "none.csv"), "none.csv must be a readable CSV table"),
     ],
