@@ -410,7 +410,8 @@ def test_only_unreadable_files_end_segment_with_an_error(leukospike, cohort: Pat
     (folder / "broken.png").write_bytes(b"no image")
     ended = leukospike("segment", folder, "--strict", "--out", tmp_path / "out")
     assert ended.status == 1
-    *_, without, reason = ended.error.splitlines()
+    *_, without, named, reason = ended.error.splitlines()
+    assert named.startswith("leukospike: broken.png: content must be BMP, PNG, JPEG, TIFF or WebP, got ")
     assert without.startswith("leukospike: No cells were found in 2 of 3 images (blank 1")
     assert "1 of 4 files could not be read" in reason
     assert [row["image"] for row in _rows(tmp_path / "out" / "failures.csv")] == ["broken.png"]
