@@ -188,7 +188,10 @@ def test_name_too_long_for_more_is_named(leukospike, tmp_path: Path):
         (["reproduce", "all", "--data", "DATA", "--out", "OUT"], "'all' is not one of 'c-nmc', 'all-idb'"),
         (["reproduce", "c-nmc", "--out", "OUT"], "Please add --data NAME, a folder or CSV manifest of the images"),
         (["reproduce", "c-nmc", "--data", "DATA", "--out", "OUT", "--protocol", "fair"], "'--protocol'.*'fair' is not"),
-        (["reproduce", "c-nmc", "--data", "DATA", "--out", "OUT", "--epochs", "ten"], "--epochs must be a whole number, got "),
+        (
+            ["reproduce", "c-nmc", "--data", "DATA", "--out", "OUT", "--epochs", "ten"],
+            "--epochs must be a whole number, got ",
+        ),
         (["reproduce", "c-nmc", "--data", "DATA", "--out", "OUT", "--epochs", "0"], "epochs must be a whole.*, got 0"),
         (["reproduce", "c-nmc", "--data", "DATA", "--out", "OUT", "--seed", "-1"], "seed must be .*, got -1"),
         (
