@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from leukospike.errors import ConfigError
 
@@ -46,6 +46,29 @@ class Runtime(StrEnum):
 
     TORCH = "torch"
     ONNX = "onnx"
+
+
+_Choice = TypeVar("_Choice", bound=StrEnum)
+
+
+def choice(kinds: type[_Choice], value: str, *, name: str, where: str) -> _Choice:
+    """Return a choice by its value.
+
+    Raises
+    ------
+    ConfigError
+        If it is none of the choices.
+
+    Examples
+    --------
+    >>> choice(Kind, "field", name="kind", where="analyze")
+    <Kind.FIELD: 'field'>
+    """
+    try:
+        return kinds(value)
+    except ValueError as error:
+        rule = f"`{name}` must be one of {', '.join(kinds)}"
+        raise ConfigError(rule, where=where, got=value, advice="Correct its spelling.") from error
 
 
 PAPER = "paper"

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from leukospike.analysis.analyze import analyze_images
+from leukospike.analysis.analyze import analyze, analyze_images
 from leukospike.analysis.flags import OUTLIER
-from leukospike.analysis.judges import CropView, Judgements, PackageJudge
+from leukospike.analysis.judges import CropView, Judgements, PackageJudge, load_classifier
 from leukospike.analysis.reading import CellSize, ReadCell, ReadImage
 from leukospike.analysis.result import Analysis
 from leukospike.analysis.tables import POSTERIOR_COLUMNS
@@ -20,6 +20,7 @@ from leukospike.classification.explanation import default_explainer, read_explan
 from leukospike.classification.source import SHARES, diameter_of
 from leukospike.confidence import score_subjects
 from leukospike.datasets import collect_images
+from leukospike.errors import ConfigError
 from leukospike.segmentation.class_maps import Reading
 from leukospike.segmentation.methods import SegmentationMethod
 from leukospike.segmentation.scale import PixelSize
@@ -215,3 +216,11 @@ def test_cells_that_are_all_rim_are_judged_and_flagged():
     judgements = PackageJudge(default_classifier()).judge([_image(ring, CellSize(80.0, None, (300, 300)))])
     assert np.isfinite(judgements.ways).all()
     assert judgements.outlier.all()
+
+
+def test_unknown_choices_are_refused(tmp_path: Path):
+    with pytest.raises(ConfigError, match=r"^load_classifier: `runtime` must be one of torch, onnx, got tensorflow"):
+        load_classifier(runtime="tensorflow")
+    Image.fromarray(_picture()).save(tmp_path / "a.png")
+    with pytest.raises(ConfigError, match=r"^analyze: `kind` must be one of auto, cell, field, got cells\. Correct"):
+        analyze(tmp_path, kind="cells")

@@ -41,7 +41,7 @@ from leukospike.segmentation import PixelSize
 from leukospike.segmentation.detection import Matches, match_centroids
 from leukospike.segmentation.methods import SegmentationMethod, surrogate
 from leukospike.segmentation.morphology import cell_row, cell_table
-from leukospike.settings import Kind, Runtime
+from leukospike.settings import Kind, Runtime, choice
 
 EXPLAINED = 12
 """Number of counted cells that an analysis explains."""
@@ -135,7 +135,7 @@ def analyze(
         if given and model is not None:
             msg = f"`{name}` must be used with the package's classifier"
             raise ConfigError(msg, where=where, got="it together with `model`", advice="Leave one of them out.")
-    judge = load_classifier(model, runtime=Runtime(runtime))
+    judge = load_classifier(model, runtime=runtime)
     size = PixelSize.given(pixel_size, where=where)
     several = [paths] if isinstance(paths, str | Path) else paths
     found = find_images([Path(path) for path in several], positive=positive, negative=negative, subject=subject)
@@ -148,7 +148,7 @@ def analyze(
         judge,
         Path(out),
         method=surrogate(),
-        kind=Kind(kind),
+        kind=choice(Kind, kind, name="kind", where=where),
         pixel_size=size,
         strict=strict,
         prevalence=EVEN if prevalence is None else prevalence,

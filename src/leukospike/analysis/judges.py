@@ -40,7 +40,7 @@ from leukospike.images.framing import C_NMC_FRAMING, Framing
 from leukospike.original.model import FittedModel, load_model
 from leukospike.original.preprocessing import spike_map
 from leukospike.segmentation.scale import agreed_pixel_sizes
-from leukospike.settings import Runtime
+from leukospike.settings import Runtime, choice
 from leukospike.storage.digests import digest_of
 from leukospike.storage.weights import form_of
 
@@ -358,14 +358,14 @@ class PackageJudge:
         return np.stack([judgement.probability, judgement.distance], axis=1)
 
 
-def load_classifier(source: str | Path | None = None, *, runtime: Runtime = Runtime.TORCH) -> Judge:
+def load_classifier(source: str | Path | None = None, *, runtime: Runtime | str = Runtime.TORCH) -> Judge:
     """Load a classifier of cells, for `analysis.analyze_images` and for the facts it states of itself.
 
     Parameters
     ----------
     source : str or Path, optional
         Run folder, whose models (one per fold) are averaged, or one weights file. Default: the package's classifier.
-    runtime : Runtime
+    runtime : Runtime or str
         What computes the classifier of the package.
 
     Returns
@@ -375,7 +375,7 @@ def load_classifier(source: str | Path | None = None, *, runtime: Runtime = Runt
     Raises
     ------
     ConfigError
-        If a model needs timm, which is not installed.
+        If `runtime` is unknown, or a model needs timm, which is not installed.
     ExportError
         If onnxruntime is requested but not installed.
     WeightsError
@@ -388,9 +388,10 @@ def load_classifier(source: str | Path | None = None, *, runtime: Runtime = Runt
     >>> classifier.facts.name, classifier.facts.networks
     ('leukospike', 3)
     """
+    chosen = choice(Runtime, runtime, name="runtime", where="load_classifier")
     if source is None:
         classifier = default_classifier()
-        return PackageJudge(classifier, OnnxJudge(classifier) if runtime is Runtime.ONNX else None)
+        return PackageJudge(classifier, OnnxJudge(classifier) if chosen is Runtime.ONNX else None)
     paths, name = model_files(Path(source)), Path(source).resolve().name
     if (form_of(paths[0]) or "").startswith(KIND):
         return CropRunJudge(tuple(load_cell_model(path) for path in paths), name)
