@@ -19,9 +19,9 @@ from leukospike.classification.augmentation import augmented
 from leukospike.classification.cells import LabelledCells, drawing_odds
 from leukospike.classification.classifier import ensemble
 from leukospike.classification.learning import ClassifierTraining, train_classifier
-from leukospike.classification.network import CellNetwork, Input, Norm, colours_of
+from leukospike.classification.network import CellNetwork, Input, colours_of
 from leukospike.classification.source import look_of, matched
-from research.classification.data import FOLDS, Cohort, cohort, folds, other_cells
+from research.classification.data import Cohort, cohort, other_cells
 from research.classification.pretraining import pretrain
 
 SHAPE = slice(0, len(SHAPES))
@@ -96,18 +96,6 @@ def _appearance(config: AppearanceTraining, *, strength: float = 0.0) -> Fit:
     return fit
 
 
-def _distilled(cohort: Cohort, train: np.ndarray, test: np.ndarray, seed: int) -> np.ndarray:
-    """Teach one network the mean of three and the support vectors, each cell by teachers that were not fitted on it."""
-    cells, known = cohort.part(train), cohort.appearances[train]
-    number = folds(cells.labels, cohort.groups[train], seed)
-    taught = np.empty(len(train))
-    for fold in range(FOLDS):
-        rest, held = train[number != fold], train[number == fold]
-        taught[number == fold] = expit(np.mean([fit(cohort, rest, held, seed) for fit in _TEACHERS], axis=0))
-    networks = train_appearance(cells, AppearanceTraining(networks=1, seed=seed), known=known, taught=taught)
-    return ensemble(networks, cohort.appearances[test])[0]
-
-
 def _with_share(cohort: Cohort, train: np.ndarray, test: np.ndarray, seed: int) -> np.ndarray:
     """Add to each cell's log odds those of the share of blasts among all cells of its subject.
 
@@ -169,7 +157,6 @@ def _boosting(seed: int) -> HistGradientBoostingClassifier:
 
 _KERNEL = _learner(lambda _: SVC(C=3, gamma=0.008))  # pyright: ignore[reportArgumentType] - its stubs know no number
 _STEPS = 100  # of expectation maximisation, which has long settled by then
-_TEACHERS = (_appearance(AppearanceTraining()), _KERNEL)
 _CONVOLUTIONAL = ClassifierTraining()
 _UNCHANGED = replace(_CONVOLUTIONAL, augmentation=0.0)
 
@@ -188,32 +175,10 @@ METHODS = {
     "appearance-changed": Method(
         _appearance(AppearanceTraining(), strength=0.3), "the same, a changed copy of each cell beside it"
     ),
-    "appearance-risk-variance": Method(
-        _appearance(AppearanceTraining(risk_variance=1.0)), "the same, variance of the loss over subjects added"
-    ),
-    "appearance-moment-gap": Method(
-        _appearance(AppearanceTraining(moment_gap=1.0)), "the same, subjects of a class brought together"
-    ),
-    "appearance-shrunk": Method(
-        _appearance(AppearanceTraining(shrinkage=1.0)), "the same, measures shrunk where subjects of a class differ"
-    ),
-    "appearance-distilled": Method(_distilled, "one network, taught by three and the support vectors"),
     "appearance-with-share": Method(_with_share, "three networks, and the share of blasts among the subject's cells"),
     "appearance-and-kernel": Method(None, "mean of both", members=("appearance", "kernel")),
     "convolutional": Method(_convolutional(_CONVOLUTIONAL), "residual network on colour", slow=True),
     "convolutional-unchanged": Method(_convolutional(_UNCHANGED), "the same, stain and light unchanged", slow=True),
-    "convolutional-unbalanced": Method(
-        _convolutional(replace(_UNCHANGED, balanced=False)), "the same, cells drawn alike", slow=True
-    ),
-    "convolutional-last": Method(
-        _convolutional(replace(_UNCHANGED, averaged=False)), "the same, last weights, not their mean", slow=True
-    ),
-    "convolutional-group-norm": Method(
-        _convolutional(replace(_UNCHANGED, norm=Norm.GROUP)), "the same, group norm", slow=True
-    ),
-    "convolutional-instance-norm": Method(
-        _convolutional(replace(_UNCHANGED, norm=Norm.INSTANCE)), "the same, instance norm", slow=True
-    ),
     "convolutional-density": Method(
         _convolutional(replace(_UNCHANGED, inputs=(Input.DENSITY,))), "the same, optical densities", slow=True
     ),
@@ -222,9 +187,6 @@ METHODS = {
     ),
     "convolutional-one-side": Method(
         _convolutional(_UNCHANGED, turned=False), "the same, each cell seen from one side alone", slow=True
-    ),
-    "convolutional-excitation": Method(
-        _convolutional(replace(_UNCHANGED, excitation=True)), "the same, squeeze-and-excitation", slow=True
     ),
     "convolutional-pretrained": Method(
         _convolutional(_UNCHANGED, pretrained=True), "the same, trained without labels before", slow=True

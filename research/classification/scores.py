@@ -13,7 +13,6 @@ from leukospike.classification import (
     appearance_network,
     augmentation,
     cells,
-    invariance,
     learning,
     network,
     network_input,
@@ -25,7 +24,7 @@ from research.classification import methods, pretraining
 from research.classification.data import Cohort, folds, others
 from research.classification.methods import METHODS
 
-_QUICK = (methods, appearance, appearance_learning, appearance_network, cells, network_input, invariance)
+_QUICK = (methods, appearance, appearance_learning, appearance_network, cells, network_input)
 _SLOW = (methods, augmentation, cells, network_input, learning, network, pretraining, source)
 
 

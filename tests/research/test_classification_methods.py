@@ -59,23 +59,6 @@ def test_training_without_labels_sees_no_held_out_cell(monkeypatch: pytest.Monke
     assert not all(other)
 
 
-def test_a_network_is_taught_nothing_of_held_out_cells(monkeypatch: pytest.MonkeyPatch):
-    taught: list[np.ndarray] = []
-    train = methods.train_appearance
-
-    def spied(cells, config, **given):
-        taught.append(given.get("taught"))
-        return train(cells, replace(config, epochs=1), **given)
-
-    monkeypatch.setattr(methods, "train_appearance", spied)
-    first = cohort_of(discs(0))
-    for shown in (first, changed(first)):
-        methods._distilled(shown, REST, HELD, 0)
-    lessons = [lesson for lesson in taught if lesson is not None]
-    np.testing.assert_array_equal(*lessons)
-    assert ((lessons[0] > 0) & (lessons[0] < 1)).all()
-
-
 def test_the_share_of_a_subject_moves_its_cells_together(monkeypatch: pytest.MonkeyPatch):
     cohort, held = cohort_of(discs(0)), np.array([0, 2, 8, 10])  # of two subjects, two cells each
     scores = np.array([1.0, 2.0, -2.0, -1.0])

@@ -16,7 +16,6 @@ from leukospike.classification import (
     ClassifierTraining,
     Input,
     LabelledCells,
-    Norm,
     augmented,
     cell_crop,
     colours_of,
@@ -34,7 +33,7 @@ from leukospike.classification.classifier import (
 )
 from leukospike.classification.source import diameter_of, look_of, matched, reference_of, zoomed
 from leukospike.confidence import fit_mahalanobis
-from leukospike.errors import ConfigError, DataError, ImageError, WeightsError
+from leukospike.errors import DataError, ImageError, WeightsError
 from leukospike.images.framing import C_NMC_FRAMING
 
 
@@ -100,43 +99,8 @@ def test_networks_learn_and_follow_their_seed(cells: LabelledCells):
     assert np.mean((first > 0) == cells.labels) > 0.85
 
 
-def test_what_makes_subjects_alike_changes_the_networks(cells: LabelledCells):
-    config = AppearanceTraining(epochs=6, networks=1)
-    measures = appearances(cells.crops)
-    plain = ensemble(train_appearance(cells, config, known=measures), measures)[0]
-    for added in ({"risk_variance": 3.0}, {"moment_gap": 3.0}, {"shrinkage": 3.0}):
-        (network,) = train_appearance(cells, replace(config, **added), known=measures)
-        found = ensemble([network], measures)[0]
-        assert not np.array_equal(found, plain)
-        assert np.mean((found > 0) == cells.labels) > 0.8
-    with pytest.raises(ConfigError, match="moment_gap must be at least 0, got -1"):
-        AppearanceTraining(moment_gap=-1)
-
-
-def test_a_network_learns_what_it_is_taught_in_place_of_labels(cells: LabelledCells):
-    measures = appearances(cells.crops)
-    config = AppearanceTraining(epochs=10, networks=1)
-    taught = np.where(cells.labels == 1, 0.1, 0.9)
-    found = ensemble(train_appearance(cells, config, known=measures, taught=taught), measures)[0]
-    assert np.mean((found < 0) == cells.labels) > 0.85
-
-
-def test_excitation_weighs_channels(cells: LabelledCells):
-    colours = colours_of(torch.from_numpy(cells.crops[:3]))
-    plain, excited = CellNetwork().eval(), CellNetwork(excitation=True).eval()
-    assert excited(colours).shape == plain(colours).shape
-    added = excited.state_dict().keys() - plain.state_dict().keys()
-    assert len(added) == 4 * 4  # two layers, weight and bias, in each block
-    excited.load_state_dict(plain.state_dict(), strict=False)
-    with torch.no_grad():
-        for name in added:
-            # Nothing squeezed, so that each channel is weighed by the sigmoid of its bias: 1.
-            excited.state_dict()[name].fill_(20.0 if name.endswith("2.bias") else 0.0)
-    torch.testing.assert_close(excited(colours), plain(colours))
-
-
 def test_training_starts_from_another_network(cells: LabelledCells):
-    config = ClassifierTraining(epochs=1, batch_size=24, learning_rate=1e-12, averaged=False)
+    config = ClassifierTraining(epochs=1, batch_size=24, learning_rate=1e-12)
     start = CellNetwork()
     trained = train_classifier(cells, config, start=start).network
     torch.testing.assert_close(trained.decision.weight, start.decision.weight.detach(), atol=1e-6, rtol=0)
@@ -226,16 +190,6 @@ def test_a_source_of_both_classes_looks_between_them(cells: LabelledCells):
     share = float(cells.labels.mean())
     np.testing.assert_allclose(reference.look(share).mean, look_of(cells.crops).mean, atol=1e-12)
     np.testing.assert_allclose(reference.look(share).covariance, look_of(cells.crops).covariance, atol=1e-12)
-
-
-@pytest.mark.parametrize(("norm", "alone"), [(Norm.BATCH, False), (Norm.GROUP, True), (Norm.INSTANCE, True)])
-def test_only_batch_norm_makes_cells_depend_on_each_other_in_training(cells: LabelledCells, norm: Norm, alone: bool):
-    torch.manual_seed(0)
-    network = CellNetwork(norm=norm, dropout=0.0).train()
-    colours = colours_of(torch.from_numpy(cells.crops[:4]))
-    with torch.no_grad():
-        together, pair = network(colours)[:2], network(colours[:2])
-    assert torch.allclose(together, pair, atol=1e-5) is alone
 
 
 def test_zooming_scales_the_cell(cells: LabelledCells):

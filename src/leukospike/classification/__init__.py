@@ -1,13 +1,13 @@
 """Cell to probability.
 
-`crops` converts a cell to a standard form, `network` scores it, `augmentation` imitates other laboratories, and
+`network_input` converts a cell to a standard form, `network` scores it, `augmentation` imitates other laboratories, and
 `learning` trains.
 """
 
 from leukospike.classification.augmentation import augmented
 from leukospike.classification.cells import LabelledCells
 from leukospike.classification.learning import ClassifierTraining, train_classifier
-from leukospike.classification.network import EMBEDDING, CellNetwork, Input, Norm, colours_of
+from leukospike.classification.network import EMBEDDING, CellNetwork, Input, colours_of
 from leukospike.classification.network_input import CROP_PX, cell_crop
 
 __all__ = [
@@ -17,7 +17,6 @@ __all__ = [
     "ClassifierTraining",
     "Input",
     "LabelledCells",
-    "Norm",
     "augmented",
     "cell_crop",
     "colours_of",

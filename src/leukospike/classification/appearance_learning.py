@@ -11,7 +11,6 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from leukospike.classification.appearance import APPEARANCES, appearance_of
 from leukospike.classification.appearance_network import AppearanceNetwork
 from leukospike.classification.cells import LabelledCells, drawing_odds
-from leukospike.classification.invariance import moment_gap, risk_variance, subject_numbers, subject_shrinkage
 from leukospike.classification.network import colours_of
 from leukospike.errors import ConfigError, WeightsError
 from leukospike.jobs import Progress, silent
@@ -38,18 +37,11 @@ class AppearanceTraining:
     decides."""
     balanced: bool = True
     """Whether classes, and partly subjects, are sampled equally."""
-    risk_variance: float = 0.0
-    """Weight of the variance over subjects of the loss (`invariance.risk_variance`)."""
-    moment_gap: float = 0.0
-    """Weight of what sets the subjects of a class apart in the second hidden layer (`invariance.moment_gap`)."""
-    shrinkage: float = 0.0
-    """How much measures are shrunk where subjects of a class differ (`invariance.subject_shrinkage`)."""
     seed: int = 0
 
     def __post_init__(self) -> None:
         """Refuse impossible values."""
         limits = {"epochs": 1, "batch_size": 2, "learning_rate": 1e-12, "weight_decay": 0, "networks": 1, "seed": 0}
-        limits |= {"risk_variance": 0, "moment_gap": 0, "shrinkage": 0}
         for name, low in limits.items():
             if not getattr(self, name) >= low:
                 rule = f"{name} must be at least {low:g}"
@@ -61,7 +53,6 @@ def train_appearance(
     config: AppearanceTraining,
     *,
     known: Float[np.ndarray, "n appearances"] | None = None,
-    taught: Float[np.ndarray, " n"] | None = None,
     progress: Progress = silent,
 ) -> tuple[AppearanceNetwork, ...]:
     """Train networks on the appearance of cells.
@@ -76,9 +67,6 @@ def train_appearance(
     config : AppearanceTraining
     known : ndarray of shape (n, appearances), float32, optional
         Features of the cells, if already computed.
-    taught : ndarray of shape (n,), optional
-        Probability of each cell to be leukemic by another classifier, learned instead of the labels (distillation, doi
-        10.48550/arXiv.1503.02531).
     progress : Progress
         Called after each epoch.
 
@@ -98,12 +86,6 @@ def train_appearance(
     measures = torch.from_numpy(appearances(cells.crops) if known is None else known)
     mean, spread = measures.mean(dim=0), measures.std(dim=0).clamp(min=1e-6)
     standardised, labels = (measures - mean) / spread, torch.from_numpy(cells.labels)
-    targets = labels if taught is None else torch.from_numpy(np.stack([1 - taught, taught], axis=1)).float()
-    subjects = subject_numbers(cells)
-    shrunk = None
-    if config.shrinkage:
-        shrunk = subject_shrinkage(standardised, labels, subjects, strength=config.shrinkage)
-        standardised = standardised @ shrunk
     odds = drawing_odds(cells, balanced=config.balanced)
     n_steps = -(-len(odds) // config.batch_size)
     networks: list[AppearanceNetwork] = []
@@ -120,20 +102,12 @@ def train_appearance(
                 with chance:
                     hidden = network.hidden(standardised[places])
                 logits = network.decision(hidden)
-                loss = functional.cross_entropy(logits, targets[places], label_smoothing=_SMOOTHING)
-                if config.risk_variance:
-                    losses = functional.cross_entropy(logits, targets[places], reduction="none")
-                    loss = loss + config.risk_variance * risk_variance(losses, subjects[places])
-                if config.moment_gap:
-                    loss = loss + config.moment_gap * moment_gap(hidden, labels[places], subjects[places])
+                loss = functional.cross_entropy(logits, labels[places], label_smoothing=_SMOOTHING)
                 adam.zero_grad()
                 loss.backward()
                 adam.step()
                 rate.step()
             progress("train networks", number * config.epochs + epoch + 1, config.networks * config.epochs)
-        if shrunk is not None:
-            # Folded into the first layer, so that the network takes unshrunk features.
-            network.first.weight.data = network.first.weight.data @ shrunk
         if not all(bool(torch.isfinite(weight).all()) for weight in network.parameters()):
             rule, got = "weights must stay finite", "some that are not"
             raise WeightsError(rule, where="train_appearance", got=got, advice="Lower the learning rate.")

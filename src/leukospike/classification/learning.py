@@ -11,7 +11,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from leukospike.classification.augmentation import augmented
 from leukospike.classification.cells import LabelledCells, drawing_odds
-from leukospike.classification.network import CellNetwork, Input, Norm, colours_of
+from leukospike.classification.network import CellNetwork, Input, colours_of
 from leukospike.classification.timm_network import TimmNetwork
 from leukospike.errors import ConfigError, WeightsError
 from leukospike.jobs import Progress, silent
@@ -27,7 +27,7 @@ _SMOOTHING = 0.05  # of the labels: one cell in so many may be of the other kind
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifierTraining:
-    """Training settings; all except the first four are meant for ablation."""
+    """Training settings."""
 
     epochs: int = 8
     """As many cells are drawn in one as there are."""
@@ -36,15 +36,8 @@ class ClassifierTraining:
     """AdamW's highest; it rises over 50 steps and falls to 0 along a cosine."""
     seed: int = 0
     inputs: tuple[Input, ...] = (Input.COLOUR,)
-    norm: Norm = Norm.BATCH
     augmentation: float = 2.0
     """How much stain and light are changed; 0 leaves them."""
-    balanced: bool = True
-    """True: classes, and subjects within a class, are sampled equally. False: cells are."""
-    averaged: bool = True
-    """Whether the network is the running mean of the weights."""
-    excitation: bool = False
-    """Whether blocks reweight their channels."""
     timm: str | None = None
     """Name of a network of the library timm that is trained instead of `CellNetwork`."""
     pretrained: bool = False
@@ -135,7 +128,7 @@ def _trained(
         averaged.load_state_dict(kept.weights("averaged"))
         kept.restore_moments(adam)
         history = [EpochRecord(**record) for record in kept.state["history"]]
-    odds = drawing_odds(cells, balanced=config.balanced)
+    odds = drawing_odds(cells, balanced=True)
     for epoch in range(len(history), config.epochs):
         # Depends only on seed and epoch, so that a resumed training sees the same cells.
         rng = np.random.default_rng((config.seed, epoch))
@@ -167,7 +160,7 @@ def _trained(
         if checkpoint is not None:
             state = {"config": asdict(config), "history": [asdict(record) for record in history]}
             write_checkpoint(checkpoint, {"network": network, "averaged": averaged}, adam, state)
-    trained = averaged.module if config.averaged else network
+    trained = averaged.module
     if not isinstance(trained, CellNetwork | TimmNetwork):
         raise TypeError(type(trained))
     return TrainedClassifier(trained.cpu().eval().requires_grad_(requires_grad=False), tuple(history))
@@ -176,7 +169,7 @@ def _trained(
 def _new(config: ClassifierTraining, *, pretrained: bool) -> CellNetwork | TimmNetwork:
     """Create the network."""
     if config.timm is None:
-        return CellNetwork(inputs=config.inputs, norm=config.norm, excitation=config.excitation)
+        return CellNetwork(inputs=config.inputs)
     return TimmNetwork(config.timm, pretrained=pretrained)
 
 

@@ -31,22 +31,11 @@ class Input(StrEnum):
     """Latency of rank-order coding: the share of the cell's pixels that are darker."""
 
 
-class Norm(StrEnum):
-    """Normalisation of the activations."""
-
-    BATCH = "batch"
-    GROUP = "group"
-    INSTANCE = "instance"
-    """Each channel of each cell by itself."""
-
-
 _CHANNELS = {Input.COLOUR: 3, Input.DENSITY: 3, Input.DARKNESS: 1, Input.RANK: 1}
 _INSIDE = (SEEN - 0.5) / 255
 _MEAN, _SPREAD = 0.3, 0.3  # of the colours of C-NMC's crops, black included
 _DARKEST = 1 / 256
 _SIDES = 4
-_GROUP = 8  # channels that are steadied together
-_SQUEEZE = 8  # channels that become one before excitation
 _MEAN_LOG_AREA, _AREA_GAIN = -1.7, 3.0  # about C-NMC's mean log of a cell's share of its crop, and one over its spread
 
 
@@ -60,11 +49,8 @@ class CellNetwork(nn.Module):
     Parameters
     ----------
     inputs : tuple of Input
-    norm : Norm
     dropout : float
         Share of the features left out of the decision in training, 0 to 1.
-    excitation : bool
-        Whether each block weighs its channels by the means of all of them.
 
     Examples
     --------
@@ -78,9 +64,7 @@ class CellNetwork(nn.Module):
         self,
         *,
         inputs: tuple[Input, ...] = (Input.COLOUR,),
-        norm: Norm = Norm.BATCH,
         dropout: float = 0.2,
-        excitation: bool = False,
     ) -> None:
         super().__init__()
         self.inputs = inputs
@@ -88,12 +72,9 @@ class CellNetwork(nn.Module):
         self._dropout = dropout
         widths = [WIDTH * 2**stage for stage in range(STAGES)]
         stem = nn.Sequential(
-            nn.Conv2d(self._n_told + 1, WIDTH, 3, stride=2, padding=1, bias=False), _norm(norm, WIDTH), nn.ReLU()
+            nn.Conv2d(self._n_told + 1, WIDTH, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(WIDTH), nn.ReLU()
         )
-        blocks = [
-            _Block(before, width, norm, excitation=excitation)
-            for before, width in zip([WIDTH, *widths], widths, strict=False)
-        ]
+        blocks = [_Block(before, width) for before, width in zip([WIDTH, *widths], widths, strict=False)]
         self.stages = nn.Sequential(stem, *blocks)
         self.decision = nn.Linear(EMBEDDING + 1 + self._n_told, 2)
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -141,15 +122,14 @@ def colours_of(crops: UInt8[Tensor, "batch rows columns 3"]) -> Float[Tensor, "b
 class _Block(nn.Module):
     """Two 3x3 convolutions, the first halving the image, added to its projected mean of 2 x 2."""
 
-    def __init__(self, in_channels: int, out_channels: int, norm: Norm, *, excitation: bool) -> None:
+    def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
         self.residual = nn.Sequential(
             nn.Conv2d(in_channels, out_channels, 3, stride=2, padding=1, bias=False),
-            _norm(norm, out_channels),
+            nn.BatchNorm2d(out_channels),
             nn.ReLU(),
             nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False),
-            _norm(norm, out_channels),
-            *([_Excitation(out_channels)] if excitation else []),
+            nn.BatchNorm2d(out_channels),
         )
         self.shortcut = nn.Sequential(
             nn.AvgPool2d(2, ceil_mode=True), nn.Conv2d(in_channels, out_channels, 1, bias=False)
@@ -158,28 +138,6 @@ class _Block(nn.Module):
     def forward(self, images: Float[Tensor, "batch in rows columns"]) -> Float[Tensor, "batch out r c"]:
         """Add the residual to the shortcut."""
         return torch.relu(self.residual(images) + self.shortcut(images))
-
-
-class _Excitation(nn.Module):
-    """Squeeze-and-excitation (doi 10.1109/CVPR.2018.00745): weigh each channel, 0 to 1, by the means of all."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        squeezed = channels // _SQUEEZE
-        self.weigh = nn.Sequential(
-            nn.Linear(channels, squeezed), nn.ReLU(), nn.Linear(squeezed, channels), nn.Sigmoid()
-        )
-
-    def forward(self, images: Float[Tensor, "batch channels r c"]) -> Float[Tensor, "batch channels r c"]:
-        """Weigh the channels."""
-        return images * self.weigh(images.mean(dim=(2, 3)))[:, :, None, None]
-
-
-def _norm(norm: Norm, channels: int) -> nn.Module:
-    """Make what steadies the activations of a layer."""
-    if norm is Norm.BATCH:
-        return nn.BatchNorm2d(channels)
-    return nn.GroupNorm(channels // _GROUP if norm is Norm.GROUP else channels, channels)
 
 
 def _about(told: Float[Tensor, "batch told rows columns"]) -> Float[Tensor, "batch about"]:
