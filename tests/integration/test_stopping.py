@@ -118,7 +118,9 @@ def test_two_signals_end_at_once(arguments, verb: str, pause: float):
         time.sleep(pause)
         process.send_signal(signal.SIGTERM)
         status, last = _ended(process)
-    assert (status, last) == (130, AGAIN if verb == "smears" else RESUME)
+    # Without a pause, either may be taken first: threads of the process share the signals.
+    assert status in ({130} if pause else {130, 143})
+    assert last == (AGAIN if verb == "smears" else RESUME)
 
 
 STUCK = """
