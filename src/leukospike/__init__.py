@@ -16,7 +16,7 @@ and `load_analysis` reads the results of an earlier call. `spikes` holds the spi
 an example; long-running functions take a `jobs.Job` as `progress`.
 """
 
-from importlib import import_module, metadata
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -44,7 +44,9 @@ def __getattr__(name: str) -> object:
     if name == "spikes":
         return import_module("leukospike.spikes")
     if name == "__version__":
-        return metadata.version("leukospike")
+        from importlib.metadata import version  # slow to load, and few ask for it
+
+        return version("leukospike")
     if name not in _WHERE:
         msg = f"module 'leukospike' has no attribute {name!r}"
         raise AttributeError(msg)

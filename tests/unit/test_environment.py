@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import leukospike
 from leukospike.environment import describe_environment, peak_memory_mb
 
 STATUS = Path("/proc/self/status")
@@ -26,3 +27,9 @@ def test_peak_memory_is_what_linux_says():
     [line] = [line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM")]
     kibibytes = int(line.split()[1])
     assert peak_memory_mb() == pytest.approx(kibibytes * 1024 / 1e6, abs=5)
+
+
+def test_package_states_its_version_and_no_unknown_name():
+    assert leukospike.__version__ == metadata.version("leukospike")
+    with pytest.raises(AttributeError, match="module 'leukospike' has no attribute 'no_such_name'"):
+        _ = leukospike.no_such_name
