@@ -111,7 +111,7 @@ def test_a_run_that_was_stopped_is_carried_on(arguments, leukospike, tmp_path: P
 
 
 @pytest.mark.parametrize(("verb", "pause"), [("smears", 0.0), ("smears", 0.05), ("reproduce", 0.0)])
-def test_two_signals_end_at_once(arguments, verb: str, pause: float):
+def test_two_signals_end_at_once(arguments, verb: str, pause: float, tmp_path: Path):
     with _running(arguments[verb]) as process:
         _wait_for(process, "drawing" if verb == "smears" else "train fold 1")
         process.send_signal(signal.SIGINT)
@@ -120,7 +120,8 @@ def test_two_signals_end_at_once(arguments, verb: str, pause: float):
         status, last = _ended(process)
     # Without a pause, either may be taken first: threads of the process share the signals.
     assert status in ({130} if pause else {130, 143})
-    assert last == (AGAIN if verb == "smears" else RESUME)
+    # Nor is it certain that the run was cut before it had cleaned up what was not trained yet.
+    assert last == (RESUME if (tmp_path / "out" / "config.toml").exists() else AGAIN)
 
 
 STUCK = """
