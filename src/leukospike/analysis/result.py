@@ -141,9 +141,8 @@ class Analysis:
         Path
             The file.
         """
-        from leukospike.report.analyses import (
-            write_analysis_report,  # a result shows itself; the page is drawn above it
-        )
+        # A result displays itself, but the page is drawn on a layer above it.
+        from leukospike.report.analyses import write_analysis_report
 
         return write_analysis_report(self, Path(path))
 

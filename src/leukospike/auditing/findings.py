@@ -187,9 +187,7 @@ class Findings:
         Path
             The report.
         """
-        from leukospike.auditing.report import (
-            write_audit,
-        )  # the pictures and templates of the page, which few callers need
+        from leukospike.auditing.report import write_audit  # pictures and templates, which few callers need
 
         return write_audit(self, Path(folder))
 
