@@ -19,6 +19,7 @@ from leukospike.images import (
     MAX_PIXELS,
     MAX_SCANS,
     Note,
+    encode_png,
     luma,
     pixel_digest,
     read_image,
@@ -997,6 +998,16 @@ def test_same_pixels_in_another_format_have_the_same_digest(tmp_path: Path) -> N
     paths = [_saved(tmp_path / name, image) for name in ("a.bmp", "a.png", "a.tif")]
     paths.append(_saved(tmp_path / "a.webp", image, lossless=True))
     assert len({pixel_digest(read_image(path).pixels) for path in paths}) == 1
+
+
+def test_png_in_memory_holds_what_a_file_holds(tmp_path: Path) -> None:
+    for name, about in (("a", {}), ("b", {"generated": True, "um_per_px": 0.1})):
+        write_png(tmp_path / f"{name}.png", _noise(), **about)
+        (tmp_path / f"{name}-2.png").write_bytes(encode_png(_noise(), **about))
+        one, other = read_image(tmp_path / f"{name}.png"), read_image(tmp_path / f"{name}-2.png")
+        np.testing.assert_array_equal(one.pixels, other.pixels)
+        assert (one.generated, one.um_per_px) == (other.generated, other.um_per_px)
+    assert encode_png(_noise()) == encode_png(_noise())
 
 
 def test_generated_pictures_say_so(tmp_path: Path) -> None:

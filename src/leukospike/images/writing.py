@@ -1,6 +1,9 @@
-"""Write RGB pixels to a PNG file."""
+"""Write RGB pixels as PNG, to a file or to memory."""
 
+import zlib
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -34,9 +37,41 @@ def write_png(
     um_per_px : float, optional
         Side of a pixel on the glass, micrometres, stored in the file as its resolution.
     """
+    with written_whole(path) as part:
+        Image.fromarray(pixels).save(part, format="PNG", **_notes(generated=generated, um_per_px=um_per_px))
+
+
+def encode_png(
+    pixels: UInt8[np.ndarray, "rows columns 3"], *, generated: bool = False, um_per_px: float | None = None
+) -> bytes:
+    """Return RGB pixels as PNG, fast and small for a cell on black.
+
+    Parameters
+    ----------
+    pixels, generated, um_per_px
+        As of `write_png`.
+
+    Returns
+    -------
+    bytes
+        The same for the same arguments.
+    """
+    buffer = BytesIO()
+    # Measured on cells cut out on black: a third of the time that the default takes, for a little fewer bytes.
+    Image.fromarray(pixels).save(
+        buffer,
+        format="PNG",
+        compress_level=1,
+        compress_type=zlib.Z_RLE,
+        **_notes(generated=generated, um_per_px=um_per_px),
+    )
+    return buffer.getvalue()
+
+
+def _notes(*, generated: bool, um_per_px: float | None) -> dict[str, Any]:
+    """Return what a file says of its picture, as options of Pillow."""
     notes = PngInfo()
     if generated:
         notes.add_text("Source", GENERATED)
     resolution = {} if um_per_px is None else {"dpi": (UM_PER_INCH / um_per_px,) * 2}
-    with written_whole(path) as part:
-        Image.fromarray(pixels).save(part, format="PNG", pnginfo=notes, **resolution)
+    return {"pnginfo": notes, **resolution}
