@@ -12,6 +12,7 @@ from leukospike.analysis.engine import Engine, Threads
 from leukospike.analysis.folder import OVERLAYS, AnalysisFolder
 from leukospike.analysis.judges import Judge, Judgements, load_classifier
 from leukospike.analysis.keeping import Contents, contents_of, keep_missing
+from leukospike.analysis.manifest import StoredImage, write_crops
 from leukospike.analysis.names import name_failure, output_stem
 from leukospike.analysis.notices import analysis_notices
 from leukospike.analysis.reading import ReadCell, read_image
@@ -60,6 +61,7 @@ def analyze(
     subject: str | None = None,
     positive: Names = None,
     negative: Names = None,
+    crops: bool = False,
     for_excel: bool = False,
     resume: bool = False,
     progress: Progress = silent,
@@ -92,6 +94,8 @@ def analyze(
         Subject of all images. Default: taken from a manifest or from the folders.
     positive, negative : str, sequence of str or None
         The user's names for the folders of the leukemic and the normal class, which are then not taken for subjects.
+    crops : bool
+        Also write each cell as a picture of its own, to `crops/`, with a manifest in which labels can be filled in.
     for_excel : bool
         Write tables with the byte order mark by which spreadsheets recognise UTF-8.
     resume : bool
@@ -154,6 +158,7 @@ def analyze(
         prevalence=EVEN if prevalence is None else prevalence,
         explainer=default_explainer() if model is None else None,
         notices=found.notices,
+        crops=crops,
         for_excel=for_excel,
         resume=resume,
         progress=progress,
@@ -173,6 +178,7 @@ def analyze_images(
     prevalence: float = EVEN,
     explainer: Explainer | None = None,
     notices: Sequence[Notice] = (),
+    crops: bool = False,
     for_excel: bool = False,
     engine: Engine | None = None,
     resume: bool = False,
@@ -190,7 +196,7 @@ def analyze_images(
     out : Path
         New or empty folder, or that of an interrupted call. Files written: `cells.csv`, `subjects.csv`, `summary.json`,
         `thumbnails.npz`, `recipe.json`; `failures.csv` if an image could not be used; `images.csv` with a method;
-        `overlays/` if there is a field.
+        `overlays/` if there is a field; `crops/` if requested.
     method : SegmentationMethod, optional
         Without it, all images are treated as single cells, and cells have neither position nor measurements.
     kind, pixel_size, strict
@@ -201,6 +207,10 @@ def analyze_images(
         Of the package's classifier: explains `EXPLAINED` cells, to `explanations.json` and `explanations.npz`.
     notices : sequence of Notice
         Notices about the images, which are added to the results.
+    crops : bool
+        Also write each cell as a picture of its own, `crops/<image without suffix>-<cell>.png`, and list these in
+        `crops/manifest.csv`, which `datasets.read_dataset` reads. An image of a single cell in which none is found has
+        the number 0 if it is already cut out on black, and otherwise no picture.
     for_excel : bool
         Write tables with the byte order mark by which spreadsheets recognise UTF-8.
     engine : Engine, optional
@@ -220,7 +230,7 @@ def analyze_images(
     WeightsError
         If the judge gives a cell that is not blank no probability.
     """
-    recipe = _recipe(judge, method, kind, pixel_size, strict=strict, prevalence=prevalence)
+    recipe = _recipe(judge, method, kind, pixel_size, strict=strict, prevalence=prevalence, crops=crops)
     folder = AnalysisFolder(out)
     read = partial(
         read_image,
@@ -229,6 +239,7 @@ def analyze_images(
         kind=kind,
         pixel_size=pixel_size,
         strict=strict,
+        crops=crops,
     )
     with opened_store(out, recipe, resume=resume) as store:
         contents = contents_of(records)
@@ -245,7 +256,7 @@ def analyze_images(
             stage="analyze",
             progress=progress,
         )
-        listing = _listing(records, contents, store, failures)
+        listing = _listing(records, contents, store, failures, crops=crops)
         judgements = judge.judge(listing.images)
         _require_probabilities(listing, judgements, judge)
         tables = tabulate(
@@ -260,6 +271,8 @@ def analyze_images(
         for image, key, overlay in zip(listing.images, listing.keys, listing.overlays, strict=True):
             if image.kind is Kind.FIELD:
                 store.write_picture(key, "overlay", out / overlay)
+        if crops:
+            write_crops(out, listing.cropped, tables.cells, tables.images, store, for_excel=for_excel)
         if explainer is not None:
             write_explanations(out, explainer.explain(_worth_explaining(listing, tables, judgements)))
         folder.write(tables, listing.failures, with_images=method is not None, for_excel=for_excel)
@@ -284,13 +297,18 @@ class _Listing:
     keys: list[str]
     overlays: list[str]
     """Path of each field's overlay, relative to the results."""
+    cropped: list[StoredImage]
+    """The same images, if their cells were cut out."""
     failures: tuple[Failure, ...]
 
 
-def _listing(records: Sequence[Record], contents: Contents, store: Store, failures: Mapping[str, Failure]) -> _Listing:
+def _listing(
+    records: Sequence[Record], contents: Contents, store: Store, failures: Mapping[str, Failure], *, crops: bool
+) -> _Listing:
     """List what was read, and what could not be used."""
-    listing = _Listing([], [], [], [], ())
+    listing = _Listing([], [], [], [], [], ())
     names: set[str] = set()
+    names_of_crops: set[str] = set()
     failed: list[Failure] = []
     for record, key in zip(records, contents.keys, strict=True):
         if key not in store:
@@ -304,6 +322,12 @@ def _listing(records: Sequence[Record], contents: Contents, store: Store, failur
                 failed.append(failure)
                 continue
             overlay = f"{OVERLAYS}/{stem}_overlay.png"
+        if crops:
+            stem = output_stem(record.image, names_of_crops)
+            if (failure := name_failure(record.image, stem)) is not None:
+                failed.append(failure)
+                continue
+            listing.cropped.append(StoredImage(record, key, stem))
         listing.records.append(record)
         listing.images.append(image)
         listing.keys.append(key)
@@ -319,6 +343,7 @@ def _recipe(
     *,
     strict: bool,
     prevalence: float,
+    crops: bool,
 ) -> Recipe:
     """Return everything that determines the results."""
     return Recipe(
@@ -331,7 +356,8 @@ def _recipe(
             "pixel_size": None if pixel_size is None else pixel_size.um_per_px,
             "strict": strict,
             "prevalence": prevalence if judge.subject_model is not None else None,
-        },
+        }
+        | ({"crops": True} if crops else {}),
     )
 
 

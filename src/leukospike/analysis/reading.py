@@ -7,9 +7,10 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from leukospike.analysis.crops import Crop, crop_of_single, is_framed
 from leukospike.analysis.flags import BLANK, BORDER, LARGE, NO_CELL
-from leukospike.images import Picture
-from leukospike.images.framing import Framing, view_of
+from leukospike.images import Picture, encode_png
+from leukospike.images.framing import C_NMC_FRAMING, Framing
 from leukospike.segmentation import CellMeasures, PixelSize, Segmentation, overlay
 from leukospike.segmentation.class_maps import Segmenter
 from leukospike.segmentation.crop import crop_cell
@@ -126,6 +127,8 @@ class ReadImage:
     """Facts about the image from segmentation; None without a segmenter."""
     overlay: UInt8[np.ndarray, "rows columns 3"] | None
     """A field with numbered outlines."""
+    crops: tuple[Crop, ...] = ()
+    """The cells as pictures of their own, if requested; a cell that could not be cut out has none."""
 
 
 def read_image(
@@ -136,6 +139,7 @@ def read_image(
     kind: Kind = Kind.AUTO,
     pixel_size: PixelSize | None = None,
     strict: bool = False,
+    crops: bool = False,
 ) -> ReadImage:
     """Find the cells of an image, and show each as a judge needs it.
 
@@ -157,21 +161,23 @@ def read_image(
         Default: as stored in the file, else estimated from red cells.
     strict : bool
         Return no cells for images with any quality flag.
+    crops : bool
+        Return cells as pictures of their own, too, in the same form for every judge.
 
     Returns
     -------
     ReadImage
     """
     if segmenter is None:
-        return _single(picture, None, view)
+        return _single(picture, None, view, crops=crops)
     size = pixel_size or stored_pixel_size(picture)
     segmentation = segment_pixels("", picture.pixels, segmenter, pixel_size=size, strict=strict)
     if kind is Kind.AUTO:
         kind = Kind.CELL if segmentation.shows_one_cell else Kind.FIELD
-    return (_single if kind is Kind.CELL else _field)(picture, segmentation, view)
+    return (_single if kind is Kind.CELL else _field)(picture, segmentation, view, crops=crops)
 
 
-def _single(picture: Picture, segmentation: Segmentation | None, view: CellView) -> ReadImage:
+def _single(picture: Picture, segmentation: Segmentation | None, view: CellView, *, crops: bool) -> ReadImage:
     """Read an image of one cell, unchanged or cut out; the cell found in its middle is measured."""
     flags = [] if segmentation is None else [*segmentation.flags]
     if max(picture.pixels.shape) > LARGE_PX:
@@ -180,18 +186,22 @@ def _single(picture: Picture, segmentation: Segmentation | None, view: CellView)
         flags.append(NO_CELL)
     measures = None if segmentation is None else _middle_cell(segmentation)
     shown, size = picture.pixels, None
-    if view.cuts_out and not _is_as_wanted(picture, view.framing):
+    if view.cuts_out and not is_framed(picture, view.framing):
         shown, size = _middle_cut_out(picture.pixels, segmentation, measures, view.framing)
     facts = None if segmentation is None else ImageFacts.of(picture, segmentation)
     seen = view.see(shown)
     cell = _read_cell(seen, view, size, flags, measures)
-    return ReadImage(Kind.CELL, (cell,), seen[None], _thumbnail(shown)[None], picture.generated, "", facts, None)
-
-
-def _is_as_wanted(picture: Picture, framing: Framing) -> bool:
-    """Tell whether an image shows its cell as the judge needs it, of the same size and on black."""
-    side = framing.side_px
-    return picture.pixels.shape[:2] == (side, side) and view_of(picture).cell_share is not None
+    return ReadImage(
+        Kind.CELL,
+        (cell,),
+        seen[None],
+        _thumbnail(shown)[None],
+        picture.generated,
+        "",
+        facts,
+        None,
+        crop_of_single(picture, segmentation) if crops else (),
+    )
 
 
 def _middle_cell(segmentation: Segmentation) -> CellMeasures | None:
@@ -215,19 +225,25 @@ def _middle_cut_out(
     return shown, _size_of(measures, segmentation)
 
 
-def _field(picture: Picture, segmentation: Segmentation, view: CellView) -> ReadImage:
+def _field(picture: Picture, segmentation: Segmentation, view: CellView, *, crops: bool) -> ReadImage:
     """Cut out the cells of a field, each framed like the judge's training images."""
     um_per_px = None if segmentation.pixel_size is None else segmentation.pixel_size.um_per_px
     even = segmentation.light.correct(picture.pixels) if segmentation.measures else picture.pixels
     cells: list[ReadCell] = []
     seen: list[np.ndarray] = []
     thumbnails: list[np.ndarray] = []
+    cut_out: list[Crop] = []
     for measures in segmentation.measures:
         shown = crop_cell(even, segmentation.instances, measures.cell, view.framing, um_per_px=um_per_px)
         seen.append(view.see(shown))
         thumbnails.append(_thumbnail(shown))
         flags = [BORDER] if measures.border else []
         cells.append(_read_cell(seen[-1], view, _size_of(measures, segmentation), flags, measures))
+        if crops:
+            if view.framing != C_NMC_FRAMING:
+                shown = crop_cell(even, segmentation.instances, measures.cell, C_NMC_FRAMING)
+            png = encode_png(shown, generated=picture.generated)
+            cut_out.append(Crop(measures.cell, is_of_image=False, png=png))
     by_size = um_per_px is not None and view.framing.um_per_px is not None
     way = "source" if view.cuts_out else "pixel size" if by_size else "proportion"
     return ReadImage(
@@ -239,6 +255,7 @@ def _field(picture: Picture, segmentation: Segmentation, view: CellView) -> Read
         way if cells else "",
         ImageFacts.of(picture, segmentation),
         overlay(picture.pixels, segmentation.mask, segmentation.instances),
+        tuple(cut_out),
     )
 
 

@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from leukospike.analysis.crops import crops_of
 from leukospike.analysis.engine import Engine, Threads
 from leukospike.analysis.folder import read_figures
 from leukospike.analysis.keeping import Contents, contents_of, keep_missing
+from leukospike.analysis.manifest import StoredImage, write_crops
 from leukospike.analysis.names import name_failure, output_stem
 from leukospike.analysis.store import Recipe, SegmentedImage, Setting, Store, opened_store
 from leukospike.datasets import Record
@@ -67,6 +69,7 @@ def segment_images(
     *,
     pixel_size: PixelSize | None = None,
     strict: bool = False,
+    crops: bool = False,
     for_excel: bool = False,
     engine: Engine | None = None,
     resume: bool = False,
@@ -90,6 +93,9 @@ def segment_images(
         same size.
     strict : bool
         Return no cells for images with any quality flag.
+    crops : bool
+        Also write each cell as a picture of its own, `crops/<image without suffix>-<cell>.png`, and list these in
+        `crops/manifest.csv`, which `datasets.read_dataset` reads.
     for_excel : bool
         Write tables with the byte order mark by which spreadsheets recognise UTF-8.
     engine : Engine, optional
@@ -112,7 +118,8 @@ def segment_images(
         "pixel_size": None if pixel_size is None else pixel_size.um_per_px,
         "strict": strict,
     }
-    work = partial(_segmented, method=method, pixel_size=pixel_size, strict=strict)
+    settings |= {"crops": True} if crops else {}
+    work = partial(_segmented, method=method, pixel_size=pixel_size, strict=strict, crops=crops)
     with opened_store(out, _recipe(settings), resume=resume) as store:
         contents = contents_of(records)
         if store.finished_with is not None:
@@ -121,10 +128,12 @@ def segment_images(
         images = _kept_images(records, contents, store, work, engine or Threads(), progress)
         segmented = _tables(images, store)
         failed = {failure.image for failure in segmented.failures}
-        for image in images.usable:
-            if image.record.image not in failed:
-                for name in PICTURES:
-                    store.write_picture(image.key, name, out / f"{image.stem}_{name}.png")
+        usable = [image for image in images.usable if image.record.image not in failed]
+        for image in usable:
+            for name in PICTURES:
+                store.write_picture(image.key, name, out / f"{image.stem}_{name}.png")
+        if crops:
+            write_crops(out, usable, segmented.cells, segmented.images, store, for_excel=for_excel)
         write_table(out / "images.csv", segmented.images, for_excel=for_excel)
         write_table(out / "cells.csv", segmented.cells, for_excel=for_excel)
         if segmented.failures:
@@ -178,19 +187,10 @@ def write_first_waves(
 
 
 @dataclass(frozen=True)
-class _Named:
-    """One processed image, and the name of its results."""
-
-    record: Record
-    key: str
-    stem: str
-
-
-@dataclass(frozen=True)
 class _Images:
     """All images, in their order."""
 
-    usable: tuple[_Named, ...]
+    usable: tuple[StoredImage, ...]
     failures: tuple[Failure, ...]
 
 
@@ -200,9 +200,9 @@ def _recipe(settings: dict[str, Setting]) -> Recipe:
 
 
 def _segmented(
-    picture: Picture, *, method: SegmentationMethod, pixel_size: PixelSize | None, strict: bool
+    picture: Picture, *, method: SegmentationMethod, pixel_size: PixelSize | None, strict: bool, crops: bool
 ) -> SegmentedImage:
-    """Segment one picture and draw the outlines."""
+    """Segment one picture, draw the outlines, and cut out the cells."""
     size = pixel_size or stored_pixel_size(picture)
     found = segment_pixels("", picture.pixels, method.segmenter, pixel_size=size, strict=strict)
     pictures = {
@@ -210,7 +210,8 @@ def _segmented(
         "labels": found.instances.labels.astype(np.uint16),
         "overlay": overlay(picture.pixels, found.mask, found.instances),
     }
-    return SegmentedImage(pictures, ImageFacts.of(picture, found), found.measures)
+    made = crops_of(picture, found) if crops else ()
+    return SegmentedImage(pictures, ImageFacts.of(picture, found), found.measures, made)
 
 
 def _first_wave(picture: Picture) -> SegmentedImage:
@@ -249,7 +250,7 @@ def _kept_images(
     failures = refused | failures
     return _Images(
         tuple(
-            _Named(record, key, stem)
+            StoredImage(record, key, stem)
             for record, key, stem in zip(records, contents.keys, stems, strict=True)
             if record.image not in failures
         ),

@@ -10,7 +10,7 @@ import json
 import shutil
 import zipfile
 import zlib
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from io import BytesIO
@@ -21,6 +21,7 @@ import numpy as np
 from jaxtyping import UInt8, UInt16
 from PIL import Image
 
+from leukospike.analysis.crops import Crop
 from leukospike.analysis.reading import CellSize, ReadCell, ReadImage
 from leukospike.errors import RunError
 from leukospike.segmentation import CellMeasures, PixelSize
@@ -68,7 +69,8 @@ class Recipe:
         if self.version != other.version:
             return f"version {other.version} instead of {self.version}"
         for name in dict.fromkeys([*self.settings, *other.settings]):
-            mine, theirs = self.settings.get(name), other.settings.get(name)
+            # A flag that came with a later version is recorded only where it is set.
+            mine, theirs = self.settings.get(name, False), other.settings.get(name, False)
             if mine != theirs:
                 return f"`{name}` {str(theirs)[:40]} instead of {str(mine)[:40]}"
         return None
@@ -83,6 +85,16 @@ class SegmentedImage:
     facts: ImageFacts | None
     """None of a method that finds no cells, as the next."""
     measures: tuple[CellMeasures, ...] = ()
+    crops: tuple[Crop, ...] = ()
+    """The cells as pictures of their own, if requested."""
+
+
+@dataclass(frozen=True)
+class KeptCrop:
+    """A kept picture of a cell, see `crops.Crop`."""
+
+    cell: int
+    is_of_image: bool
 
 
 @dataclass(frozen=True)
@@ -147,7 +159,7 @@ class Store:
         }
         arrays = {"seen": image.seen, "thumbnails": image.thumbnails}
         arrays |= {} if image.overlay is None else {"overlay": _png(image.overlay)}
-        self._keep(key, facts, arrays)
+        self._keep(key, facts, arrays, image.crops)
 
     def keep_segmented(self, key: str, image: SegmentedImage) -> None:
         """Store the results of `segment` for an image."""
@@ -155,10 +167,14 @@ class Store:
             "facts": None if image.facts is None else asdict(image.facts),
             "measures": [asdict(cell) for cell in image.measures],
         }
-        self._keep(key, facts, {name: _png(pixels) for name, pixels in image.pictures.items()})
+        self._keep(key, facts, {name: _png(pixels) for name, pixels in image.pictures.items()}, image.crops)
 
-    def _keep(self, key: str, facts: Mapping[str, object], arrays: Mapping[str, np.ndarray]) -> None:
+    def _keep(
+        self, key: str, facts: Mapping[str, object], arrays: Mapping[str, np.ndarray], crops: Sequence[Crop]
+    ) -> None:
         """Write the results of one image atomically."""
+        facts = {**facts, "crops": [asdict(KeptCrop(crop.cell, crop.is_of_image)) for crop in crops]}
+        arrays = {**arrays} | {_crop_name(crop.cell): np.frombuffer(crop.png, np.uint8) for crop in crops}
         said = np.frombuffer(json.dumps(facts).encode(), np.uint8)
         with written_whole(self._path(key)) as part:
             np.savez(part, allow_pickle=False, about=said, **arrays)
@@ -197,6 +213,31 @@ class Store:
         encoded = _array(self._path(key), name)
         with written_whole(path) as part:
             part.write_bytes(encoded.tobytes())
+
+    def write_crops(self, key: str, folder: Path, stem: str) -> dict[str, KeptCrop]:
+        """Write the stored pictures of an image's cells, one at a time, each atomically.
+
+        Parameters
+        ----------
+        key : str
+            Of the image.
+        folder : Path
+            Created if there is a picture.
+        stem : str
+            Beginning of their names; then follow a hyphen and the number of the cell.
+
+        Returns
+        -------
+        dict of str to KeptCrop
+            By path relative to `folder`, in their order.
+        """
+        written: dict[str, KeptCrop] = {}
+        for crop, encoded in _crops(self._path(key)):
+            name = f"{stem}-{crop.cell}.png"
+            with written_whole(folder / name) as part:
+                part.write_bytes(encoded)
+            written[name] = crop
+        return written
 
     def require_same_images(self, digest: str) -> None:
         """Refuse images that differ from those of a finished folder.
@@ -345,6 +386,19 @@ def _as_kept(path: Path) -> Generator[None]:
         msg = "stored results of an image must be unchanged"
         advice = "Remove this file and run the command again."
         raise RunError(msg, got=f"{path} changed or damaged ({reason})", advice=advice) from error
+
+
+def _crop_name(cell: int) -> str:
+    """Return the name of the array that holds the picture of a cell."""
+    return f"crop_{cell}"
+
+
+def _crops(path: Path) -> Iterator[tuple[KeptCrop, bytes]]:
+    """Read the stored pictures of the cells of an image one by one."""
+    with _as_kept(path), path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        for said in json.loads(arrays["about"].tobytes())["crops"]:
+            crop = KeptCrop(int(said["cell"]), bool(said["is_of_image"]))
+            yield crop, arrays[_crop_name(crop.cell)].tobytes()
 
 
 def _array(path: Path, name: str) -> np.ndarray:

@@ -101,7 +101,7 @@ def read_manifest(table: Path, classes: ClassNames) -> DataSet:
     Parameters
     ----------
     table : Path
-        CSV with the columns path, label and optionally subject.
+        CSV with the columns path, label and optionally subject; others are ignored.
     classes : ClassNames
         Accepted names of labels.
 
