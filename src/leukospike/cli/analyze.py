@@ -7,6 +7,7 @@ import typer
 
 from leukospike.cli.console import out_console, progress_bars, tell
 from leukospike.cli.options import (
+    CropsOption,
     ForExcelOption,
     NegativeOption,
     OutOption,
@@ -53,6 +54,7 @@ def analyze(
     subject: SubjectOption = None,
     positive: PositiveOption = None,
     negative: NegativeOption = None,
+    crops: CropsOption = False,  # noqa: FBT002 - a flag
     for_excel: ForExcelOption = False,  # noqa: FBT002 - a flag
     resume: ResumeOption = False,  # noqa: FBT002 - a flag
 ) -> None:
@@ -79,9 +81,12 @@ def analyze(
 
     leukospike analyze cells --model run --out analysis
 
+    leukospike analyze fields --crops --out analysis
+
     leukospike analyze fields --out analysis --resume
     """
     from leukospike.analysis.analyze import analyze as analyze_paths
+    from leukospike.analysis.manifest import CROPS, MANIFEST
 
     refuse_inside(out, paths)
     with progress_bars() as progress:
@@ -97,11 +102,14 @@ def analyze(
             subject=subject,
             positive=positive,
             negative=negative,
+            crops=crops,
             for_excel=for_excel,
             resume=resume,
             progress=progress,
         )
     report = analysis.report(out / "report.html")
     out_console.print(f"Report: {report}")
+    if crops:
+        out_console.print(f"Cells to label: {out / CROPS / MANIFEST}")
     tell(notice for notice in analysis.notices if notice.code != "failures")  # of which the last lines speak
     end(analysis.failures, analysis.summary.images, see=out / "failures.csv")

@@ -101,4 +101,11 @@ ForExcelOption = Annotated[
     bool,
     typer.Option("--for-excel", help="Write tables so that Excel shows non-English letters correctly."),
 ]
+CropsOption = Annotated[
+    bool,
+    typer.Option(
+        "--crops",
+        help="Also write each cell as an image, with a manifest to label and train on.",
+    ),
+]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")]

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from leukospike.cli.console import out_console, progress_bars, say, tell
-from leukospike.cli.options import ForExcelOption, OutOption, PathsArgument, PixelSizeOption, ResumeOption, StrictOption
+from leukospike.cli.options import (
+    CropsOption,
+    ForExcelOption,
+    OutOption,
+    PathsArgument,
+    PixelSizeOption,
+    ResumeOption,
+    StrictOption,
+)
 from leukospike.cli.outcome import end, refuse_inside
 from leukospike.errors import ConfigError
 from leukospike.plurals import number_of
@@ -31,6 +39,7 @@ def segment(
     ] = Method.SURROGATE,
     pixel_size: PixelSizeOption = None,
     strict: StrictOption = False,  # noqa: FBT002 - a flag
+    crops: CropsOption = False,  # noqa: FBT002 - a flag
     for_excel: ForExcelOption = False,  # noqa: FBT002 - a flag
     resume: ResumeOption = False,  # noqa: FBT002 - a flag
 ) -> None:
@@ -53,16 +62,20 @@ def segment(
 
     leukospike segment fields --strict --out cells
 
+    leukospike segment fields --crops --out cells
+
     leukospike segment fields --out cells --resume
     """
+    from leukospike.analysis.manifest import CROPS, MANIFEST
     from leukospike.analysis.segmenting import segment_images, write_first_waves
     from leukospike.datasets.collect import find_images
     from leukospike.segmentation import PixelSize
     from leukospike.segmentation.methods import stdp, surrogate
 
-    if method is Method.FIRST_WAVE and pixel_size is not None:
-        msg = "`pixel_size` must be used with a method that finds cells"
-        raise ConfigError(msg, where="segment", got=f"`method` {method}", advice="Leave out `pixel_size`.")
+    for name, given in (("pixel_size", pixel_size is not None), ("crops", crops)):
+        if given and method is Method.FIRST_WAVE:
+            msg = f"`{name}` must be used with a method that finds cells"
+            raise ConfigError(msg, where="segment", got=f"`method` {method}", advice=f"Leave out `{name}`.")
     size = PixelSize.given(pixel_size, where="segment")
     found = find_images(paths)
     records = found.records
@@ -79,6 +92,7 @@ def segment(
                 stdp() if method is Method.STDP else surrogate(),
                 pixel_size=size,
                 strict=strict,
+                crops=crops,
                 for_excel=for_excel,
                 resume=resume,
                 progress=progress,
@@ -86,6 +100,8 @@ def segment(
         failures = segmented.failures
         n_images, n_cells = len(segmented.images), len(segmented.cells)
         out_console.print(f"{number_of(n_images, 'image')}, {number_of(n_cells, 'cell')}: {out}")
+        if crops:
+            out_console.print(f"Cells to label: {out / CROPS / MANIFEST}")
         _say_of_images(segmented)
     tell(found.notices)
     end(failures, len(records), see=out / "failures.csv")
