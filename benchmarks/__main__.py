@@ -4,7 +4,19 @@ import argparse
 import subprocess
 import sys
 
-from benchmarks import fields, front_end, large_image, network, pca, pipeline, plasticity, spikes, start, tables
+from benchmarks import (
+    fields,
+    front_end,
+    large_image,
+    network,
+    pca,
+    pipeline,
+    plasticity,
+    reading,
+    spikes,
+    start,
+    tables,
+)
 
 TABLES = {
     "start": start,
@@ -14,6 +26,7 @@ TABLES = {
     "network": network,
     "pipeline": pipeline,
     "fields": fields,
+    "reading": reading,
     "large-image": large_image,
     "pca": pca,
 }

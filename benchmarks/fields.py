@@ -61,7 +61,7 @@ def case(kind: str, count: int) -> dict[str, float]:
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "image.png"
-        write_png(path, _drawn(kind))
+        write_png(path, drawn(kind))
         record = Record(path=path, image=path.name, label=None, subject=None)
 
         def work() -> int:
@@ -74,7 +74,7 @@ def case(kind: str, count: int) -> dict[str, float]:
     return {"seconds": seconds / count, "cells": cells}
 
 
-def _drawn(kind: str) -> np.ndarray:
+def drawn(kind: str) -> np.ndarray:
     """Draw a cell, or a field of the size of ALL-IDB1's."""
     rng = np.random.default_rng(SEED)
     style = subject_style(rng)

@@ -5,7 +5,7 @@ import sys
 from importlib import import_module
 
 from research import audit, explanations, tables
-from research.classification import attention, foreign
+from research.classification import attention, kind_table
 from research.classification import table as classification
 from research.segmentation import laboratories, lights, not_smear_cells, scales
 from research.segmentation import table as segmentation
@@ -18,7 +18,7 @@ TABLES = {
     "scales": scales.run,
     "lights": lights.run,
     "classification": classification.run,
-    "foreign": foreign.run,
+    "kinds": kind_table.run,
     "attention": attention.run,
     "explanations": explanations.run,
 }

@@ -9,16 +9,13 @@ import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
 from benchmarks.pictures import data_folder
-from leukospike.analysis.judges import CropView
-from leukospike.analysis.reading import read_image
 from leukospike.auditing import examine, grouped_dataset, read_material
 from leukospike.classification.appearance_learning import appearances
 from leukospike.classification.cells import LabelledCells
 from leukospike.classification.network_input import cell_crop
-from leukospike.datasets import collect_images, read_dataset
+from leukospike.datasets import read_dataset
 from leukospike.datasets.decoding import decoded
 from leukospike.images import Picture
-from leukospike.segmentation.methods import surrogate
 from leukospike.storage.files import write_text, written_whole
 from research import tables
 
@@ -68,23 +65,6 @@ def cohort() -> Cohort:
     cells = LabelledCells(crops, labels, [group_of[record.image] for record in records])
     subjects = np.array([str(record.subject) for record in records])
     return Cohort(tuple(record.image for record in records), cells, subjects, measures)
-
-
-@cache
-def other_cells() -> np.ndarray:
-    """Return crops of the white cells of pbc and bccd, all of one size; they have no labels, and are in no fold."""
-    kept = tables.RESULTS / "classification" / "other-cells.npz"
-    if not kept.exists():
-        images = collect_images([data_folder() / "pbc", data_folder() / "bccd" / "images"])
-        crops: list[np.ndarray] = []
-        for _, picture in decoded(images):
-            if isinstance(picture, Picture):
-                read = read_image(picture, surrogate().segmenter, CropView())
-                crops += [crop for cell, crop in zip(read.cells, read.seen, strict=True) if not cell.is_blank]
-        with written_whole(kept) as part:
-            np.savez(part, crops=np.stack(crops))
-    with np.load(kept, allow_pickle=False) as arrays:
-        return arrays["crops"]
 
 
 def folds(labels: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarray:

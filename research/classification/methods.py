@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Protocol
 
 import numpy as np
@@ -19,10 +18,8 @@ from leukospike.classification.augmentation import augmented
 from leukospike.classification.cells import LabelledCells, drawing_odds
 from leukospike.classification.classifier import ensemble
 from leukospike.classification.learning import ClassifierTraining, train_classifier
-from leukospike.classification.network import CellNetwork, Input, colours_of
-from leukospike.classification.source import look_of, matched
-from research.classification.data import Cohort, cohort, other_cells
-from research.classification.pretraining import pretrain
+from leukospike.classification.network import Input, colours_of
+from research.classification.data import Cohort
 
 SHAPE = slice(0, len(SHAPES))
 SPREAD = slice(0, len(SHAPES) + 9 * len(SPREADS))
@@ -112,12 +109,11 @@ def _with_share(cohort: Cohort, train: np.ndarray, test: np.ndarray, seed: int) 
     return scores
 
 
-def _convolutional(config: ClassifierTraining, *, turned: bool = True, pretrained: bool = False) -> Fit:
+def _convolutional(config: ClassifierTraining, *, turned: bool = True) -> Fit:
     """Train a convolutional network, and look at each cell from four sides or from one."""
 
     def fit(cohort: Cohort, train: np.ndarray, test: np.ndarray, seed: int) -> np.ndarray:
-        start = _pretrained(tuple(train.tolist()), seed) if pretrained else None
-        network = train_classifier(cohort.part(train), replace(config, seed=seed), start=start).network
+        network = train_classifier(cohort.part(train), replace(config, seed=seed)).network
 
         def scores(colours: torch.Tensor) -> torch.Tensor:
             return network.scores(colours) if turned else network(colours).diff(dim=1)[:, 0]
@@ -125,20 +121,6 @@ def _convolutional(config: ClassifierTraining, *, turned: bool = True, pretraine
         return _batched(scores, cohort.cells.crops[test]).astype(np.float64)
 
     return fit
-
-
-def _pretrained_features(cohort: Cohort, train: np.ndarray, test: np.ndarray, seed: int) -> np.ndarray:
-    """Fit support vectors on all measures, and on the features of a network that has seen no label."""
-    network = _pretrained(tuple(train.tolist()), seed)
-    told = np.concatenate([cohort.appearances, _batched(network.embed, cohort.cells.crops)], axis=1)
-    return _KERNEL(replace(cohort, appearances=told), train, test, seed)
-
-
-@cache
-def _pretrained(train: tuple[int, ...], seed: int) -> CellNetwork:
-    """Train on these cells without their labels, and on those of other data sets in their look."""
-    crops, others = cohort().cells.crops[list(train)], other_cells()
-    return pretrain(np.concatenate([crops, matched(others, look_of(others), look_of(crops))]), seed=seed).network
 
 
 def _batched(give: Callable[[torch.Tensor], torch.Tensor], crops: np.ndarray) -> np.ndarray:
@@ -187,12 +169,6 @@ METHODS = {
     ),
     "convolutional-one-side": Method(
         _convolutional(_UNCHANGED, turned=False), "the same, each cell seen from one side alone", slow=True
-    ),
-    "convolutional-pretrained": Method(
-        _convolutional(_UNCHANGED, pretrained=True), "the same, trained without labels before", slow=True
-    ),
-    "pretrained-features": Method(
-        _pretrained_features, "support vectors, all measures and features trained without labels", slow=True
     ),
     "convolutional-rank": Method(
         _convolutional(replace(_CONVOLUTIONAL, inputs=(Input.RANK,))), "the same, rank-order latency alone", slow=True

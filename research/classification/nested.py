@@ -1,21 +1,32 @@
 """Nested cross-validation by subject: inner folds choose and calibrate, outer folds report."""
 
+from dataclasses import dataclass
 from statistics import mean, stdev
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Int64
 from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 
-from leukospike.classification.classifier import fit_confidence
 from leukospike.confidence import (
     EVEN,
+    Calibration,
+    ConformalThresholds,
+    Guarantee,
+    OperatingPoint,
     SubjectMean,
+    SubjectModel,
     compare_poolings,
     coverage,
+    fit_calibration,
+    fit_conformal,
     fit_mahalanobis,
+    fit_subject_model,
+    flag_threshold,
     mean_over_subjects,
     score_subjects,
+    threshold_at_sensitivity,
 )
 from leukospike.evaluation.metrics import calibration_error, metrics_of, per_subject, reliability
 from research import tables
@@ -35,6 +46,56 @@ CANDIDATES = (
 
 SEEDS = (0, 1, 2)
 """Each draws other folds and other first weights."""
+
+ERROR_RATE = 0.1
+"""Share of cells of new subjects whose set may miss the label."""
+
+SENSITIVITY = 0.9
+"""Target of the operating point."""
+
+
+@dataclass(frozen=True)
+class Confidence:
+    """Parameters fitted on cells of subjects that the networks have not seen."""
+
+    calibration: Calibration
+    conformal: ConformalThresholds
+    operating: OperatingPoint
+    """For an own choice; the decision on a cell is by its probability at one half."""
+    subjects: SubjectModel
+    outlier_distance: float
+    """Cells farther from the training cells are flagged."""
+
+
+def fit_confidence(
+    scores: Float[np.ndarray, " n"],
+    distances: Float[np.ndarray, " n"],
+    labels: Int64[np.ndarray, " n"],
+    subjects: np.ndarray,
+) -> Confidence:
+    """Fit the measures of confidence.
+
+    Parameters
+    ----------
+    scores, distances : ndarray of shape (n,)
+        Log odds, and distances from the training cells, of cells of subjects that the networks have not seen: out of
+        the folds of a cross-validation.
+    labels, subjects : ndarray of shape (n,)
+
+    Returns
+    -------
+    Confidence
+        Its conformal sets are `Guarantee.MARGINAL`: with so few normal subjects, those by class say nothing.
+    """
+    calibration = fit_calibration(expit(scores), labels, prevalence=EVEN)
+    probability = calibration.apply(expit(scores))
+    return Confidence(
+        calibration=calibration,
+        conformal=fit_conformal(probability, labels, subjects, alpha=ERROR_RATE, guarantee=Guarantee.MARGINAL),
+        operating=threshold_at_sensitivity(probability, labels, subjects, sensitivity=SENSITIVITY),
+        subjects=fit_subject_model(probability, labels, subjects, threshold=EVEN),
+        outlier_distance=flag_threshold(distances, subjects),
+    )
 
 
 def run(cells: Cohort) -> dict[str, Any]:
@@ -76,7 +137,8 @@ def judged(cells: Cohort, seed: int) -> dict[str, Any]:
         sets[held] = confidence.conformal.sets(probability[held])
         called[held] = confidence.operating.calls(probability[held])
         flagged[held] = distances(cells, rest, held) > confidence.outlier_distance
-        scored = score_subjects(confidence.subjects, probability[held], groups[held])
+        precursors = np.zeros(len(held), bool)  # C-NMC has no mature cells
+        scored = score_subjects(confidence.subjects, probability[held], groups[held], mature=precursors)
         posteriors |= {one.subject: one.posterior for one in scored}
     truth, _, names = per_subject(labels, probability, groups)
     posterior = np.array([posteriors[str(one)] for one in names])

@@ -16,16 +16,15 @@ from leukospike.classification import (
     learning,
     network,
     network_input,
-    source,
 )
 from leukospike.storage.files import written_whole
 from research import tables
-from research.classification import methods, pretraining
+from research.classification import methods
 from research.classification.data import Cohort, folds, others
 from research.classification.methods import METHODS
 
 _QUICK = (methods, appearance, appearance_learning, appearance_network, cells, network_input)
-_SLOW = (methods, augmentation, cells, network_input, learning, network, pretraining, source)
+_SLOW = (methods, augmentation, cells, network_input, learning, network)
 
 
 def held_out_scores(cohort: Cohort, name: str, held: Sequence[int], seed: int) -> tuple[np.ndarray, float]:

@@ -33,6 +33,12 @@ class Protocol(StrEnum):
     HONEST = "honest"
 
 
+class Start(StrEnum):
+    """What a training starts from."""
+
+    SHIPPED = "shipped"
+
+
 class Kind(StrEnum):
     """What an analysed image shows."""
 

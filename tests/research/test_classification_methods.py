@@ -1,10 +1,7 @@
 """Methods of classification see nothing of the cells that they are to score."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
-import torch
 
 from leukospike.classification.appearance_learning import appearances
 from leukospike.classification.cells import LabelledCells
@@ -32,31 +29,6 @@ def cohort_of(crops: np.ndarray) -> Cohort:
     subjects = [f"{place % 2}{place // 8}" for place in range(N)]
     cells = LabelledCells(crops, np.arange(N) % 2, subjects)
     return Cohort(tuple(map(str, range(N))), cells, np.asarray(subjects), appearances(crops))
-
-
-def changed(cohort: Cohort) -> Cohort:
-    """Change the cells that are held out."""
-    crops = cohort.cells.crops.copy()
-    crops[HELD] = discs(1)[HELD] // 2
-    labels = cohort.cells.labels.copy()
-    labels[HELD] = 1 - labels[HELD]
-    return replace(cohort_of(crops), cells=replace(cohort.cells, crops=crops, labels=labels))
-
-
-def test_training_without_labels_sees_no_held_out_cell(monkeypatch: pytest.MonkeyPatch):
-    first = cohort_of(discs(0))
-    weights: list[dict[str, torch.Tensor]] = []
-    monkeypatch.setattr(methods, "other_cells", lambda: discs(2))
-    for shown in (first, changed(first), cohort_of(discs(3))):
-        methods._pretrained.cache_clear()
-        monkeypatch.setattr(methods, "cohort", lambda shown=shown: shown)
-        weights.append(methods._pretrained(tuple(REST.tolist()), 0).state_dict())
-    methods._pretrained.cache_clear()
-    same, other = (
-        [torch.equal(weights[0][name], found[name]) for name in weights[0] if "weight" in name] for found in weights[1:]
-    )
-    assert all(same)
-    assert not all(other)
 
 
 def test_the_share_of_a_subject_moves_its_cells_together(monkeypatch: pytest.MonkeyPatch):

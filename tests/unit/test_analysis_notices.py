@@ -30,19 +30,67 @@ def _images(*kinds: str) -> pd.DataFrame:
 
 
 def _notices(
-    judge: Judge, cells: pd.DataFrame, images: pd.DataFrame, failures: tuple[Failure, ...] = (), **said: int
+    judge: Judge,
+    cells: pd.DataFrame,
+    images: pd.DataFrame,
+    failures: tuple[Failure, ...] = (),
+    *,
+    subjects: pd.DataFrame = SUBJECTS,
+    **said: int,
 ) -> dict[str, Notice]:
-    judgements = Judgements(np.full((1, len(cells)), 0.9), np.zeros(len(cells), bool), **said)
-    found = analysis_notices(Tables(cells, images, SUBJECTS), failures, judge, judgements)
+    judgements = Judgements(np.full(len(cells), 0.9), np.zeros(len(cells), bool), **said)
+    found = analysis_notices(Tables(cells, images, subjects), failures, judge, judgements)
     return {notice.code: notice for notice in found}
 
 
-def test_subjects_of_few_counted_cells_are_named(judge: Judge):
+def test_subjects_of_few_counted_cells_are_named_where_all_are_decided(judge: Judge):
     notice = _notices(judge, _cells({"A": 9, "B": 10, "C": 1}), _images("cell"))["few_cells"]
     assert str(notice) == (
         "2 subjects have fewer than 10 counted cells (A, C): a single wrong call can decide their results."
     )
     assert "few_cells" not in _notices(judge, _cells({"A": 10}), _images("cell"))
+
+
+def test_subjects_without_a_counted_cell_are_named_where_they_have_no_row(judge: Judge):
+    cells = _cells({"A": 12, "B": 12})
+    cells.loc[cells["subject"] == "B", "flags"] = "border"
+    notice = _notices(judge, cells, _images("cell"))["silent_subjects"]
+    assert str(notice).startswith("1 subject has no result and no row in subjects.csv (B): none of their cells counts")
+
+
+def _decided(**decisions: str) -> pd.DataFrame:
+    return pd.DataFrame({"subject": [*decisions], "decision": [*decisions.values()], "reason": "."})
+
+
+def test_undecided_subjects_are_named_with_the_reason(judge: Judge):
+    subjects = _decided(A="not enough", B="leukemic", C="not enough", D="unfamiliar", E="normal")
+    notices = analysis_notices(
+        Tables(_cells({"A": 3, "B": 30}), _images("cell"), subjects),
+        (),
+        judge,
+        Judgements(np.full(33, 0.9), np.zeros(33, bool)),
+    )
+    undecided = [notice for notice in notices if notice.code == "undecided"]
+    assert [str(notice) for notice in undecided] == [
+        "1 subject is not decided (D): their cells, or those of all images, are mostly unlike the training cells. See"
+        " the column reason in subjects.csv.",
+        "2 subjects are not decided (A, C): their cells are too few, or leave it open. See the column reason in"
+        " subjects.csv.",
+    ]
+    assert [notice.values["subjects"] for notice in undecided] == [1, 2]
+    assert not {"few_cells", "silent_subjects"} & {notice.code for notice in notices}
+    decided = _notices(judge, _cells({"B": 30}), _images("cell"), subjects=_decided(B="leukemic"))
+    assert "undecided" not in decided
+
+
+def test_cells_that_are_not_white_are_counted(judge: Judge):
+    cells = _cells({"A": 12})
+    cells.loc[:2, "flags"] = ["not_white", "border not_white", "not_white"]
+    notice = _notices(judge, cells, _images("cell"))["not_white"]
+    assert str(notice) == (
+        "3 cells are no white cell (erythroblast, platelet, or none of the kinds): listed, but not counted."
+    )
+    assert "not_white" not in _notices(judge, _cells({"A": 12}), _images("cell"))
 
 
 @pytest.mark.parametrize(("outliers", "code"), [(3, "outliers"), (13, "mostly_outliers")])

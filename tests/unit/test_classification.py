@@ -1,14 +1,11 @@
-"""From crops to a classifier in a file: training, sources, judgements, and what is refused."""
+"""From crops to networks: training, and what is refused."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 
 from leukospike.classification import (
     CROP_PX,
@@ -23,16 +20,7 @@ from leukospike.classification import (
 )
 from leukospike.classification.appearance_learning import AppearanceTraining, appearances, train_appearance
 from leukospike.classification.cells import drawing_odds
-from leukospike.classification.classifier import (
-    Classifier,
-    default_classifier,
-    ensemble,
-    fit_confidence,
-    read_classifier,
-    write_classifier,
-)
-from leukospike.classification.source import diameter_of, look_of, matched, reference_of, zoomed
-from leukospike.confidence import fit_mahalanobis
+from leukospike.classification.classifier import ensemble
 from leukospike.errors import DataError, ImageError, WeightsError
 from leukospike.images.framing import C_NMC_FRAMING
 
@@ -54,17 +42,6 @@ def discs(n: int = 120, *, seed: int = 0) -> LabelledCells:
 @pytest.fixture(scope="module")
 def cells() -> LabelledCells:
     return discs()
-
-
-@pytest.fixture(scope="module")
-def classifier(cells: LabelledCells) -> Classifier:
-    networks = train_appearance(cells, AppearanceTraining(epochs=20, networks=2))
-    others = discs(seed=1)
-    scores, embedding = ensemble(networks, appearances(others.crops))
-    distance = fit_mahalanobis(ensemble(networks, appearances(cells.crops))[1], cells.labels)
-    confidence = fit_confidence(scores, distance.distances(embedding), others.labels, np.asarray(others.subjects))
-    reference = reference_of(cells.crops, cells.labels)
-    return Classifier(networks, confidence, distance, reference, {"name": "drawn discs", "limits": ["all"]})
 
 
 def test_a_crop_is_the_mean_of_the_middle():
@@ -97,14 +74,6 @@ def test_networks_learn_and_follow_their_seed(cells: LabelledCells):
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
     assert np.mean((first > 0) == cells.labels) > 0.85
-
-
-def test_training_starts_from_another_network(cells: LabelledCells):
-    config = ClassifierTraining(epochs=1, batch_size=24, learning_rate=1e-12)
-    start = CellNetwork()
-    trained = train_classifier(cells, config, start=start).network
-    torch.testing.assert_close(trained.decision.weight, start.decision.weight.detach(), atol=1e-6, rtol=0)
-    assert not torch.allclose(train_classifier(cells, config).network.decision.weight, start.decision.weight, atol=1e-3)
 
 
 def test_one_class_is_refused(cells: LabelledCells):
@@ -171,97 +140,3 @@ def test_augmentation_keeps_black_black_and_follows_its_generator(cells: Labelle
     torch.testing.assert_close(first, again, rtol=0, atol=0)
     assert ((first == 0) | (first >= 1 / 51)).all()
     assert (first[:, :, :4, :4] == 0).all()
-
-
-def test_matched_cells_have_the_look_that_was_asked_for(cells: LabelledCells):
-    reference = look_of(cells.crops)
-    pale = np.where(cells.crops > 0, np.clip(60 + 0.7 * cells.crops, 1, 255), 0).astype(np.uint8)
-    assert np.abs(np.subtract(look_of(pale).mean, reference.mean)).max() > 0.2
-    found = look_of(matched(pale, look_of(pale), reference))
-    np.testing.assert_allclose(found.mean, reference.mean, atol=0.03)
-    np.testing.assert_allclose(found.covariance, reference.covariance, atol=0.01)
-
-
-def test_a_source_of_both_classes_looks_between_them(cells: LabelledCells):
-    reference = reference_of(cells.crops, cells.labels)
-    assert reference.look(0) == reference.normal == look_of(cells.crops[cells.labels == 0])
-    assert reference.look(1) == reference.leukemic == look_of(cells.crops[cells.labels == 1])
-    # The cells of each class weigh alike: a look of means is the mean of their looks.
-    share = float(cells.labels.mean())
-    np.testing.assert_allclose(reference.look(share).mean, look_of(cells.crops).mean, atol=1e-12)
-    np.testing.assert_allclose(reference.look(share).covariance, look_of(cells.crops).covariance, atol=1e-12)
-
-
-def test_zooming_scales_the_cell(cells: LabelledCells):
-    crop = cells.crops[0]
-    assert diameter_of(zoomed(crop, 1.4)) == pytest.approx(1.4 * diameter_of(crop), rel=0.03)
-    assert diameter_of(zoomed(zoomed(crop, 1.4), 1 / 1.4)) == pytest.approx(diameter_of(crop), rel=0.03)
-
-
-def test_a_file_gives_back_the_same_judgements(classifier: Classifier, cells: LabelledCells, tmp_path: Path):
-    write_classifier(classifier, tmp_path / "c.safetensors")
-    read = read_classifier(tmp_path / "c.safetensors")
-    assert read.digest() == classifier.digest()
-    before, after = classifier.judge(cells.crops), read.judge(cells.crops)
-    np.testing.assert_allclose(after.probability, before.probability, atol=1e-12)
-    np.testing.assert_array_equal(after.sets, before.sets)
-    one_by_one = np.concatenate([read.judge(crop[None]).probability for crop in cells.crops[:20]])
-    np.testing.assert_allclose(one_by_one, before.probability[:20], atol=1e-5)
-
-
-def test_cells_of_no_kind_are_outliers(classifier: Classifier):
-    rng = np.random.default_rng(0)
-    assert classifier.judge(rng.integers(0, 256, (5, CROP_PX, CROP_PX, 3), dtype=np.uint8)).outlier.all()
-    assert classifier.judge(discs(seed=2).crops).outlier.mean() < 0.3
-
-
-def _tampered(classifier: Classifier, folder: Path, change) -> Path:
-    """Write a classifier whose settings and tensors were changed."""
-    path = folder / "c.safetensors"
-    write_classifier(classifier, path)
-    with safe_open(path, framework="pt") as file:
-        settings = json.loads(file.metadata()["leukospike"])
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    change(settings, tensors)
-    save_file(tensors, path, metadata={"leukospike": json.dumps(settings)})
-    return path
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda settings, _: settings.update(format="other"),
-        lambda settings, _: settings.update(appearances=3),
-        lambda settings, _: settings.update(networks=0),
-        lambda settings, _: settings.update(networks=10**9),
-        lambda settings, _: settings.update(networks=3),
-        lambda settings, _: settings.pop("card"),
-        lambda settings, _: settings.pop("confidence"),
-        lambda settings, _: settings["confidence"]["calibration"].update(slope="steep"),
-        lambda settings, _: settings["confidence"]["conformal"].update(normal=float("nan")),
-        lambda settings, _: settings["confidence"].update(outlier_distance=-1),
-        lambda settings, _: settings["reference"]["normal"].update(diameter=0),
-        lambda settings, _: settings["reference"]["leukemic"].update(mean=[1, 2]),
-        lambda settings, _: settings["reference"]["normal"].update(covariance=[[1, 0, 0], [0, 1, 0], [0, 0, -1]]),
-        lambda settings, _: settings["reference"]["normal"].update(covariance=[[1, 0.5, 0], [0, 1, 0], [0, 0, 1]]),
-        lambda settings, _: settings["reference"].pop("leukemic"),
-        lambda _, tensors: tensors.pop("network.0.first.weight"),
-        lambda _, tensors: tensors.update({"network.0.spread": torch.zeros_like(tensors["network.0.spread"])}),
-        lambda _, tensors: tensors.update({"network.1.mean": torch.full_like(tensors["network.1.mean"], torch.nan)}),
-        lambda _, tensors: tensors.update({"network.0.decision.bias": torch.zeros(5)}),
-        lambda _, tensors: tensors.pop("distance.whitening"),
-        lambda _, tensors: tensors.update({"distance.means": torch.zeros(2, 3)}),
-    ],
-)
-def test_a_spoiled_file_is_refused_in_one_line(classifier: Classifier, tmp_path: Path, change):
-    with pytest.raises(WeightsError) as error:
-        read_classifier(_tampered(classifier, tmp_path, change))
-    assert "\n" not in str(error.value)
-
-
-def test_the_shipped_classifier_is_small_and_says_what_it_is():
-    shipped = default_classifier()
-    wanted = {"name", "what", "intended_use", "data", "weights_licence", "protocol", "figures", "limits", "rebuild"}
-    assert wanted <= set(shipped.card)
-    assert "(" in shipped.card["figures"]["cell: area under the ROC curve"]
-    assert Path("src/leukospike/classification/classifier.safetensors").stat().st_size < 10e6

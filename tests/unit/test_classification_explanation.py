@@ -1,6 +1,7 @@
 """All that is said of a cell: made, written, read and shown."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +17,14 @@ from leukospike.classification.explanation import (
     Explainer,
     Explanation,
     chosen_cells,
+    likely_kinds,
     load_explainer,
     read_explanations,
     save_explainer,
     spike_times,
     write_explanations,
 )
+from leukospike.classification.kinds import CellKind
 from leukospike.classification.morphology import MorphologyReference, morphology
 from leukospike.classification.neighbours import TrainingIndex
 from leukospike.errors import RunError, WeightsError
@@ -29,43 +32,76 @@ from leukospike.images import luma
 from leukospike.report.explanations import explained_cells, full_colour, overlay, smoothed, spike_time_colours
 from leukospike.spikes import SILENT, latency_map
 
+PLACES = (0, 44)
+
 
 @pytest.fixture(scope="module")
-def explainer(drawn_cells: LabelledCells, drawn_classifier: Classifier) -> Explainer:
-    measures = appearances(drawn_cells.crops)
-    embeddings = drawn_classifier.networks[0].standardised(torch.from_numpy(measures)).numpy()
+def explainer(drawn_pixels: np.ndarray, drawn_cells: LabelledCells, drawn_classifier: Classifier) -> Explainer:
+    labels = drawn_cells.labels.tolist()
+    n = len(labels)
+    judged = drawn_classifier.judge(drawn_pixels, given=np.zeros(n, bool), diameter_um=np.full(n, np.nan))
     index = TrainingIndex.fit(
-        embeddings,
-        images=[f"<{cell}>.png" for cell in range(len(measures))],
+        judged.axes,
+        images=[f"<{cell}>.png" for cell in range(n)],
         subjects=drawn_cells.subjects,
-        labels=drawn_cells.labels.tolist(),
+        kinds=["lymphoblast" if label else "lymphocyte" for label in labels],
+        laboratories=["drawn"] * n,
     )
-    reference = MorphologyReference.fit([morphology(one, {}) for one in measures], drawn_cells.labels.tolist())
-    return Explainer(drawn_classifier, index, reference)
+    measured = [morphology(one, {"nc_ratio": 0.5}) for one in appearances(drawn_cells.crops)]
+    return Explainer(drawn_classifier, index, MorphologyReference.fit(measured, labels))
+
+
+def _cell(pixels: np.ndarray, *, number: int = 0, given: bool = False) -> CellToExplain:
+    return CellToExplain(f"{number} & co.png", number, 0.25 + number / 2, pixels, given, np.nan, {"nc_ratio": 0.7})
 
 
 @pytest.fixture(scope="module")
-def explanations(explainer: Explainer, drawn_cells: LabelledCells) -> list[Explanation]:
-    cells = [
-        CellToExplain(f"{place} & co.png", number, 0.25 + number / 2, drawn_cells.crops[place], {"nc_ratio": 0.7})
-        for number, place in enumerate((0, 44))
-    ]
-    return explainer.explain(cells)
+def explanations(explainer: Explainer, drawn_pixels: np.ndarray) -> list[Explanation]:
+    return explainer.explain([_cell(drawn_pixels[place], number=number) for number, place in enumerate(PLACES)])
 
 
 def test_a_training_cell_finds_itself_and_its_kind(explanations: list[Explanation]):
-    for explanation, place in zip(explanations, (0, 44), strict=True):
-        assert explanation.neighbours[0].image == f"<{place}>.png"
-        assert explanation.neighbours[0].similarity == pytest.approx(1, abs=1e-3)
+    for explanation, place, kind in zip(explanations, PLACES, ("lymphocyte", "lymphoblast"), strict=True):
+        nearest = explanation.neighbours[0]
+        assert (nearest.image, nearest.kind, nearest.laboratory) == (f"<{place}>.png", kind, "drawn")
+        assert nearest.similarity == pytest.approx(1, abs=1e-3)
         assert len(explanation.neighbours) == 5
-        assert [place.measure for place in explanation.places] == [
-            "diameter_px",
-            "axis_ratio",
-            "density",
-            "contrast",
-            "clumping",
-        ]
-    assert explanations[0].parts.log_odds < 0 < explanations[1].parts.log_odds
+        assert explanation.kinds[0].kind == kind
+
+
+def test_what_the_kinds_are_is_what_is_judged(
+    explainer: Explainer, explanations: list[Explanation], drawn_pixels: np.ndarray
+):
+    judged = explainer.classifier.judge(drawn_pixels[[0]], given=np.zeros(1, bool), diameter_um=np.full(1, np.nan))
+    expected = likely_kinds(judged.kinds[0])
+    assert [kind.kind for kind in explanations[0].kinds] == [kind.kind for kind in expected]
+    for found, own in zip(explanations[0].kinds, expected, strict=True):
+        assert found.probability == pytest.approx(own.probability, abs=1e-5)
+    assert explanations[0].attribution.shape == explanations[0].latency.shape == (128, 128)
+    assert np.abs(explanations[0].attribution).sum() > 0.1
+
+
+def test_three_kinds_are_named_at_most_and_none_that_is_unlikely():
+    shares = np.zeros(11)
+    shares[[CellKind.MONOCYTE.place, CellKind.BASOPHIL.place]] = 0.2, 0.795
+    shares[CellKind.PLATELET.place] = 0.005
+    assert [kind.kind for kind in likely_kinds(shares)] == ["basophil", "monocyte"]
+    assert [kind.probability for kind in likely_kinds(np.full(11, 1 / 11))] == [1 / 11] * 3
+
+
+def test_sizes_and_colours_are_compared_only_of_cells_like_those_of_the_reference(
+    explainer: Explainer, drawn_pixels: np.ndarray
+):
+    # Dark in every colour and of little contrast, as stain normalisation left C-NMC's cells.
+    dark = np.where(drawn_pixels[0] >= 5, 20 + drawn_pixels[0] // 6, 0).astype(np.uint8)
+    home, unlike, cut_out = explainer.explain(
+        [_cell(dark, given=True), _cell(drawn_pixels[0], given=True), _cell(dark, given=False)]
+    )
+    assert [home.at_home, unlike.at_home, cut_out.at_home] == [True, False, False]
+    everything = ["diameter_px", "nc_ratio", "axis_ratio", "density", "contrast", "clumping"]
+    assert [place.measure for place in home.places] == everything
+    for other in (unlike, cut_out):
+        assert [place.measure for place in other.places] == ["nc_ratio", "axis_ratio"]
 
 
 def test_nothing_to_explain(explainer: Explainer, tmp_path: Path):
@@ -78,13 +114,13 @@ def test_what_is_written_is_read(explanations: list[Explanation], tmp_path: Path
     assert read_explanations(tmp_path) == ()
     write_explanations(tmp_path, explanations)
     for own, read in zip(explanations, read_explanations(tmp_path), strict=True):
-        for name in ("image", "number", "probability", "parts", "neighbours", "places"):
+        for name in ("image", "number", "probability", "kinds", "at_home", "neighbours", "places"):
             assert getattr(read, name) == getattr(own, name)
-        for name in ("crop", "attribution", "latency"):
+        for name in ("picture", "attribution", "latency"):
             np.testing.assert_array_equal(getattr(read, name), getattr(own, name))
             assert getattr(read, name).dtype == getattr(own, name).dtype
     told = json.loads((tmp_path / "explanations.json").read_text())
-    assert told[1]["log_odds"] == explanations[1].parts.log_odds
+    assert told[1]["kinds"][0] == {"kind": "lymphoblast", "probability": explanations[1].kinds[0].probability}
 
 
 def test_files_that_do_not_belong_together(explanations: list[Explanation], tmp_path: Path):
@@ -100,15 +136,14 @@ def test_files_that_do_not_belong_together(explanations: list[Explanation], tmp_
 
 
 def test_the_explainer_comes_back_with_its_classifier_alone(
-    explainer: Explainer, drawn_cells: LabelledCells, tmp_path: Path
+    explainer: Explainer, drawn_pixels: np.ndarray, tmp_path: Path
 ):
     path = tmp_path / "cells.safetensors"
     save_explainer(explainer, path)
-    cell = CellToExplain("a", 0, 0.5, drawn_cells.crops[5], {})
+    cell = _cell(drawn_pixels[5])
     [own], [again] = explainer.explain([cell]), load_explainer(explainer.classifier, path).explain([cell])
-    assert (again.parts, again.neighbours, again.places) == (own.parts, own.neighbours, own.places)
-    classifier = explainer.classifier
-    other = Classifier(classifier.networks[:1], classifier.confidence, classifier.distance, classifier.reference, {})
+    assert (again.kinds, again.neighbours, again.places) == (own.kinds, own.neighbours, own.places)
+    other = replace(explainer.classifier, card={"what": "another"})
     with pytest.raises(
         WeightsError, match=r"must belong to the same classifier, got cells\.safetensors of another one"
     ):
@@ -165,7 +200,9 @@ def test_what_is_shown_is_in_words(explanations: list[Explanation]):
     assert [cell.flags for cell in cells] == ["out_of_focus", ""]
     assert [cell.cell for cell in cells] == [0, explanations[1].number]
     assert [cell.decision for cell in cells] == ["normal", "leukemic"]
-    assert [part.name for part in cells[0].parts][:3] == ["typical", "size", "shape"]
+    assert [cell.kinds[0].name for cell in cells] == ["lymphocyte", "lymphoblast"]
+    assert cells[1].kinds[0].probability == f"{explanations[1].kinds[0].probability:.3f}"
+    assert [cell.neighbours[0].laboratory for cell in cells] == ["drawn", "drawn"]
 
 
 def test_the_report_shows_explained_cells(explanations: list[Explanation], tmp_path: Path):
@@ -184,8 +221,11 @@ def test_the_report_shows_explained_cells(explanations: list[Explanation], tmp_p
     page = load_analysis(tmp_path).report(tmp_path / "report.html").read_text()
     assert 'id="explanations"' in page
     assert "Why: 2 cells explained" in page
-    assert "<bdi>44 &amp; co.png</bdi>, cell 1: 0.750, leukemic" in page
+    assert "<bdi>1 &amp; co.png</bdi>, cell 1: 0.750, leukemic" in page
     assert page.count('<p class="flags">large</p>') == 2
     assert "<bdi>&lt;44&gt;.png</bdi>" in page
     assert explanations[1].places[0].words in page
+    assert page.count("compared with C-NMC, ratios only") == 2
+    for kind in explanations[1].kinds:
+        assert f"<td>{kind.kind}</td>" in page
     assert page.count("data:image/png") >= 6

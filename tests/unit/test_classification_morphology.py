@@ -8,9 +8,9 @@ from leukospike.classification.morphology import MEASURES, MorphologyReference, 
 from leukospike.errors import DataError, WeightsError
 
 
-def _reference(normal: np.ndarray, leukemic: np.ndarray) -> MorphologyReference:
-    measured = [{"density": float(value)} for value in [*normal, *leukemic]]
-    return MorphologyReference.fit(measured, [0] * len(normal) + [1] * len(leukemic))
+def _reference(precursors: np.ndarray, lymphoblasts: np.ndarray) -> MorphologyReference:
+    measured = [{"density": float(value)} for value in [*precursors, *lymphoblasts]]
+    return MorphologyReference.fit(measured, [0] * len(precursors) + [1] * len(lymphoblasts))
 
 
 def test_measures_of_a_drawn_ellipse():
@@ -46,28 +46,29 @@ def test_without_a_cell_there_are_no_measures():
 
 def test_a_place_is_the_share_of_cells_below():
     rng = np.random.default_rng(0)
-    normal, leukemic = rng.normal(0, 1, 4000), rng.gamma(2, 1, 4000)
-    reference = _reference(normal, leukemic)
+    precursors, lymphoblasts = rng.normal(0, 1, 4000), rng.gamma(2, 1, 4000)
+    reference = _reference(precursors, lymphoblasts)
     for value in (-1.3, 0.02, 0.7, 2.5):
         [place] = reference.places({"density": value})
-        assert place.normal == pytest.approx((normal < value).mean(), abs=0.01)
-        assert place.leukemic == pytest.approx((leukemic < value).mean(), abs=0.01)
+        assert place.precursors == pytest.approx((precursors < value).mean(), abs=0.01)
+        assert place.lymphoblasts == pytest.approx((lymphoblasts < value).mean(), abs=0.01)
 
 
 def test_places_beyond_the_ends_and_among_equal_values():
     reference = _reference(np.r_[np.zeros(50), np.arange(1, 51)], np.arange(100))
     [below], [above], [tied] = (reference.places({"density": value}) for value in (-1, 1000, 0))
-    assert (below.normal, below.leukemic) == (0, 0)
-    assert (above.normal, above.leukemic) == (1, 1)
-    assert tied.normal == pytest.approx(0.225)  # equal quantiles up to nine twentieths, and half of those counts
-    assert above.words == "larger than all of leukemic and all of normal training cells"
-    assert Place("density", 1, 0.9951, 0.834).words == "larger than 83 % of leukemic and 99 % of normal training cells"
-    assert Place("density", 1, 0.002, 0).words == "larger than none of leukemic and 1 % of normal training cells"
+    assert (below.precursors, below.lymphoblasts) == (0, 0)
+    assert (above.precursors, above.lymphoblasts) == (1, 1)
+    assert tied.precursors == pytest.approx(0.225)  # equal quantiles up to nine twentieths, and half of those counts
+    assert above.words == "larger than all of the lymphoblasts and all of the normal precursors of C-NMC"
+    near, low = Place("density", 1, 0.9951, 0.834), Place("density", 1, 0.002, 0)
+    assert near.words == "larger than 83 % of the lymphoblasts and 99 % of the normal precursors of C-NMC"
+    assert low.words == "larger than none of the lymphoblasts and 1 % of the normal precursors of C-NMC"
 
 
 def test_a_measure_must_be_known_in_both_classes():
     reference = MorphologyReference.fit([{"density": 1, "nc_ratio": 0.5}, {"density": 2}], [0, 1])
-    assert list(reference.normal) == ["density"]
+    assert list(reference.precursors) == ["density"]
     assert [place.measure for place in reference.places({"nc_ratio": 0.5, "density": 1.5})] == ["density"]
     with pytest.raises(DataError, match="cells must include both classes, got 2"):
         MorphologyReference.fit([{"density": 1}, {"density": 2}], [0, 0])
@@ -78,7 +79,7 @@ def test_a_measure_must_be_known_in_both_classes():
 def test_it_comes_back_from_json_or_is_refused():
     reference = _reference(np.arange(30), np.arange(40))
     assert MorphologyReference.from_json(reference.to_json()) == reference
-    for wrong in ("[]", "{", '{"normal": {}}', '{"normal": {"a": [1, 2]}, "leukemic": {"a": [1, 2]}}'):
+    for wrong in ("[]", "{", '{"precursors": {}}', '{"precursors": {"a": [1, 2]}, "lymphoblasts": {"a": [1, 2]}}'):
         with pytest.raises(WeightsError, match="MorphologyReference: text must be the output of to_json"):
             MorphologyReference.from_json(wrong)
 

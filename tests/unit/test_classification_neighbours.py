@@ -24,7 +24,8 @@ def _index(embeddings: np.ndarray) -> TrainingIndex:
         embeddings,
         images=[f"image {cell}" for cell in range(n)],
         subjects=[f"subject {cell % 7}" for cell in range(n)],
-        labels=[cell % 2 for cell in range(n)],
+        kinds=["lymphocyte" if cell % 2 else "monocyte" for cell in range(n)],
+        laboratories=[f"laboratory {cell % 3}" for cell in range(n)],
     )
 
 
@@ -39,7 +40,8 @@ def test_neighbours_are_those_of_a_search_without_rounding():
         np.testing.assert_allclose([neighbour.similarity for neighbour in found], similarities[places], atol=0.02)
         np.testing.assert_allclose(similarities[places], np.sort(similarities)[::-1][:3], atol=0.02)
         assert [neighbour.subject for neighbour in found] == [f"subject {place % 7}" for place in places]
-        assert [neighbour.leukemic for neighbour in found] == [place % 2 == 1 for place in places]
+        assert [neighbour.kind for neighbour in found] == [("monocyte", "lymphocyte")[place % 2] for place in places]
+        assert [neighbour.laboratory for neighbour in found] == [f"laboratory {place % 3}" for place in places]
 
 
 def test_a_training_cell_finds_itself():
@@ -64,11 +66,15 @@ def test_it_comes_back_from_a_file():
     assert again.nearest(embeddings[3]) == index.nearest(embeddings[3])
 
 
-def test_six_thousand_cells_are_small():
+def test_eight_thousand_cells_are_small():
     rng = np.random.default_rng(0)
-    names = [f"fold_{i % 3}/all/UID_{rng.integers(1, 90)}_{rng.integers(1, 30)}_{i % 9}_all.bmp" for i in range(6000)]
+    names = [f"UID_{rng.integers(1, 90)}_{rng.integers(1, 30)}_{i % 9}_all" for i in range(8000)]
     index = TrainingIndex.fit(
-        _embeddings(6000, 110), images=names, subjects=[name.split("_")[2] for name in names], labels=[1] * 6000
+        _embeddings(8000, 100),
+        images=names,
+        subjects=[name.split("_")[1] for name in names],
+        kinds=["lymphoblast"] * 8000,
+        laboratories=["c-nmc"] * 8000,
     )
     assert len(save(index.tensors())) < 400_000
 
@@ -89,7 +95,8 @@ def test_parts_that_do_not_fit_are_refused():
 
 
 def test_what_cannot_be_indexed():
-    with pytest.raises(DataError, match="must have the same length, got 4, 4, 4 and 3"):
-        TrainingIndex.fit(_embeddings(4), images=["a"] * 4, subjects=["b"] * 4, labels=[0] * 3)
+    names = ["a"] * 4
+    with pytest.raises(DataError, match="must have the same length, got 4 and 4, 4, 3, 4"):
+        TrainingIndex.fit(_embeddings(4), images=names, subjects=names, kinds=["b"] * 3, laboratories=names)
     with pytest.raises(DataError, match="embeddings must differ"):
-        TrainingIndex.fit(np.ones((2, 5), np.float32), images=["a"] * 2, subjects=["b"] * 2, labels=[0, 1])
+        TrainingIndex.fit(np.ones((4, 5), np.float32), images=names, subjects=names, kinds=names, laboratories=names)

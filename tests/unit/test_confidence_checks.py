@@ -82,13 +82,20 @@ def test_coverage_of_what_cannot_be_counted_is_refused(sets: np.ndarray, labels:
 NOT_ALL_NAMED = np.where(SUBJECTS == "S0", None, SUBJECTS)
 FOLDS = np.arange(96) % 24 % 4
 EMBEDDINGS = np.random.default_rng(1).random((96, 3))
-MODEL = SubjectModel(0.5, 0.1, 0.8, 5.0)
-COUNTS = r"n_called must be at least one whole number from 0 to n_cells \({n}\), got"
+MODEL = SubjectModel(threshold=0.5, rate_mature=0.02, rate_normal=0.1, rate_leukemic=0.8, precision=5.0)
+MATURE = np.zeros(96, bool)
+COUNTS = r"n_called must be a whole number from 0 to n_cells \({n}\), got"
+CELLS = "n_cells must be a whole number, at least 0, got"
 LENGTHS = "must have the same length, at least 1, got"
 
 
-def _scored(probabilities: np.ndarray = PROBABILITIES, subjects: np.ndarray = SUBJECTS, **options: float) -> object:
-    return score_subjects(MODEL, probabilities, subjects, **options)
+def _scored(
+    probabilities: np.ndarray = PROBABILITIES,
+    subjects: np.ndarray = SUBJECTS,
+    mature: np.ndarray = MATURE,
+    **options: float,
+) -> object:
+    return score_subjects(MODEL, probabilities, subjects, mature=mature, **options)
 
 
 @pytest.mark.parametrize(
@@ -175,21 +182,32 @@ def test_labels_of_any_type_tell_the_class(kind: type) -> None:
         (lambda: MODEL.posterior(-1, 3), "SubjectModel.posterior: " + COUNTS.format(n=3) + " -1"),
         (lambda: count_blasts(MODEL, -1, 3), "count_blasts: " + COUNTS.format(n=3) + " -1"),
         (lambda: count_blasts(MODEL, 4, 3), COUNTS.format(n=3) + " 4"),
-        (lambda: count_blasts(MODEL, [1, 4], 3), COUNTS.format(n=3) + r" \[1, 4\]"),
-        (lambda: count_blasts(MODEL, [], 3), COUNTS.format(n=3) + r" \[\]"),
-        (lambda: count_blasts(MODEL, [[1]], 3), COUNTS.format(n=3) + r" \[\[1\]\]"),
         (lambda: count_blasts(MODEL, 1.5, 3), COUNTS.format(n=3) + " 1.5"),
         (lambda: count_blasts(MODEL, np.nan, 3), COUNTS.format(n=3) + " nan"),
-        (lambda: count_blasts(MODEL, 1, 2.5), COUNTS.format(n=2.5) + " 1"),
-        (lambda: count_blasts(MODEL, 1, np.nan), COUNTS.format(n="nan") + " 1"),
-        (lambda: count_blasts(MODEL, 0, -1), COUNTS.format(n=-1) + " 0"),
+        (lambda: count_blasts(MODEL, 1, 2.5), CELLS + " 2.5"),
+        (lambda: count_blasts(MODEL, 1, np.nan), CELLS + " nan"),
+        (lambda: count_blasts(MODEL, 0, -1), CELLS + " -1"),
+        *(
+            (
+                lambda n=n: MODEL.false_rate(1, 3, n_mature=n),
+                rf"false_rate: n_mature must be .* from 0 to the number of cells not called \(2\), got {n}",
+            )
+            for n in (-1, 3, 0.5, np.nan)
+        ),
         (lambda: MODEL.posterior(1, 3, prevalence=np.nan), "prevalence must be from 1e-06 to 0.999999, got nan"),
-        (lambda: _scored(PROBABILITIES[:3]), rf"score_subjects: probabilities and subjects {LENGTHS} \[3, 96\]"),
-        (lambda: _scored(subjects=SUBJECTS[:3]), rf"score_subjects: probabilities and subjects {LENGTHS} \[96, 3\]"),
-        (lambda: _scored(np.zeros((0, 96))), r"score_subjects: probabilities must be of shape .* got shape \(0, 96\)"),
         (
-            lambda: _scored(np.zeros((1, 1, 96))),
-            r"score_subjects: probabilities must be of shape \(cells,\) or \(ways,",
+            lambda: _scored(PROBABILITIES[:3]),
+            rf"score_subjects: probabilities, mature and subjects {LENGTHS} \[3, 96, 96\]",
+        ),
+        (
+            lambda: _scored(subjects=SUBJECTS[:3]),
+            rf"score_subjects: probabilities, mature and subjects {LENGTHS} \[96, 96, 3\]",
+        ),
+        (lambda: _scored(mature=MATURE[:3]), rf"score_subjects: .* {LENGTHS} \[96, 3, 96\]"),
+        (lambda: _scored(mature=MATURE * 1.0), "score_subjects: mature must be Booleans, got float64"),
+        (
+            lambda: _scored(np.zeros((1, 96))),
+            r"score_subjects: probabilities must have one dimension, got shape \(1, 96\)",
         ),
         (lambda: _scored(PROBABILITIES * np.nan), "score_subjects: probabilities must be from 0 to 1, got nan"),
         (lambda: _scored(subjects=NOT_ALL_NAMED), "score_subjects: subjects must be known for every cell"),
@@ -227,7 +245,7 @@ def test_a_threshold_that_is_no_probability_is_refused(threshold: float) -> None
 
 
 def test_no_cells_no_scores() -> None:
-    assert _scored(PROBABILITIES[:0], SUBJECTS[:0]) == _scored(np.zeros((3, 0)), SUBJECTS[:0]) == []
+    assert _scored(PROBABILITIES[:0], SUBJECTS[:0], MATURE[:0]) == []
 
 
 @pytest.mark.parametrize(

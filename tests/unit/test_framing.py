@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from leukospike.images import Picture
+from leukospike.images import Picture, framing
 from leukospike.images.framing import Framing, View, content_window, framing_of, is_cut_out, view_of
 from leukospike.smears import CellKind, draw_cell, draw_field, subject_style
 
@@ -115,3 +115,10 @@ def test_what_is_black_around_a_cell_changes_nothing_but_its_share(size: int, ra
 
     assert share_at(*corner) == share_at(0, 0)
     assert share_at(*corner) == pytest.approx(2 * np.sqrt(np.count_nonzero(disc) / np.pi) / size, rel=0.01)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 100, 1001, 40_000])
+def test_percentiles_of_bytes_are_exactly_those_of_numpy(count: int):
+    values = np.random.default_rng(count).integers(0, 256, count).astype(np.uint8)
+    for share in (0, 1, 50, 98, 100):
+        assert framing._percentile(values, share) == np.percentile(values, share)

@@ -16,7 +16,8 @@ from leukospike.errors import RunError
 from leukospike.evaluation.estimates import METRICS
 from leukospike.experiments.folder import read_run
 from leukospike.report import write_report
-from leukospike.report.analyses import AnalysisColumns, card_groups
+from leukospike.report.analysis_columns import AnalysisColumns
+from leukospike.report.scores import card_groups
 from leukospike.report.words import summary
 
 HOSTILE = "<script>alert('x')</script>$\\frac$"

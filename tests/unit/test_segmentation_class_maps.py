@@ -36,6 +36,21 @@ def _shares(rows: int, columns: int, seed: int = 0) -> np.ndarray:
 
 # --- brought to size ---
 
+
+def _interpolated(
+    shares: np.ndarray, rows: np.ndarray, columns: np.ndarray, factors: tuple[float, float]
+) -> np.ndarray:
+    """Interpolate at all pixels, also where the shares around a pixel leave no doubt."""
+    along = (
+        module._places_before(pixels, factor, length)
+        for pixels, factor, length in zip((rows, columns), factors, shares.shape[1:], strict=True)
+    )
+    down, across = np.indices((rows.size, columns.size)).reshape(2, -1)
+    (low, of_lower), (left, of_right) = along
+    found = module._shares_between(shares, (low[down], of_lower[down]), (left[across], of_right[across]))
+    return found.reshape(-1, rows.size, columns.size)
+
+
 SIZES = [(480, 640), (481, 639), (90, 130), (205, 133), (60, 44), (61, 45)]
 
 
@@ -44,20 +59,29 @@ def test_interpolated_shares_are_those_of_torch(shape: tuple[int, int]):
     shares = _shares(120, 88)
     rows, columns = shape
     factors = rows / 120, columns / 88
-    found = module._interpolated(shares, np.arange(rows), np.arange(columns), factors)
+    found = _interpolated(shares, np.arange(rows), np.arange(columns), factors)
     wanted = interpolate(torch.from_numpy(shares.astype(np.float32))[None], shape, mode="bilinear")[0].numpy()
     np.testing.assert_allclose(found, wanted, atol=1e-5)
-    part = module._interpolated(shares, np.arange(20, 50), np.arange(7, 31), factors)
+    part = _interpolated(shares, np.arange(20, 50), np.arange(7, 31), factors)
     np.testing.assert_allclose(part, wanted[:, 20:50, 7:31], atol=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("shape", SIZES)
+def test_classes_between_places_of_one_class_need_no_interpolation(shape: tuple[int, int], seed: int):
+    shares = _shares(120, 88, seed)
+    classes = module.likeliest(shares)
+    rows, columns, factors = np.arange(shape[0]), np.arange(shape[1]), (shape[0] / 120, shape[1] / 88)
+    found = module._classes_between(module._Places(shares, classes, module._differs(classes)), rows, columns, factors)
+    np.testing.assert_array_equal(found, module.likeliest(_interpolated(shares, rows, columns, factors)))
 
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("shape", SIZES)
 def test_classes_brought_to_size_are_those_of_all_pixels_interpolated(shape: tuple[int, int], seed: int):
     shares = _shares(120, 88, seed)
-    everywhere = module._interpolated(
-        shares, np.arange(shape[0]), np.arange(shape[1]), (shape[0] / 120, shape[1] / 88)
-    ).argmax(axis=0)
+    factors = shape[0] / 120, shape[1] / 88
+    everywhere = _interpolated(shares, np.arange(shape[0]), np.arange(shape[1]), factors).argmax(axis=0)
     wanted = np.where(everywhere == CLASSES.index("red cell"), 0, everywhere)
     found = module._brought_to_size(shares, *shape)
     assert {0, 1, 2} == set(np.unique(wanted))

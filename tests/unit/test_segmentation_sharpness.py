@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from leukospike.segmentation.sharpness import edges_of, percentiles
+from leukospike.segmentation.percentiles import percentile, percentiles
+from leukospike.segmentation.sharpness import edges_of
 from leukospike.smears import CellKind, draw_field, subject_style
 
 FIELD = draw_field([CellKind.LYMPHOBLAST], subject_style(np.random.default_rng(0)), np.random.default_rng(0)).pixels
@@ -66,3 +67,14 @@ def test_percentiles_with_zeros_are_those_of_all_values():
         found = percentiles(values, (0.5, 1, 50, 99, 99.5), n_zeros=n_zeros)
         expected = np.percentile(np.append(values.ravel(), np.zeros(n_zeros, np.float32)), (0.5, 1, 50, 99, 99.5))
         assert found == pytest.approx(expected.tolist(), abs=1e-6)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 100, 1001, 40_000])
+def test_percentiles_are_exactly_those_of_numpy(count: int):
+    rng = np.random.default_rng(count)
+    for values in (rng.normal(size=count), rng.integers(0, 256, count)):
+        values = values.astype(np.float32)
+        for shares in ((1, 50, 99), (99.5,), (0, 100)):
+            assert percentiles(values, shares) == tuple(np.percentile(values, shares).tolist())
+            for share in shares:
+                assert percentile(values, share) == np.percentile(values, share)

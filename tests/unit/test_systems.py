@@ -19,8 +19,7 @@ from leukospike.analysis.judges import CropRunJudge, load_classifier
 from leukospike.auditing import join_subjects
 from leukospike.classification.cell_model import CellModel, load_cell_model, save_cell_model
 from leukospike.classification.network import CellNetwork
-from leukospike.classification.network_input import REDUCTION, cell_crop
-from leukospike.classification.source import diameter_of
+from leukospike.classification.network_input import REDUCTION, cell_crop, seen
 from leukospike.classification.timm_network import TimmNetwork
 from leukospike.datasets import DataSet, collect_images, read_dataset
 from leukospike.errors import ConfigError, DataError, ImageError, RunError, WeightsError
@@ -238,8 +237,7 @@ def test_analyze_with_a_run_of_cells(honest: FinishedRun, tmp_path: Path):
 def test_weights_of_two_backbones_are_refused(honest: FinishedRun, tmp_path: Path):
     run = tmp_path / "run"
     shutil.copytree(honest.folder, run)
-    model = load_cell_model(RunFolder(run).weights(1))
-    save_cell_model(CellModel("convolutional", (CellNetwork().eval(),), model.reference), RunFolder(run).weights(1))
+    save_cell_model(CellModel("convolutional", (CellNetwork().eval(),)), RunFolder(run).weights(1))
     with pytest.raises(WeightsError, match="must share one backbone"):
         load_classifier(run)
 
@@ -254,12 +252,13 @@ def test_weights_of_two_backbones_are_refused(honest: FinishedRun, tmp_path: Pat
         {"backbone": "timm:vit_gigantic_patch14_224"},
         {"networks": 0},
         {"networks": 4},
-        {"reference": {"normal": {"diameter": -1}}},
+        {"networks": None},
+        {"format": "leukospike-cells-2"},
     ],
 )
 def test_a_tampered_file_is_refused(honest: FinishedRun, tmp_path: Path, change: dict[str, object]):
     path = tmp_path / "w.safetensors"
-    stored = read_weights(RunFolder(honest.folder).weights(0), form="leukospike-cells-2", where="", give="", use="")
+    stored = read_weights(RunFolder(honest.folder).weights(0), form="leukospike-cells-3", where="", give="", use="")
     write_weights(path, stored.tensors, stored.settings | change)
     with pytest.raises((WeightsError, ConfigError)):
         load_cell_model(path)
@@ -294,7 +293,8 @@ def test_cells_on_a_background_are_segmented_and_keep_their_share_of_the_picture
     crop = CropFrontEnd().see(_shown(pixels))
     assert (crop[:4] == 0).all()
     share = np.sqrt(np.count_nonzero(mask) / np.pi) * 2 / 257
-    assert diameter_of(crop) * REDUCTION / 450 == pytest.approx(share, rel=0.1)
+    diameter = 2 * np.sqrt(np.count_nonzero(seen(crop)) / np.pi)
+    assert diameter * REDUCTION / 450 == pytest.approx(share, rel=0.1)
 
 
 def test_light_is_evened_out_where_a_cell_is_cut_out():
@@ -392,15 +392,15 @@ def test_black_pictures_are_failures_and_no_cells(cut_out: DataSet, tmp_path: Pa
 
 def test_weights_of_an_older_form_are_refused_by_their_own_reader(honest: FinishedRun, tmp_path: Path):
     path = tmp_path / "w.safetensors"
-    stored = read_weights(RunFolder(honest.folder).weights(0), form="leukospike-cells-2", where="", give="", use="")
-    write_weights(path, stored.tensors, stored.settings | {"format": "leukospike-cells-1"})
-    with pytest.raises(WeightsError, match=r"format leukospike-cells-2, got leukospike-cells-1.* Train again"):
+    stored = read_weights(RunFolder(honest.folder).weights(0), form="leukospike-cells-3", where="", give="", use="")
+    write_weights(path, stored.tensors, stored.settings | {"format": "leukospike-cells-2"})
+    with pytest.raises(WeightsError, match=r"format leukospike-cells-3, got leukospike-cells-2.* Train again"):
         load_classifier(path)
 
 
 def test_networks_that_a_header_leaves_out_are_missed(honest: FinishedRun, tmp_path: Path):
     path = tmp_path / "w.safetensors"
-    stored = read_weights(RunFolder(honest.folder).weights(0), form="leukospike-cells-2", where="", give="", use="")
+    stored = read_weights(RunFolder(honest.folder).weights(0), form="leukospike-cells-3", where="", give="", use="")
     write_weights(path, stored.tensors, stored.settings | {"networks": 1})
     with pytest.raises(WeightsError, match="for 1 networks"):
         load_cell_model(path)

@@ -10,7 +10,7 @@ import numpy as np
 
 from leukospike.analysis.engine import Engine, Threads
 from leukospike.analysis.folder import OVERLAYS, AnalysisFolder
-from leukospike.analysis.judges import Judge, Judgements, load_classifier
+from leukospike.analysis.judges import Judge, Judgements, classifier_file, diameters_um, load_classifier
 from leukospike.analysis.keeping import Contents, contents_of, keep_missing
 from leukospike.analysis.manifest import StoredImage, write_crops
 from leukospike.analysis.names import name_failure, output_stem
@@ -78,7 +78,7 @@ def analyze(
     out : str or Path, optional
         New folder for all results; if omitted, they last as long as the returned object, see `Analysis.save`.
     model : str or Path, optional
-        Run folder, or one of its weights files. Default: the package's classifier.
+        Folder of a run, or one of its weights files, or a refined classifier. Default: the package's classifier.
     kind : Kind or str
         What each image shows; "auto" decides by the number and size of the cells.
     pixel_size : float, optional
@@ -87,7 +87,7 @@ def analyze(
         Return no cells for images with any quality flag.
     prevalence : float, optional
         Share of people examined who have leukemia, used for each subject's posterior; default one half. Only with the
-        package's classifier.
+        package's classifier or one refined from it.
     runtime : Runtime or str
         Runtime of the package's classifier.
     subject : str, optional
@@ -135,8 +135,12 @@ def analyze(
     if prevalence is not None and not CLOSEST <= prevalence <= 1 - CLOSEST:
         msg = f"`prevalence` must be from {CLOSEST:g} to {1 - CLOSEST:g}"
         raise ConfigError(msg, where=where, got=f"{prevalence:g}", advice="Pass a share, not a percentage.")
-    for name, given in (("prevalence", prevalence is not None), ("runtime", runtime == Runtime.ONNX)):
-        if given and model is not None:
+    of_a_run = model is not None and classifier_file(Path(model)) is None
+    for name, is_refused in (
+        ("prevalence", prevalence is not None and of_a_run),
+        ("runtime", runtime == Runtime.ONNX and model is not None),
+    ):
+        if is_refused:
             msg = f"`{name}` must be used with the package's classifier"
             raise ConfigError(msg, where=where, got="it together with `model`", advice="Leave one of them out.")
     judge = load_classifier(model, runtime=runtime)
@@ -195,7 +199,8 @@ def analyze_images(
     judge : Judge
     out : Path
         New or empty folder, or that of an interrupted call. Files written: `cells.csv`, `subjects.csv`, `summary.json`,
-        `thumbnails.npz`, `recipe.json`; `failures.csv` if an image could not be used; `images.csv` with a method;
+        `thumbnails.npz`, `recipe.json`; `differential.csv` if the judge tells kinds and subjects are known;
+        `failures.csv` if an image could not be used; `images.csv` with a method;
         `overlays/` if there is a field; `crops/` if requested.
     method : SegmentationMethod, optional
         Without it, all images are treated as single cells, and cells have neither position nor measurements.
@@ -245,7 +250,7 @@ def analyze_images(
         contents = contents_of(records)
         if store.finished_with is not None:
             store.require_same_images(contents.digest)
-            return load_analysis(out)
+            return replace(load_analysis(out), sources=_sources(records))
         failures = keep_missing(
             records,
             contents,
@@ -274,7 +279,7 @@ def analyze_images(
         if crops:
             write_crops(out, listing.cropped, tables.cells, tables.images, store, for_excel=for_excel)
         if explainer is not None:
-            write_explanations(out, explainer.explain(_worth_explaining(listing, tables, judgements)))
+            write_explanations(out, explainer.explain(_worth_explaining(listing, tables)))
         folder.write(tables, listing.failures, with_images=method is not None, for_excel=for_excel)
         folder.write_thumbnails(
             tables.cells["image"].to_list(),
@@ -285,7 +290,12 @@ def analyze_images(
         summary = replace(summary, notices=(*summary.notices, *notices))
         folder.write_summary(summary)
         store.finish(contents.digest)
-    return Analysis(tables, listing.failures, summary, out)
+    return Analysis(tables, listing.failures, summary, out, sources=_sources(records))
+
+
+def _sources(records: Sequence[Record]) -> dict[str, Path]:
+    """Return the file of each image."""
+    return {record.image: record.path for record in records}
 
 
 @dataclass(frozen=True)
@@ -374,22 +384,25 @@ def _require_probabilities(listing: _Listing, judgements: Judgements, judge: Jud
             raise WeightsError(msg, where="analyze", got=got, advice="Train again.")
 
 
-def _worth_explaining(listing: _Listing, tables: Tables, judgements: Judgements) -> list[CellToExplain]:
+def _worth_explaining(listing: _Listing, tables: Tables) -> list[CellToExplain]:
     """Choose the counted cells with the least and the most certain scores."""
     counted = tables.cells.index.isin(counted_cells(tables.cells).index)
     probability = tables.cells["probability"].where(counted).to_numpy(np.float64)
     places = [(image, number) for image in listing.images for number in range(len(image.cells))]
+    diameters = diameters_um([cell for image in listing.images for cell in image.cells])
     chosen: list[CellToExplain] = []
     for place in chosen_cells(probability, EXPLAINED, threshold=THRESHOLD):
         image, number = places[place]
-        cell, crop = image.cells[number], image.seen[number]
+        cell = image.cells[number]
         measures = {} if cell.measures is None else cell_row(cell.measures)
         chosen.append(
             CellToExplain(
                 image=str(tables.cells["image"][place]),
                 number=_number(cell),
                 probability=float(probability[place]),
-                crop=crop if judgements.move is None else judgements.move.apply(crop, place),
+                pixels=image.seen[number],
+                given=cell.size is None,
+                diameter_um=float(diameters[place]),
                 segmented={
                     name: float(value)
                     for name in ("nc_ratio", "circularity")
@@ -429,7 +442,6 @@ def _summary(
         decision_threshold=THRESHOLD,
         prevalence=prevalence if judge.subject_model is not None else None,
         model=judge.facts,
-        moved=judgements.n_moved if judge.subject_model is not None else None,
         kinds=KindCounts(kind.value, len(listing.images) - n_fields, n_fields),
         scale=_scale(judge, tables) if n_fields else None,
         detection=_detection(listing),

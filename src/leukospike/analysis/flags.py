@@ -18,7 +18,10 @@ OUTLIER = "outlier"
 BORDER = "border"
 """A cell cut off at the border of a field: it gets a probability but is not included in the means."""
 
-NOT_COUNTED = frozenset({BORDER, OUTLIER})
+NOT_WHITE = "not_white"
+"""An erythroblast, a platelet, or nothing known: it stands apart from the white cells, which are counted."""
+
+NOT_COUNTED = frozenset({BORDER, OUTLIER, NOT_WHITE})
 """Flags of cells that are scored but not counted: they are in no mean and no count of a subject."""
 
 DOUBTFUL = frozenset({flag.value for flag in Quality} | {Doubt.SCALE.value, Doubt.NO_SCALE.value})

@@ -15,8 +15,10 @@ from jaxtyping import UInt8
 from leukospike.analysis.reading import THUMBNAIL_PX
 from leukospike.analysis.summary import Summary
 from leukospike.analysis.tables import (
+    DIFFERENTIAL_COLUMNS,
     FIRST_COLUMNS,
     IMAGE_TABLE_COLUMNS,
+    LEFT_OUT,
     POSTERIOR_COLUMNS,
     SUBJECT_COLUMNS,
     WHOLE_MEASURES,
@@ -35,7 +37,11 @@ OVERLAYS = "overlays"
 
 THUMBNAILS = "thumbnails.npz"
 
-_TEXT_OF_CELLS = ("image", "subject", "decision", "set", "flags")
+DIFFERENTIAL = "differential.csv"
+"""The differential of each subject, if the judge tells kinds and there are subjects."""
+
+_TEXT_OF_CELLS = ("image", "subject", "decision", "kind", "set", "flags")
+_TEXT_OF_SUBJECTS = ("subject", "decision", "reason")
 _TEXT_OF_IMAGES = (
     "image",
     "subject",
@@ -62,6 +68,8 @@ class AnalysisFolder:
         """Write the tables, each atomically; existing files are replaced."""
         write_table(self.path / "cells.csv", tables.cells, for_excel=for_excel)
         write_table(self.path / "subjects.csv", tables.subjects, for_excel=for_excel)
+        if len(tables.differential):
+            write_table(self.path / DIFFERENTIAL, tables.differential, for_excel=for_excel)
         if with_images:
             write_table(self.path / "images.csv", tables.images, for_excel=for_excel)
         if failures:
@@ -184,20 +192,28 @@ def read_tables(folder: Path, summary: Summary) -> Tables:
     cells = read_figures(folder / "cells.csv", text=_TEXT_OF_CELLS, required=(*FIRST_COLUMNS, "flags"))
     cells = cells.astype({name: "Int64" for name in WHOLE_MEASURES if name in cells})
     cells["subject"] = cells["subject"].replace("", None)
-    if "set" in cells:
-        cells["set"] = cells["set"].astype(object).mask(cells["probability"].isna(), np.nan)
+    for name in ("kind", "set"):
+        if name in cells:
+            cells[name] = cells[name].astype(object).mask(cells["probability"].isna(), np.nan)
     # The package's classifier returns more columns for subjects than the networks of a run.
     posterior = () if summary.model.card is None else POSTERIOR_COLUMNS
     subjects = read_figures(
-        folder / "subjects.csv", text=("subject", "decision"), required=(*SUBJECT_COLUMNS, *posterior, "decision")
+        folder / "subjects.csv", text=_TEXT_OF_SUBJECTS, required=(*SUBJECT_COLUMNS, *posterior, "decision")
     )
-    subjects = subjects.astype(dict.fromkeys(("cells", "counted", "leukemic"), "int64"))
-    if not (folder / "images.csv").exists():
-        return Tables(cells, pd.DataFrame(columns=pd.Index(IMAGE_TABLE_COLUMNS)), subjects)
-    images = read_figures(folder / "images.csv", text=_TEXT_OF_IMAGES, required=("image", "subject", "kind", "cells"))
-    images = images.astype({name: "Int64" for name in (*_WHOLE_OF_IMAGES, "red_cells") if name in images})
-    images["subject"] = images["subject"].replace("", None)
-    return Tables(cells, images.reindex(columns=pd.Index(dict.fromkeys([*IMAGE_TABLE_COLUMNS, *images]))), subjects)
+    counts = [name for name in ("cells", "counted", *LEFT_OUT, "leukemic") if name in subjects]
+    subjects = subjects.astype(dict.fromkeys(counts, "int64"))
+    images = pd.DataFrame(columns=pd.Index(IMAGE_TABLE_COLUMNS))
+    if (folder / "images.csv").exists():
+        images = read_figures(
+            folder / "images.csv", text=_TEXT_OF_IMAGES, required=("image", "subject", "kind", "cells")
+        )
+        images = images.astype({name: "Int64" for name in (*_WHOLE_OF_IMAGES, "red_cells") if name in images})
+        images["subject"] = images["subject"].replace("", None)
+        images = images.reindex(columns=pd.Index(dict.fromkeys([*IMAGE_TABLE_COLUMNS, *images])))
+    if not (folder / DIFFERENTIAL).exists():
+        return Tables(cells, images, subjects)
+    counted = read_figures(folder / DIFFERENTIAL, text=("subject", "kind"), required=DIFFERENTIAL_COLUMNS)
+    return Tables(cells, images, subjects, counted.astype({"cells": "int64", "white": "bool"}))
 
 
 def read_figures(path: Path, *, text: Sequence[str], required: Sequence[str]) -> pd.DataFrame:

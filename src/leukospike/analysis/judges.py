@@ -1,12 +1,11 @@
-"""The second stage: scoring cells. A judge is immutable and can be used by several callers at once.
+"""The second stage: judging cells. A judge is immutable and can be used by several callers at once.
 
-A judge consists of the networks of a run, of the original system or another, or of the package's classifier. Judges
-that use cells cut out on black adjust the cells of another laboratory to look like their training cells. This is done
-for all cells of one call together, and therefore takes a few passes; cells are read image by image, so that only a few
-pictures are in memory at once.
+A judge consists of the networks of a run, of the original system or another, or of the package's classifier. Each cell
+is judged as it is, whatever other cells there are. Cells are read image by image, so that only a few pictures are in
+memory at once.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -15,26 +14,24 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, UInt8
 
-from leukospike.analysis.reading import CellSize, CellsOfImage, CellView, ReadCell
+from leukospike.analysis.reading import CellsOfImage, CellView, ReadCell
 from leukospike.classification.appearance_learning import appearances
 from leukospike.classification.cell_model import KIND, CellModel, load_cell_model
-from leukospike.classification.classifier import ERROR_RATE, Classifier, default_classifier
-from leukospike.classification.export import OnnxJudge
-from leukospike.classification.network_input import CROP_PX, cell_crop, seen
-from leukospike.classification.source import (
-    SHARES,
-    CropLook,
-    Reference,
-    SourceLook,
-    common_look,
-    diameter_of,
-    look_of_crop,
-    matched,
-    zoomed,
+from leukospike.classification.classifier import (
+    ERROR_RATE,
+    FORMAT,
+    Classifier,
+    Judgement,
+    default_classifier,
+    read_classifier,
 )
-from leukospike.confidence import EVEN, SubjectModel
+from leukospike.classification.export import OnnxJudge
+from leukospike.classification.kind_input import cell_pixels
+from leukospike.classification.kinds import KINDS
+from leukospike.classification.network_input import CROP_PX, cell_crop, seen
+from leukospike.confidence import SubjectModel
 from leukospike.errors import WeightsError
-from leukospike.experiments.folder import model_files
+from leukospike.experiments.folder import MODEL, model_files
 from leukospike.images import luma
 from leukospike.images.framing import C_NMC_FRAMING, Framing
 from leukospike.original.model import FittedModel, load_model
@@ -44,57 +41,25 @@ from leukospike.settings import Runtime, choice
 from leukospike.storage.digests import digest_of
 from leukospike.storage.weights import form_of
 
-FEWEST_MATCHED = 20
-"""Number of cells of a source below which their common look is hardly known."""
-
 _BATCH = 64
-_CROPS_AT_ONCE = 4 * _BATCH
-_SETS = ("", "normal", "leukemic", "normal leukemic")
-
-
-@dataclass(frozen=True)
-class SourceMove:
-    """How the cells of another laboratory were adjusted to the training cells."""
-
-    relative_diameters: Float[np.ndarray, " n"]
-    """Diameter of each cell relative to the median cell of its source; NaN if a cell was scored unchanged."""
-    source: SourceLook
-    """Of the moved cells together, once they are brought to size."""
-    target: SourceLook
-
-    def apply(self, crop: UInt8[np.ndarray, "rows columns 3"], place: int) -> UInt8[np.ndarray, "rows columns 3"]:
-        """Return the crop of the cell at a position as it was scored."""
-        relative = self.relative_diameters[place]
-        if np.isnan(relative):
-            return crop
-        return matched(_sized(crop, relative, self.target)[None], self.source, self.target)[0]
 
 
 @dataclass(frozen=True)
 class Judgements:
     """Results for cells, in their order."""
 
-    ways: Float[np.ndarray, "ways n"]
-    """Probability of being leukemic, 0 to 1, under each assumption, all equally likely; NaN for blank pictures."""
+    probability: Float[np.ndarray, " n"]
+    """Of being leukemic, 0 to 1; NaN for blank pictures."""
     outlier: Bool[np.ndarray, " n"]
     """Whether a cell is unlike all training cells."""
+    kinds: Float[np.ndarray, "n kinds"] | None = None
+    """Probability of each of `kinds.KINDS`; None if the judge tells no kinds, like the next two."""
     sets: tuple[str, ...] | None = None
-    """Labels that cannot be ruled out; None if the judge returns no sets."""
+    """Kinds that cannot be ruled out."""
     distance: Float[np.ndarray, " n"] | None = None
-    """Distance from the training cells; None if the judge measures none."""
-    move: SourceMove | None = None
-    """How cells were adjusted to the training cells, assuming that half of them are blasts; None if none were."""
+    """Distance from the training cells."""
     n_as_given: int = 0
-    """Number of cells scored unchanged because they already look like the training cells."""
-    n_moved: int = 0
-    """Number of cells that were cut out and adjusted to the training cells."""
-    knows_some_pixel_sizes: bool = False
-    """Whether the pixel size is known for only some of the adjusted cells."""
-
-    @property
-    def probability(self) -> Float[np.ndarray, " n"]:
-        """Mean over the assumptions."""
-        return self.ways.mean(axis=0)
+    """Number of cells whose picture came in C-NMC's form."""
 
 
 @dataclass(frozen=True)
@@ -190,7 +155,7 @@ class SpikeView:
 
 @dataclass(frozen=True)
 class CropView:
-    """Input of networks on cells that are cut out: a small square colour picture."""
+    """Input of the networks of a run on cells that are cut out: a small square colour picture."""
 
     framing = C_NMC_FRAMING
     cuts_out = True
@@ -204,7 +169,23 @@ class CropView:
         return not _shows_something(seen)
 
 
-def _shows_something(crop: UInt8[np.ndarray, "96 96 3"]) -> bool:
+@dataclass(frozen=True)
+class FineView:
+    """Input of the package's classifier: the same at twice the resolution."""
+
+    framing = C_NMC_FRAMING
+    cuts_out = True
+
+    def see(self, shown: UInt8[np.ndarray, "rows columns 3"]) -> UInt8[np.ndarray, "192 192 3"]:
+        """Crop the middle of the picture and reduce it."""
+        return cell_pixels(shown)
+
+    def is_blank(self, seen: UInt8[np.ndarray, "192 192 3"]) -> bool:
+        """Whether all is black."""
+        return not _shows_something(seen)
+
+
+def _shows_something(crop: UInt8[np.ndarray, "rows columns 3"]) -> bool:
     """Tell whether there is a cell in a crop."""
     return bool(seen(crop).any())
 
@@ -252,8 +233,8 @@ class SpikeRunJudge:
             np.mean([model.probabilities(maps) for model in self.models], axis=0)
             for maps in _in_batches(_all_seen(images), _BATCH)
         ]
-        ways = np.concatenate([np.zeros(0), *probabilities])[None]
-        return Judgements(ways, np.zeros(ways.shape[1], bool))
+        probability = np.concatenate([np.zeros(0), *probabilities])
+        return Judgements(probability, np.zeros(len(probability), bool))
 
 
 @dataclass(frozen=True)
@@ -291,17 +272,15 @@ class CropRunJudge:
         )
 
     def judge(self, images: Sequence[CellsOfImage]) -> Judgements:
-        """Adjust the cells of another laboratory to the training cells, and return the probabilities."""
-        judged = _judged_in_ways(images, self.models[0].reference, self._probabilities, 1)
-        return Judgements(judged.values[:, :, 0], np.zeros(judged.values.shape[1], bool), **judged.about)
-
-    def _probabilities(self, batches: Iterable[UInt8[np.ndarray, "n 96 96 3"]]) -> Float[np.ndarray, "m 1"]:
-        """Return the mean probability of each crop."""
+        """Return the mean probability of the folds."""
+        chunks = _in_batches(_all_seen(images), _BATCH)
         if self.models[0].sees_measures:
-            measures = np.concatenate([appearances(crops) for crops in batches])
-            return np.mean([model.probabilities_of(measures) for model in self.models], axis=0)[:, None]
-        means = [np.mean([model.probabilities(crops) for model in self.models], axis=0) for crops in batches]
-        return np.concatenate(means)[:, None]
+            measured = [appearances(crops) for crops in chunks]
+            by_chunk = [[model.probabilities_of(measures) for model in self.models] for measures in measured]
+        else:
+            by_chunk = [[model.probabilities(crops) for model in self.models] for crops in chunks]
+        probability = np.concatenate([np.zeros(0), *(np.mean(found, axis=0) for found in by_chunk)])
+        return Judgements(probability, np.zeros(len(probability), bool))
 
     @property
     def _n_networks(self) -> int:
@@ -311,20 +290,21 @@ class CropRunJudge:
 
 @dataclass(frozen=True)
 class PackageJudge:
-    """The package's classifier: calibrated, with prediction sets and outliers."""
+    """The package's classifier: kinds, calibrated, with prediction sets and outliers."""
 
     classifier: Classifier = field(repr=False)
-    onnx: OnnxJudge | None = None
-    """Replaces the classifier's networks: the graph written by `classification.export`."""
-    view = CropView()
+    name: str = "leukospike"
+    onnx: OnnxJudge | None = field(default=None, repr=False)
+    """Judges in the classifier's place: the graph that `classification.export` writes."""
+    view = FineView()
     framing_from = "model"
 
     @property
     def facts(self) -> JudgeFacts:
         """The classifier, with its card."""
         return JudgeFacts(
-            "leukospike",
-            len(self.classifier.networks),
+            self.name,
+            1 + len(self.classifier.measures),
             C_NMC_FRAMING.side_px,
             self.classifier.digest(),
             card=dict(self.classifier.card),
@@ -338,24 +318,37 @@ class PackageJudge:
         return self.classifier.confidence.subjects
 
     def judge(self, images: Sequence[CellsOfImage]) -> Judgements:
-        """Adjust the cells of another laboratory to the training cells, and score all."""
-        judged, confidence = (
-            _judged_in_ways(images, self.classifier.reference, self._judged, 2),
-            self.classifier.confidence,
-        )
-        ways, distance = judged.values[:, :, 0], judged.values[:, :, 1].mean(axis=0)
-        possible = confidence.conformal.sets(ways.mean(axis=0))
-        sets = tuple(_SETS[normal + 2 * leukemic] for normal, leukemic in possible.tolist())
-        return Judgements(ways, distance > confidence.outlier_distance, sets, distance, **judged.about)
+        """Judge each cell, at its size where the pixel size of its image is known."""
+        cells = [cell for image in images for cell in image.cells]
+        given = np.array([cell.size is None for cell in cells], bool)
+        if not cells:
+            return _judgements([], given)
+        diameters = diameters_um(cells)
+        judge = self.classifier if self.onnx is None else self.onnx
+        judged: list[Judgement] = []
+        first = 0
+        for pixels in _in_batches(_all_seen(images), _BATCH):
+            part = slice(first, first + len(pixels))
+            judged.append(judge.judge(pixels, given=given[part], diameter_um=diameters[part]))
+            first += len(pixels)
+        return _judgements(judged, given)
 
-    def _judged(self, batches: Iterable[UInt8[np.ndarray, "n 96 96 3"]]) -> Float[np.ndarray, "m 2"]:
-        """Return probability and distance of each crop."""
-        if self.onnx is not None:
-            judged = [self.onnx.judge(crops) for crops in batches]
-            return np.concatenate([np.stack([each.probability, each.distance], axis=1) for each in judged])
-        measures = np.concatenate([appearances(crops) for crops in batches])
-        judgement = self.classifier.judge_appearances(measures)
-        return np.stack([judgement.probability, judgement.distance], axis=1)
+
+def _judgements(judged: Sequence[Judgement], given: Bool[np.ndarray, " n"]) -> Judgements:
+    """Put the judgements of batches together."""
+    none = np.zeros(0)
+    return Judgements(
+        np.concatenate([none, *(each.probability for each in judged)]),
+        np.concatenate([none.astype(bool), *(each.outlier for each in judged)]),
+        np.concatenate([np.zeros((0, len(KINDS))), *(each.kinds for each in judged)]),
+        tuple(
+            ", ".join(kind for kind, stays in zip(KINDS, own, strict=True) if stays)
+            for each in judged
+            for own in each.sets.tolist()
+        ),
+        np.concatenate([none, *(each.distance for each in judged)]),
+        int(np.count_nonzero(given)),
+    )
 
 
 def load_classifier(source: str | Path | None = None, *, runtime: Runtime | str = Runtime.TORCH) -> Judge:
@@ -364,7 +357,8 @@ def load_classifier(source: str | Path | None = None, *, runtime: Runtime | str 
     Parameters
     ----------
     source : str or Path, optional
-        Run folder, whose models (one per fold) are averaged, or one weights file. Default: the package's classifier.
+        Run folder, whose models (one per fold) are averaged, one weights file, or a refined classifier, as a folder or
+        as its file. Default: the package's classifier.
     runtime : Runtime or str
         What computes the classifier of the package.
 
@@ -386,131 +380,36 @@ def load_classifier(source: str | Path | None = None, *, runtime: Runtime | str 
     >>> import leukospike as ls
     >>> classifier = ls.load_classifier()
     >>> classifier.facts.name, classifier.facts.networks
-    ('leukospike', 3)
+    ('leukospike', 4)
     """
-    chosen = choice(Runtime, runtime, name="runtime", where="load_classifier")
+    computed_by = choice(Runtime, runtime, name="runtime", where="load_classifier")
     if source is None:
         classifier = default_classifier()
-        return PackageJudge(classifier, OnnxJudge(classifier) if chosen is Runtime.ONNX else None)
-    paths, name = model_files(Path(source)), Path(source).resolve().name
+        return PackageJudge(classifier, onnx=OnnxJudge(classifier) if computed_by is Runtime.ONNX else None)
+    name = Path(source).resolve().name
+    if (own := classifier_file(Path(source))) is not None:
+        return PackageJudge(read_classifier(own), name=name)
+    paths = model_files(Path(source))
     if (form_of(paths[0]) or "").startswith(KIND):
         return CropRunJudge(tuple(load_cell_model(path) for path in paths), name)
     return SpikeRunJudge(tuple(load_model(path) for path in paths), name)
 
 
-@dataclass(frozen=True)
-class _InWays:
-    """Outputs of a function for all cells, under each assumption, and how the cells were adjusted."""
-
-    values: Float[np.ndarray, "ways n k"]
-    about: dict[str, Any]
-    """The corresponding fields of `Judgements`."""
+def classifier_file(source: Path) -> Path | None:
+    """Return the file of a classifier like the package's, given by itself or by its folder; None if there is none."""
+    path = source / MODEL if source.is_dir() else source
+    return path if path.is_file() and form_of(path) == FORMAT else None
 
 
-def _judged_in_ways(
-    images: Sequence[CellsOfImage],
-    reference: Reference,
-    judge: Callable[[Iterable[UInt8[np.ndarray, "n 96 96 3"]]], Float[np.ndarray, "m k"]],
-    n_columns: int,
-) -> _InWays:
-    """Score all cells; those of another laboratory are adjusted to the training cells, once per share in `SHARES`."""
-    cells = [cell for image in images for cell in image.cells]
-    n_given = sum(cell.size is None for cell in cells)
-    n_moved = sum(cell.size is not None and cell.size.diameter_px > 0 for cell in cells)
-    about: dict[str, Any] = {"n_as_given": n_given, "n_moved": n_moved}
-    if not cells:
-        return _InWays(np.zeros((1, 0, n_columns)), about)
-    relative, about["knows_some_pixel_sizes"] = _relative_diameters(cells)
-    there = ~np.isnan(relative)
-    if not there.any():
-        return _InWays(judge(_in_batches(_all_seen(images), _CROPS_AT_ONCE))[None], about)
-    ways: list[Float[np.ndarray, "n k"]] = []
-    for share in SHARES:
-        target = reference.look(share)
-        source = _look_together(images, relative, target)
-        # Cells that need no adjustment look the same under every assumption, and are scored once.
-        crops = _moved_crops(images, relative, source, target, others=not ways)
-        judged = judge(_in_batches(crops, _CROPS_AT_ONCE))
-        if ways:
-            everything = ways[0].copy()
-            everything[there] = judged
-            ways.append(everything)
-        else:
-            ways.append(judged)
-        if share == EVEN:
-            about["move"] = SourceMove(relative, source, target)
-    return _InWays(np.stack(ways), about)
-
-
-def _relative_diameters(cells: Sequence[ReadCell]) -> tuple[Float[np.ndarray, " cells"], bool]:
-    """Return the diameters of cells relative to the median cell of their source, and whether pixel sizes are mixed.
-
-    NaN for cells that need no adjustment, and for blank ones.
-    """
-    relative = np.full(len(cells), np.nan)
-    places = [place for place, cell in enumerate(cells) if cell.size is not None and not cell.is_blank]
-    sizes: list[CellSize] = [size for place in places if (size := cells[place].size) is not None]
-    if not sizes:
-        return relative, False
-    agreed = agreed_pixel_sizes([size.pixel_size for size in sizes], [size.frame for size in sizes])
-    um_per_px = [None if size is None else size.um_per_px for size in agreed]
-    known = np.array([size is not None for size in um_per_px])
-    diameters = np.array([size.diameter_px * (um or 1) for size, um in zip(sizes, um_per_px, strict=True)])
-    for sort in (known, ~known):
-        # Micrometres and pixels are treated separately, each with its own median.
-        if sort.any():
-            diameters[sort] /= np.median(diameters[sort])
-    relative[places] = diameters
-    return relative, bool(known.any() and not known.all())
-
-
-def _sized(
-    crop: UInt8[np.ndarray, "rows columns 3"], relative: float, target: SourceLook
-) -> UInt8[np.ndarray, "rows columns 3"]:
-    """Scale a cell to its size among the training cells."""
-    return zoomed(crop, target.diameter * relative / diameter_of(crop))
-
-
-def _look_together(
-    images: Sequence[CellsOfImage], relative: Float[np.ndarray, " cells"], target: SourceLook
-) -> SourceLook:
-    """Measure the common look of cells after scaling."""
-    looks: list[CropLook] = []
-    first = 0
-    for image in images:
-        own = relative[first : first + len(image.cells)]
-        first += len(image.cells)
-        if np.isnan(own).all():
-            continue
-        looks += [
-            look_of_crop(_sized(crop, size, target))
-            for crop, size in zip(image.seen, own.tolist(), strict=True)
-            if not np.isnan(size)
-        ]
-    return common_look(looks)
-
-
-def _moved_crops(
-    images: Sequence[CellsOfImage],
-    relative: Float[np.ndarray, " cells"],
-    source: SourceLook,
-    target: SourceLook,
-    *,
-    others: bool,
-) -> Iterator[UInt8[np.ndarray, "n 96 96 3"]]:
-    """Yield the crops of each image, with those of another laboratory adjusted, and the others optionally."""
-    first = 0
-    for image in images:
-        own = relative[first : first + len(image.cells)]
-        first += len(image.cells)
-        there = ~np.isnan(own)
-        if not len(own) or not (others or there.any()):
-            continue
-        crops = np.array(image.seen)
-        if there.any():
-            sized = [_sized(crops[place], own[place], target) for place in np.flatnonzero(there)]
-            crops[there] = matched(np.stack(sized), source, target)
-        yield crops if others else crops[there]
+def diameters_um(cells: Sequence[ReadCell]) -> Float[np.ndarray, " n"]:
+    """Return the diameters of cells in micrometres, by the pixel size that images of one source agree on; else NaN."""
+    diameters = np.full(len(cells), np.nan)
+    sized = [(place, cell.size) for place, cell in enumerate(cells) if cell.size is not None and not cell.is_blank]
+    agreed = agreed_pixel_sizes([size.pixel_size for _, size in sized], [size.frame for _, size in sized])
+    for (place, size), pixel_size in zip(sized, agreed, strict=True):
+        if pixel_size is not None:
+            diameters[place] = size.diameter_px * pixel_size.um_per_px
+    return diameters
 
 
 def _all_seen(images: Sequence[CellsOfImage]) -> Iterator[np.ndarray]:

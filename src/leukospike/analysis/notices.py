@@ -5,10 +5,11 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from leukospike.analysis.flags import BLANK, BORDER, DOUBTFUL, LARGE, NO_CELL, OUTLIER
-from leukospike.analysis.judges import FEWEST_MATCHED, Judge, JudgeFacts, Judgements
+from leukospike.analysis.flags import BLANK, BORDER, DOUBTFUL, LARGE, NO_CELL, NOT_WHITE, OUTLIER
+from leukospike.analysis.judges import Judge, JudgeFacts, Judgements
 from leukospike.analysis.reading import LARGE_PX
 from leukospike.analysis.tables import Tables, counted_cells
+from leukospike.confidence.decision import Outcome
 from leukospike.failures import Failure
 from leukospike.notices import Notice, Severity
 from leukospike.plurals import number_of
@@ -58,7 +59,7 @@ def analysis_notices(
 
 
 def _of_judge(facts: JudgeFacts, judgements: Judgements) -> list[Notice]:
-    """State what applies to the judge, and how cells were adjusted to its training cells."""
+    """State what applies to the judge."""
     notices: list[Notice] = []
     if facts.card is None:
         notices += _of_run(facts.folds or 1, facts.networks)
@@ -66,49 +67,9 @@ def _of_judge(facts: JudgeFacts, judgements: Judgements) -> list[Notice]:
         notices.append(
             Notice(
                 "as_given",
-                f"Scored as they are, because they already look like C-NMC's: {number_of(n, 'image')}. The classifier"
+                f"Already cut out on black, as C-NMC's are: {number_of(n, 'image')}. The classifier"
                 " was trained on the training folds of C-NMC, so cells from those folds get overly optimistic scores.",
                 values={"images": n},
-            )
-        )
-    return [*notices, *_of_adjustment(judgements)]
-
-
-def _of_adjustment(judgements: Judgements) -> list[Notice]:
-    """Describe how cells were adjusted to the training cells."""
-    n = judgements.n_moved
-    if not n:
-        return []
-    notices = [
-        Notice(
-            "moved_together",
-            f"{number_of(n, 'cell was', 'cells were')} cut out and adjusted as one batch to the size and colours of"
-            " the training cells. The share of blasts is unknown, so this was done three times, as if none, half and"
-            " all of them were blasts, and the probabilities were averaged. Score the cells of one laboratory at a"
-            " time, from several subjects, both normal and leukemic: a batch of one kind of cell is corrected poorly."
-            " The classifier does not know mature lymphocytes, monocytes and granulocytes: only some are flagged, and"
-            " most of the others are called leukemic.",
-            Severity.WARNING,
-            {"cells": n},
-        )
-    ]
-    if judgements.knows_some_pixel_sizes:
-        notices.append(
-            Notice(
-                "some_pixel_sizes",
-                "The pixel size is known for some images only: cells with and without one were scaled separately."
-                " Pass `pixel_size` if one value holds for all images.",
-                Severity.WARNING,
-            )
-        )
-    if n < FEWEST_MATCHED:
-        notices.append(
-            Notice(
-                "few_moved",
-                f"{number_of(n, 'cell is', 'cells are')} too few to learn how this laboratory's cells look: real"
-                " differences from the training cells may be lost, and false ones introduced.",
-                Severity.WARNING,
-                {"cells": n},
             )
         )
     return notices
@@ -148,13 +109,17 @@ def _of_cells(cells: pd.DataFrame, judge: Judge) -> list[Notice]:
     """Explain the flags of cells."""
     notices: list[Notice] = []
     flags = [set(own.split()) for own in cells["flags"].to_list()]
-    blank, large, no_cell, border, outliers = (
-        sum(flag in own for own in flags) for flag in (BLANK, LARGE, NO_CELL, BORDER, OUTLIER)
+    blank, large, no_cell, border, outliers, not_white = (
+        sum(flag in own for own in flags) for flag in (BLANK, LARGE, NO_CELL, BORDER, OUTLIER, NOT_WHITE)
     )
     if border:
         which = number_of(border, "cell is", "cells are")
         text = f"{which} cut off at the border of a field: scored, but not counted for the subject or image."
         notices.append(Notice("border", text, values={"cells": border}))
+    if not_white:
+        which = number_of(not_white, "cell is", "cells are")
+        text = f"{which} no white cell (erythroblast, platelet, or none of the kinds): listed, but not counted."
+        notices.append(Notice("not_white", text, values={"cells": not_white}))
     if 2 * outliers > len(cells):
         which = number_of(outliers, "cell is an outlier", "cells are outliers")
         text = (
@@ -205,9 +170,37 @@ def _of_images(images: pd.DataFrame) -> list[Notice]:
 
 
 def _of_subjects(tables: Tables) -> list[Notice]:
-    """Name the subjects without a result, and why."""
+    """Name the subjects without a decision or result, and why."""
     notices: list[Notice] = []
     counts = Counter(counted_cells(tables.cells)["subject"].dropna().to_list())
+    if "reason" in tables.subjects:
+        for outcome, why in (
+            (Outcome.UNFAMILIAR, "their cells, or those of all images, are mostly unlike the training cells"),
+            (Outcome.NOT_ENOUGH, "their cells are too few, or leave it open"),
+        ):
+            own = tables.subjects.loc[tables.subjects["decision"] == outcome.value, "subject"].to_list()
+            if own:
+                text = (
+                    f"{number_of(len(own), 'subject is', 'subjects are')} not decided ({_names(own)}): {why}. See the"
+                    " column reason in subjects.csv."
+                )
+                values = {"subjects": len(own), "decision": outcome.value}
+                notices.append(Notice("undecided", text, Severity.WARNING, values))
+    else:
+        notices += _of_few(tables, counts)
+    subjects = [*tables.cells["subject"].to_list(), *tables.images["subject"].to_list()]
+    if not any(isinstance(subject, str) for subject in subjects):
+        text = (
+            "No subjects are known: put each subject's images in a folder of its own and pass their parent folder, or"
+            " use a manifest."
+        )
+        notices.append(Notice("no_subjects", text, Severity.WARNING))
+    return notices
+
+
+def _of_few(tables: Tables, counts: Counter[object]) -> list[Notice]:
+    """Name the subjects with few counted cells, and with none, of a judge that does not abstain."""
+    notices: list[Notice] = []
     if few := sorted(str(subject) for subject, n in counts.items() if n < _FEW_CELLS):
         text = (
             f"{number_of(len(few), 'subject has', 'subjects have')} fewer than {_FEW_CELLS} counted cells"
@@ -221,13 +214,6 @@ def _of_subjects(tables: Tables) -> list[Notice]:
             " none of their cells counts, because all are outliers, cut off at a border, or without a probability."
         )
         notices.append(Notice("silent_subjects", text, Severity.WARNING, {"subjects": len(silent)}))
-    subjects = [*tables.cells["subject"].to_list(), *tables.images["subject"].to_list()]
-    if not any(isinstance(subject, str) for subject in subjects):
-        text = (
-            "No subjects are known: put each subject's images in a folder of its own and pass their parent folder, or"
-            " use a manifest."
-        )
-        notices.append(Notice("no_subjects", text, Severity.WARNING))
     return notices
 
 

@@ -7,10 +7,10 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from leukospike.analysis.crops import Crop, crop_of_single, is_framed
+from leukospike.analysis.crops import Crop, crop_of_single
 from leukospike.analysis.flags import BLANK, BORDER, LARGE, NO_CELL
 from leukospike.images import Picture, encode_png
-from leukospike.images.framing import C_NMC_FRAMING, Framing
+from leukospike.images.framing import C_NMC_FRAMING, Framing, is_cut_out
 from leukospike.segmentation import CellMeasures, PixelSize, Segmentation, overlay
 from leukospike.segmentation.class_maps import Segmenter
 from leukospike.segmentation.crop import crop_cell
@@ -186,7 +186,7 @@ def _single(picture: Picture, segmentation: Segmentation | None, view: CellView,
         flags.append(NO_CELL)
     measures = None if segmentation is None else _middle_cell(segmentation)
     shown, size = picture.pixels, None
-    if view.cuts_out and not is_framed(picture, view.framing):
+    if view.cuts_out and not _is_as_wanted(picture, segmentation, view.framing):
         shown, size = _middle_cut_out(picture.pixels, segmentation, measures, view.framing)
     facts = None if segmentation is None else ImageFacts.of(picture, segmentation)
     seen = view.see(shown)
@@ -202,6 +202,13 @@ def _single(picture: Picture, segmentation: Segmentation | None, view: CellView,
         None,
         crop_of_single(picture, segmentation) if crops else (),
     )
+
+
+def _is_as_wanted(picture: Picture, segmentation: Segmentation | None, framing: Framing) -> bool:
+    """Tell whether an image shows its cell as the judge needs it, of the same size and on black."""
+    if picture.pixels.shape[:2] != (framing.side_px, framing.side_px):
+        return False
+    return is_cut_out(picture.pixels) if segmentation is None else segmentation.light.cut_out
 
 
 def _middle_cell(segmentation: Segmentation) -> CellMeasures | None:

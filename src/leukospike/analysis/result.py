@@ -2,7 +2,7 @@
 
 import shutil
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
@@ -43,6 +43,9 @@ class Analysis:
     """Folder of all files; a temporary one, removed with this object, if none was given."""
     temporary: TemporaryFolder | None = field(default=None, repr=False, compare=False)
     """Removes a temporary folder together with this object."""
+    sources: Mapping[str, Path] = field(default_factory=dict[str, Path], repr=False, compare=False)
+    """File of each image, from which the report cuts cells in their surroundings; empty of a loaded folder, which does
+    not record where the images lie."""
 
     @property
     def cells(self) -> pd.DataFrame:
@@ -53,6 +56,11 @@ class Analysis:
     def subjects(self) -> pd.DataFrame:
         """One row per subject with a counted cell, see `tables.Tables`."""
         return self.tables.subjects
+
+    @property
+    def differential(self) -> pd.DataFrame:
+        """One row per subject and kind, see `tables.Tables`."""
+        return self.tables.differential
 
     @property
     def images(self) -> pd.DataFrame:

@@ -67,8 +67,6 @@ class Summary:
     prevalence: float | None
     """None if the judge computes no posterior."""
     model: JudgeFacts
-    moved: int | None
-    """Cells adjusted to the training cells; None for the networks of a run."""
     kinds: KindCounts | None
     """None in folders of version 0.1.0, as the next two may be."""
     scale: ScaleFacts | None
@@ -80,7 +78,6 @@ class Summary:
 
     def to_json(self) -> dict[str, object]:
         """Return the summary as JSON data."""
-        moved = {} if self.moved is None else {"moved": self.moved}
         return {
             "images": self.images,
             "failed": self.failed,
@@ -91,7 +88,7 @@ class Summary:
             "generated": self.generated,
             "decision_threshold": self.decision_threshold,
             "prevalence": self.prevalence,
-            "model": self.model.to_json() | moved,
+            "model": self.model.to_json(),
             "kinds": None if self.kinds is None else asdict(self.kinds),
             "scale": None if self.scale is None else asdict(self.scale),
             "detection": None if self.detection is None else asdict(self.detection),
@@ -121,7 +118,6 @@ class Summary:
             decision_threshold=float(content["decision_threshold"]),
             prevalence=content.get("prevalence"),
             model=JudgeFacts.from_json(model),
-            moved=model.get("moved"),
             kinds=None if kinds is None else KindCounts(**kinds),
             scale=None if scale is None else ScaleFacts(**scale),
             detection=None if detection is None else Detection(**detection),

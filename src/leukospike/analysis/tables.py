@@ -1,15 +1,19 @@
 """The third stage: tables of cells, images and subjects."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
-from leukospike.analysis.flags import BLANK, NOT_COUNTED, OUTLIER
+from leukospike.analysis.flags import BLANK, BORDER, NOT_COUNTED, NOT_WHITE, OUTLIER
 from leukospike.analysis.judges import Judge, Judgements
 from leukospike.analysis.reading import CellsOfImage
-from leukospike.confidence import EVEN, score_subjects
+from leukospike.classification.kinds import KINDS, MATURE
+from leukospike.classification.kinds import NOT_WHITE as KINDS_NOT_WHITE
+from leukospike.confidence import EVEN, SubjectModel, SubjectScore, score_subjects
+from leukospike.confidence.decision import decide
+from leukospike.confidence.differential import differential
 from leukospike.datasets import Record
 from leukospike.evaluation.metrics import THRESHOLD
 from leukospike.segmentation import CELL_COLUMNS, cell_row
@@ -49,7 +53,19 @@ SUBJECT_COLUMNS = ("subject", "cells", "counted", "leukemic", "mean_probability"
 """First columns of the table of subjects."""
 
 POSTERIOR_COLUMNS = ("blasts", "blasts_low", "blasts_high", "posterior")
-"""Columns of the table of subjects, before `decision`, of a judge with a subject model."""
+"""Columns of the table of subjects, before `decision`, of a judge with a subject model; `blasts` are corrected for
+wrong calls."""
+
+LEFT_OUT = (BORDER, OUTLIER, NOT_WHITE)
+"""Flags for which a cell is not counted; the table of subjects of a judge that tells kinds has a column for each, after
+`counted`, of the cells that have it and none of those before."""
+
+KIND_COLUMNS = ("kind", "kind_probability", *(kind.column for kind in KINDS))
+"""Columns of the table of cells of a judge that tells kinds."""
+
+DIFFERENTIAL_COLUMNS = ("subject", "kind", "white", "cells", "percent", "low", "high")
+"""Columns of the table of differentials: `cells` of the kind among the counted ones, in percent of these with the 95 %
+interval; of kinds that are not `white`, the number alone."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +73,15 @@ class Tables:
     """Results of an analysis, as tables."""
 
     cells: pd.DataFrame
-    """One row per cell: `FIRST_COLUMNS`, ``set`` and ``distance`` if the judge returns them, ``flags``, `MEASURES`."""
+    """One row per cell: `FIRST_COLUMNS`, ``flags`` and `MEASURES`; before ``flags``, `KIND_COLUMNS`, ``set`` and
+    ``distance`` if the judge returns them."""
     images: pd.DataFrame
     """One row per image: `IMAGE_TABLE_COLUMNS`."""
     subjects: pd.DataFrame
-    """One row per subject with a counted cell: `SUBJECT_COLUMNS`, `POSTERIOR_COLUMNS` if known, and ``decision``."""
+    """One row per subject with a counted cell: `SUBJECT_COLUMNS` and ``decision``. Of a judge that tells kinds, one for
+    each subject, with `LEFT_OUT`, `POSTERIOR_COLUMNS` and, last, ``reason`` as well."""
+    differential: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=pd.Index(DIFFERENTIAL_COLUMNS)))
+    """One row per subject and kind: `DIFFERENTIAL_COLUMNS`; none if the judge tells no kinds."""
 
 
 def tabulate(
@@ -96,8 +116,15 @@ def tabulate(
     Tables
     """
     cells = _cell_table(records, images, judgements, with_measures=with_measures)
+    of_images = _image_table(records, images, overlays, cells)
+    if judge.subject_model is None or judgements.kinds is None:
+        return Tables(cells, of_images, _plain_subject_table(cells))
+    subjects = sorted({record.subject for record in records if record.subject is not None})
     return Tables(
-        cells, _image_table(records, images, overlays, cells), _subject_table(cells, judgements, judge, prevalence)
+        cells,
+        of_images,
+        _subject_table(cells, subjects, judge.subject_model, prevalence),
+        _differential_table(cells, subjects),
     )
 
 
@@ -121,10 +148,18 @@ def _cell_table(
     decisions = np.where(np.isnan(values), "", np.where(values >= THRESHOLD, DECISIONS[1], DECISIONS[0]))
     outliers = judgements.outlier & np.logical_not(nothing)
     own: dict[str, Sequence[object]] = {}
+    not_white = np.zeros(len(cells), bool)
+    if judgements.kinds is not None:
+        places = judgements.kinds.argmax(axis=1)
+        own["kind"] = [KINDS[place].value for place in places.tolist()]
+        own["kind_probability"] = np.round(judgements.kinds.max(axis=1, initial=0), DIGITS).tolist()
+        not_white = np.isin(places, [kind.place for kind in KINDS_NOT_WHITE]) & np.logical_not(nothing)
     if judgements.sets is not None:
         own["set"] = judgements.sets
     if judgements.distance is not None:
         own["distance"] = np.round(judgements.distance, 2).tolist()
+    if judgements.kinds is not None:
+        own |= {kind.column: np.round(judgements.kinds[:, kind.place], DIGITS).tolist() for kind in KINDS}
     table = pd.DataFrame(
         {
             "image": [record.image for record in owners],
@@ -133,8 +168,8 @@ def _cell_table(
             "decision": decisions,
             **{name: pd.Series(column, dtype=object).mask(nothing) for name, column in own.items()},
             "flags": [
-                " ".join((*cell.flags, OUTLIER) if outlier else cell.flags)
-                for cell, outlier in zip(cells, outliers, strict=True)
+                " ".join((*cell.flags, *[OUTLIER] * is_outlier, *[NOT_WHITE] * is_other))
+                for cell, is_outlier, is_other in zip(cells, outliers.tolist(), not_white.tolist(), strict=True)
             ],
         }
     )
@@ -174,47 +209,93 @@ def _image_table(
     return table.astype(IMAGE_COLUMN_TYPES)
 
 
-def _subject_table(cells: pd.DataFrame, judgements: Judgements, judge: Judge, prevalence: float) -> pd.DataFrame:
-    """Return one row per subject: the mean probability of its cells, and the posterior if the judge has one.
-
-    Only counted cells are used. The decision is based on the posterior, or else on the mean.
-    """
+def _plain_subject_table(cells: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per subject with a counted cell: the mean probability of its cells, which decides."""
     known = counted_cells(cells).dropna(subset=["subject"])
-    rows: list[dict[str, object]] = []
-    for subject in sorted(known["subject"].unique()):
-        own = known.loc[known["subject"] == subject]
-        leukemic = int((own["decision"] == DECISIONS[1]).sum())
-        values = (
-            subject,
-            int((cells["subject"] == subject).sum()),
-            len(own),
-            leukemic,
-            round(float(own["probability"].mean()), DIGITS),
-            round(leukemic / len(own), DIGITS),
-        )
-        rows.append(dict(zip(SUBJECT_COLUMNS, values, strict=True)))
+    rows = [_subject_row(cells, subject) for subject in sorted(known["subject"].unique())]
     subjects = pd.DataFrame(rows, columns=list(SUBJECT_COLUMNS))
-    decided_by = "mean_probability"
-    if judge.subject_model is not None:
-        ways = judgements.ways[:, known.index.to_numpy()]
-        posterior = _posterior_table(judge, ways, known["subject"].to_numpy(str), prevalence)
-        subjects, decided_by = subjects.merge(posterior, on="subject"), "posterior"
-    subjects["decision"] = np.where(subjects[decided_by] >= THRESHOLD, DECISIONS[1], DECISIONS[0])
+    subjects["decision"] = np.where(subjects["mean_probability"] >= THRESHOLD, DECISIONS[1], DECISIONS[0])
     return subjects
 
 
-def _posterior_table(judge: Judge, ways: np.ndarray, subjects: np.ndarray, prevalence: float) -> pd.DataFrame:
-    """Return one row per subject: number of blasts and posterior at a prevalence, over all assumptions."""
-    model = judge.subject_model
-    scores = [] if model is None else score_subjects(model, ways, subjects, prevalence=prevalence)
-    rows = [
-        {
-            "subject": one.subject,
-            "blasts": round(one.blasts.expected, 1),
-            "blasts_low": one.blasts.interval.low,
-            "blasts_high": one.blasts.interval.high,
-            "posterior": round(one.posterior, 6),
-        }
-        for one in scores
-    ]
-    return pd.DataFrame(rows, columns=["subject", *POSTERIOR_COLUMNS])
+def _subject_row(cells: pd.DataFrame, subject: str) -> dict[str, object]:
+    """Return `SUBJECT_COLUMNS` of one subject; shares are missing without counted cells."""
+    own = cells.loc[cells["subject"] == subject]
+    counted = counted_cells(own)
+    leukemic = counted["decision"].to_list().count(DECISIONS[1])
+    means = (
+        (
+            round(float(counted["probability"].to_numpy(np.float64).mean()), DIGITS),
+            round(leukemic / len(counted), DIGITS),
+        )
+        if len(counted)
+        else (float("nan"), float("nan"))
+    )
+    return dict(zip(SUBJECT_COLUMNS, (subject, len(own), len(counted), leukemic, *means), strict=True))
+
+
+def _subject_table(
+    cells: pd.DataFrame, subjects: Sequence[str], model: SubjectModel, prevalence: float
+) -> pd.DataFrame:
+    """Return one row per subject, with what was left out, the posterior by the counted cells, and the decision."""
+    known = counted_cells(cells).dropna(subset=["subject"])
+    mature = known["kind"].isin([kind.value for kind in MATURE]).to_numpy(bool)
+    scored = score_subjects(
+        model,
+        known["probability"].to_numpy(np.float64),
+        known["subject"].to_numpy(str),
+        mature=mature,
+        prevalence=prevalence,
+    )
+    score_of = {score.subject: score for score in scored}
+    unfamiliar = np.array([OUTLIER in flags.split() for flags in cells["flags"]], bool)
+    found = np.isfinite(cells["probability"].to_numpy(np.float64))
+    rows: list[dict[str, object]] = []
+    for subject in subjects:
+        own = (cells["subject"] == subject).to_numpy(bool)
+        row = _subject_row(cells, subject) | _left_out(cells.loc[own & found])
+        score = score_of.get(subject)
+        decision = decide(
+            prevalence if score is None else score.posterior,
+            n_counted=int(np.count_nonzero((known["subject"] == subject).to_numpy(bool))),
+            n_found=int(np.count_nonzero(own & found)),
+            n_unfamiliar=int(np.count_nonzero(own & found & unfamiliar)),
+            n_found_in_all=int(np.count_nonzero(found)),
+            n_unfamiliar_in_all=int(np.count_nonzero(found & unfamiliar)),
+        )
+        rows.append(row | _posterior_row(score) | {"decision": decision.decision.value, "reason": decision.reason})
+    columns = [*SUBJECT_COLUMNS[:3], *LEFT_OUT, *SUBJECT_COLUMNS[3:], *POSTERIOR_COLUMNS, "decision", "reason"]
+    return pd.DataFrame(rows, columns=pd.Index(columns))
+
+
+def _left_out(cells: pd.DataFrame) -> dict[str, object]:
+    """Count the cells that are not counted, each by the first reason that applies."""
+    flags = [set(own.split()) for own in cells["flags"].to_list()]
+    reasons = [next((flag for flag in LEFT_OUT if flag in own), None) for own in flags]
+    return {flag: reasons.count(flag) for flag in LEFT_OUT}
+
+
+def _posterior_row(score: SubjectScore | None) -> dict[str, object]:
+    """Return `POSTERIOR_COLUMNS` of one subject; missing without counted cells."""
+    if score is None:
+        return dict.fromkeys(POSTERIOR_COLUMNS, float("nan"))
+    blasts = score.blasts
+    values = (round(blasts.expected, 1), blasts.interval.low, blasts.interval.high, round(score.posterior, DIGITS))
+    return dict(zip(POSTERIOR_COLUMNS, values, strict=True))
+
+
+def _differential_table(cells: pd.DataFrame, subjects: Sequence[str]) -> pd.DataFrame:
+    """Return the differential of each subject: counted cells by kind, and beside them those that are not white."""
+    white = [kind.value for kind in KINDS if kind not in KINDS_NOT_WHITE]
+    rows: list[dict[str, object]] = []
+    for subject in subjects:
+        own = cells.loc[cells["subject"] == subject]
+        for share in differential(counted_cells(own)["kind"].to_list(), order=white).kinds:
+            low, high = (round(100 * end, 2) for end in (share.interval.low, share.interval.high))
+            values = (subject, share.kind, True, share.count, round(share.percentage, 2), low, high)
+            rows.append(dict(zip(DIFFERENTIAL_COLUMNS, values, strict=True)))
+        for kind in KINDS_NOT_WHITE:
+            n = int((own["kind"] == kind.value).sum())
+            values = (subject, kind.value, False, n, *[float("nan")] * 3)
+            rows.append(dict(zip(DIFFERENTIAL_COLUMNS, values, strict=True)))
+    return pd.DataFrame(rows, columns=pd.Index(DIFFERENTIAL_COLUMNS))

@@ -1,4 +1,4 @@
-"""Model of one fold on cells cut out, in one file: any of the backbones, and the look of its training cells."""
+"""Model of one fold on cells cut out, in one file: any of the backbones."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,9 +13,8 @@ from torch import nn
 
 from leukospike.classification.appearance_learning import appearances
 from leukospike.classification.appearance_network import AppearanceNetwork
-from leukospike.classification.classifier import ensemble, require_all_used
+from leukospike.classification.classifier import ensemble, require_alike
 from leukospike.classification.network import CellNetwork, colours_of
-from leukospike.classification.source import Reference
 from leukospike.classification.timm_network import TimmNetwork
 from leukospike.confidence.stored import read_count
 from leukospike.errors import LeukospikeError
@@ -26,7 +25,7 @@ from leukospike.storage.weights import read_weights, write_weights, wrong_part
 KIND = "leukospike-cells-"
 """Prefix of the format of these files, in all versions."""
 
-_FORMAT = f"{KIND}2"
+_FORMAT = f"{KIND}3"
 
 CellBackbone = AppearanceNetwork | CellNetwork | TimmNetwork
 
@@ -42,8 +41,6 @@ class CellModel:
     """As `settings.RunConfig` has it."""
     networks: tuple[CellBackbone, ...]
     """Their mean log odds decide."""
-    reference: Reference
-    """How the training cells look."""
 
     def probabilities(self, crops: UInt8[np.ndarray, "n rows columns 3"]) -> Float[np.ndarray, " n"]:
         """Return the probability that each cell is leukemic, uncalibrated.
@@ -90,7 +87,6 @@ def save_cell_model(model: CellModel, path: Path) -> None:
         "format": _FORMAT,
         "backbone": model.backbone,
         "networks": len(model.networks),
-        "reference": model.reference.stored(),
     }
     write_weights(path, tensors, settings)
 
@@ -127,8 +123,12 @@ def load_cell_model(path: Path) -> CellModel:
             network.load_state_dict(weights)
             _check(network)
             networks.append(network.eval().requires_grad_(requires_grad=False))
-        require_all_used(stored.tensors, networks)
-        return CellModel(settings["backbone"], tuple(networks), Reference.from_stored(where, settings["reference"]))
+        if len(stored.tensors) != sum(len(network.state_dict()) for network in networks):
+            msg = f"{len(stored.tensors)} tensors for {len(networks)} networks"
+            raise ValueError(msg)
+        if measured := [network for network in networks if isinstance(network, AppearanceNetwork)]:
+            require_alike(measured)
+        return CellModel(settings["backbone"], tuple(networks))
     except LeukospikeError:
         raise
     except (KeyError, TypeError, ValueError, RuntimeError) as error:

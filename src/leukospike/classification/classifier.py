@@ -1,63 +1,75 @@
-"""A classifier with measures of confidence, in one file: networks, calibration, sets, subjects, outliers."""
+"""The package's classifier, in one file: kinds of cells, how likely a lymphoblast, and how far to believe it."""
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int64, UInt8
-from scipy.special import expit
-from torch import nn
+from jaxtyping import Bool, Float, Float32, UInt8
+from scipy.special import log_softmax, logsumexp
+from torch import Tensor, nn
 
 from leukospike.classification.appearance import APPEARANCES
 from leukospike.classification.appearance_learning import appearances
 from leukospike.classification.appearance_network import AppearanceNetwork
-from leukospike.classification.network_input import CROP_PX, REDUCTION
-from leukospike.classification.source import Reference
-from leukospike.confidence import (
-    EVEN,
-    Calibration,
-    ConformalThresholds,
-    Guarantee,
-    MahalanobisDistance,
-    OperatingPoint,
-    SubjectModel,
-    fit_calibration,
-    fit_conformal,
-    fit_subject_model,
-    flag_threshold,
-    threshold_at_sensitivity,
+from leukospike.classification.kind_input import (
+    C_NMC_UM_PER_PX,
+    CELL_PX,
+    CELL_REDUCTION,
+    INPUT_PX,
+    at_one_size,
+    coarse_crop,
+    is_stain_normalised,
+    like_a_smear,
 )
+from leukospike.classification.kind_network import AXES, KindNetwork
+from leukospike.classification.kinds import KINDS, CellKind
+from leukospike.classification.lite_network import folded
+from leukospike.classification.network import colours_of
+from leukospike.confidence import MahalanobisDistance, SubjectModel
+from leukospike.confidence.blend import Blend
+from leukospike.confidence.kind_sets import KindThresholds
 from leukospike.confidence.stored import read_count, read_number
 from leukospike.errors import WeightsError
 from leukospike.learning.chance import undrawn
+from leukospike.side_by_side import one_core_each
 from leukospike.storage.weights import check_settings, read_weights, write_weights, wrong_part
 
 ERROR_RATE = 0.1
-"""Share of cells of new subjects whose set may miss the label."""
+"""Share of the cells of a kind whose set may miss it."""
 
-SENSITIVITY = 0.9
-"""Target of the operating point."""
+FORMAT = "leukospike-classifier-3"
+"""By which the file of a classifier is recognised."""
 
+NetworkT = TypeVar("NetworkT", bound=nn.Module)
+
+_BLAST = CellKind.LYMPHOBLAST.place
+_BATCH = 4  # measured: what is computed of so few cells stays in the cache of one core
 _MOST_NETWORKS = 100
-_FORMAT = "leukospike-classifier-2"
-_SETTINGS = {"format": _FORMAT, "crop_px": CROP_PX, "reduction": REDUCTION, "appearances": APPEARANCES}
+_SETTINGS = {
+    "format": FORMAT,
+    "input_px": INPUT_PX,
+    "cell_px": CELL_PX,
+    "appearances": APPEARANCES,
+    "kinds": [kind.value for kind in KINDS],
+}
 
 
 @dataclass(frozen=True)
 class Confidence:
-    """Parameters fitted on cells of subjects that the networks have not seen."""
+    """Parameters fitted on cells that the networks had not seen, of subjects and laboratories left out."""
 
-    calibration: Calibration
-    conformal: ConformalThresholds
-    operating: OperatingPoint
-    """For an own choice; the decision on a cell is by its probability at one half."""
+    at_home: Blend
+    """The probability of a lymphoblast of a cell as C-NMC shows it: by the network, and by the measures."""
+    elsewhere: Blend
+    """That of any other cell: by the network alone."""
+    sets: KindThresholds
     subjects: SubjectModel
     outlier_distance: float
     """Cells farther from the training cells are flagged."""
@@ -65,55 +77,99 @@ class Confidence:
 
 @dataclass(frozen=True)
 class Judgement:
-    """Results for cells, at an even prevalence."""
+    """Results for cells."""
 
     probability: Float[np.ndarray, " n"]
-    """Calibrated, of being leukemic."""
-    sets: Bool[np.ndarray, "n 2"]
-    """Whether normal, and whether leukemic, remains possible at the error rate."""
+    """Calibrated, of being a lymphoblast, where half of the cells are; 0 to 1."""
+    kinds: Float[np.ndarray, "n kinds"]
+    """Of each of `kinds.KINDS`; each row sums to 1, and that of the lymphoblast is `probability`."""
+    sets: Bool[np.ndarray, "n kinds"]
+    """Whether each kind remains possible at the error rate."""
     distance: Float[np.ndarray, " n"]
     """From the training cells."""
     outlier: Bool[np.ndarray, " n"]
+    axes: Float32[np.ndarray, "n axes"]
+    """Where the cells lie on the network's principal axes."""
 
 
 @dataclass(frozen=True)
 class Classifier:
-    """Maps crops to judgements."""
+    """Maps cells to judgements."""
 
-    networks: tuple[AppearanceNetwork, ...]
-    confidence: Confidence
+    network: KindNetwork
+    measures: tuple[AppearanceNetwork, ...]
+    """The second opinion on cells in C-NMC's form: lymphoblast or normal precursor, by the measures of `appearance`."""
     distance: MahalanobisDistance
-    """On standardised appearances."""
-    reference: Reference
-    """How the training cells look."""
+    """On the network's principal axes."""
+    confidence: Confidence
     card: Mapping[str, Any]
-    """Model card: data, licences, subjects, protocol, figures, limits, intended use."""
+    """Model card: data, licences, subjects, protocol, figures, failures, intended use."""
 
-    def judge(self, crops: UInt8[np.ndarray, "n rows columns 3"]) -> Judgement:
+    def judge(
+        self,
+        cells: UInt8[np.ndarray, "n rows columns 3"],
+        *,
+        given: Bool[np.ndarray, " n"],
+        diameter_um: Float[np.ndarray, " n"],
+    ) -> Judgement:
         """Judge cells.
 
         Parameters
         ----------
-        crops : ndarray of shape (n, rows, columns, 3), uint8
-            As `network_input.cell_crop` makes them, of the training cells' size and stain.
+        cells : ndarray of shape (n, 192, 192, 3), uint8
+            As `kind_input.cell_pixels` makes them.
+        given : ndarray of shape (n,), bool
+            Whether the picture came as C-NMC's do: of their size, and cut out on black by somebody else. One that also
+            has the look of their stain normalisation is taken to be on their scale, and gets the second opinion.
+        diameter_um : ndarray of shape (n,)
+            Of the disc as large as each cell, micrometres; NaN where it is not known.
 
         Returns
         -------
         Judgement
         """
-        return self.judge_appearances(appearances(crops))
-
-    def judge_appearances(self, measures: Float[np.ndarray, "n appearances"]) -> Judgement:
-        """Judge cells by their features."""
-        score, embedding = ensemble(self.networks, measures)
-        probability = self.confidence.calibration.apply(expit(score))
-        distance = self.distance.distances(embedding)
+        axes, logits, at_home = self._seen(cells, given, diameter_um)
+        kinds = log_softmax(logits, axis=1)
+        odds = kinds[:, _BLAST] - logsumexp(np.delete(kinds, _BLAST, axis=1), axis=1)
+        probability = self.confidence.elsewhere.apply(odds[:, None])
+        if at_home.any():
+            measured = appearances(np.stack([coarse_crop(cell) for cell in cells[at_home]]))
+            opinions = np.stack([odds[at_home], ensemble(self.measures, measured)[0]], axis=1)
+            probability[at_home] = self.confidence.at_home.apply(opinions)
+        shares = with_blasts(kinds, probability)
+        distance = self.distance.distances(axes)
         return Judgement(
             probability,
-            self.confidence.conformal.sets(probability),
+            shares,
+            self.confidence.sets.sets(shares),
             distance,
             distance > self.confidence.outlier_distance,
+            axes,
         )
+
+    def _seen(
+        self, cells: UInt8[np.ndarray, "n rows columns 3"], given: np.ndarray, diameter_um: np.ndarray
+    ) -> tuple[Float32[np.ndarray, "n axes"], Float32[np.ndarray, "n kinds"], Bool[np.ndarray, " n"]]:
+        """Return axes and logits by the network, a few cells at a time on each core, and which are at home."""
+        axes, logits = np.empty((len(cells), AXES), np.float32), np.empty((len(cells), len(KINDS)), np.float32)
+        at_home = np.empty(len(cells), bool)
+
+        @torch.inference_mode()
+        def see(first: int) -> None:
+            part = slice(first, first + _BATCH)
+            sizes = torch.from_numpy(diameter_um[part].astype(np.float32))
+            seen = see_cells(self._quick, torch.from_numpy(cells[part]), torch.from_numpy(given[part]), sizes)
+            axes[part], logits[part], at_home[part] = (each.numpy() for each in seen)
+
+        with one_core_each() as pool:
+            for _ in pool.map(see, range(0, len(cells), _BATCH)):
+                pass
+        return axes, logits, at_home
+
+    @cached_property
+    def _quick(self) -> KindNetwork:
+        """The network as it computes fastest."""
+        return folded(self.network)
 
     def digest(self) -> str:
         """Return a digest of all weights and settings, which permanently identifies the model of an analysis."""
@@ -121,6 +177,62 @@ class Classifier:
         for tensor in _tensors_of(self).values():
             digest.update(tensor.contiguous().numpy().tobytes())
         return digest.hexdigest()
+
+
+def see_cells(
+    network: KindNetwork,
+    cells: UInt8[Tensor, "n rows columns 3"],
+    given: Bool[Tensor, " n"],
+    diameter_um: Float[Tensor, " n"],
+) -> tuple[Float[Tensor, "n axes"], Float[Tensor, "n kinds"], Bool[Tensor, " n"]]:
+    """Show cells to a network, as `Classifier.judge` has them.
+
+    Returns
+    -------
+    axes, logits : Tensor of shape (n, ...)
+    at_home : Tensor of shape (n,), bool
+        Whether the picture came as C-NMC's do and looks like them.
+    """
+    shown, sizes, at_home = as_shown(cells, given, diameter_um)
+    axes = network.on_axes(network.features(shown))
+    return axes, network.decide(axes, sizes), at_home
+
+
+def as_shown(
+    cells: UInt8[Tensor, "n rows columns 3"], given: Bool[Tensor, " n"], diameter_um: Float[Tensor, " n"]
+) -> tuple[Float[Tensor, "n 3 128 128"], Float[Tensor, " n"], Bool[Tensor, " n"]]:
+    """Return cells as the network sees them: at one size, those with C-NMC's look in the colours of a smear.
+
+    Returns
+    -------
+    shown : Tensor of shape (n, 3, 128, 128)
+    diameter_um : Tensor of shape (n,)
+        For cells at home, by C-NMC's scale.
+    at_home : Tensor of shape (n,), bool
+        Whether the picture came as C-NMC's do and looks like them.
+    """
+    colours = colours_of(cells)
+    normalised = is_stain_normalised(colours)
+    at_home = given & normalised
+    shown, diameters = at_one_size(torch.where(normalised[:, None, None, None], like_a_smear(colours), colours))
+    return shown, torch.where(at_home, diameters * (CELL_REDUCTION * C_NMC_UM_PER_PX), diameter_um), at_home
+
+
+def with_blasts(
+    kinds: Float[np.ndarray, "n kinds"], probability: Float[np.ndarray, " n"]
+) -> Float[np.ndarray, "n kinds"]:
+    """Return the probabilities of all kinds where that of a lymphoblast is known better than by the network.
+
+    Parameters
+    ----------
+    kinds : ndarray of shape (n, kinds)
+        Log probabilities by the network.
+    probability : ndarray of shape (n,)
+        Of a lymphoblast; the others share what is left as the network has it.
+    """
+    others = np.delete(kinds, _BLAST, axis=1)
+    shares = np.exp(others - logsumexp(others, axis=1, keepdims=True)) * (1 - probability[:, None])
+    return np.insert(shares, _BLAST, probability, axis=1)
 
 
 def ensemble(
@@ -133,39 +245,11 @@ def ensemble(
     return (logits[:, 1] - logits[:, 0]).double().numpy(), embedding.numpy()
 
 
-def fit_confidence(
-    scores: Float[np.ndarray, " n"],
-    distances: Float[np.ndarray, " n"],
-    labels: Int64[np.ndarray, " n"],
-    subjects: np.ndarray,
-) -> Confidence:
-    """Fit the measures of confidence.
-
-    Parameters
-    ----------
-    scores, distances : ndarray of shape (n,)
-        Log odds, and distances from the training cells, of cells of subjects that the networks have not seen: out of
-        the folds of a cross-validation.
-    labels, subjects : ndarray of shape (n,)
-
-    Returns
-    -------
-    Confidence
-        Its conformal sets are `Guarantee.MARGINAL`: with so few normal subjects, those by class say nothing.
-    """
-    calibration = fit_calibration(expit(scores), labels, prevalence=EVEN)
-    probability = calibration.apply(expit(scores))
-    return Confidence(
-        calibration=calibration,
-        conformal=fit_conformal(probability, labels, subjects, alpha=ERROR_RATE, guarantee=Guarantee.MARGINAL),
-        operating=threshold_at_sensitivity(probability, labels, subjects, sensitivity=SENSITIVITY),
-        subjects=fit_subject_model(probability, labels, subjects, threshold=EVEN),
-        outlier_distance=flag_threshold(distances, subjects),
-    )
-
-
 def write_classifier(classifier: Classifier, path: Path) -> None:
-    """Write a classifier to `path`, whole or not at all: safetensors, with all else as JSON in its header."""
+    """Write a classifier to `path`, whole or not at all: safetensors, with all else as JSON in its header.
+
+    The network is written in half precision: measured, probabilities change by less than .001.
+    """
     write_weights(path, _tensors_of(classifier), _settings_of(classifier))
 
 
@@ -178,42 +262,42 @@ def read_classifier(path: Path) -> Classifier:
         If the file is missing, not safetensors, of another program, or holds a part that is missing or impossible.
     """
     where = "read_classifier"
-    stored = read_weights(path, form=_FORMAT, where=where, give="Install the package again.", use="Train a classifier.")
+    stored = read_weights(
+        path,
+        form=FORMAT,
+        where=where,
+        give="Install the package again.",
+        use="Train a classifier.",
+        kinds=(torch.float32, torch.float16),
+    )
     check_settings(where, path, stored, _SETTINGS)
+    parts: dict[str, dict[str, torch.Tensor]] = {}
+    for name, tensor in stored.tensors.items():
+        part, _, own = name.partition("/")
+        parts.setdefault(part, {})[own] = tensor.float() if tensor.dtype == torch.float16 else tensor
     try:
         settings = stored.settings
-        read_count(where, settings, "networks", 1, _MOST_NETWORKS)
-        networks: list[AppearanceNetwork] = []
-        for number in range(settings["networks"]):
-            with undrawn():
-                network = AppearanceNetwork()
-            start = f"network.{number}."
-            own = {
-                name.removeprefix(start): tensor for name, tensor in stored.tensors.items() if name.startswith(start)
-            }
-            network.load_state_dict(own)
-            if bool((network.spread <= 0).any()):
-                msg = f"a spread of {float(network.spread.min())}"
-                raise ValueError(msg)
-            networks.append(network.eval().requires_grad_(requires_grad=False))
-        distance = {
-            name.removeprefix("distance."): tensor.numpy()
-            for name, tensor in stored.tensors.items()
-            if name.startswith("distance.")
-        }
-        require_all_used(stored.tensors, networks, n_others=len(distance))
+        n_measures = read_count(where, settings, "measures", 1, _MOST_NETWORKS)
+        measures = tuple(_filled(AppearanceNetwork, parts.pop(f"measures-{number}")) for number in range(n_measures))
+        require_alike(measures)
+        network = _filled(KindNetwork, parts.pop("network"))
+        numbers = {name: {key: value.numpy() for key, value in own.items()} for name, own in parts.items()}
+        distance = MahalanobisDistance.from_stored(numbers.pop("distance"))
+        if numbers or distance.means.shape[1] != AXES:
+            msg = f"unknown parts {sorted(numbers)}" if numbers else "distances on other axes"
+            raise ValueError(msg)
         confidence = settings["confidence"]
         return Classifier(
-            networks=tuple(networks),
+            network=network,
+            measures=measures,
+            distance=distance,
             confidence=Confidence(
-                calibration=Calibration.from_stored(confidence["calibration"]),
-                conformal=ConformalThresholds.from_stored(confidence["conformal"]),
-                operating=OperatingPoint.from_stored(confidence["operating"]),
+                at_home=Blend.from_stored(confidence["at_home"], n_scores=2),
+                elsewhere=Blend.from_stored(confidence["elsewhere"], n_scores=1),
+                sets=KindThresholds.from_stored(confidence["sets"], n_kinds=len(KINDS)),
                 subjects=SubjectModel.from_stored(confidence["subjects"]),
                 outlier_distance=read_number(where, confidence, "outlier_distance", 0, 1e6),
             ),
-            distance=MahalanobisDistance.from_stored(distance),
-            reference=Reference.from_stored(where, settings["reference"]),
             card=dict(settings["card"]),
         )
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
@@ -222,19 +306,30 @@ def read_classifier(path: Path) -> Classifier:
         raise wrong_part(where, path, error) from error
 
 
-def require_all_used(tensors: Mapping[str, torch.Tensor], networks: Sequence[nn.Module], *, n_others: int = 0) -> None:
-    """Refuse a file of more tensors than its networks have, or whose networks were not standardised alike.
+def _filled(kind: type[NetworkT], weights: Mapping[str, torch.Tensor]) -> NetworkT:
+    """Make a network of stored weights, refusing divisors that cannot be."""
+    with undrawn():
+        network = kind()
+    network.load_state_dict(weights)
+    for name, tensor in network.named_buffers():
+        if (name.endswith("running_var") and bool((tensor < 0).any())) or (
+            name == "spread" and bool((tensor <= 0).any())
+        ):
+            msg = f"{name} of {float(tensor.min())}"
+            raise ValueError(msg)
+    return network.eval().requires_grad_(requires_grad=False)
+
+
+def require_alike(networks: Sequence[AppearanceNetwork]) -> None:
+    """Refuse networks that were not standardised alike: what standardises all but the first would count for nothing.
 
     Raises
     ------
     ValueError
-        If so: the networks left out, or what standardises all but the first, would count for nothing.
+        If so.
     """
-    if len(tensors) != n_others + sum(len(network.state_dict()) for network in networks):
-        msg = f"{len(tensors)} tensors for {len(networks)} networks"
-        raise ValueError(msg)
-    alike = [network for network in networks if isinstance(network, AppearanceNetwork)]
-    if any(not (torch.equal(one.mean, alike[0].mean) and torch.equal(one.spread, alike[0].spread)) for one in alike):
+    first = networks[0]
+    if any(not (torch.equal(one.mean, first.mean) and torch.equal(one.spread, first.spread)) for one in networks):
         msg = "networks with different standardisation"
         raise ValueError(msg)
 
@@ -250,15 +345,14 @@ def _settings_of(classifier: Classifier) -> dict[str, Any]:
     """Return the content of the file's header."""
     confidence = classifier.confidence
     return _SETTINGS | {
-        "networks": len(classifier.networks),
+        "measures": len(classifier.measures),
         "confidence": {
-            "calibration": confidence.calibration.stored(),
-            "conformal": confidence.conformal.stored(),
-            "operating": confidence.operating.stored(),
+            "at_home": confidence.at_home.stored(),
+            "elsewhere": confidence.elsewhere.stored(),
+            "sets": confidence.sets.stored(),
             "subjects": confidence.subjects.stored(),
             "outlier_distance": confidence.outlier_distance,
         },
-        "reference": classifier.reference.stored(),
         "card": dict(classifier.card),
     }
 
@@ -266,10 +360,10 @@ def _settings_of(classifier: Classifier) -> dict[str, Any]:
 def _tensors_of(classifier: Classifier) -> dict[str, torch.Tensor]:
     """Return the content of the file's body."""
     tensors = {
-        f"network.{number}.{name}": tensor
-        for number, network in enumerate(classifier.networks)
-        for name, tensor in network.state_dict().items()
+        f"network/{name}": tensor.half() if tensor.is_floating_point() else tensor
+        for name, tensor in classifier.network.state_dict().items()
     }
-    return tensors | {
-        f"distance.{name}": torch.from_numpy(array) for name, array in classifier.distance.stored().items()
-    }
+    for number, network in enumerate(classifier.measures):
+        tensors |= {f"measures-{number}/{name}": tensor for name, tensor in network.state_dict().items()}
+    numbers = {f"distance/{name}": array for name, array in classifier.distance.stored().items()}
+    return tensors | {name: torch.from_numpy(array) for name, array in numbers.items()}

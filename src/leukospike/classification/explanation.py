@@ -1,4 +1,4 @@
-"""Explanations of the probability of a cell, and the files that hold them."""
+"""Explanations of what a cell is taken for, and the files that hold them."""
 
 import json
 import zipfile
@@ -14,11 +14,14 @@ import torch
 from jaxtyping import Float, UInt8
 
 from leukospike.classification.appearance_learning import appearances
-from leukospike.classification.attribution import Parts, attribution, decision_parts
-from leukospike.classification.classifier import Classifier, default_classifier
-from leukospike.classification.morphology import MorphologyReference, Place, morphology
+from leukospike.classification.attribution import attribution
+from leukospike.classification.classifier import Classifier, as_shown, default_classifier
+from leukospike.classification.kind_input import INPUT_PX, at_one_size, coarse_crop
+from leukospike.classification.kinds import KINDS
+from leukospike.classification.morphology import COMPARABLE, MorphologyReference, Place, morphology
 from leukospike.classification.neighbours import Neighbour, TrainingIndex
-from leukospike.classification.network_input import CROP_PX, SEEN
+from leukospike.classification.network import colours_of
+from leukospike.classification.network_input import SEEN
 from leukospike.errors import RunError, WeightsError
 from leukospike.images import luma
 from leukospike.spikes import SILENT, latency_map
@@ -28,7 +31,10 @@ from leukospike.storage.weights import read_weights, write_weights, wrong_part
 JSON_NAME = "explanations.json"
 NPZ_NAME = "explanations.npz"
 
-_FORMAT = "leukospike-training-cells-1"
+MOST_KINDS, LEAST_SHARE = 3, 0.01
+"""Number of kinds named at most, and the probability below which none is."""
+
+_FORMAT = "leukospike-training-cells-2"
 
 
 @dataclass(frozen=True)
@@ -40,10 +46,21 @@ class CellToExplain:
     """Number in its image, as in the tables, from 1; 0 if no segmenter has numbered it."""
     probability: float
     """That the tables give; kept, not used."""
-    crop: UInt8[np.ndarray, "96 96 3"]
-    """Input of the networks."""
+    pixels: UInt8[np.ndarray, "192 192 3"]
+    """As `kind_input.cell_pixels` makes them."""
+    given: bool
+    """As of `Classifier.judge`, like the next one."""
+    diameter_um: float
     segmented: Mapping[str, float]
     """Measurements of the segmenter; may be empty."""
+
+
+@dataclass(frozen=True)
+class LikelyKind:
+    """One kind that a cell may be of."""
+
+    kind: str
+    probability: float
 
 
 @dataclass(frozen=True)
@@ -53,14 +70,19 @@ class Explanation:
     image: str
     number: int
     probability: float
-    parts: Parts
+    kinds: tuple[LikelyKind, ...]
+    """Likeliest first; at most `MOST_KINDS`, each of at least `LEAST_SHARE`."""
+    at_home: bool
+    """Whether the picture came as C-NMC's do and looks like them."""
     neighbours: tuple[Neighbour, ...]
     """Most similar first."""
     places: tuple[Place, ...]
-    crop: UInt8[np.ndarray, "96 96 3"]
-    attribution: Float[np.ndarray, "96 96"]
-    """Log odds of each pixel: above 0 towards leukemic; float32."""
-    latency: UInt8[np.ndarray, "96 96"]
+    """Only of `morphology.COMPARABLE` measures unless the cell is at home."""
+    picture: UInt8[np.ndarray, "128 128 3"]
+    """The cell at the size, and not in the colours, in which the network sees it."""
+    attribution: Float[np.ndarray, "128 128"]
+    """Log odds of each pixel: above 0 towards a lymphoblast; float32."""
+    latency: UInt8[np.ndarray, "128 128"]
     """Of `spike_times`."""
 
 
@@ -86,31 +108,51 @@ class Explainer:
         """
         if not cells:
             return []
-        networks = self.classifier.networks
-        crops = np.stack([cell.crop for cell in cells])
-        measures = appearances(crops)
-        embeddings = networks[0].standardised(torch.from_numpy(measures)).numpy()
+        pixels = np.stack([cell.pixels for cell in cells])
+        given = np.array([cell.given for cell in cells], bool)
+        sizes = np.array([cell.diameter_um for cell in cells], np.float32)
+        judged = self.classifier.judge(pixels, given=given, diameter_um=sizes)
+        stacked = torch.from_numpy(pixels)
+        shown, diameters, at_home = as_shown(stacked, torch.from_numpy(given), torch.from_numpy(sizes))
+        maps = attribution(self.classifier.network, shown, diameters)
+        sized = at_one_size(colours_of(stacked))[0]
+        pictures = (sized * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+        measures = appearances(np.stack([coarse_crop(cell) for cell in pixels]))
         return [
             Explanation(
                 cell.image,
                 cell.number,
                 cell.probability,
-                parts,
-                tuple(self.index.nearest(embedding)),
-                tuple(self.reference.places(morphology(measured, cell.segmented))),
-                cell.crop,
-                its_map,
-                spike_times(cell.crop),
+                likely_kinds(judged.kinds[place]),
+                is_home,
+                tuple(self.index.nearest(judged.axes[place])),
+                tuple(self._places(morphology(measures[place], cell.segmented), is_home=is_home)),
+                pictures[place],
+                maps[place],
+                spike_times(pictures[place]),
             )
-            for cell, parts, embedding, measured, its_map in zip(
-                cells,
-                decision_parts(networks, crops),
-                embeddings,
-                measures,
-                attribution(networks, crops),
-                strict=True,
-            )
+            for place, (cell, is_home) in enumerate(zip(cells, at_home.tolist(), strict=True))
         ]
+
+    def _places(self, measured: Mapping[str, float], *, is_home: bool) -> list[Place]:
+        """Compare what can be compared with C-NMC's cells: lengths and colours only of a cell that is like them."""
+        return self.reference.places({name: value for name, value in measured.items() if is_home or name in COMPARABLE})
+
+
+def likely_kinds(probabilities: Float[np.ndarray, " kinds"]) -> tuple[LikelyKind, ...]:
+    """Return the likeliest kinds, likeliest first.
+
+    Examples
+    --------
+    >>> likely_kinds(np.array([0.6, 0.005, 0.395, *[0.0] * 8]))
+    (LikelyKind(kind='lymphoblast', probability=0.6), LikelyKind(kind='lymphocyte', probability=0.395))
+    """
+    order = np.argsort(-probabilities, kind="stable")[:MOST_KINDS].tolist()
+    return tuple(
+        LikelyKind(KINDS[place].value, float(probabilities[place]))
+        for place in order
+        if probabilities[place] >= LEAST_SHARE
+    )
 
 
 def save_explainer(explainer: Explainer, path: Path) -> None:
@@ -183,12 +225,12 @@ def chosen_cells(probability: Float[np.ndarray, " n"], n_chosen: int, *, thresho
     return [int(order[rank]) for rank in sorted(middle | ends)]
 
 
-def spike_times(crop: UInt8[np.ndarray, "rows columns 3"]) -> UInt8[np.ndarray, "rows columns"]:
-    """Return the spike time of each pixel in the original front end, which detects edges: `latency_map` of a crop.
+def spike_times(picture: UInt8[np.ndarray, "rows columns 3"]) -> UInt8[np.ndarray, "rows columns"]:
+    """Return the spike time of each pixel in the original front end, which detects edges: `latency_map` of a cell.
 
     Parameters
     ----------
-    crop : ndarray of shape (rows, columns, 3)
+    picture : ndarray of shape (rows, columns, 3)
         RGB, uint8, 0-255, black around the cell.
 
     Returns
@@ -196,10 +238,10 @@ def spike_times(crop: UInt8[np.ndarray, "rows columns 3"]) -> UInt8[np.ndarray, 
     ndarray of shape (rows, columns), uint8
         0 (first) to 14; 15 is silent, and outside the cell.
     """
-    latency = latency_map(torch.from_numpy(luma(crop))[None, None]).latency[0].numpy()
-    margin = (len(crop) - len(latency)) // 2
+    latency = latency_map(torch.from_numpy(luma(picture))[None, None]).latency[0].numpy()
+    margin = (len(picture) - len(latency)) // 2
     whole = np.pad(latency, margin, constant_values=SILENT)
-    return np.where(crop.max(axis=2) >= SEEN, whole, np.uint8(SILENT))
+    return np.where(picture.max(axis=2) >= SEEN, whole, np.uint8(SILENT))
 
 
 def write_explanations(folder: Path, explanations: Sequence[Explanation]) -> None:
@@ -212,7 +254,7 @@ def write_explanations(folder: Path, explanations: Sequence[Explanation]) -> Non
     explanations : sequence of Explanation
         In display order.
     """
-    side = (CROP_PX, CROP_PX)
+    side = (INPUT_PX, INPUT_PX)
 
     def stacked(arrays: Sequence[np.ndarray], shape: tuple[int, ...], kind: type) -> np.ndarray:
         return np.stack(arrays) if arrays else np.zeros((0, *shape), kind)
@@ -222,7 +264,7 @@ def write_explanations(folder: Path, explanations: Sequence[Explanation]) -> Non
             part,
             images=np.array([cell.image for cell in explanations], dtype=str),
             cells=np.array([cell.number for cell in explanations], dtype=np.int64),
-            crops=stacked([cell.crop for cell in explanations], (*side, 3), np.uint8),
+            pictures=stacked([cell.picture for cell in explanations], (*side, 3), np.uint8),
             attributions=stacked([cell.attribution for cell in explanations], side, np.float32),
             latencies=stacked([cell.latency for cell in explanations], side, np.uint8),
         )
@@ -231,8 +273,8 @@ def write_explanations(folder: Path, explanations: Sequence[Explanation]) -> Non
             "image": cell.image,
             "cell": cell.number,
             "probability": cell.probability,
-            "log_odds": cell.parts.log_odds,
-            "parts": asdict(cell.parts),
+            "kinds": [asdict(kind) for kind in cell.kinds],
+            "at_home": cell.at_home,
             "neighbours": [asdict(neighbour) for neighbour in cell.neighbours],
             "places": [asdict(place) for place in cell.places],
         }
@@ -265,7 +307,7 @@ def read_explanations(folder: Path) -> tuple[Explanation, ...]:
         told: list[dict[str, Any]] = json.loads(paths[0].read_text(encoding="utf-8"))
         with np.load(paths[1], allow_pickle=False) as arrays:
             names = list(zip(arrays["images"].tolist(), arrays["cells"].tolist(), strict=True))
-            pictures = [arrays[name] for name in ("crops", "attributions", "latencies")]
+            pictures = [arrays[name] for name in ("pictures", "attributions", "latencies")]
         if names != [(entry["image"], entry["cell"]) for entry in told]:
             msg = "the two files describe different cells"
             raise ValueError(msg)
@@ -274,7 +316,8 @@ def read_explanations(folder: Path) -> tuple[Explanation, ...]:
                 entry["image"],
                 entry["cell"],
                 float(entry["probability"]),
-                Parts(**entry["parts"]),
+                tuple(LikelyKind(**kind) for kind in entry["kinds"]),
+                bool(entry["at_home"]),
                 tuple(Neighbour(**neighbour) for neighbour in entry["neighbours"]),
                 tuple(Place(**place) for place in entry["places"]),
                 *shown,

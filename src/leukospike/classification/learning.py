@@ -65,7 +65,6 @@ def train_classifier(
     cells: LabelledCells,
     config: ClassifierTraining,
     *,
-    start: CellNetwork | None = None,
     checkpoint: Path | None = None,
     progress: Progress = silent,
 ) -> TrainedClassifier:
@@ -78,8 +77,6 @@ def train_classifier(
     cells : LabelledCells
         All are used for training; there is no validation.
     config : ClassifierTraining
-    start : CellNetwork or None
-        Whose weights to start from, of the same settings (`pretraining`); None: from such as are drawn by the seed.
     checkpoint : Path or None
         File for the state after each epoch (safetensors). If it exists, training continues from it.
     progress : Progress
@@ -102,8 +99,6 @@ def train_classifier(
     resumed = checkpoint is not None and checkpoint.exists()
     with drawing_from(torch.Generator().manual_seed(config.seed)):
         network = _new(config, pretrained=config.pretrained and not resumed)
-    if start is not None:
-        network.load_state_dict(start.state_dict())
     return _trained(network, cells, config, checkpoint, progress)
 
 

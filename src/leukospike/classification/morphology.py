@@ -1,4 +1,4 @@
-"""Morphological measures, compared with the training cells of each class."""
+"""Morphological measures, compared with the lymphoblasts and the normal precursors of C-NMC."""
 
 import json
 import math
@@ -27,6 +27,9 @@ LEVELS = (0, 0.01, 0.02, *(share / 20 for share in range(1, 20)), 0.98, 0.99, 1)
 """Shares of the cells of a class that its quantiles are at or above: twentieths, and closer at the ends, where values
 lie far apart."""
 
+COMPARABLE = ("nc_ratio", "circularity", "axis_ratio")
+"""Measures that depend on neither scale nor stain: those by which any cell can be compared with C-NMC's."""
+
 _FROM_SEGMENTER = ("nc_ratio", "circularity")  # these depend on neither scale nor stain
 _FIRST_COLOUR = len(SHAPES)
 _MEAN = SPREADS.index("mean")
@@ -36,28 +39,31 @@ _DIGITS = 6
 
 @dataclass(frozen=True)
 class Place:
-    """One value, compared with the training cells."""
+    """One value, compared with C-NMC's cells."""
 
     measure: str
     value: float
-    normal: float
-    """Share of the normal training cells that it is larger than, 0 to 1, read between `LEVELS`."""
-    leukemic: float
-    """The same of the leukemic ones."""
+    precursors: float
+    """Share of the normal precursors that it is larger than, 0 to 1, read between `LEVELS`."""
+    lymphoblasts: float
+    """The same of the lymphoblasts."""
 
     @property
     def words(self) -> str:
         """Describe the place in words."""
-        return f"larger than {_share(self.leukemic)} of leukemic and {_share(self.normal)} of normal training cells"
+        return (
+            f"larger than {_share(self.lymphoblasts)} of the lymphoblasts and {_share(self.precursors)} of the normal"
+            " precursors of C-NMC"
+        )
 
 
 @dataclass(frozen=True)
 class MorphologyReference:
     """Quantiles of each measure in each class."""
 
-    normal: dict[str, tuple[float, ...]]
+    precursors: dict[str, tuple[float, ...]]
     """By measure, one at each of `LEVELS`."""
-    leukemic: dict[str, tuple[float, ...]]
+    lymphoblasts: dict[str, tuple[float, ...]]
 
     @classmethod
     def fit(cls, measured: Sequence[Mapping[str, float]], labels: Sequence[int]) -> "MorphologyReference":
@@ -68,7 +74,7 @@ class MorphologyReference:
         measured : sequence of mapping of str to float
             Of `morphology`; a measure that a cell lacks does not count there.
         labels : sequence of int
-            1 leukemic, 0 normal.
+            1 lymphoblast, 0 normal precursor.
 
         Returns
         -------
@@ -103,15 +109,15 @@ class MorphologyReference:
                 got=f"{len(labels)} of at most one class",
                 advice="Add cells of the missing class.",
             )
-        normal, leukemic = ({name: quantiles[name] for name in common} for quantiles in classes)
-        return cls(normal, leukemic)
+        precursors, lymphoblasts = ({name: quantiles[name] for name in common} for quantiles in classes)
+        return cls(precursors, lymphoblasts)
 
     def places(self, measured: Mapping[str, float]) -> list[Place]:
         """Compare the measures of a cell with the reference; missing ones are left out."""
         return [
-            Place(name, value, _share_below(value, self.normal[name]), _share_below(value, self.leukemic[name]))
+            Place(name, value, *(_share_below(value, each[name]) for each in (self.precursors, self.lymphoblasts)))
             for name, value in measured.items()
-            if name in self.normal
+            if name in self.precursors
         ]
 
     def to_json(self) -> str:
@@ -129,12 +135,12 @@ class MorphologyReference:
         """
         try:
             told = json.loads(text)
-            normal, leukemic = (
+            precursors, lymphoblasts = (
                 {str(name): tuple(float(value) for value in values) for name, values in told[key].items()}
-                for key in ("normal", "leukemic")
+                for key in ("precursors", "lymphoblasts")
             )
-            rows = [*normal.values(), *leukemic.values()]
-            if normal.keys() != leukemic.keys() or any(
+            rows = [*precursors.values(), *lymphoblasts.values()]
+            if precursors.keys() != lymphoblasts.keys() or any(
                 len(row) != len(LEVELS) or sorted(row) != list(row) for row in rows
             ):
                 msg = "not quantiles"
@@ -144,7 +150,7 @@ class MorphologyReference:
             raise WeightsError(
                 msg, where="MorphologyReference", got=f"something else ({error})", advice="Create it again."
             ) from error
-        return cls(normal, leukemic)
+        return cls(precursors, lymphoblasts)
 
 
 def morphology(appearance: Float[np.ndarray, " appearances"], segmented: Mapping[str, float]) -> dict[str, float]:

@@ -26,15 +26,17 @@ class Neighbour:
 
     image: str
     subject: str
-    leukemic: bool
+    """Empty where the laboratory does not tell."""
+    kind: str
     """By label."""
+    laboratory: str
     similarity: float
-    """Cosine of the angle between the two embeddings about their mean: 1 alike, 0 unrelated, -1 opposite."""
+    """Cosine of the angle between the two, seen from the mean of all: 1 alike, 0 unrelated, -1 opposite."""
 
 
 @dataclass(frozen=True)
 class TrainingIndex:
-    """Embeddings of the training cells at one byte per number, with their subjects."""
+    """Where the training cells lie on the network's axes, at one byte per number, with what they are."""
 
     mean: Float[np.ndarray, " features"]
     """Of the embeddings, float32."""
@@ -46,7 +48,8 @@ class TrainingIndex:
     """What 1 of `codes` stands for."""
     images: tuple[str, ...]
     subjects: tuple[str, ...]
-    leukemic: tuple[bool, ...]
+    kinds: tuple[str, ...]
+    laboratories: tuple[str, ...]
 
     @classmethod
     def fit(
@@ -55,18 +58,17 @@ class TrainingIndex:
         *,
         images: Sequence[str],
         subjects: Sequence[str],
-        labels: Sequence[int],
+        kinds: Sequence[str],
+        laboratories: Sequence[str],
     ) -> "TrainingIndex":
         """Reduce the embeddings to their first `KEPT` principal components, or fewer if there are no more.
 
         Parameters
         ----------
         embeddings : ndarray of shape (n, features), float32
-            Standardised measures, of `AppearanceNetwork.embed`.
-        images, subjects : sequence of str
-            Image and subject of each cell.
-        labels : sequence of int
-            1 leukemic, 0 normal.
+            Of `KindNetwork.on_axes`.
+        images, subjects, kinds, laboratories : sequence of str
+            Of each cell; its subject may be empty.
 
         Returns
         -------
@@ -78,9 +80,10 @@ class TrainingIndex:
             If the sequences differ in length, or all embeddings are the same.
         """
         n = len(embeddings)
-        if {len(images), len(subjects), len(labels)} != {n}:
-            got = f"{n}, {len(images)}, {len(subjects)} and {len(labels)}"
-            msg = "embeddings, images, subjects and labels must have the same length"
+        columns = (images, subjects, kinds, laboratories)
+        if {len(column) for column in columns} != {n}:
+            got = f"{n} and {', '.join(str(len(column)) for column in columns)}"
+            msg = "embeddings, images, subjects, kinds and laboratories must have the same length"
             raise DataError(msg, where="TrainingIndex", got=got, advice="Pass one of each per cell.")
         mean = embeddings.mean(axis=0, dtype=np.float64)
         centred = embeddings - mean
@@ -88,9 +91,7 @@ class TrainingIndex:
         kept = min(KEPT, int(np.count_nonzero(spread > spread[-1] * 1e-9)))
         if not n or spread[-1] <= 0:
             msg = "embeddings must differ"
-            raise DataError(
-                msg, where="TrainingIndex", got=f"no variation among {n}", advice="Pass cells of both classes."
-            )
+            raise DataError(msg, where="TrainingIndex", got=f"no variation among {n}", advice="Pass other cells.")
         basis = axes[:, ::-1][:, :kept].astype(np.float16)
         directions = _directions(centred.astype(np.float32), basis)
         scale = float(np.abs(directions).max()) / _FULL
@@ -99,9 +100,7 @@ class TrainingIndex:
             basis,
             np.rint(directions / scale).astype(np.int8),
             scale,
-            tuple(images),
-            tuple(subjects),
-            tuple(label == 1 for label in labels),
+            *(tuple(column) for column in columns),
         )
 
     def nearest(self, embedding: Float[np.ndarray, " features"], k: int = 5) -> list[Neighbour]:
@@ -110,7 +109,7 @@ class TrainingIndex:
         Parameters
         ----------
         embedding : ndarray of shape (features,), float32
-            By the networks of the index.
+            By the network of the index.
         k : int
 
         Returns
@@ -121,7 +120,7 @@ class TrainingIndex:
         Raises
         ------
         WeightsError
-            If the embedding is of another length, as that of other networks is.
+            If the embedding is of another length, as that of another network is.
         """
         if embedding.shape != self.mean.shape:
             msg = f"embedding must have {len(self.mean)} numbers"
@@ -129,7 +128,7 @@ class TrainingIndex:
                 msg,
                 where="TrainingIndex.nearest",
                 got=embedding.size,
-                advice="Use the index that belongs to these networks.",
+                advice="Use the index that belongs to this network.",
             )
         direction = _directions((embedding - self.mean)[None], self.basis)[0]
         codes = self.codes.astype(np.float32)
@@ -138,14 +137,19 @@ class TrainingIndex:
         order = np.argsort(-similarities, kind="stable")[:k]
         return [
             Neighbour(
-                self.images[place], self.subjects[place], self.leukemic[place], min(1.0, float(similarities[place]))
+                self.images[place],
+                self.subjects[place],
+                self.kinds[place],
+                self.laboratories[place],
+                min(1.0, float(similarities[place])),
             )
             for place in order.tolist()
         ]
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the content of a safetensors file: the arrays, and the names of all cells as compressed JSON."""
-        told = json.dumps([self.images, self.subjects, self.leukemic], ensure_ascii=False, separators=(",", ":"))
+        columns = [self.images, self.subjects, self.kinds, self.laboratories]
+        told = json.dumps(columns, ensure_ascii=False, separators=(",", ":"))
         return {
             "mean": torch.from_numpy(self.mean),
             "basis": torch.from_numpy(self.basis),
@@ -173,13 +177,13 @@ class TrainingIndex:
                 msg = f"names of more than {_MOST_BYTES} bytes"
                 raise ValueError(msg)
             told = json.loads(names)
-            images, subjects, leukemic = (tuple(part) for part in told)
+            images, subjects, kinds, laboratories = (tuple(str(each) for each in part) for part in told)
             mean, basis, codes = (tensors[name].numpy() for name in ("mean", "basis", "codes"))
-            index = cls(mean, basis, codes, float(settings["scale"]), images, subjects, leukemic)
+            index = cls(mean, basis, codes, float(settings["scale"]), images, subjects, kinds, laboratories)
             if (
                 mean.shape != basis.shape[:1]
                 or basis.shape[1:] != codes.shape[1:]
-                or {len(codes), len(images), len(subjects), len(leukemic)} != {settings["cells"]}
+                or {len(codes), len(images), len(subjects), len(kinds), len(laboratories)} != {settings["cells"]}
             ):
                 msg = "lengths differ"
                 raise ValueError(msg)

@@ -10,14 +10,13 @@ from leukospike.cli.options import SeedOption
 
 
 def demo(
-    out: Annotated[Path, typer.Option("--out", help="New folder for the cohort, the run and the report.")] = Path(
-        "demo"
-    ),
+    out: Annotated[Path, typer.Option("--out", help="New folder for the cohort and both reports.")] = Path("demo"),
     seed: SeedOption = 0,
 ) -> None:
-    """Generate a small cohort, cross-validate the whole system on it, and write a report.
+    """Draw a small cohort, read its patients with the classifier, and train the original system on it.
 
-    The cells are drawn by a program: the figures say nothing about patients.
+    Writes two pages that link to each other. The cells are drawn by a program: the figures say nothing about patients,
+    and the classifier, which learned from photographs, abstains on many.
 
     Example:
 
@@ -28,5 +27,5 @@ def demo(
     with progress_bars() as progress:
         report = run_demo(out, seed=seed, progress=progress)
     out_console.print(f"Fields, their masks and outlines: {out / 'masks'}")
-    out_console.print(f"Fields, cell by cell: {out / 'fields' / 'report.html'}")
+    out_console.print(f"Original system, trained on the same cells: {out / 'run' / 'report.html'}")
     out_console.print(f"Report: {report}")

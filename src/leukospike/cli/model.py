@@ -38,14 +38,21 @@ def show() -> None:
 def export(
     out: Annotated[Path, typer.Option("--onnx", metavar="FILE", help="ONNX file to write.", show_default=False)],
 ) -> None:
-    r"""Write the package's classifier as one ONNX graph, from pixels to probability.
+    r"""Write the package's classifier as one ONNX graph, from pixels to kinds.
 
-    Input: pixels, uint8 of shape (n, 450, 450, 3), RGB, each a cell cut out on black as in C-NMC; n is any number.
-    Needs an extra; in the clone, run: pip install -e '.\[onnx]'. Outputs:
+    Needs an extra; in the clone, run: pip install -e '.\[onnx]'. Inputs, for any number n of cells:
 
-    - probability, float32 of shape (n): calibrated, of being leukemic; NaN for a picture of one colour.
+    - pixels, uint8 of shape (n, 450, 450, 3): RGB, each a cell cut out on black as in C-NMC.
 
-    - set, bool of shape (n, 2): whether each of \[normal, leukemic] remains possible.
+    - diameter_um, float32 of shape (n): of a disc as large as the cell, micrometres; NaN where it is not known.
+
+    Outputs; the names of the eleven kinds are in the metadata:
+
+    - probability, float32 of shape (n): calibrated, of a lymphoblast; NaN for a picture of one colour.
+
+    - kinds, float32 of shape (n, 11): of each kind.
+
+    - set, bool of shape (n, 11): whether each kind remains possible.
 
     - distance, float32 of shape (n): from the training cells.
 

@@ -18,12 +18,23 @@ from leukospike.cli.options import (
     PretrainedOption,
     ResumeOption,
 )
-from leukospike.settings import Preset, Protocol
+from leukospike.cli.refinement import conduct_refinement, require_fitting
+from leukospike.settings import Preset, Protocol, Start
 
 
 def train(
     data: DataOption,
     out: OutOption,
+    start: Annotated[
+        Start | None,
+        typer.Option(
+            "--start",
+            metavar="NAME",
+            help="What to start from.\n\n- shipped: the package's classifier, with any of its eleven kinds as labels."
+            "\n\nDefault: nothing, with two classes as labels.",
+            show_default=False,
+        ),
+    ] = None,
     preset: Annotated[
         Preset, typer.Option("--preset", metavar="NAME", help="Settings of the experiment on c-nmc or all-idb.")
     ] = Preset.C_NMC,
@@ -57,12 +68,34 @@ def train(
     than 5 subjects of a class no conclusion is drawn, and with fewer than 10 intervals are too narrow. With few
     subjects, prefer reproduce, whose folds test everyone.
 
+    With --start shipped, continue from the package's classifier on your own cells. Labels are any of its kinds:
+    lymphoblast, normal lymphoid precursor, lymphocyte, monocyte, neutrophil, eosinophil, basophil, immature
+    granulocyte, erythroblast, platelet, not one of these. Every subject is tested in one of --folds folds, and a line
+    says whether the result is better than the package's classifier on your cells. The result is trained on all of them.
+
     Example:
 
     leukospike train --data my-cells --out run
 
     leukospike train --data my-cells --backbone appearance --out run
+
+    leukospike train --data my-cells --start shipped --out run
     """
+    if start is not None:
+        require_fitting(
+            start,
+            preset=None if preset is Preset.C_NMC else preset,
+            backbone=backbone,
+            pretrained=pretrained,
+            protocol=protocol,
+            epochs=epochs,
+            max_cells=max_cells,
+            groups=groups,
+            config=config,
+            resume=resume or None,
+        )
+        conduct_refinement(data, out, n_folds=folds, seed=seed, positive=positive, negative=negative)
+        return
     settings = {
         "backbone": backbone,
         "pretrained": pretrained,

@@ -1,8 +1,9 @@
 """How far a score can be trusted, in terms of subjects.
 
-`calibration` calibrates probabilities, `conformal` returns sets of labels, `thresholds` picks operating points,
-`subject_score` goes from cells to subjects, and `outliers` flags cells unlike those trained on. Shared code is in
-`subjects`; `stored` reads fitted values back from weights files.
+`calibration` calibrates probabilities, `conformal` returns sets of labels, `thresholds` picks operating points, and
+`outliers` flags cells unlike those trained on. `subject_score` goes from cells to subjects, `differential` counts their
+cells by kind, and `decision` says in one word what follows. Shared code is in `subjects`; `stored` reads fitted values
+back from weights files.
 """
 
 from leukospike.confidence.calibration import (
@@ -20,6 +21,8 @@ from leukospike.confidence.conformal import (
     fit_conformal,
     least_subjects,
 )
+from leukospike.confidence.decision import CERTAIN, FEWEST_COUNTED, Decision, Outcome, decide
+from leukospike.confidence.differential import Differential, KindShare, differential
 from leukospike.confidence.outliers import (
     FALSE_FLAGS,
     Distance,
@@ -30,6 +33,7 @@ from leukospike.confidence.outliers import (
 )
 from leukospike.confidence.subject_score import (
     EVEN,
+    LEAST_SHARE,
     BlastCount,
     Pooling,
     PoolingFigures,
@@ -45,16 +49,23 @@ from leukospike.confidence.subjects import SubjectMean, left_out, mean_over_subj
 from leukospike.confidence.thresholds import OperatingPoint, cross_fitted_calls, threshold_at_sensitivity
 
 __all__ = [
+    "CERTAIN",
     "EVEN",
     "FALSE_FLAGS",
+    "FEWEST_COUNTED",
+    "LEAST_SHARE",
     "BlastCount",
     "Calibration",
     "ConformalThresholds",
     "Coverage",
+    "Decision",
+    "Differential",
     "Distance",
     "Guarantee",
+    "KindShare",
     "MahalanobisDistance",
     "OperatingPoint",
+    "Outcome",
     "Pooling",
     "PoolingFigures",
     "SubjectMean",
@@ -67,6 +78,8 @@ __all__ = [
     "cross_fitted_distances",
     "cross_fitted_probabilities",
     "cross_fitted_sets",
+    "decide",
+    "differential",
     "fit_calibration",
     "fit_conformal",
     "fit_mahalanobis",

@@ -155,7 +155,7 @@ def read_manifest(table: Path, classes: ClassNames) -> DataSet:
         if label is not None and values["label"] not in {"0", "1"}:
             class_names[label] = values["label"]
         subject = person(values.get("subject", "")) or None
-        records.append(Record(path=_on_disk(root / image), image=image, label=label, subject=subject))
+        records.append(Record(path=on_disk(root / image), image=image, label=label, subject=subject))
     if records and not any(record.path.is_file() for record in records):
         raise DataError(
             f"paths in {table.name} must be relative to its folder",
@@ -311,7 +311,7 @@ def is_part(name: str) -> bool:
     return _PARTS.fullmatch(name) is not None
 
 
-def _on_disk(path: Path) -> Path:
+def on_disk(path: Path) -> Path:
     """Return the path in the Unicode form that exists, if it differs from that in the table."""
     if not path.exists():
         for form in ("NFC", "NFD"):

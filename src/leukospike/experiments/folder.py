@@ -28,6 +28,9 @@ from leukospike.storage.reading import flattened, read_arrays, read_json, read_t
 
 _WHERE = "read_run"
 
+MODEL = "model.safetensors"
+"""In a folder: a classifier refined from the package's."""
+
 
 @dataclass(frozen=True)
 class RunFolder:

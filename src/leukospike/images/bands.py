@@ -72,7 +72,8 @@ def bands_of(shape: tuple[int, int]) -> Iterator[slice]:
 
 def cut_out(image: Image.Image, rows: slice) -> Image.Image:
     """Return some rows of a picture as a separate one."""
-    return image.crop((0, rows.start, image.width, rows.stop))
+    whole = rows.start == 0 and rows.stop >= image.height
+    return image if whole else image.crop((0, rows.start, image.width, rows.stop))
 
 
 def upright(image: Image.Image) -> Image.Image:

@@ -1,104 +1,26 @@
-"""The report of an analysis: fields, cells by probability, explanations, and subjects."""
+"""The report of an analysis: patients first, then cells by kind; by the networks of a run, cells by probability."""
 
-import io
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import pandas as pd
-from jaxtyping import Int
-from PIL import Image
-
-from leukospike.analysis.flags import BORDER, NOT_COUNTED, OUTLIER
 from leukospike.analysis.result import Analysis
-from leukospike.analysis.summary import Summary
-from leukospike.analysis.tables import DECISIONS
+from leukospike.confidence.decision import FEWEST_COUNTED
+from leukospike.confidence.differential import TARGET
 from leukospike.notices import as_options
-from leukospike.plurals import number_of
-from leukospike.report.drawing import Columns
+from leukospike.report.analysis_columns import AnalysisColumns, failure_columns, rows_of
 from leukospike.report.explanations import explained_cells
-from leukospike.report.figures import analysis_figures
-from leukospike.report.pages import encoded_png, render_page, write_page
-from leukospike.report.tables import failure_rows, number, setting_rows
-from leukospike.report.words import MODEL_MEANINGS, NONE, probability
-from leukospike.settings import Kind
+from leukospike.report.gallery import gallery
+from leukospike.report.pages import render_page, write_page
+from leukospike.report.patients import MANY, patients
+from leukospike.report.scores import field_rows, scores_page
+from leukospike.report.surroundings import link_to
+from leukospike.report.tables import failure_rows, setting_rows
+from leukospike.report.words import MODEL_MEANINGS, by_weight, prevalence_words
 from leukospike.storage.reading import flattened
 
-_CELLS_A_GROUP = 60
-_FIELDS_SHOWN = 12
-_PAGE_PX = 960
 
-
-@dataclass(frozen=True)
-class AnalysisColumns:
-    """An analysis as arrays by column: text is str, numbers are float64, missing values are empty or NaN."""
-
-    analysis: Analysis
-
-    @property
-    def summary(self) -> Summary:
-        """Its overall figures."""
-        return self.analysis.summary
-
-    @cached_property
-    def cells(self) -> Columns:
-        """The cells in their order."""
-        columns = _columns(self.analysis.cells)
-        if "cell" not in columns:  # without a segmenter, as in version 0.1.0, cells are not numbered
-            columns["cell"] = np.zeros(len(self.analysis.cells))
-        return columns | {"cell": np.nan_to_num(columns["cell"]).astype(np.int64)}
-
-    @cached_property
-    def subjects(self) -> Columns:
-        """The subjects."""
-        return _columns(self.analysis.subjects)
-
-    @property
-    def scored(self) -> Columns:
-        """The cells that have a probability, highest first."""
-        order = np.argsort(-self.cells["probability"], kind="stable")
-        order = order[np.isfinite(self.cells["probability"][order])]
-        return {name: column[order] for name, column in self.cells.items()}
-
-    @property
-    def counted(self) -> Columns:
-        """The scored cells that are neither outliers nor cut off at the border of a field."""
-        return self._marked(NOT_COUNTED, wanted=False)
-
-    @property
-    def not_counted(self) -> Columns:
-        """The other scored cells."""
-        return self._marked(NOT_COUNTED, wanted=True)
-
-    def _marked(self, flags: frozenset[str], *, wanted: bool) -> Columns:
-        """Return the scored cells that have any of the flags, or those that have none."""
-        cells = self.scored
-        marked = np.array([bool(flags & set(own.split())) for own in cells["flags"].tolist()], dtype=bool)
-        return {name: column[marked == wanted] for name, column in cells.items()}
-
-    @cached_property
-    def fields(self) -> Columns:
-        """The images that are whole fields."""
-        images = _columns(self.analysis.images)
-        chosen = np.flatnonzero(images["kind"] == Kind.FIELD.value)
-        return {name: column[chosen] for name, column in images.items()}
-
-
-def _columns(table: pd.DataFrame) -> Columns:
-    """Turn a table into arrays."""
-    return {
-        str(name): (
-            column.astype(float).to_numpy(np.float64, na_value=np.nan)
-            if pd.api.types.is_numeric_dtype(column.dtype)
-            else column.astype(object).where(column.notna(), "").to_numpy(str)
-        )
-        for name, column in table.items()
-    }
-
-
-def write_analysis_report(analysis: Analysis, path: Path) -> Path:
+def write_analysis_report(
+    analysis: Analysis, path: Path, *, lead: str | None = None, run_report: str | None = None
+) -> Path:
     """Write the report of an analysis.
 
     Parameters
@@ -106,6 +28,10 @@ def write_analysis_report(analysis: Analysis, path: Path) -> Path:
     analysis : Analysis
     path : Path
         Path of the page; an existing file is replaced.
+    lead : str, optional
+        Sentences with which the page begins.
+    run_report : str, optional
+        Where, seen from the page, that of a run of the original system on the same cells is; the lead links to it.
 
     Returns
     -------
@@ -117,245 +43,44 @@ def write_analysis_report(analysis: Analysis, path: Path) -> Path:
     RunError
         If a file of the analysis cannot be read.
     """
+    if "kind" not in analysis.cells:
+        return write_page(path, scores_page(analysis))
     found = AnalysisColumns(analysis)
     summary = analysis.summary
     model = {name: value for name, value in summary.model.to_json().items() if name != "card"}
-    model |= {} if summary.moved is None else {"moved": summary.moved}
+    settings = {
+        "images": summary.images,
+        "kind": None if summary.kinds is None else summary.kinds.asked,
+        "prevalence": summary.prevalence,
+        **({} if summary.scale is None else {f"scale.{name}": value for name, value in vars(summary.scale).items()}),
+        **summary.environment,
+    }
+    blocks = patients(found, page=path)
+    cells = rows_of(found.cells)
     page = render_page(
         "analysis.html.j2",
         summary=summary,
-        notices=[as_options(str(notice)) for notice in summary.notices],
-        threshold=summary.decision_threshold,
-        cells=len(found.cells["image"]),
-        scored=len(found.scored["image"]),
-        counted=len(found.counted["image"]),
-        leukemic=int((found.counted["decision"] == DECISIONS[1]).sum()),
-        not_counted=_not_counted_words(found),
-        figures=analysis_figures(found.counted, threshold=summary.decision_threshold, generated=summary.generated),
+        notices=[as_options(str(notice)) for notice in by_weight(summary.notices)],
+        patients=blocks,
+        is_table=len(blocks) > MANY,
+        unnamed=sum(not row["subject"] for row in cells) if len(found.subjects["subject"]) else 0,
+        kinds=gallery(found, page=path),
+        target=TARGET,
+        fewest=FEWEST_COUNTED,
+        prevalence=prevalence_words(summary.prevalence),
         model=setting_rows(flattened(model), MODEL_MEANINGS),
-        card=summary.model.card,
-        subjects=sorted(_rows(found.subjects), key=lambda row: -row["mean_probability"]),
-        groups=card_groups(found, threshold=summary.decision_threshold),
-        fields=field_rows(found),
+        card=summary.model.card or {},
+        settings=setting_rows(settings, {}),
+        fields=[(row, link_to(analysis, row.image, page=path)) for row in field_rows(found, with_pictures=False)],
         explained=explained_cells(
             analysis.explanations,
             threshold=summary.decision_threshold,
-            flags={(row["image"], row["cell"]): row["flags"] for row in _rows(found.cells)},
+            flags={(row["image"], row["cell"]): row["flags"] for row in cells},
             fields=set(found.fields["image"].tolist()),
         ),
         detection=summary.detection,
-        named=bool((found.cells["subject"] != "").any()),
-        failures=failure_rows(_failure_columns(analysis)),
+        lead=lead,
+        run_report=run_report,
+        failures=failure_rows(failure_columns(analysis)),
     )
     return write_page(path, page)
-
-
-def _failure_columns(analysis: Analysis) -> Columns:
-    """Turn failures into arrays."""
-    return {
-        "image": np.array([failure.image for failure in analysis.failures], dtype=str),
-        "reason": np.array([failure.reason for failure in analysis.failures], dtype=str),
-    }
-
-
-@dataclass(frozen=True)
-class Card:
-    """One analysed cell on the page."""
-
-    image: str
-    cell: int
-    """Number of the cell in its field; 0 where the image shows a single cell."""
-    subject: str
-    probability: str
-    decision: str
-    flags: str
-    set: str | None
-    """Labels that cannot be ruled out; None if the model gives no sets."""
-    thumbnail: bytes | None
-
-
-@dataclass(frozen=True)
-class Field:
-    """One analysed field on the page."""
-
-    image: str
-    subject: str
-    cells: str
-    counted: str
-    leukemic: str
-    flags: str
-    pixel_size: str
-    scaled_by: str
-    picture: bytes | None
-    """JPEG with numbered outlines; None if the page would grow too large, or if no cell was found."""
-
-
-@dataclass(frozen=True)
-class CardGroup:
-    """Some analysed cells, in the order of their probabilities."""
-
-    title: str
-    words: str
-    cards: list[Card]
-
-
-def card_groups(analysis: AnalysisColumns, *, threshold: float) -> list[CardGroup]:
-    """Choose the cells to show: all of them, or of thousands both ends and the middle.
-
-    Parameters
-    ----------
-    analysis : AnalysisColumns
-    threshold : float
-        Lowest probability at which a cell is called leukemic.
-
-    Returns
-    -------
-    list of CardGroup
-        Highest probability first within each group. One group of all counted cells if there are at most 180, else the
-        60 highest, the 60 nearest to the threshold and the 60 lowest. Then at most 60 cells that are scored but not
-        counted.
-    """
-    cells, size = analysis.counted, _CELLS_A_GROUP
-    every = np.arange(len(cells["image"]))
-    chosen: list[_Chosen] = []
-    if len(every) > 3 * size:
-        chosen = _ends_and_middle(cells, threshold)
-    elif len(every):
-        chosen = [_Chosen("All counted cells", "Highest probability first.", cells)]
-    others = analysis.not_counted
-    if n_others := len(others["image"]):
-        words = "Outliers, and cells cut off at the border of a field; highest probability first."
-        if n_others > size:
-            words += f" The highest {size} of {n_others} are shown."
-        chosen.append(_Chosen("Scored, but not counted", words, _some(others, np.arange(min(size, n_others)))))
-    return _with_pictures(chosen, analysis)
-
-
-@dataclass(frozen=True)
-class _Chosen:
-    """Cells to show together."""
-
-    title: str
-    words: str
-    cells: Columns
-
-
-def _some(cells: Columns, places: Int[np.ndarray, " shown"]) -> Columns:
-    """Choose some rows."""
-    return {name: column[places] for name, column in cells.items()}
-
-
-def _ends_and_middle(cells: Columns, threshold: float) -> list[_Chosen]:
-    """Choose the highest, those nearest to the threshold, and the lowest."""
-    size = _CELLS_A_GROUP
-    every = np.arange(len(cells["image"]))
-    nearest = np.sort(np.argsort(np.abs(cells["probability"] - threshold), kind="stable")[:size])
-    middle = f"Highest first. A slightly different threshold would change only the calls close to {threshold:g}."
-    return [
-        _Chosen(
-            f"The {size} highest",
-            "The cells that the network is most certain are leukemic.",
-            _some(cells, every[:size]),
-        ),
-        _Chosen(f"The {size} nearest to the threshold", middle, _some(cells, nearest)),
-        _Chosen(
-            f"The {size} lowest", "The cells that the network is most certain are normal.", _some(cells, every[-size:])
-        ),
-    ]
-
-
-def _with_pictures(chosen: list[_Chosen], analysis: AnalysisColumns) -> list[CardGroup]:
-    """Build the cards of chosen cells, reading their pictures in one pass."""
-    fields = set(analysis.fields["image"].tolist())
-    shown = sorted({(row["image"], row["cell"]) for group in chosen for row in _rows(group.cells)})
-    pictures = dict(zip(shown, analysis.analysis.thumbnails(shown), strict=True))
-    groups: list[CardGroup] = []
-    for group in chosen:
-        cards: list[Card] = []
-        for row in _rows(group.cells):
-            picture = pictures[(row["image"], row["cell"])]
-            cards.append(
-                Card(
-                    image=row["image"],
-                    cell=row["cell"] if row["image"] in fields else 0,
-                    subject=row["subject"],
-                    probability=probability(row["probability"]),
-                    decision=row["decision"],
-                    flags=row["flags"],
-                    set=row.get("set"),
-                    thumbnail=None if picture is None else encoded_png(picture),
-                )
-            )
-        groups.append(CardGroup(group.title, group.words, cards))
-    return groups
-
-
-def field_rows(analysis: AnalysisColumns) -> list[Field]:
-    """Return one row per field; the first twelve fields with cells come with a picture.
-
-    Parameters
-    ----------
-    analysis : AnalysisColumns
-
-    Returns
-    -------
-    list of Field
-    """
-    fields: list[Field] = []
-    shown = 0
-    for row in _rows(analysis.fields):
-        path = analysis.analysis.overlay(row["image"])
-        picture = None
-        if path is not None and row["cells"] > 0 and shown < _FIELDS_SHOWN:
-            picture, shown = _small_jpeg(path), shown + 1
-        size = number(row["um_per_px"], digits=4) + " µm" if row["um_per_px"] > 0 else NONE
-        source = row["pixel_size_from"]
-        if source == "red cells":
-            source = f"{row['red_cells']:.0f} red cells"
-        fields.append(
-            Field(
-                image=row["image"],
-                subject=row["subject"],
-                cells=f"{row['cells']:.0f}",
-                counted=f"{row['counted']:.0f}",
-                leukemic=f"{row['leukemic']:.0f}",
-                flags=row["flags"],
-                pixel_size=f"{size} ({source})" if source else size,
-                scaled_by=row["scaled_by"],
-                picture=picture,
-            )
-        )
-    return fields
-
-
-def _not_counted_words(analysis: AnalysisColumns) -> str:
-    """List how many cells are not counted, and why."""
-    flags = [set(own.split()) for own in analysis.not_counted["flags"].tolist()]
-    outliers, cut = (sum(flag in own for own in flags) for flag in (OUTLIER, BORDER))
-    words: list[str] = []
-    if outliers:
-        words.append(number_of(outliers, "outlier"))
-    if cut:
-        words.append(f"{number_of(cut, 'cell')} cut off at a border")
-    if both := outliers + cut - len(flags):
-        words[-1] += f" ({number_of(both, 'is', 'are')} both)"
-    if without := len(analysis.cells["image"]) - len(analysis.scored["image"]):
-        words.append(f"{number_of(without, 'cell')} without a probability")
-    return ", ".join(words)
-
-
-def _small_jpeg(path: Path) -> bytes:
-    """Return a picture scaled to the width of the page."""
-    with Image.open(path) as image:
-        small = image.convert("RGB")
-    small.thumbnail((_PAGE_PX, _PAGE_PX))
-    buffer = io.BytesIO()
-    small.save(buffer, format="JPEG", quality=85)
-    return buffer.getvalue()
-
-
-def _rows(table: Columns) -> list[dict[str, Any]]:
-    """Turn a table's columns into its rows."""
-    return [
-        dict(zip(table, row, strict=True)) for row in zip(*(column.tolist() for column in table.values()), strict=True)
-    ]

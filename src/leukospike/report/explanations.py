@@ -15,19 +15,18 @@ from leukospike.report.figures import LEUKEMIC, NORMAL, SILENT
 from leukospike.report.words import probability
 
 _SIDE_PX = 192
-_SMOOTH_PX = 1.5  # of the crop: single pixels of a map tell more of the network's sampling than of the cell
+_SMOOTH_PX = 2.0  # of the picture: single pixels of a map tell more of the network's sampling than of the cell
 _MOST = 0.995  # share of the pixels of all maps that the colours are not yet full for
 _STRONGEST = 0.85  # share of colour in a pixel where it is full, so that the cell still shows
 _DIGITS = {"diameter_px": 0, "contrast": 3, "clumping": 4}
 
 
 @dataclass(frozen=True)
-class ShownPart:
-    """One part of the log odds."""
+class ShownKind:
+    """One kind that the cell may be of."""
 
     name: str
-    value: str
-    meaning: str
+    probability: str
 
 
 @dataclass(frozen=True)
@@ -37,6 +36,7 @@ class ShownNeighbour:
     image: str
     subject: str
     kind: str
+    laboratory: str
     similarity: str
 
 
@@ -60,11 +60,12 @@ class ExplainedCell:
     decision: str
     flags: str
     """Of the cell, as in cells.csv."""
-    log_odds: str
+    at_home: bool
+    """Whether sizes and colours are compared with C-NMC's cells."""
     picture: UInt8[np.ndarray, "192 192 3"]
     overlay: UInt8[np.ndarray, "192 192 3"]
     spike_times: UInt8[np.ndarray, "192 192 3"]
-    parts: list[ShownPart]
+    kinds: list[ShownKind]
     neighbours: list[ShownNeighbour]
     places: list[ShownPlace]
 
@@ -89,7 +90,7 @@ def explained_cells(
     list of ExplainedCell
         In the same order; the colours of all maps mean the same.
     """
-    smooth = [smoothed(cell.attribution, cell.crop) for cell in explanations]
+    smooth = [smoothed(cell.attribution, cell.picture) for cell in explanations]
     full = full_colour(smooth)
     return [
         ExplainedCell(
@@ -98,16 +99,17 @@ def explained_cells(
             probability=probability(cell.probability),
             decision="leukemic" if cell.probability >= threshold else "normal",
             flags=flags.get((cell.image, cell.number), ""),
-            log_odds=_signed(cell.parts.log_odds),
-            picture=enlarged(cell.crop),
-            overlay=overlay(cell.crop, its_map, full=full),
+            at_home=cell.at_home,
+            picture=enlarged(cell.picture),
+            overlay=overlay(cell.picture, its_map, full=full),
             spike_times=spike_time_colours(cell.latency),
-            parts=_parts(cell),
+            kinds=[ShownKind(kind.kind, probability(kind.probability)) for kind in cell.kinds],
             neighbours=[
                 ShownNeighbour(
                     neighbour.image,
                     neighbour.subject,
-                    "leukemic" if neighbour.leukemic else "normal",
+                    neighbour.kind,
+                    neighbour.laboratory,
                     f"{neighbour.similarity:.2f}",
                 )
                 for neighbour in cell.neighbours
@@ -119,10 +121,10 @@ def explained_cells(
 
 
 def smoothed(
-    attribution: Float[np.ndarray, "rows columns"], crop: UInt8[np.ndarray, "rows columns 3"]
+    attribution: Float[np.ndarray, "rows columns"], picture: UInt8[np.ndarray, "rows columns 3"]
 ) -> Float[np.ndarray, "rows columns"]:
     """Spread each pixel's share over its neighbours within the cell; the sum stays what it is but for the rim's."""
-    return gaussian_filter(attribution, _SMOOTH_PX) * crop.any(axis=2)
+    return gaussian_filter(attribution, _SMOOTH_PX) * picture.any(axis=2)
 
 
 def full_colour(maps: Sequence[Float[np.ndarray, "rows columns"]]) -> float:
@@ -132,13 +134,13 @@ def full_colour(maps: Sequence[Float[np.ndarray, "rows columns"]]) -> float:
 
 
 def overlay(
-    crop: UInt8[np.ndarray, "rows columns 3"], smooth: Float[np.ndarray, "rows columns"], *, full: float
+    picture: UInt8[np.ndarray, "rows columns 3"], smooth: Float[np.ndarray, "rows columns"], *, full: float
 ) -> UInt8[np.ndarray, "192 192 3"]:
-    """Lay a map over the cell in grey: vermilion towards leukemic, blue towards normal.
+    """Lay a map over the cell in grey: vermilion towards a lymphoblast, blue away from it.
 
     Parameters
     ----------
-    crop : ndarray of shape (rows, columns, 3)
+    picture : ndarray of shape (rows, columns, 3)
         RGB, uint8, 0-255.
     smooth : ndarray of shape (rows, columns)
         Of `smoothed`.
@@ -150,7 +152,7 @@ def overlay(
     ndarray of shape (192, 192, 3)
         RGB, uint8.
     """
-    grey = crop.mean(axis=2, keepdims=True).repeat(3, axis=2)
+    grey = picture.mean(axis=2, keepdims=True).repeat(3, axis=2)
     towards = np.where(smooth[:, :, None] > 0, _rgb(LEUKEMIC), _rgb(NORMAL))
     strength = np.clip(np.abs(smooth) / full, 0, 1)[:, :, None] * _STRONGEST
     return enlarged(np.rint(grey * (1 - strength) + towards * strength).astype(np.uint8))
@@ -171,28 +173,9 @@ def enlarged(
     return np.asarray(Image.fromarray(pixels).resize((_SIDE_PX, _SIDE_PX), way))
 
 
-def _parts(cell: Explanation) -> list[ShownPart]:
-    """Name the parts of the log odds."""
-    meanings = {
-        "typical": "the mean training cell",
-        "size": "area, diameter, outline",
-        "shape": "roundness",
-        "colour": "optical densities",
-        "contrast": "spread of the densities",
-        "layout": "from centre to rim",
-        "structure": "clumps",
-    }
-    return [ShownPart(name, _signed(getattr(cell.parts, name)), meaning) for name, meaning in meanings.items()]
-
-
 def _place(place: Place) -> ShownPlace:
     """Write one measure."""
     return ShownPlace(MEASURES[place.measure], f"{place.value:.{_DIGITS.get(place.measure, 2)}f}", place.words)
-
-
-def _signed(value: float) -> str:
-    """Write log odds, with a sign that is as wide as the other."""
-    return f"{value:+.2f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _rgb(colour: str) -> tuple[int, ...]:

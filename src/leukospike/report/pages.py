@@ -36,15 +36,15 @@ from leukospike.storage.reading import flattened
 from leukospike.storage.tables import write_rows
 
 
-def write_report(run: Path, *, fields_report: str | None = None) -> Path:
+def write_report(run: Path, *, patients_report: str | None = None) -> Path:
     """Write the report of a run, and its figures as files, from what is in its folder alone.
 
     Parameters
     ----------
     run : Path
         A run folder as `leukospike reproduce` leaves it.
-    fields_report : str, optional
-        Where, seen from the report, that of whole fields is which the run's model has read; the report links to it.
+    patients_report : str, optional
+        Where, seen from the report, that of the package's classifier on the same cells is; the report links to it.
 
     Returns
     -------
@@ -76,7 +76,7 @@ def write_report(run: Path, *, fields_report: str | None = None) -> Path:
         "run.html.j2",
         run=result,
         has_components=found.components is not None,
-        fields_report=fields_report,
+        patients_report=patients_report,
         figures=figures,
         summary=summary(found),
         key_figures=_key_figures(result.cell, "cell")

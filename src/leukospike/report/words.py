@@ -1,7 +1,13 @@
 """Explanations of the figures, for people who read smears rather than programs."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from leukospike.confidence.decision import Outcome
 from leukospike.evaluation.estimates import FEWEST_SUBJECTS, Estimate, Metrics
 from leukospike.experiments.results import Run, RunResult
+from leukospike.notices import Notice, Severity
+from leukospike.plurals import number_of
 
 NONE = "\N{EN DASH}"
 UNKNOWN_INTERVAL = "interval unknown"
@@ -60,7 +66,6 @@ MODEL_MEANINGS = {
     "digest": "SHA-256 of the weights",
     "error_rate": "share of cells whose set may miss the correct label",
     "outlier_distance": "standard deviations from the training cells beyond which a cell is an outlier",
-    "moved": "cells cut out and adjusted to the size and colours of the training cells",
 }
 
 PROTOCOL_MEANINGS = {
@@ -126,6 +131,70 @@ def interval_words(estimate: Estimate) -> str:
     if not estimate.is_known:
         return UNKNOWN_INTERVAL
     return f"{number(estimate.low)} to {number(estimate.high)}"
+
+
+def finding(row: Mapping[str, Any], *, prevalence: float | None) -> str:
+    """Say in a sentence or two what is found in a subject; without a figure where nothing is decided.
+
+    Parameters
+    ----------
+    row : mapping
+        Of the table of subjects.
+    prevalence : float or None
+        Share of leukemia among those examined.
+
+    Examples
+    --------
+    >>> row = {"decision": "leukemic", "counted": 100, "blasts": 62.1, "blasts_low": 51, "blasts_high": 73}
+    >>> finding(row | {"posterior": 0.9876}, prevalence=0.5)
+    'leukemic. About 62 of 100 counted white cells are lymphoblasts (95 % interval 51 to 73); posterior 0.988 at a \
+prevalence of one half.'
+    >>> finding({"decision": "not enough", "reason": "8 cells counted; at least 20 are needed."}, prevalence=0.5)
+    'not enough: 8 cells counted; at least 20 are needed.'
+    """
+    decision = row["decision"]
+    if decision in {Outcome.NOT_ENOUGH, Outcome.UNFAMILIAR}:
+        return f"{decision}: {row['reason']}"
+    cells = number_of(int(row["counted"]), "counted white cell")
+    at = prevalence_words(prevalence)
+    return (
+        f"{decision}. About {row['blasts']:.0f} of {cells} are lymphoblasts (95 % interval"
+        f" {row['blasts_low']:.0f} to {row['blasts_high']:.0f}); posterior {probability(row['posterior'])} at a"
+        f" prevalence of {at}."
+    )
+
+
+def blast_words(row: Mapping[str, Any]) -> str:
+    """Give a subject's share of blasts with its interval; none where nothing is decided."""
+    counted = int(row["counted"])
+    if row["decision"] in {Outcome.NOT_ENOUGH, Outcome.UNFAMILIAR} or not counted:
+        return "no share is given without a decision"
+    share, low, high = (100 * row[name] / counted for name in ("blasts", "blasts_low", "blasts_high"))
+    return f"{share:.0f} % ({low:.0f} to {high:.0f})"
+
+
+def prevalence_words(prevalence: float | None) -> str:
+    """Write a prevalence.
+
+    Examples
+    --------
+    >>> prevalence_words(0.5), prevalence_words(0.02)
+    ('one half', '2 %')
+    """
+    return "one half" if prevalence is None or prevalence == 0.5 else f"{100 * prevalence:g} %"
+
+
+_WEIGHTS = ("mostly_outliers", "blank", "doubtful_images", "pixel_size", "empty_fields", "no_cell", "large")
+
+
+def by_weight(notices: Sequence[Notice]) -> list[Notice]:
+    """Order notices, the worst first: of warnings those about the images, then those that the patients repeat."""
+
+    def weight(notice: Notice) -> tuple[bool, int]:
+        known = _WEIGHTS.index(notice.code) if notice.code in _WEIGHTS else len(_WEIGHTS)
+        return notice.severity is not Severity.WARNING, known
+
+    return sorted(notices, key=weight)
 
 
 def signed_with_interval(difference: Estimate) -> str:

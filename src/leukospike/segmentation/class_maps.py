@@ -6,6 +6,7 @@ The network recognises cells at one scale, within a factor of two. An image is t
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ from leukospike.segmentation.looks import (
     found_scale,
 )
 from leukospike.segmentation.network import CHANNELS, CLASSES, LEAST_ON_BLACK_PX, SpikingSegmenter, likeliest, reach_of
-from leukospike.segmentation.regions import connected
+from leukospike.segmentation.regions import any_in_blocks, connected
 from leukospike.segmentation.scale import WORKING_RED_CELL_PX, PixelSize, disagree
 from leukospike.segmentation.windows import Window
 
@@ -239,13 +240,14 @@ def _brought_to_size(
 ) -> UInt8[np.ndarray, "rows columns"]:
     """Return the likeliest class of each pixel of the image: where there is a white cell, interpolated between places.
 
-    Only the surroundings of white cells are interpolated to the image's size; the remainder is rest.
+    Only the surroundings of white cells are brought to the image's size; the remainder is rest.
     """
     classes = likeliest(shares)
     white = (classes == 1) | (classes == 2)
     if white.shape == (rows, columns):
         return np.where(white, classes, 0).astype(np.uint8)
     found = np.zeros((rows, columns), np.uint8)
+    places = _Places(np.ascontiguousarray(shares), classes, _differs(classes))
     factors = rows / white.shape[0], columns / white.shape[1]
     for window in _windows_around(white):
         top, left = (max(0, int((part.start - 1) * factor)) for part, factor in zip(window, factors, strict=True))
@@ -255,9 +257,8 @@ def _brought_to_size(
         )
         for first in range(top, bottom, _BAND):
             last = min(first + _BAND, bottom)
-            part = _interpolated(shares, np.arange(first, last), np.arange(left, right), factors)
-            classes = likeliest(part)
-            found[first:last, left:right] = np.where(classes == CLASSES.index("red cell"), 0, classes)
+            part = _classes_between(places, np.arange(first, last), np.arange(left, right), factors)
+            found[first:last, left:right] = np.where(part == CLASSES.index("red cell"), 0, part)
     return found
 
 
@@ -265,7 +266,7 @@ def _windows_around(white: Bool[np.ndarray, "r c"]) -> list[tuple[slice, slice]]
     """Return windows that hold all white cells; those of one block of many overlap."""
     from scipy import ndimage
 
-    blocks = ndimage.maximum_filter(white[::8, ::8] | _any_in_eight(white), size=3)
+    blocks = ndimage.maximum_filter(any_in_blocks(white, 8), size=3)
     labels, _ = connected(np.asarray(blocks), corners=True)
     return [
         (
@@ -276,41 +277,73 @@ def _windows_around(white: Bool[np.ndarray, "r c"]) -> list[tuple[slice, slice]]
     ]
 
 
-def _any_in_eight(white: Bool[np.ndarray, "r c"]) -> Bool[np.ndarray, "block_rows block_columns"]:
-    """Return for each block of 8 x 8 whether any value is true."""
-    padded = np.pad(white, ((0, -white.shape[0] % 8), (0, -white.shape[1] % 8)))
-    rows, columns = (length // 8 for length in padded.shape)
-    return np.asarray(padded.reshape(rows, 8, columns, 8).any(axis=(1, 3)))
+class _Places(NamedTuple):
+    """What is known at the working size."""
+
+    shares: Float[np.ndarray, "classes r c"]
+    classes: UInt8[np.ndarray, "r c"]
+    """The likeliest."""
+    differs: Bool[np.ndarray, "r c"]
+    """Whether a place's class is another than that of the next place below, beside, or both."""
 
 
-def _interpolated(
-    shares: Float[np.ndarray, "classes r c"],
+def _differs(classes: UInt8[np.ndarray, "r c"]) -> Bool[np.ndarray, "r c"]:
+    """Return `_Places.differs`."""
+    differs = np.zeros(classes.shape, bool)
+    differs[:-1] |= classes[:-1] != classes[1:]
+    differs[:, :-1] |= classes[:, :-1] != classes[:, 1:]
+    differs[:-1, :-1] |= classes[:-1, :-1] != classes[1:, 1:]
+    return differs
+
+
+def _classes_between(
+    places: _Places,
     rows: Int[np.ndarray, " rows"],
     columns: Int[np.ndarray, " columns"],
     factors: tuple[float, float],
-) -> Float[np.ndarray, "classes rows columns"]:
-    """Interpolate between places, evenly."""
-    along_rows, along_columns = (
-        _weights_of(places, factor, length)
-        for places, factor, length in zip((rows, columns), factors, shares.shape[1:], strict=True)
+) -> UInt8[np.ndarray, "rows columns"]:
+    """Return the likeliest class by shares that are interpolated between places, evenly.
+
+    Among four places of one class it is that class, the likeliest at all of them. Shares are interpolated only where
+    they differ: measured, in a twentieth of the window around a cell, which takes a third of the time.
+    """
+    (low, of_lower), (left, of_right) = (
+        _places_before(pixels, factor, length)
+        for pixels, factor, length in zip((rows, columns), factors, places.classes.shape, strict=True)
     )
-    (low, high, weight), (left, right, share) = along_rows, along_columns
-    first, last = int(low[0]), int(left[0])
-    part = torch.from_numpy(shares[:, first : int(high[-1]) + 1, last : int(right[-1]) + 1]).float()
-    # By PyTorch, and along the rows of what is still small first: measured, a quarter of the time of NumPy.
-    before, after = (part.index_select(2, torch.from_numpy(column - last)) for column in (left, right))
-    between = before.lerp_(after, torch.from_numpy(share))
-    upper, lower = (between.index_select(1, torch.from_numpy(row - first)) for row in (low, high))
-    return upper.lerp_(lower, torch.from_numpy(weight)[None, :, None]).numpy()
+    found = places.classes.take(low, axis=0).take(left, axis=1)
+    differ = np.flatnonzero(places.differs.take(low, axis=0).take(left, axis=1))
+    row, column = np.divmod(differ, columns.size)
+    between = _shares_between(places.shares, (low[row], of_lower[row]), (left[column], of_right[column]))
+    found.reshape(-1)[differ] = likeliest(between[:, None])[0]
+    return found
 
 
-def _weights_of(
-    places: Int[np.ndarray, " n"], factor: float, length: int
-) -> tuple[np.ndarray, np.ndarray, Float[np.ndarray, " n"]]:
-    """Return the two neighbours of each place, and how much of the second it takes."""
-    source = ((places + 0.5) / factor - 0.5).clip(0, length - 1)
+def _shares_between(
+    shares: Float[np.ndarray, "classes r c"],
+    rows: tuple[Int[np.ndarray, " n"], Float[np.ndarray, " n"]],
+    columns: tuple[Int[np.ndarray, " n"], Float[np.ndarray, " n"]],
+) -> Float[np.ndarray, "classes n"]:
+    """Interpolate shares at some pixels: by the place before each along rows and columns, and how much of the next."""
+    (upper, of_lower), (left, of_right) = rows, columns
+    n_rows, n_columns = shares.shape[1:]
+    lower, right = np.minimum(upper + 1, n_rows - 1), np.minimum(left + 1, n_columns - 1)
+    flat, across, down = shares.reshape(len(shares), -1), torch.from_numpy(of_right), torch.from_numpy(of_lower)
+
+    def between(row: Int[np.ndarray, " n"]) -> torch.Tensor:
+        before, after = (flat.take(row * n_columns + column, axis=1).astype(np.float32) for column in (left, right))
+        return torch.lerp(torch.from_numpy(before), torch.from_numpy(after), across)
+
+    return torch.lerp(between(upper), between(lower), down).numpy()
+
+
+def _places_before(
+    pixels: Int[np.ndarray, " n"], factor: float, length: int
+) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+    """Return the place before each pixel, along an axis of so many, and how much the pixel takes of the next."""
+    source = ((pixels + 0.5) / factor - 0.5).clip(0, length - 1)
     low = np.floor(source).astype(np.int64)
-    return low, np.minimum(low + 1, length - 1), (source - low).astype(np.float32)
+    return low, (source - low).astype(np.float32)
 
 
 def _on_black(network: SpikingSegmenter, image: UInt8[np.ndarray, "rows columns 3"]) -> Reading:

@@ -56,11 +56,11 @@ def crop_cell(
         _shown(centre, half, window, length, framing.side_px)
         for centre, half, length in zip(middle, reach, pixels.shape[:2], strict=True)
     )
-    picture = _resampled(pixels, rows, columns, Image.Resampling.BICUBIC)
+    picture = _resampled(_part(pixels, rows, columns), rows, columns, Image.Resampling.BICUBIC)
     around = ((rows.before, rows.after), (columns.before, columns.after))
     if not framing.on_black:
         return np.pad(picture, (*around, (0, 0)), mode="edge")
-    region = (instances.labels == number).view(np.uint8) * np.uint8(255)
+    region = (_part(instances.labels, rows, columns) == number).view(np.uint8) * np.uint8(255)
     inside = _resampled(region, rows, columns, Image.Resampling.BILINEAR) >= 128
     # The darkest pixel of the cell is 1, so that black means outside and nothing else.
     return np.pad(np.where(inside[:, :, None], np.maximum(picture, 1), 0).astype(np.uint8), (*around, (0, 0)))
@@ -83,11 +83,15 @@ def _shown(centre: float, half: float, window: float, n_pixels: int, side: int) 
     return _Shown(first, last, before, length, side)
 
 
+def _part(plane: np.ndarray, rows: _Shown, columns: _Shown) -> np.ndarray:
+    """Return the pixels of a field of which something is seen."""
+    return plane[math.floor(rows.first) : math.ceil(rows.last), math.floor(columns.first) : math.ceil(columns.last)]
+
+
 def _resampled(
-    plane: UInt8[np.ndarray, "rows columns ..."], rows: _Shown, columns: _Shown, method: Image.Resampling
+    part: UInt8[np.ndarray, "rows columns ..."], rows: _Shown, columns: _Shown, method: Image.Resampling
 ) -> UInt8[np.ndarray, "height width ..."]:
-    """Bring a stretch of a field to its size in the picture."""
+    """Bring what `_part` returned to its size in the picture."""
     top, left = math.floor(rows.first), math.floor(columns.first)
-    part = plane[top : math.ceil(rows.last), left : math.ceil(columns.last)]
     box = (columns.first - left, rows.first - top, columns.last - left, rows.last - top)
     return np.asarray(Image.fromarray(part).resize((columns.length, rows.length), method, box=box))

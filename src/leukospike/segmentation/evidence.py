@@ -24,6 +24,7 @@ from leukospike.segmentation.class_maps import Reading
 from leukospike.segmentation.instances import Box, Instances, touches_border
 from leukospike.segmentation.light import EMPTY
 from leukospike.segmentation.network import CLASSES, likeliest
+from leukospike.segmentation.percentiles import percentile
 from leukospike.segmentation.scale import WORKING_RED_CELL_PX
 from leukospike.storage.weights import fill, write_weights
 
@@ -177,7 +178,7 @@ def _measured(
     in_core = green[core]
     return (
         float(inside.mean()),
-        float(np.percentile(inside, 10)),
+        float(percentile(inside, 10)),
         float(_log_odds(nucleus_share[core]).mean()),
         float(likely[ring].mean()) if ring.any() else 0.0,
         math.log(2 * math.sqrt(cell.sum() / math.pi) / size.red_cell_px),

@@ -8,7 +8,15 @@ from jaxtyping import Bool, Int, UInt8
 from scipy import ndimage
 
 from leukospike.segmentation.parting import part_by_nuclei, part_component
-from leukospike.segmentation.regions import Labels, Region, connected, depth_inside, fill_holes, window_of
+from leukospike.segmentation.regions import (
+    Labels,
+    Region,
+    any_in_blocks,
+    connected,
+    depth_inside,
+    fill_holes,
+    window_of,
+)
 
 __all__ = [
     "CYTOPLASM",
@@ -148,7 +156,7 @@ def _components(class_map: ClassMap) -> list[_Component]:
     Labelling 5 million pixels is slow, and most are empty: blocks are labelled first, then the pixels of non-empty
     blocks. Pixels that touch lie in blocks that touch, so the result equals that of labelling all pixels.
     """
-    blocks, _ = connected(_any_in_block(class_map), corners=True)
+    blocks, _ = connected(any_in_blocks(class_map, _BLOCK), corners=True)
     result: list[_Component] = []
     for number, (rows, columns) in enumerate(ndimage.find_objects(blocks), start=1):
         top, left = rows.start * _BLOCK, columns.start * _BLOCK
@@ -161,14 +169,6 @@ def _components(class_map: ClassMap) -> list[_Component]:
         for index, window in enumerate(windows, start=1):
             result.append(_Component(top + window[0].start, left + window[1].start, pixels[window] == index))
     return result
-
-
-def _any_in_block(class_map: ClassMap) -> Bool[np.ndarray, "block_rows block_columns"]:
-    """Return for each block of 4 x 4 pixels whether any pixel is foreground."""
-    rows, columns = class_map.shape
-    padded = np.pad(class_map, ((0, -rows % _BLOCK), (0, -columns % _BLOCK)))
-    stacked = padded[0::_BLOCK] | padded[1::_BLOCK] | padded[2::_BLOCK] | padded[3::_BLOCK]
-    return np.ascontiguousarray(stacked).view(np.uint32) > 0  # four neighbours in a row, read as one number
 
 
 def _trimmed(region: Region, top: int, left: int) -> list[_Part]:

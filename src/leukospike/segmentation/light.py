@@ -6,6 +6,7 @@ all blocks. It is fitted robustly, block by block, as a polynomial of the logari
 Regions that the microscope does not light (an eyepiece's surround, a frame) are ignored.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +35,7 @@ _DARK_SURROUND = 0.3  # a surround is darker than this share of the image's brig
 _LEAST_SURROUND = 0.03  # share of the image; a dark cell at the border is smaller
 _SAME_COLOUR, _ALSO_INSIDE = 2, 0.02  # grey levels, and share of what a frame is around that has the frame's colour
 _LEAST_LIT = 16  # blocks; fewer tell nothing
+_ROWS_AT_ONCE = 32
 _FAINTEST = 8.0  # grey levels: light that is weaker is not divided out
 
 _TERMS = tuple((down, along) for down in range(DEGREE + 1) for along in range(DEGREE + 1 - down))
@@ -133,11 +135,14 @@ class Light:
         )
         corrected = np.empty_like(pixels)
         # The surface is smooth: evaluated at every eighth pixel and interpolated, it takes a tenth of the time.
-        for band, level in enumerate(_stretched_gain(self, rows, columns)):
-            plane = pixels[:, :, band] * level
-            plane += 0.5
-            np.minimum(plane, 255, out=plane)
-            corrected[:, :, band] = plane
+        for channel, gain in enumerate(_stretched_gain(self, rows, columns)):
+            # Some rows at once, which stay in the processor's cache: measured on a field, two thirds of the time.
+            for first in range(0, len(pixels), _ROWS_AT_ONCE):
+                some = np.s_[first : first + _ROWS_AT_ONCE]
+                plane = pixels[some, :, channel] * gain[some]
+                plane += 0.5
+                np.minimum(plane, 255, out=plane)
+                corrected[some, :, channel] = plane
         return corrected
 
     def _on_copy(self) -> Float[np.ndarray, "3 small_rows small_columns"]:
@@ -273,15 +278,15 @@ def _powers(places: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n powers"]:
 
 def _stretched_gain(
     light: Light, rows: Float[np.ndarray, " rows"], columns: Float[np.ndarray, " columns"]
-) -> Float[np.ndarray, "3 rows columns"]:
-    """Return the factor for each pixel, computed on a coarse grid and interpolated if there are many pixels."""
+) -> Iterator[Float[np.ndarray, "rows columns"]]:
+    """Yield the factors of each channel, computed on a coarse grid and interpolated if there are many pixels."""
     if rows.size * columns.size < 200_000:
-        return EMPTY / np.maximum(light.levels(rows, columns), _FAINTEST)
+        yield from EMPTY / np.maximum(light.levels(rows, columns), _FAINTEST)
+        return
     grids = [np.linspace(places[0], places[-1], max(2, places.size // 8)) for places in (rows, columns)]
     coarse = EMPTY / np.maximum(light.levels(*grids), _FAINTEST)
     size = (columns.size, rows.size)
     # Corner to corner: the outermost points of the grid are pixels of the part, not borders.
     inner = (0.5, 0.5, len(grids[1]) - 0.5, len(grids[0]) - 0.5)
-    return np.stack(
-        [np.asarray(Image.fromarray(plane).resize(size, Image.Resampling.BILINEAR, box=inner)) for plane in coarse]
-    )
+    for plane in coarse:
+        yield np.asarray(Image.fromarray(plane).resize(size, Image.Resampling.BILINEAR, box=inner))

@@ -21,7 +21,8 @@ from scipy import ndimage
 from skimage.filters import threshold_otsu
 
 from leukospike.images.framing import BLACK, CUT_OUT, content_window
-from leukospike.segmentation.sharpness import Edges, reduced, reduced_usable, step_of
+from leukospike.segmentation.percentiles import percentile, percentiles
+from leukospike.segmentation.sharpness import Edges, but_black, reduced, reduced_usable, step_of
 
 MIN_LIKENESS = 0.5
 """Images with a lower likeness are not a smear."""
@@ -228,22 +229,21 @@ def measured(
     Measured, or None
         None if hardly anything is usable.
     """
-    step = step_of(pixels, _SIDE)
-    copy = reduced(pixels, step)
-    cut_out = usable is None and float(_is_lit(copy).mean()) < 1 - CUT_OUT
+    cut_out = usable is None and _lit_share(pixels) < 1 - CUT_OUT
     if cut_out:
         pixels = np.ascontiguousarray(pixels[content_window(pixels)])
         if min(pixels.shape[:2]) < 2:
             return None
-        step = step_of(pixels, _SIDE)
-        copy = reduced(pixels, step)
-        inside = np.asarray(ndimage.minimum_filter(_is_lit(copy), 3), dtype=bool)
+    step = step_of(pixels, _SIDE)
+    copy = reduced(pixels, step)
+    if cut_out:
+        inside = _but_rim(_is_lit(copy))
     else:
         inside = np.ones(copy.shape[:2], dtype=bool) if usable is None else reduced_usable(usable, step)
     if np.count_nonzero(inside) < _LEAST_PIXELS:
         return None
     red, green, blue = np.ascontiguousarray(copy.transpose(2, 0, 1)).astype(np.float32)
-    low, high = np.percentile(green[inside], (1, 99)).tolist()
+    low, high = percentiles(green[inside], (1, 99))
     threshold = float(threshold_otsu(copy[:, :, 1][inside])) if low < high else low
     dark = inside & (green <= threshold)
     light = inside & ~dark
@@ -266,8 +266,12 @@ def measured(
     down, along = green[1:, :-1] - here, green[:-1, 1:] - here
     slope = np.sqrt(down * down + along * along)
     mean = float(slope[whole].mean()) if whole.any() else 0.0
-    steepest = max(float(np.percentile(slope[whole], 99)), 1e-3) if whole.any() else 1e-3
-    background_slope = slope[whole & light[:-1, :-1]]
+    steepest = max(float(percentile(slope[whole], 99)), 1e-3) if whole.any() else 1e-3
+    grain = coarseness = 0.0
+    if not cut_out:  # where they say nothing; they take as long as a third of the others (measured)
+        background_slope = slope[whole & light[:-1, :-1]]
+        grain = float(np.median(background_slope)) / contrast if background_slope.size else 0.0
+        coarseness = _smoothed_slope(green, inside) / max(mean, 1e-6)
     measures = Measures(
         contrast=contrast / max(high, 1.0),
         **colour,
@@ -276,8 +280,8 @@ def measured(
         slope=_log(mean / contrast),
         restlessness=_log(mean / steepest),
         steepness=_log(steepest / contrast),
-        grain=_log(float(np.median(background_slope)) / contrast if background_slope.size else 0.0),
-        coarseness=_smoothed_slope(green, inside) / max(mean, 1e-6),
+        grain=_log(grain),
+        coarseness=coarseness,
         equal=_equal(pixels[:, :, 1], threshold),
         edge_slope=_log(edges.slope),
         edge_restlessness=_log(edges.restlessness),
@@ -285,6 +289,24 @@ def measured(
         flat_light=edges.flat_light,
     )
     return Measured(measures, cut_out)
+
+
+def _lit_share(pixels: UInt8[np.ndarray, "rows columns 3"]) -> float:
+    """Return the share of the copy's pixels that are not black."""
+    step = step_of(pixels, _SIDE)
+    n_lit = int(np.count_nonzero(_is_lit(reduced(but_black(pixels, step), step))))
+    return n_lit / (-(-pixels.shape[0] // step) * -(-pixels.shape[1] // step))
+
+
+def _but_rim(region: Bool[np.ndarray, "rows columns"]) -> Bool[np.ndarray, "rows columns"]:
+    """Return the pixels of a region that have no other pixel around them; beyond the image is none."""
+    inner = region.copy()
+    inner[1:] &= region[:-1]
+    inner[:-1] &= region[1:]
+    kept = inner.copy()
+    kept[:, 1:] &= inner[:, :-1]
+    kept[:, :-1] &= inner[:, 1:]
+    return kept
 
 
 def _is_lit(pixels: UInt8[np.ndarray, "rows columns 3"]) -> Bool[np.ndarray, "rows columns"]:
@@ -306,7 +328,7 @@ def _colour(
     mean = max(float(absorbed.mean()), _LEAST_ABSORBED)
     stain = green - (red + blue) / 2
     of_one_stain = float(stain.mean()) / mean * absorbed
-    darkest = absorbed >= np.percentile(absorbed, 90)
+    darkest = absorbed >= percentile(absorbed, 90)
     of_dark = max(float(absorbed[darkest].mean()), _LEAST_ABSORBED)
     return {
         "density": float(np.log(mean)),

@@ -175,8 +175,10 @@ def is_plain_cell(component: Region, nucleus: Region, *, largest_px: float | Non
     hull = _hull(_corners(coarse))
     if area < _SOLID * _polygon_area(hull):
         return False
-    from_nucleus = np.hypot(*(hull[:, None] - _corners(coarse_nucleus)).transpose(2, 0, 1)).min(axis=1)
-    return bool(from_nucleus.max() <= _reach(nucleus_area, largest))
+    down, along = (there[:, None] - own for there, own in zip(hull.T, _corners(coarse_nucleus).T, strict=True))
+    # Squares, of which one root is taken: measured, a third of the time of as many as there are pairs.
+    from_nucleus = np.sqrt((down * down + along * along).min(axis=1).max())
+    return bool(from_nucleus <= _reach(nucleus_area, largest))
 
 
 def _can_be(area: float, largest: float | None) -> bool:

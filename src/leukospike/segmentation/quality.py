@@ -17,7 +17,8 @@ from skimage.filters import threshold_otsu
 from leukospike.images.framing import BLACK, CUT_OUT
 from leukospike.segmentation.instances import NUCLEUS, ClassMap, connected, window_of
 from leukospike.segmentation.likeness import MIN_LIKENESS, likeness_of, measured
-from leukospike.segmentation.sharpness import Edges, but_black, edges_of, percentiles, reduced, reduced_usable, step_of
+from leukospike.segmentation.percentiles import percentiles
+from leukospike.segmentation.sharpness import Edges, but_black, edges_of, reduced, reduced_usable, step_of
 
 _SIDE = 256  # longest side of the copy on which colours are measured, pixels
 _SPOT = 5  # side of the smallest spot that a cell could be, pixels of the copy

@@ -1,9 +1,10 @@
 """Regions of pixels: their components, holes, windows and depth."""
 
-from typing import cast
+from functools import reduce
+from typing import Literal, cast
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 from scipy import ndimage
 
 Region = Bool[np.ndarray, "height width"]
@@ -31,6 +32,16 @@ def _has_one_run_a_row(region: Region) -> bool:
     """Return whether no row has a gap between its pixels."""
     n_runs = np.count_nonzero(region) - np.count_nonzero(region[:, 1:] & region[:, :-1])
     return bool(n_runs == np.count_nonzero(region.any(axis=1)))
+
+
+def any_in_blocks(
+    values: Bool[np.ndarray, "rows columns"] | UInt8[np.ndarray, "rows columns"], side: Literal[4, 8]
+) -> Bool[np.ndarray, "block_rows block_columns"]:
+    """Return for each block of `side` x `side` values whether any is not 0; blocks at the end may be cut off."""
+    padded = np.pad(values, [(0, -length % side) for length in values.shape])
+    stacked = reduce(np.bitwise_or, (padded[row::side] for row in range(side)))
+    # Neighbours in a row are read as one number: measured, a tenth of the time.
+    return np.ascontiguousarray(stacked).view(f"u{side}") > 0
 
 
 def window_of(region: Region) -> tuple[slice, slice]:

@@ -8,6 +8,7 @@ from PIL import Image
 from scipy import ndimage
 
 from leukospike.images.framing import BLACK, CUT_OUT, content_window
+from leukospike.segmentation.percentiles import percentiles
 
 _SIDE = 640  # longest side of the copy on which edges are measured, pixels; a smaller copy would sharpen them
 _REACH = 3  # pixels of the copy over which the blur mixes in what lies outside the usable part
@@ -110,20 +111,6 @@ def but_black(pixels: UInt8[np.ndarray, "rows columns 3"], step: int) -> UInt8[n
     )
     part = pixels[rows, columns]
     return part if part.size < (1 - CUT_OUT) * pixels.size else pixels
-
-
-def percentiles(values: Float[np.ndarray, "..."], shares: tuple[float, ...], *, n_zeros: int = 0) -> tuple[float, ...]:
-    """Return percentiles of non-negative values and `n_zeros` zeros, with linear interpolation as in NumPy."""
-    if not n_zeros:
-        return tuple(np.percentile(values, shares).tolist())
-    # In sorted order, zeros come first.
-    places = (values.size + n_zeros - 1) * np.array(shares) / 100 - n_zeros
-    lower = np.floor(places).astype(np.int64)
-    both = np.stack([lower, lower + 1])
-    needed = both.clip(0, values.size - 1)
-    ordered = np.partition(values, np.unique(needed), axis=None)
-    low, high = np.where(both < 0, 0.0, ordered[needed])
-    return tuple((low + (places - lower) * (high - low)).tolist())
 
 
 def step_of(pixels: UInt8[np.ndarray, "rows columns 3"], side: int) -> int:

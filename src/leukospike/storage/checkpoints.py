@@ -52,7 +52,7 @@ def write_checkpoint(
     networks : mapping of str to Module
         On any device.
     adam : Optimizer
-        Of one group of parameters; it must have made a step.
+        It must have made a step.
     state : mapping of str to what JSON can say
         With the key "config".
     """
@@ -93,6 +93,5 @@ def read_checkpoint(path: Path, config: Mapping[str, Any], *, where: str) -> Che
 
 
 def _parameters(adam: torch.optim.Optimizer) -> list[Tensor]:
-    """Return the parameters, in their order."""
-    [group] = adam.param_groups
-    return group["params"]
+    """Return the parameters of all groups, in their order."""
+    return [parameter for group in adam.param_groups for parameter in group["params"]]

@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 from leukospike.classification import CROP_PX, ClassifierTraining, LabelledCells, cell_crop, train_classifier
 from leukospike.classification.appearance_learning import AppearanceTraining, appearances, train_appearance
 from leukospike.classification.cell_model import CellBackbone, CellModel, save_cell_model
-from leukospike.classification.source import diameter_of, reference_of
+from leukospike.classification.network_input import seen
 from leukospike.classification.timm_network import TimmNetwork
 from leukospike.errors import ImageError
 from leukospike.experiments.systems.system import SPLIT_COPIES, FoldResult, Part
@@ -66,7 +66,7 @@ class CropFrontEnd:
         if pixels.shape[:2] != (side, side):
             pixels = np.asarray(ImageOps.pad(Image.fromarray(pixels), (side, side), Image.Resampling.BICUBIC))
         crop = cell_crop(pixels)
-        if diameter_of(crop) < _SMALLEST_PX:
+        if np.count_nonzero(seen(crop)) < np.pi * (_SMALLEST_PX / 2) ** 2:
             rule, got = "image must show a cell", "one that is almost entirely black"
             raise ImageError(rule, got=got, advice="Check the image, and leave it out.")
         return crop
@@ -132,7 +132,7 @@ class CellSystem:
         crops = np.array(seen[train])
         cells = LabelledCells(crops, part.items.labels[train], part.items.subjects[train].tolist())
         networks, history = self._trained(part, cells, train)
-        model = CellModel(self._config.backbone, networks, reference_of(crops, cells.labels))
+        model = CellModel(self._config.backbone, networks)
         with part.stages.timed("score"):
             probabilities = model.probabilities(np.array(seen[test]))
         save_cell_model(model, part.weights)
