@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from scipy.special import logsumexp
 
-from leukospike.classification.classifier import ERROR_RATE, with_blasts
+from leukospike.classification.classifier import ERROR_RATE, called_kinds, with_blasts
 from leukospike.classification.kinds import KINDS, CellKind
 from leukospike.confidence import EVEN
 from leukospike.confidence.blend import Blend, equal_parts, fit_blend
@@ -162,7 +162,7 @@ def of_kinds(found: Outside, blend: Blend, sets: KindThresholds | None = None) -
     truth = everything().cells.kinds[found.places]
     images = everything().images[found.places]
     shared = np.isin(truth, SHARED)
-    given = shares.argmax(axis=1)
+    given = called_kinds(shares)
     figures: dict[str, Any] = {
         "cells": int(shared.sum()),
         "balanced_accuracy": _balanced(truth[shared], given[shared], images[shared]),

@@ -14,6 +14,7 @@ from scipy.special import log_softmax
 from leukospike.classification.classifier import (
     Classifier,
     Judgement,
+    called_kinds,
     default_classifier,
     read_classifier,
     with_blasts,
@@ -249,3 +250,11 @@ def test_the_shipped_classifier_is_small_and_says_what_it_is(classifier: Classif
     assert wanted <= set(classifier.card)
     assert "(" in classifier.card["figures"]["C-NMC, cell: area under the ROC curve"]
     assert Path("src/leukospike/classification/classifier.safetensors").stat().st_size < 10e6
+
+
+def test_a_cell_is_called_a_lymphoblast_only_if_that_is_more_likely_than_all_else_together():
+    kinds = np.zeros((3, len(KINDS)))
+    kinds[0, [0, 2, 3]] = 0.4, 0.35, 0.25  # likeliest of all, and yet less likely than the others together
+    kinds[1, [0, 2]] = 0.5, 0.5
+    kinds[2, [0, 2, 5]] = 0.1, 0.3, 0.6
+    assert called_kinds(kinds).tolist() == [2, 0, 5]

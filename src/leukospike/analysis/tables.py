@@ -9,6 +9,7 @@ import pandas as pd
 from leukospike.analysis.flags import BLANK, BORDER, NOT_COUNTED, NOT_WHITE, OUTLIER
 from leukospike.analysis.judges import Judge, Judgements
 from leukospike.analysis.reading import CellsOfImage
+from leukospike.classification.classifier import called_kinds
 from leukospike.classification.kinds import KINDS, MATURE
 from leukospike.classification.kinds import NOT_WHITE as KINDS_NOT_WHITE
 from leukospike.confidence import EVEN, SubjectModel, SubjectScore, score_subjects
@@ -150,9 +151,11 @@ def _cell_table(
     own: dict[str, Sequence[object]] = {}
     not_white = np.zeros(len(cells), bool)
     if judgements.kinds is not None:
-        places = judgements.kinds.argmax(axis=1)
+        # By what the table says, so that kind and decision agree in the last digit too.
+        shares = np.round(judgements.kinds, DIGITS)
+        places = called_kinds(shares)
         own["kind"] = [KINDS[place].value for place in places.tolist()]
-        own["kind_probability"] = np.round(judgements.kinds.max(axis=1, initial=0), DIGITS).tolist()
+        own["kind_probability"] = shares[np.arange(len(shares)), places].tolist()
         not_white = np.isin(places, [kind.place for kind in KINDS_NOT_WHITE]) & np.logical_not(nothing)
     if judgements.sets is not None:
         own["set"] = judgements.sets

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32, UInt8
+from jaxtyping import Bool, Float, Float32, Int64, UInt8
 from scipy.special import log_softmax, logsumexp
 from torch import Tensor, nn
 
@@ -37,6 +37,7 @@ from leukospike.confidence.blend import Blend
 from leukospike.confidence.kind_sets import KindThresholds
 from leukospike.confidence.stored import read_count, read_number
 from leukospike.errors import WeightsError
+from leukospike.evaluation.metrics import THRESHOLD
 from leukospike.learning.chance import undrawn
 from leukospike.side_by_side import one_core_each
 from leukospike.storage.weights import check_settings, read_weights, write_weights, wrong_part
@@ -84,7 +85,7 @@ class Judgement:
     kinds: Float[np.ndarray, "n kinds"]
     """Of each of `kinds.KINDS`; each row sums to 1, and that of the lymphoblast is `probability`."""
     sets: Bool[np.ndarray, "n kinds"]
-    """Whether each kind remains possible at the error rate."""
+    """Whether each kind remains possible at the error rate; what a cell is called always does."""
     distance: Float[np.ndarray, " n"]
     """From the training cells."""
     outlier: Bool[np.ndarray, " n"]
@@ -137,11 +138,13 @@ class Classifier:
             opinions = np.stack([odds[at_home], ensemble(self.measures, measured)[0]], axis=1)
             probability[at_home] = self.confidence.at_home.apply(opinions)
         shares = with_blasts(kinds, probability)
+        sets = self.confidence.sets.sets(shares)
+        sets[np.arange(len(sets)), called_kinds(shares)] = True
         distance = self.distance.distances(axes)
         return Judgement(
             probability,
             shares,
-            self.confidence.sets.sets(shares),
+            sets,
             distance,
             distance > self.confidence.outlier_distance,
             axes,
@@ -233,6 +236,27 @@ def with_blasts(
     others = np.delete(kinds, _BLAST, axis=1)
     shares = np.exp(others - logsumexp(others, axis=1, keepdims=True)) * (1 - probability[:, None])
     return np.insert(shares, _BLAST, probability, axis=1)
+
+
+def called_kinds(kinds: Float[np.ndarray, "n kinds"]) -> Int64[np.ndarray, " n"]:
+    """Return what each cell is called: a lymphoblast from one half on, else the likeliest of the other kinds.
+
+    So the lymphoblasts of a differential are the cells that are called leukemic, although a cell may be a lymphoblast
+    more likely than any one other kind and yet less likely than all of them together.
+
+    Parameters
+    ----------
+    kinds : ndarray of shape (n, kinds)
+        Probabilities.
+
+    Returns
+    -------
+    ndarray of shape (n,)
+        Places in `kinds.KINDS`.
+    """
+    others = kinds.copy()
+    others[:, _BLAST] = -1
+    return np.where(kinds[:, _BLAST] >= THRESHOLD, _BLAST, others.argmax(axis=1)).astype(np.int64)
 
 
 def ensemble(

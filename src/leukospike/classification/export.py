@@ -22,6 +22,7 @@ from leukospike.classification.kinds import KINDS, CellKind
 from leukospike.classification.lite_network import folded
 from leukospike.classification.network_input import REDUCTION
 from leukospike.errors import ExportError
+from leukospike.evaluation.metrics import THRESHOLD
 from leukospike.images.framing import C_NMC_FRAMING
 from leukospike.storage.files import written_whole
 
@@ -92,11 +93,17 @@ class _CellsToJudgement(nn.Module):
         probability = torch.where(at_home, home, elsewhere).sigmoid()
         share = others.softmax(dim=1) * (1 - probability[:, None])
         shares = torch.cat([share[:, :_BLAST], probability[:, None], share[:, _BLAST:]], dim=1)
-        likeliest = torch.arange(len(KINDS)) == shares.argmax(dim=1)[:, None]
+        # The likeliest kind stays, and what the cell is called: see `classifier.called_kinds`.
+        is_blast = torch.arange(len(KINDS)) == _BLAST
+        of_others = shares.masked_fill(is_blast, -1.0).argmax(dim=1)
+        called = torch.where(probability >= THRESHOLD, torch.full_like(of_others, _BLAST), of_others)
+        kept = (torch.arange(len(KINDS)) == shares.argmax(dim=1)[:, None]) | (
+            torch.arange(len(KINDS)) == called[:, None]
+        )
         apart = (axes @ self.whitening)[:, None] - self.centres[None]
         distance = (apart * apart).sum(dim=2).sqrt().amin(dim=1)
         outlier = distance > self._confidence.outlier_distance
-        return (probability, shares, (shares >= self.least) | likeliest, distance, outlier), axes
+        return (probability, shares, (shares >= self.least) | kept, distance, outlier), axes
 
     def _second_opinion(self, pixels: UInt8[Tensor, "batch 192 192 3"]) -> Float[Tensor, " batch"]:
         """Return the log odds by the measures, as `classifier.ensemble` does, of each cell's `coarse_crop`."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from leukospike.classification.classifier import Classifier, default_classifier, write_classifier
+from leukospike.classification.classifier import Classifier, called_kinds, default_classifier, write_classifier
 from leukospike.classification.kind_learning import KindTraining
 from leukospike.classification.kind_refinement import (
     Decision,
@@ -246,7 +246,7 @@ def _table(own: OwnCells, found: OutOfFold) -> pd.DataFrame:
     """Return what both classifiers say of each cell."""
 
     def named(shares: np.ndarray) -> list[str]:
-        return [KINDS[place].value for place in shares.argmax(axis=1).tolist()]
+        return [KINDS[place].value for place in called_kinds(shares).tolist()]
 
     columns: dict[str, object] = {
         "image": [cell.record.image for cell in own.cells],

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int64
 
-from leukospike.classification.classifier import Confidence
+from leukospike.classification.classifier import Confidence, called_kinds
 from leukospike.classification.kind_refinement import (
     FEWEST_GROUPS,
     Decision,
@@ -171,7 +171,7 @@ def verdict_of(cells: KnownCells, found: OutOfFold, *, group_name: str, seed: in
     Verdict
     """
     kinds, groups = cells.kinds, cells.groups
-    right, before = (shares.argmax(axis=1) == kinds for shares in (found.refined, found.shipped))
+    right, before = (called_kinds(shares) == kinds for shares in (found.refined, found.shipped))
     labels = (kinds == _BLAST).astype(np.int64)
     area = None
     if len(np.unique(labels)) == 2:
