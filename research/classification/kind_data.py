@@ -1,14 +1,16 @@
 """All cells with kinds, of all laboratories, and the folds and laboratories that are left out."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 import torch
+from jaxtyping import Float32, Int64, UInt8
 from sklearn.model_selection import GroupKFold
 
 from leukospike.classification.kind_input import C_NMC_UM_PER_PX, CELL_REDUCTION, frames_of, like_a_smear
-from leukospike.classification.kind_learning import KindCells
+from leukospike.classification.kind_learning import SOME_MATURE
 from leukospike.classification.kinds import CellKind
 from leukospike.classification.network import colours_of
 from leukospike.segmentation import PixelSize
@@ -28,6 +30,21 @@ OF_NO_KIND = ("bccd", "raabin")
 
 OUTSIDE = ("chula", "tecom", "cellavision", "pbc")
 """Laboratories that are left out in turn."""
+
+
+@dataclass(frozen=True)
+class KindCells:
+    """Cells with their kinds."""
+
+    pixels: UInt8[np.ndarray, "n rows columns 3"]
+    """As `kind_input.cell_pixels` keeps them; those with C-NMC's look as `kind_input.like_a_smear` shows them."""
+    kinds: Int64[np.ndarray, " n"]
+    """Places in `kinds.KINDS`; `SOME_MATURE` where no more is known."""
+    laboratories: Sequence[str]
+    subjects: Sequence[str]
+    """Cells of one subject or image; where nothing is known, each cell by itself."""
+    diameter_um: Float32[np.ndarray, " n"]
+    """NaN where it is not known."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +88,7 @@ def everything() -> Everything:
         (OBJECTS, objects_of(name)) for name in WITH_OBJECTS
     ]:
         pixels.append(found.pixels)
-        kinds.append(np.array([-1 if kind == WHITE else CellKind(kind).place for kind in found.kind.tolist()]))
+        kinds.append(np.array([SOME_MATURE if kind == WHITE else CellKind(kind).place for kind in found.kind.tolist()]))
         groups = np.unique(found.image, return_inverse=True)[1]
         number = np.empty(len(groups), np.int64)
         for place, (_, test) in enumerate(

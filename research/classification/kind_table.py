@@ -1,5 +1,6 @@
 """Kinds of cells: nested by subject on C-NMC, by image within the other laboratories, and each of these left out."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ from scipy.special import logsumexp
 from leukospike.classification.classifier import ERROR_RATE, called_kinds, with_blasts
 from leukospike.classification.kinds import KINDS, CellKind
 from leukospike.confidence import EVEN
-from leukospike.confidence.blend import Blend, equal_parts, fit_blend
+from leukospike.confidence.blend import Blend, fit_blend
 from leukospike.confidence.kind_sets import FEWEST, KindThresholds, fit_kind_thresholds
 from leukospike.evaluation.metrics import metrics_of, per_subject
 from research import tables
@@ -154,6 +155,12 @@ def elsewhere(*, without: str = "") -> tuple[Blend, KindThresholds]:
     blend = fit_blend(odds_of(kinds)[:, None], (truth == BLAST).astype(np.int64), mass, prevalence=EVEN)
     shares = with_blasts(kinds, blend.apply(odds_of(kinds)[:, None]))
     return blend, fit_kind_thresholds(shares, truth, laboratories, alpha=ERROR_RATE)
+
+
+def equal_parts(parts: Sequence[str]) -> np.ndarray:
+    """Return weights by which the cells of each part together weigh 1, such as a kind in a laboratory."""
+    _, member, counts = np.unique(np.asarray(parts), return_inverse=True, return_counts=True)
+    return 1 / counts[member]
 
 
 def of_kinds(found: Outside, blend: Blend, sets: KindThresholds | None = None) -> dict[str, Any]:

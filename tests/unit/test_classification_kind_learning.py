@@ -9,7 +9,14 @@ import torch
 
 from leukospike.classification import kind_learning
 from leukospike.classification.classifier import default_classifier
-from leukospike.classification.kind_learning import KindTraining, Views, fit_kinds, views_of, weights_of
+from leukospike.classification.kind_learning import (
+    SOME_MATURE,
+    KindTraining,
+    Views,
+    fit_kinds,
+    views_of,
+    weights_of,
+)
 from leukospike.classification.kind_network import KindNetwork
 from leukospike.classification.kinds import KINDS, CellKind
 from leukospike.classification.lite_network import FEATURES
@@ -179,3 +186,20 @@ def test_impossible_settings_are_refused(setting: dict):
     [name] = setting
     with pytest.raises(ConfigError, match=f"KindTraining: {name} must be at least 0, got"):
         KindTraining(**setting)
+
+
+def test_a_cell_of_unknown_kind_is_learned_as_one_of_the_mature():
+    # The last cells look like lymphoblasts, and nobody has said what they are.
+    kinds = np.tile(_kinds(*LEARNED), 30)
+    alike = np.concatenate([kinds, np.full(30, CellKind.LYMPHOBLAST.place)])
+    views, told = _separable(alike), np.concatenate([kinds, np.full(30, SOME_MATURE)])
+    with_them = _fit(told, views, np.arange(len(told)))
+    without = _fit(told, views, np.arange(len(kinds)))
+    blasts = views.features[: len(alike)][alike == CellKind.LYMPHOBLAST.place]
+
+    def mean_blast(network: KindNetwork) -> float:
+        return float(torch.from_numpy(_logits(network, blasts)).softmax(dim=1)[:, CellKind.LYMPHOBLAST.place].mean())
+
+    assert mean_blast(without) > 0.8
+    # As many of them are blasts as are some mature kind, each of those as likely as another.
+    assert mean_blast(with_them) == pytest.approx(0.5, abs=0.1)

@@ -5,7 +5,7 @@ import pytest
 from scipy.special import logit
 from sklearn.linear_model import LogisticRegression
 
-from leukospike.confidence.blend import Blend, equal_parts, fit_blend
+from leukospike.confidence.blend import Blend, fit_blend
 from leukospike.errors import DataError, WeightsError
 
 
@@ -61,11 +61,6 @@ def test_what_cannot_be_fitted_on_is_refused():
         fit_blend(scores, np.ones_like(labels), weights, prevalence=0.5)
     with pytest.raises(DataError, match="fit_blend: scores must be finite"):
         fit_blend(np.where(np.arange(20)[:, None] == 3, np.nan, scores), labels, weights, prevalence=0.5)
-
-
-def test_equal_parts_weigh_alike():
-    weights = equal_parts(["b", "a", "b", "c", "b"])
-    np.testing.assert_allclose(weights, [1 / 3, 1, 1 / 3, 1, 1 / 3])
 
 
 def test_stored_numbers_come_back():

@@ -4,7 +4,6 @@ The network for photographs is not trained: on cells of so few laboratories it l
 worse (docs, results). So a training takes minutes, nearly all of them for the measures, which are computed once.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,21 +54,6 @@ class KindTraining:
             if not getattr(self, name) >= low:
                 rule = f"{name} must be at least {low:g}"
                 raise ConfigError(rule, where="KindTraining", got=getattr(self, name), advice="Raise it.")
-
-
-@dataclass(frozen=True)
-class KindCells:
-    """Cells with their kinds."""
-
-    pixels: UInt8[np.ndarray, "n rows columns 3"]
-    """As `kind_input.cell_pixels` keeps them; those with C-NMC's look as `kind_input.like_a_smear` shows them."""
-    kinds: Int64[np.ndarray, " n"]
-    """Places in `kinds.KINDS`; `SOME_MATURE` where no more is known."""
-    laboratories: Sequence[str]
-    subjects: Sequence[str]
-    """Cells of one subject or image; where nothing is known, each cell by itself."""
-    diameter_um: Float32[np.ndarray, " n"]
-    """NaN where it is not known."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """One calibrated probability from several scores, each the log odds of one opinion."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -122,15 +122,3 @@ def fit_blend(
     bounds = [(0.0, MAX_SLOPE)] * n_opinions + [(-MAX_OFFSET, MAX_OFFSET)]
     fitted = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x
     return Blend(tuple(float(weight) for weight in fitted[:-1]), float(fitted[-1]), prevalence)
-
-
-def equal_parts(parts: Sequence[str] | np.ndarray) -> Float[np.ndarray, " n"]:
-    """Return weights by which the cells of each part together weigh 1, such as a kind in a laboratory.
-
-    Examples
-    --------
-    >>> equal_parts(["a", "a", "b"]).tolist()
-    [0.5, 0.5, 1.0]
-    """
-    _, member, counts = np.unique(np.asarray(parts), return_inverse=True, return_counts=True)
-    return 1 / counts[member]
