@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Float32, Int64, UInt8
 from sklearn.model_selection import GroupKFold
 
-from leukospike.classification.kind_input import C_NMC_UM_PER_PX, CELL_REDUCTION, frames_of, like_a_smear
+from leukospike.classification.kind_input import as_smear
 from leukospike.classification.kind_learning import SOME_MATURE
 from leukospike.classification.kinds import CellKind
-from leukospike.classification.network import colours_of
+from leukospike.classification.network import colours_of, pixels_of
 from leukospike.segmentation import PixelSize
 from leukospike.segmentation.scale import agreed_pixel_sizes
 from research.classification.data import FOLDS, cohort, folds
@@ -73,16 +73,17 @@ def everything() -> Everything:
     home = cohort()
     given = of_cnmc()
     shown = np.empty_like(given)
-    frames = np.empty(len(given), np.float32)
+    diameters = np.empty(len(given), np.float32)
     for at in range(0, len(given), _BATCH):
         part = slice(at, at + _BATCH)
         colours = colours_of(torch.from_numpy(np.array(given[part])))
-        shown[part] = (like_a_smear(colours) * 255).round().byte().permute(0, 2, 3, 1).numpy()
-        frames[part] = frames_of(colours)[1].numpy()
+        given_so, unknown = torch.ones(len(colours), dtype=torch.bool), torch.full((len(colours),), torch.nan)
+        smeared, by_scale, _ = as_smear(colours, given_so, unknown)
+        shown[part], diameters[part] = pixels_of(smeared).numpy(), by_scale.numpy()
     pixels = [shown]
     kinds = [np.where(home.cells.labels == 1, CellKind.LYMPHOBLAST.place, CellKind.PRECURSOR.place)]
     fold = [folds(home.cells.labels, home.groups, SEED)]
-    sizes = [frames * CELL_REDUCTION * C_NMC_UM_PER_PX]
+    sizes = [diameters]
     laboratories, subjects, images = [C_NMC] * len(given), home.groups.tolist(), list(home.images)
     for name, found in [(name, cells_of(name)) for name in LABORATORIES] + [
         (OBJECTS, objects_of(name)) for name in WITH_OBJECTS

@@ -389,7 +389,7 @@ def _worth_explaining(listing: _Listing, tables: Tables) -> list[CellToExplain]:
     counted = tables.cells.index.isin(counted_cells(tables.cells).index)
     probability = tables.cells["probability"].where(counted).to_numpy(np.float64)
     places = [(image, number) for image in listing.images for number in range(len(image.cells))]
-    diameters = diameters_um([cell for image in listing.images for cell in image.cells])
+    diameters = diameters_um([cell.size for image in listing.images for cell in image.cells])
     chosen: list[CellToExplain] = []
     for place in chosen_cells(probability, EXPLAINED, threshold=THRESHOLD):
         image, number = places[place]

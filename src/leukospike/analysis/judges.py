@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, UInt8
 
-from leukospike.analysis.reading import CellsOfImage, CellView, ReadCell
+from leukospike.analysis.reading import CellSize, CellsOfImage, CellView
 from leukospike.classification.appearance_learning import appearances
 from leukospike.classification.cell_model import KIND, CellModel, load_cell_model
 from leukospike.classification.classifier import (
@@ -323,7 +323,7 @@ class PackageJudge:
         given = np.array([cell.size is None for cell in cells], bool)
         if not cells:
             return _judgements([], given)
-        diameters = diameters_um(cells)
+        diameters = diameters_um([cell.size for cell in cells])
         judge = self.classifier if self.onnx is None else self.onnx
         judged: list[Judgement] = []
         first = 0
@@ -401,10 +401,10 @@ def classifier_file(source: Path) -> Path | None:
     return path if path.is_file() and form_of(path) == FORMAT else None
 
 
-def diameters_um(cells: Sequence[ReadCell]) -> Float[np.ndarray, " n"]:
+def diameters_um(sizes: Sequence[CellSize | None]) -> Float[np.ndarray, " n"]:
     """Return the diameters of cells in micrometres, by the pixel size that images of one source agree on; else NaN."""
-    diameters = np.full(len(cells), np.nan)
-    sized = [(place, cell.size) for place, cell in enumerate(cells) if cell.size is not None and not cell.is_blank]
+    diameters = np.full(len(sizes), np.nan)
+    sized = [(place, size) for place, size in enumerate(sizes) if size is not None and size.diameter_px > 0]
     agreed = agreed_pixel_sizes([size.pixel_size for _, size in sized], [size.frame for _, size in sized])
     for (place, size), pixel_size in zip(sized, agreed, strict=True):
         if pixel_size is not None:

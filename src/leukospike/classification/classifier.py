@@ -18,16 +18,7 @@ from torch import Tensor, nn
 from leukospike.classification.appearance import APPEARANCES
 from leukospike.classification.appearance_learning import appearances
 from leukospike.classification.appearance_network import AppearanceNetwork
-from leukospike.classification.kind_input import (
-    C_NMC_UM_PER_PX,
-    CELL_PX,
-    CELL_REDUCTION,
-    INPUT_PX,
-    at_one_size,
-    coarse_crop,
-    is_stain_normalised,
-    like_a_smear,
-)
+from leukospike.classification.kind_input import CELL_PX, INPUT_PX, as_smear, at_one_size, coarse_crop
 from leukospike.classification.kind_network import AXES, KindNetwork
 from leukospike.classification.kinds import KINDS, CellKind
 from leukospike.classification.lite_network import folded
@@ -204,21 +195,9 @@ def see_cells(
 def as_shown(
     cells: UInt8[Tensor, "n rows columns 3"], given: Bool[Tensor, " n"], diameter_um: Float[Tensor, " n"]
 ) -> tuple[Float[Tensor, "n 3 128 128"], Float[Tensor, " n"], Bool[Tensor, " n"]]:
-    """Return cells as the network sees them: at one size, those with C-NMC's look in the colours of a smear.
-
-    Returns
-    -------
-    shown : Tensor of shape (n, 3, 128, 128)
-    diameter_um : Tensor of shape (n,)
-        For cells at home, by C-NMC's scale.
-    at_home : Tensor of shape (n,), bool
-        Whether the picture came as C-NMC's do and looks like them.
-    """
-    colours = colours_of(cells)
-    normalised = is_stain_normalised(colours)
-    at_home = given & normalised
-    shown, diameters = at_one_size(torch.where(normalised[:, None, None, None], like_a_smear(colours), colours))
-    return shown, torch.where(at_home, diameters * (CELL_REDUCTION * C_NMC_UM_PER_PX), diameter_um), at_home
+    """Return cells as the network sees them, at one size, and the rest of what `kind_input.as_smear` returns."""
+    colours, sizes, at_home = as_smear(colours_of(cells), given, diameter_um)
+    return at_one_size(colours)[0], sizes, at_home
 
 
 def with_blasts(

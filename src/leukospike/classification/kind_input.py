@@ -108,6 +108,36 @@ def like_a_smear(colours: Float[Tensor, "batch 3 rows columns"]) -> Float[Tensor
     return (-moved).exp().clamp(SEEN / 255, 1.0) * inside(colours)
 
 
+def as_smear(
+    colours: Float[Tensor, "batch 3 rows columns"], given: Bool[Tensor, " batch"], diameter_um: Float[Tensor, " batch"]
+) -> tuple[Float[Tensor, "batch 3 rows columns"], Float[Tensor, " batch"], Bool[Tensor, " batch"]]:
+    """Show cells as those of a smear, and tell which of them are at home.
+
+    Parameters
+    ----------
+    colours : Tensor of shape (batch, 3, rows, columns), float32
+        0 to 1, black around the cell, as `cell_pixels` keeps them.
+    given : Tensor of shape (batch,), bool
+        Whether the picture came as C-NMC's do: of their size, and cut out on black by somebody else.
+    diameter_um : Tensor of shape (batch,)
+        NaN where it is not known.
+
+    Returns
+    -------
+    colours : Tensor of the same shape
+        Cells with C-NMC's look by `like_a_smear`, the others unchanged.
+    diameter_um : Tensor of shape (batch,)
+        Of cells at home, by C-NMC's scale.
+    at_home : Tensor of shape (batch,), bool
+        Whether the picture came as C-NMC's do and has their look.
+    """
+    normalised = is_stain_normalised(colours)
+    at_home = given & normalised
+    shown = torch.where(normalised[:, None, None, None], like_a_smear(colours), colours)
+    by_scale = frames_of(colours)[1] * (CELL_REDUCTION * C_NMC_UM_PER_PX)
+    return shown, torch.where(at_home, by_scale, diameter_um), at_home
+
+
 def frames_of(
     colours: Float[Tensor, "batch 3 rows columns"],
 ) -> tuple[Float[Tensor, "batch 2"], Float[Tensor, " batch"]]:

@@ -119,6 +119,11 @@ def colours_of(crops: UInt8[Tensor, "batch rows columns 3"]) -> Float[Tensor, "b
     return crops.permute(0, 3, 1, 2).float() / 255
 
 
+def pixels_of(colours: Float[Tensor, "batch 3 rows columns"]) -> UInt8[Tensor, "batch rows columns 3"]:
+    """Turn colours of 0 to 1 back into crops of 0 to 255."""
+    return (colours * 255).round().byte().permute(0, 2, 3, 1)
+
+
 class _Block(nn.Module):
     """Two 3x3 convolutions, the first halving the image, added to its projected mean of 2 x 2."""
 

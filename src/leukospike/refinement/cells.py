@@ -8,22 +8,15 @@ import torch
 from jaxtyping import Bool, Float, Float32, Int64, UInt8
 
 from leukospike.analysis.engine import Engine, Threads
-from leukospike.analysis.judges import FineView
+from leukospike.analysis.judges import FineView, diameters_um
 from leukospike.analysis.keeping import is_large
 from leukospike.analysis.reading import CellSize, ReadImage, read_image
 from leukospike.classification.appearance_learning import appearances
 from leukospike.classification.classifier import Classifier, ensemble
-from leukospike.classification.kind_input import (
-    C_NMC_UM_PER_PX,
-    CELL_REDUCTION,
-    coarse_crop,
-    frames_of,
-    is_stain_normalised,
-    like_a_smear,
-)
+from leukospike.classification.kind_input import as_smear, coarse_crop
 from leukospike.classification.kind_learning import KindTraining, told_diameters, views_of
 from leukospike.classification.kind_refinement import KnownCells, inputs_of
-from leukospike.classification.network import colours_of
+from leukospike.classification.network import colours_of, pixels_of
 from leukospike.datasets import Record
 from leukospike.datasets.decoding import decoded
 from leukospike.errors import DataError
@@ -33,7 +26,6 @@ from leukospike.images import Picture, pixel_digest
 from leukospike.jobs import Progress, silent
 from leukospike.refinement.labels import LabelledCell
 from leukospike.segmentation.methods import SegmentationMethod
-from leukospike.segmentation.scale import agreed_pixel_sizes
 from leukospike.settings import Kind
 
 _BATCH = 64
@@ -131,21 +123,14 @@ def read_cells(
         cells=tuple(usable),
         pixels=np.stack(pixels),
         given=np.array([size is None for size in sizes], bool),
-        diameter_um=_diameters_um(usable, sizes),
+        # As measured where the cell was cut out of its image, else as the manifest has them.
+        diameter_um=np.where(
+            [size is None for size in sizes], [cell.diameter_um for cell in usable], diameters_um(sizes)
+        ).astype(np.float32),
         groups=linked_groups(subjects, digests),
         failures=tuple(sorted(failures, key=lambda failure: order[failure.image])),
         generated=generated,
     )
-
-
-def _diameters_um(cells: Sequence[LabelledCell], sizes: Sequence[CellSize | None]) -> Float32[np.ndarray, " n"]:
-    """Return diameters: as measured where the cell was cut out of its image, else as the manifest has them."""
-    diameters = np.array([cell.diameter_um for cell in cells], np.float32)
-    sized = [(place, size) for place, size in enumerate(sizes) if size is not None]
-    agreed = agreed_pixel_sizes([size.pixel_size for _, size in sized], [size.frame for _, size in sized])
-    for (place, size), pixel_size in zip(sized, agreed, strict=True):
-        diameters[place] = np.nan if pixel_size is None else size.diameter_px * pixel_size.um_per_px
-    return diameters
 
 
 def known_cells(
@@ -180,16 +165,14 @@ def known_cells(
 
 
 def _shown(own: OwnCells) -> tuple[UInt8[np.ndarray, "n 192 192 3"], Float32[np.ndarray, " n"], np.ndarray]:
-    """Return cells and diameters as `classifier.see_cells` shows them, and which come as C-NMC's do."""
+    """Return what `kind_input.as_smear` returns of all cells."""
     shown, sizes, at_home = own.pixels.copy(), own.diameter_um.copy(), np.zeros(len(own.pixels), bool)
     for first in range(0, len(shown), _BATCH):
         part = slice(first, first + _BATCH)
-        colours = colours_of(torch.from_numpy(own.pixels[part]))
-        normalised = is_stain_normalised(colours).numpy()
-        if normalised.any():
-            smeared = (like_a_smear(colours) * 255).round().byte().permute(0, 2, 3, 1).numpy()
-            shown[part][normalised] = smeared[normalised]
-        at_home[part] = normalised & own.given[part]
-        diameters = frames_of(colours)[1].numpy() * (CELL_REDUCTION * C_NMC_UM_PER_PX)
-        sizes[part] = np.where(at_home[part], diameters, sizes[part])
+        colours, by_scale, here = as_smear(
+            colours_of(torch.from_numpy(own.pixels[part])),
+            torch.from_numpy(own.given[part]),
+            torch.from_numpy(own.diameter_um[part]),
+        )
+        shown[part], sizes[part], at_home[part] = pixels_of(colours).numpy(), by_scale.numpy(), here.numpy()
     return shown, sizes, at_home
