@@ -127,7 +127,7 @@ def potential(image: torch.Tensor) -> None:
 
 
 def analysis(folder: Path) -> None:
-    """Show what `analyze` makes of one field: outlines, cells with their probabilities, and the subject."""
+    """Show what `analyze` makes of one field: outlines, cells with their kinds, and what is found of the subject."""
     cells, subjects = pd.read_csv(folder / "cells.csv"), pd.read_csv(folder / "subjects.csv")
     with np.load(folder / "thumbnails.npz", allow_pickle=False) as stored:
         pictures = stored["thumbnails"]
@@ -141,18 +141,12 @@ def analysis(folder: Path) -> None:
     ax.imshow(overlay)
     ax.set_title("white cells found", fontsize=10, loc="left")
     ax.axis("off")
-    top, bottom = right.subfigures(2, 1, height_ratios=(3, 1))
-    top.suptitle("probability of a leukemic lymphoblast", fontsize=10, x=0.02, ha="left")
-    for cell_ax, index in zip(top.subplots(2, (len(mine) + 1) // 2).ravel(), mine, strict=False):
+    right.suptitle("what each is, and how likely", fontsize=10, x=0.02, ha="left")
+    for cell_ax, index in zip(right.subplots(2, (len(mine) + 1) // 2).ravel(), mine, strict=False):
         cell_ax.imshow(pictures[index])
-        cell_ax.set_title(f"{cells.loc[index, 'probability']:.2f}", fontsize=10)
+        cell_ax.set_title(f"{cells.loc[index, 'kind']}\n{cells.loc[index, 'kind_probability']:.2f}", fontsize=9)
         cell_ax.axis("off")
-    ax = bottom.subplots()
-    ax.set_title("blasts among the counted cells, 95 % interval", fontsize=10, loc="left")
-    ax.hlines(0, subject["blasts_low"], subject["blasts_high"], color=COLOURS[0], linewidth=3)
-    ax.plot(subject["blasts"], 0, "o", color=COLOURS[0])
-    ax.set(xlim=(0, subject["counted"]), yticks=[], ylim=(-1, 1), xticks=range(int(subject["counted"]) + 1))
-    ax.spines[["top", "right", "left"]].set_visible(False)
+    right.supxlabel(f"{subject.name}: {subject['decision']}. {subject['reason']}", fontsize=9, x=0.02, ha="left")
     figure.savefig(IMAGES / "analysis.png", dpi=110)
 
 
